@@ -42,7 +42,7 @@ test: $(STAMP)
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PY) -m pytest -n $(JOBS)
 
 test-laws: $(STAMP)
-	HYPOTHESIS_PROFILE=laws $(PY) -m pytest -n $(JOBS) -k "law or property"
+	HYPOTHESIS_PROFILE=laws $(PY) -m pytest -n $(JOBS) -m "hypothesis or law"
 
 check: $(STAMP)
 	$(PY) -m ruff format --check .

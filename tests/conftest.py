@@ -1,0 +1,107 @@
+"""What the tests share: hypothesis profiles, and the real templates and tokenizers where there are any.
+
+Profiles (`HYPOTHESIS_PROFILE`): `dev` is quick, `ci` is the measure, `laws` takes ten times as many examples as `ci`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_SLOW_MACHINE)
+settings.register_profile(
+    "ci", max_examples=500, deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True, derandomize=True
+)
+settings.register_profile(
+    "laws", max_examples=5000, deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever is in tests/test_laws*.py runs a law."""
+    for item in items:
+        if item.path.name.startswith("test_laws"):
+            item.add_marker(pytest.mark.law)
+
+
+def shared_folder() -> Path | None:
+    """The folder of real templates and collected outputs, if this machine has it (`TOOLPARSE_SHARED`)."""
+    override = os.environ.get("TOOLPARSE_SHARED")
+    folder = Path(override) if override else ROOT.parent / "shared"
+    return folder if (folder / "templates").is_dir() else None
+
+
+NO_SHARED = "no folder of real templates and outputs: set TOOLPARSE_SHARED"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip(NO_SHARED)
+    return folder
+
+
+def trl_templates_folder() -> Path | None:
+    """The chat templates that the installed trl ships; trl itself is not imported."""
+    spec = importlib.util.find_spec("trl")
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(location) / "chat_templates"
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def real_template_files() -> list[Path]:
+    """Every real template within reach, for `pytest.mark.parametrize`; empty where there is none."""
+    folders = [folder / "templates" if folder else None for folder in (shared_folder(),)]
+    return [path for f in (*folders, trl_templates_folder()) if f for path in sorted(f.glob("*.jinja"))]
+
+
+def template_id(path: Path) -> str:
+    return f"{'trl' if path.parent.name == 'chat_templates' else 'shared'}:{path.stem}"
+
+
+@pytest.fixture(scope="session")
+def real_templates() -> dict[str, str]:
+    """Real template texts by `shared:NAME` or `trl:NAME`."""
+    texts = {template_id(path): path.read_text(encoding="utf-8") for path in real_template_files()}
+    if not texts:
+        pytest.skip(f"{NO_SHARED}, or install trl, which ships some templates")
+    return texts
+
+
+def tokenizers_folder() -> Path:
+    override = os.environ.get("TOOLPARSE_TOKENIZERS")
+    return Path(override) if override else ROOT / ".cache" / "tokenizers"
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> Iterator[Callable[[str], Any]]:
+    """`real_tokenizer("qwen3")`: the tokenizer that scripts/fetch_tokenizers.py fetched under that name."""
+    loaded: dict[str, Any] = {}
+
+    def load(name: str) -> Any:
+        if name not in loaded:
+            folder = tokenizers_folder() / name
+            if not (folder / "tokenizer.json").is_file():
+                pytest.skip(f"no real tokenizer {name!r}: run `python scripts/fetch_tokenizers.py --only {name}`")
+            if importlib.util.find_spec("transformers") is None:
+                pytest.skip("a real tokenizer needs transformers, which is not installed")
+            from transformers import AutoTokenizer
+
+            loaded[name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return loaded[name]
+
+    yield load
+    loaded.clear()
