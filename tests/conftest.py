@@ -1,6 +1,6 @@
 """What the tests share: hypothesis profiles, and the real templates and tokenizers where there are any.
 
-Profiles (`HYPOTHESIS_PROFILE`): `dev` is quick, `ci` is the measure, `laws` takes ten times as many examples as `ci`.
+Profiles (`HYPOTHESIS_PROFILE`): `dev` is quick, `ci` is the measure, `laws` takes ten times more examples.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).resolve().parent.parent
 
 _SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_SLOW_MACHINE)
-settings.register_profile(
-    "ci", max_examples=500, deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True, derandomize=True
-)
-settings.register_profile(
-    "laws", max_examples=5000, deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True
-)
+_QUIET = settings(deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True)
+settings.register_profile("dev", _QUIET, max_examples=50)
+settings.register_profile("ci", _QUIET, max_examples=500, derandomize=True)
+settings.register_profile("laws", _QUIET, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
@@ -64,8 +61,9 @@ def trl_templates_folder() -> Path | None:
 
 def real_template_files() -> list[Path]:
     """Every real template within reach, for `pytest.mark.parametrize`; empty where there is none."""
-    folders = [folder / "templates" if folder else None for folder in (shared_folder(),)]
-    return [path for f in (*folders, trl_templates_folder()) if f for path in sorted(f.glob("*.jinja"))]
+    shared, trl = shared_folder(), trl_templates_folder()
+    folders = [*([shared / "templates"] if shared else []), *([trl] if trl else [])]
+    return [path for folder in folders for path in sorted(folder.glob("*.jinja"))]
 
 
 def template_id(path: Path) -> str:
@@ -95,7 +93,9 @@ def real_tokenizer() -> Iterator[Callable[[str], Any]]:
         if name not in loaded:
             folder = tokenizers_folder() / name
             if not (folder / "tokenizer.json").is_file():
-                pytest.skip(f"no real tokenizer {name!r}: run `python scripts/fetch_tokenizers.py --only {name}`")
+                pytest.skip(
+                    f"no real tokenizer {name!r}: run `python scripts/fetch_tokenizers.py --only {name}`"
+                )
             if importlib.util.find_spec("transformers") is None:
                 pytest.skip("a real tokenizer needs transformers, which is not installed")
             from transformers import AutoTokenizer
