@@ -1,0 +1,281 @@
+"""What a template may spend while it renders, and the guards that make it hold.
+
+Chat templates come from strangers. The sandbox keeps them away from Python's insides; this module keeps them from
+eating time and memory. The idea: every value that a template can make is small when it is made, so nothing that is
+done with it later can be large.
+
+* Every loop turn, call and filter is a step; steps are limited, and a clock is the last resort.
+* Every string, list and dict that an operator, a filter, a call or a literal makes is weighed (characters and
+  elements, counted through all references, so a list that holds itself twice weighs twice) and refused above a limit.
+* What multiplies (`'a' * 10**9`, `replace`, `join`, `center`, `%1000000d`, ...) is estimated before it is done, as
+  the product of what goes in.
+* Filters that run regular expressions or textwrap take short strings only.
+
+No signals and no threads: it works wherever Python does.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from toolparse.errors import TemplateError
+
+
+class LimitExceeded(TemplateError):
+    """A template that needs more steps, memory or time than any real one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a template may use; some hundred times what real ones need."""
+
+    source: int = 400_000
+    output: int = 4_000_000
+    value: int = 1_000_000
+    product: int = 16_000_000
+    steps: int = 200_000
+    visits: int = 1_000_000
+    made: int = 200_000_000
+    depth: int = 60
+    seconds: float = 5.0
+
+
+LIMITS = Limits()
+
+_AMPLIFIERS = frozenset(
+    "center ljust rjust zfill expandtabs join replace format format_map translate strip lstrip rstrip trim indent "
+    "wordwrap truncate batch slice round tojson xmlattr urlize sum to_bytes removeprefix lipsum random".split()
+)
+_REGEX_FILTERS = frozenset("striptags title urlize wordcount wordwrap xmlattr pprint capitalize".split())
+_REGEX_INPUT = 20_000
+_DIGITS = re.compile(r"\d+")
+_BIG_INT_BITS = 14_000  # as many digits as Python prints
+
+
+class Budget:
+    """What one rendering has left."""
+
+    __slots__ = ("deadline", "depth", "limits", "made", "steps", "visits")
+
+    def __init__(self, limits: Limits = LIMITS, deadline: float | None = None) -> None:
+        self.limits = limits
+        self.steps = limits.steps
+        self.visits = limits.visits
+        self.made = limits.made
+        self.depth = 0
+        self.deadline = deadline if deadline is not None else time.monotonic() + limits.seconds
+
+    def tick(self, count: int = 1) -> None:
+        """Spend steps."""
+        self.steps -= count
+        if self.steps < 0:
+            raise LimitExceeded(
+                f"the template needs more than {self.limits.steps} steps: it loops without an end"
+            )
+        if time.monotonic() > self.deadline:
+            raise LimitExceeded("the template takes too long to render")
+
+    def check(self, value: Any) -> Any:
+        """The value itself, if a template may hold something that large."""
+        if isinstance(value, (str, bytes)):
+            self.spend(len(value))
+        elif isinstance(value, int):
+            if value.bit_length() > _BIG_INT_BITS:
+                raise LimitExceeded("the template computes with integers of thousands of digits")
+        elif isinstance(value, (list, tuple, dict, set, frozenset)):
+            self.spend(self.weigh(value))
+        return value
+
+    def spend(self, size: int) -> None:
+        """Account for a value of that size."""
+        if size > self.limits.value:
+            raise LimitExceeded(f"the template makes a value of more than {self.limits.value} characters")
+        self.made -= size
+        if self.made < 0:
+            raise LimitExceeded("the template makes more text than it may")
+
+    def weigh(self, value: Any, depth: int = 0) -> int:
+        """Characters and elements of a value, counted along every reference to them."""
+        self.visits -= 1
+        if self.visits < 0:
+            raise LimitExceeded("the template builds too many nested values")
+        if isinstance(value, (str, bytes)):
+            return len(value) + 1
+        if depth > self.limits.depth:
+            raise LimitExceeded("the template nests values too deeply")
+        if isinstance(value, dict):
+            parts: Iterable[Any] = (part for item in value.items() for part in item)
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            parts = value
+        else:
+            return 1
+        total = 1
+        for part in parts:
+            total += self.weigh(part, depth + 1)
+            if total > self.limits.value:
+                raise LimitExceeded(f"the template makes a value of more than {self.limits.value} elements")
+        return total
+
+    def product(self, *factors: int) -> None:
+        """Refuse an operation whose result may be as large as the product of what goes in."""
+        size = 1
+        for factor in factors:
+            size *= max(1, factor)
+        if size > self.limits.product:
+            raise LimitExceeded("the template asks for an operation whose result would be too large")
+
+    def foresee(self, name: str, value: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
+        """Refuse what multiplies before it is done. `name`: of the method or filter; `value`: what it is applied to."""
+        self.tick(1 + (len(value) >> 6 if isinstance(value, (str, bytes, list, tuple, range, dict)) else 0))
+        if name in _REGEX_FILTERS and isinstance(value, str) and len(value) > _REGEX_INPUT:
+            raise LimitExceeded(
+                f"the template applies {name!r} to a text of more than {_REGEX_INPUT} characters"
+            )
+        if name not in _AMPLIFIERS:
+            return
+        arguments = [*args, *kwargs.values()]
+        own = self.weigh(value)
+        if name in ("format", "format_map"):
+            own += _widths(value)
+            starred = "*" in value if isinstance(value, str) else True
+            nested = isinstance(value, str) and value.count("{") > 1
+            sizes = [self._factor(arg, count_ints=starred or nested) for arg in arguments]
+            self.product(own, 1 + sum(sizes))
+        else:
+            self.product(own, 1 + sum(self._factor(arg, count_ints=name != "random") for arg in arguments))
+
+    def _factor(self, value: Any, *, count_ints: bool) -> int:
+        if isinstance(value, bool) or value is None:
+            return 1
+        if isinstance(value, (int, float)):
+            return int(min(abs(value), 1 << 60)) if count_ints and value == value else 1
+        if isinstance(value, (list, tuple, dict)) and count_ints:
+            inner = value.values() if isinstance(value, dict) else value
+            self.visits -= len(value)
+            ints = sum(
+                min(abs(part), 1 << 60)
+                for part in inner
+                if isinstance(part, int) and not isinstance(part, bool)
+            )
+            return self.weigh(value) + ints
+        if isinstance(value, range):
+            return len(value)
+        return self.weigh(value)
+
+
+def _widths(value: Any) -> int:
+    """The field widths that a format string asks for."""
+    if not isinstance(value, (str, bytes)):
+        return 0
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    return sum(int(run) if len(run) < 15 else 1 << 50 for run in _DIGITS.findall(text))
+
+
+class _Current(threading.local):
+    budget: Budget | None = None
+
+
+_current = _Current()
+
+
+def current() -> Budget:
+    """The budget of the rendering under way; a fresh one while a template is being compiled."""
+    budget = _current.budget
+    if budget is None:
+        budget = _current.budget = Budget()
+    return budget
+
+
+class spending:  # noqa: N801 - reads as a phrase: `with spending(budget):`
+    """Make a budget the current one of this thread."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._before: Budget | None = None
+
+    def __enter__(self) -> Budget:
+        self._before = _current.budget
+        _current.budget = self._budget
+        return self._budget
+
+    def __exit__(self, *_: object) -> None:
+        _current.budget = self._before
+
+
+class Counted:
+    """An iterable that spends a step per element."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Iterable[Any]) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[Any]:
+        budget = current()
+        for item in self._inner:
+            budget.tick()
+            yield item
+
+
+class CountedSequence(Counted):
+    """A counted iterable of known length, so that `loop.length` needs no copy."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._inner)  # type: ignore[arg-type]  # made only around what has a length
+
+
+def counted(value: Any) -> Any:
+    """`value` for a loop, counted."""
+    if value is None or isinstance(value, Counted) or not hasattr(value, "__iter__"):
+        return value
+    return CountedSequence(value) if hasattr(value, "__len__") else Counted(value)
+
+
+def concat(parts: Iterable[str]) -> str:
+    """`"".join` that stops when the text gets too long."""
+    budget = current()
+    limit = budget.limits.output
+    pieces: list[str] = []
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > limit:
+            raise LimitExceeded(f"the template writes more than {limit} characters")
+        pieces.append(part)
+        if not len(pieces) & 1023:
+            budget.tick()
+    return "".join(pieces)
+
+
+def operate(operator: str, left: Any, right: Any) -> None:
+    """Refuse an arithmetic or string operation whose result would be too large."""
+    budget = current()
+    budget.tick()
+    if operator == "*":
+        _foresee_times(budget, left, right)
+    elif operator == "**":
+        if isinstance(left, int) and isinstance(right, int):
+            budget.product(max(1, left.bit_length()) * 1000, abs(right))
+    elif operator == "%" and isinstance(left, (str, bytes)):
+        args = right if isinstance(right, tuple) else (right,)
+        budget.foresee("format", left, args, {})
+    elif operator == "+" and isinstance(left, (str, bytes, list, tuple)) and hasattr(right, "__len__"):
+        budget.product(len(left) + len(right))
+
+
+def _foresee_times(budget: Budget, left: Any, right: Any) -> None:
+    if isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() + right.bit_length() > _BIG_INT_BITS:
+            raise LimitExceeded("the template computes with integers of thousands of digits")
+        return
+    if isinstance(right, (str, bytes, list, tuple)):
+        left, right = right, left
+    if isinstance(left, (str, bytes, list, tuple)) and isinstance(right, int):
+        budget.product(budget.weigh(left), right)

@@ -1,0 +1,422 @@
+"""Compiling and rendering chat templates as transformers does, within limits.
+
+The environment is transformers': Jinja's ImmutableSandboxedEnvironment, `trim_blocks`, `lstrip_blocks`, loop controls,
+the `generation` tag, `tojson` without escaping, `raise_exception`, `strftime_now`, a `namespace` without underscores.
+On top of it stand the guards of `limits.py`: loops, calls, filters, operators and literals are routed through them,
+partly by Jinja's own hooks, partly by what the code generator writes. The clock stands still, so that two renderings
+differ only where their conversations do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import json
+import marshal
+import os
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes as nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
+from jinja2.utils import Namespace
+
+from toolparse.errors import TemplateError
+from toolparse.templates import limits
+from toolparse.templates.limits import Budget, LimitExceeded, Limits, current, spending
+
+NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
+_CODE_VERSION = 2  # raise when the generated code changes
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` ... `{% endgeneration %}`: marks what the assistant wrote; renders as its body."""
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja's own way to declare it
+
+    def parse(self, parser: Any) -> nodes.Node:
+        lineno = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        call = self.call_method("_body", [], lineno=lineno)
+        return nodes.CallBlock(call, [], [], body).set_lineno(lineno)
+
+    def _body(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+class _Namespace(Namespace):
+    """Jinja's namespace without names that begin with an underscore, as in transformers."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805 - so that `namespace(self=...)` works
+        self, args = args[0], args[1:]
+        attrs = dict(*args, **kwargs)
+        for name in attrs:
+            _check_name(name)
+        Namespace.__init__(self, attrs)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        Namespace.__setitem__(self, name, value)
+
+
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(
+            f"a namespace cannot hold {name!r}: names must not begin with an underscore"
+        )
+
+
+class _Dict:
+    """`dict` without the class behind it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args, **kwargs)
+
+
+def _tojson(
+    x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: Any) -> str:
+    raise jinja2.exceptions.TemplateError(str(message))
+
+
+def _strftime_now(form: str) -> str:
+    if len(form) > 200:
+        raise LimitExceeded("the template asks for a date in a format of more than 200 characters")
+    return NOW.strftime(form)
+
+
+class _Code(CodeGenerator):
+    """Jinja's code generator, with what templates build routed through the limits."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
+        self.write("environment.joined((")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
+        self._made(super().visit_List, node, frame)
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
+        self._made(super().visit_Dict, node, frame)
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802
+        if node.ctx == "load":
+            self._made(super().visit_Tuple, node, frame)
+        else:
+            super().visit_Tuple(node, frame)
+
+    def _made(self, visit: Callable[[Any, Frame], None], node: Any, frame: Frame) -> None:
+        if not node.items:
+            visit(node, frame)
+            return
+        self.write("environment.made(")
+        visit(node, frame)
+        self.write(")")
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """The guarded environment; `mutable` allows `list.append` and its like."""
+
+    code_generator_class = _Code
+    intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
+    concat = staticmethod(limits.concat)
+    counted = staticmethod(limits.counted)
+
+    def __init__(self, *, mutable: bool) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+        )
+        self.mutable = mutable
+        self.filters["tojson"] = _tojson
+        self.globals.update(
+            raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
+        )
+        self.filters = {name: _guard(name, function) for name, function in self.filters.items()}
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if self.mutable:
+            return SandboxedEnvironment.is_safe_attribute(self, obj, attr, value)
+        return super().is_safe_attribute(obj, attr, value)
+
+    def _generate(
+        self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
+    ) -> str:
+        for loop in source.find_all(nodes.For):
+            loop.iter = nodes.Call(nodes.EnvironmentAttribute("counted"), [loop.iter], [], None, None)
+        return super()._generate(source, name, filename, defer_init)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        limits.operate(operator, left, right)
+        return current().check(self.binop_table[operator](left, right))
+
+    def joined(self, parts: tuple[Any, ...]) -> str:
+        """What `~` makes."""
+        return limits.concat(str(part) for part in current().check(parts))
+
+    def made(self, value: Any) -> Any:
+        """A list, tuple or dict that stands in the template."""
+        budget = current()
+        budget.tick()
+        return budget.check(value)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        text = value.__self__
+
+        def guarded(*args: Any, **kwargs: Any) -> str:
+            budget = current()
+            budget.foresee("format", text, args, kwargs)
+            result: str = budget.check(wrapped(*args, **kwargs))
+            return result
+
+        return guarded
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805
+        if __obj is limits.counted:
+            return limits.counted(args[0])
+        budget = current()
+        budget.tick()
+        owner = getattr(__obj, "__self__", None)
+        if isinstance(owner, (str, bytes, int, float)):
+            budget.foresee(getattr(__obj, "__name__", ""), owner, args, _plain_kwargs(kwargs))
+        elif isinstance(__obj, jinja2.runtime.LoopContext):
+            args = tuple(limits.counted(arg) for arg in args)
+        elif __obj is jinja2.utils.generate_lorem_ipsum:
+            budget.foresee("lipsum", "x" * 1000, args, _plain_kwargs(kwargs))
+        budget.depth += 1
+        if budget.depth > budget.limits.depth:
+            raise LimitExceeded("the template's macros call each other too deeply")
+        try:
+            result = super().call(__context, __obj, *args, **kwargs)
+        finally:
+            budget.depth -= 1
+        if __self.mutable and isinstance(owner, (list, dict, set)):
+            budget.check(owner)
+        if isinstance(result, Namespace):
+            budget.check(list(_attributes(result).values()))
+        return budget.check(result)
+
+
+def _attributes(namespace: Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = object.__getattribute__(namespace, "_Namespace__attrs")
+    return found
+
+
+def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key not in ("_loop_vars", "_block_vars")}
+
+
+def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that is foreseen, counted and weighed."""
+    passes = getattr(function, "jinja_pass_arg", None)
+    at = 1 if passes is not None else 0  # where the filtered value stands among the arguments
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        budget = current()
+        rest = args[at + 1 :]
+        budget.foresee(name, args[at] if len(args) > at else None, rest, kwargs)
+        result = function(*args, **kwargs)
+        if isinstance(result, (str, list, tuple, dict, int)):
+            return budget.check(result)
+        return limits.counted(result) if hasattr(result, "__next__") else result
+
+    return guarded
+
+
+class CompiledTemplate:
+    """A chat template, ready to be rendered.
+
+    `source` is its text, `digest` the sha256 of it. `render` takes plain data, copies it and raises TemplateError
+    (with the template's own words, where it raised) or LimitExceeded.
+    """
+
+    def __init__(self, source: str, template: jinja2.Template, mutable: bool) -> None:
+        self.source = source
+        self.digest = digest(source)
+        self.mutable = mutable
+        self._template = template
+
+    def render(
+        self, *, deadline: float | None = None, bounds: Limits = limits.LIMITS, **variables: Any
+    ) -> str:
+        """The text that the template writes for these variables."""
+        budget = Budget(bounds, deadline)
+        with spending(budget):
+            try:
+                return self._template.render(_plain(variables))
+            except TemplateError:
+                raise
+            except RecursionError:
+                raise LimitExceeded("the template calls itself without an end") from None
+            except MemoryError:
+                raise LimitExceeded("the template needs too much memory") from None
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's template makes Python raise
+                raise TemplateError(f"{type(error).__name__}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """A copy made of plain data only."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def digest(source: str) -> str:
+    """The sha256 of a template's text."""
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@functools.lru_cache(maxsize=2)
+def environment(mutable: bool = False) -> _Environment:
+    """The environment that templates are compiled for."""
+    return _Environment(mutable=mutable)
+
+
+_compiled: OrderedDict[tuple[str, bool], CompiledTemplate] = OrderedDict()
+_compiled_lock = threading.Lock()
+_COMPILED_KEPT = 256
+
+
+def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
+    """A template, compiled; kept in memory and, as bytecode, on disk. Raises TemplateError."""
+    if not isinstance(source, str):
+        raise TemplateError(f"a chat template is a text, not {type(source).__name__}")
+    key = (digest(source), mutable)
+    with _compiled_lock:
+        known = _compiled.get(key)
+        if known is not None:
+            _compiled.move_to_end(key)
+            return known
+    env = environment(mutable)
+    code = _code(source, key[0], env)
+    template = jinja2.Template.from_code(env, code, env.make_globals(None))
+    made = CompiledTemplate(source, template, mutable)
+    with _compiled_lock:
+        _compiled[key] = made
+        while len(_compiled) > _COMPILED_KEPT:
+            _compiled.popitem(last=False)
+    return made
+
+
+def parse_template(source: str) -> nodes.Template:
+    """The template's syntax tree. Raises TemplateError."""
+    if len(source) > limits.LIMITS.source:
+        raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
+    return _guarded_compile(lambda: environment().parse(source))
+
+
+def _code(source: str, key: str, env: _Environment) -> CodeType:
+    if len(source) > limits.LIMITS.source:
+        raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
+    stored = read_cache("code", key)
+    if stored is not None:
+        with contextlib.suppress(ValueError, EOFError, TypeError):
+            code = marshal.loads(stored)  # checked by a digest and read from the user's own folder only
+            if isinstance(code, CodeType):
+                return code
+    code = _guarded_compile(lambda: env.compile(source))
+    write_cache("code", key, marshal.dumps(code))
+    return code
+
+
+def _guarded_compile(make: Callable[[], Any]) -> Any:
+    with spending(Budget()):
+        try:
+            return make()
+        except TemplateError:
+            raise
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"line {error.lineno}: {error.message}") from error
+        except (RecursionError, MemoryError):
+            raise LimitExceeded("the template is nested too deeply to be compiled") from None
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's template makes the compiler raise
+            raise TemplateError(f"{type(error).__name__}: {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------------- disk cache
+
+
+def cache_folder() -> Path | None:
+    """Where compiled templates and verdicts are kept; None when switched off by `TOOLPARSE_CACHE=off`."""
+    chosen = os.environ.get("TOOLPARSE_CACHE", "")
+    if chosen.lower() in ("off", "0", "no", "none"):
+        return None
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "toolparse"
+
+
+def _cache_file(kind: str, key: str) -> Path | None:
+    try:
+        folder = cache_folder()
+    except RuntimeError:  # no home
+        return None
+    if folder is None:
+        return None
+    versions = f"{_CODE_VERSION}-{jinja2.__version__}-{sys.implementation.cache_tag}-{sys.version_info.micro}"
+    return folder / kind / versions / key[:2] / key
+
+
+def read_cache(kind: str, key: str) -> bytes | None:
+    """What was kept under a key, or None: when absent, damaged, or not this user's own."""
+    path = _cache_file(kind, key)
+    if path is None:
+        return None
+    try:
+        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+            return None
+        data = path.read_bytes()
+    except OSError:
+        return None
+    body = data[32:]
+    return body if data[:32] == hashlib.sha256(body).digest() else None
+
+
+def write_cache(kind: str, key: str, body: bytes) -> None:
+    """Keep something; silently not, where nothing can be written."""
+    path = _cache_file(kind, key)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(body).digest() + body)
+            os.replace(name, path)  # in one step: readers see the old file or the new one
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+    except OSError:
+        return
