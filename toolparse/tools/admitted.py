@@ -1,0 +1,388 @@
+"""Which values a schema admits, as far as typing a piece of text needs to know it.
+
+A schema is reduced to alternatives: sets of JSON types, each perhaps with the finite set of values that
+`enum` or `const` leave. `$ref`, `anyOf`, `oneOf`, `allOf`, type lists and `nullable` are followed; conditions
+(`if`, `not`, `dependentSchemas`) are the validator's business.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+Schema = dict[str, Any]
+
+TYPES = frozenset({"null", "boolean", "integer", "number", "object", "array", "string"})
+# Keywords that say something about one type only. Without `type` they admit every other type as well, so they
+# suggest a type (text that is an object may become one), and never exclude strings.
+_SUGGESTS = {
+    "properties": "object",
+    "patternProperties": "object",
+    "additionalProperties": "object",
+    "items": "array",
+    "prefixItems": "array",
+    "minimum": "number",
+    "maximum": "number",
+    "exclusiveMinimum": "number",
+    "exclusiveMaximum": "number",
+    "multipleOf": "number",
+}
+# Resolving one schema visits at most so many nodes and keeps at most so many alternatives; a schema that
+# needs more (they exist only as attacks) counts as silent.
+_MAX_STEPS = 5_000
+_MAX_ALTERNATIVES = 200
+
+
+class Alternative(NamedTuple):
+    """Values of some types (None: of any), and of those only `literals` (None: all)."""
+
+    types: frozenset[str] | None
+    literals: tuple[Any, ...] | None = None
+    declared: bool = True
+    """Whether `type` names the types, and not only the literals imply them."""
+
+
+class Admitted(NamedTuple):
+    """Everything that a schema admits."""
+
+    alternatives: tuple[Alternative, ...]
+    # what keywords without a type suggest
+    suggested: frozenset[str] = frozenset()
+
+    @property
+    def silent(self) -> bool:
+        """Whether the schema says nothing about types."""
+        return (
+            not self.suggested
+            and bool(self.alternatives)
+            and all(a.types is None and a.literals is None for a in self.alternatives)
+        )
+
+    @property
+    def types(self) -> frozenset[str]:
+        """All admitted types; every type where an alternative is open."""
+        found: frozenset[str] = frozenset()
+        for alternative in self.alternatives:
+            found |= TYPES if alternative.types is None else alternative.types
+        return found
+
+
+ANYTHING = Admitted((Alternative(None),))
+_NOTHING = Admitted(())
+
+
+class _TooComplex(Exception):  # noqa: N818 - ends a walk, never leaves this module
+    pass
+
+
+def type_of(value: Any) -> str:
+    """The JSON type of a Python value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list | tuple) else "unknown"
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equality as JSON has it: `1` is `1.0`, and neither is `true`. Containers need not be compared here."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right)
+
+
+class Resolver:
+    """Answers questions about the schemas below one root, which `$ref`s are resolved against."""
+
+    def __init__(self, root: Schema) -> None:
+        self.root = root
+        # The key is the schema's identity; keeping the schema keeps its identity from being reused.
+        self._known: dict[int, tuple[Any, Admitted]] = {}
+        self._children: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._items: dict[tuple[int, int], tuple[Any, Any]] = {}
+        self._longest: int | None = None
+
+    def admitted(self, schema: Any) -> Admitted:
+        """What a schema admits."""
+        known = self._known.get(id(schema))
+        if known is not None:
+            return known[1]
+        walk = _Walk(self)
+        try:
+            result = walk.admitted(schema)
+            if result is None or not result.alternatives:  # only itself, or a contradiction
+                result = ANYTHING
+        except (_TooComplex, RecursionError):
+            result = ANYTHING
+        self._known[id(schema)] = (schema, result)
+        return result
+
+    def child(self, schema: Any, key: str) -> Any:
+        """The schema of a property, combined from every place that declares it; None if it is undeclared."""
+        # Only declared keys are remembered: names come from models, and a memory of them would grow without
+        # end.
+        known = self._children.get((id(schema), key))
+        if known is not None:
+            return known[1]
+        try:
+            result = _Walk(self).child(schema, key)
+        except (_TooComplex, RecursionError):
+            result = None
+        if result is not None and len(self._children) < 10_000:
+            self._children[id(schema), key] = (schema, result)
+        return result
+
+    def item(self, schema: Any, index: int) -> Any:
+        """The schema of an array's element; None if nothing is said about it."""
+        if self._longest is None:
+            self._longest = _longest_tuple(self.root)
+        index = min(index, self._longest)  # elements behind the last described one are alike
+        known = self._items.get((id(schema), index))
+        if known is not None:
+            return known[1]
+        try:
+            result = _Walk(self).item(schema, index)
+        except (_TooComplex, RecursionError):
+            result = None
+        self._items[id(schema), index] = (schema, result)
+        return result
+
+    def resolve(self, ref: Any) -> Any:
+        """What a local `$ref` points to; None if there is nothing."""
+        if not isinstance(ref, str) or not ref.startswith("#"):
+            return None
+        if ref == "#":
+            return self.root
+        if not ref.startswith("#/"):
+            return self._anchor(ref[1:])
+        from urllib.parse import unquote
+
+        node: Any = self.root
+        for part in unquote(ref[2:]).split("/"):
+            part = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(node, dict) and part in node:
+                node = node[part]
+            elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+                node = node[int(part)]
+            else:
+                return None
+        return node
+
+    def _anchor(self, name: str) -> Any:
+        for place in ("$defs", "definitions"):
+            definitions = self.root.get(place)
+            if isinstance(definitions, dict):
+                for body in definitions.values():
+                    if isinstance(body, dict) and body.get("$anchor") == name:
+                        return body
+        return None
+
+
+class _Walk:
+    """One resolution: bounded in steps, with a guard against references that go round in circles."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._steps = 0
+        self._open: set[int] = set()
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _MAX_STEPS:
+            raise _TooComplex
+
+    def admitted(self, schema: Any) -> Admitted | None:
+        """What a schema admits; None where a circle closes: it adds nothing to what is being computed."""
+        self._step()
+        if not isinstance(schema, dict):
+            return ANYTHING
+        if id(schema) in self._open:
+            return None
+        self._open.add(id(schema))
+        try:
+            result = ANYTHING
+            if "$ref" in schema:
+                target = self._resolver.resolve(schema["$ref"])
+                result = _intersect(result, self.admitted(target) if target is not None else ANYTHING)
+            result = _intersect(result, _own(schema))
+            for part in _parts(schema, "allOf"):
+                result = _intersect(result, self.admitted(part))
+            for word in ("anyOf", "oneOf"):
+                if parts := _parts(schema, word):
+                    union = _NOTHING
+                    for part in parts:
+                        branch = self.admitted(part)
+                        if branch is not None:
+                            union = Admitted(
+                                union.alternatives + branch.alternatives, union.suggested | branch.suggested
+                            )
+                            if len(union.alternatives) > _MAX_ALTERNATIVES:
+                                raise _TooComplex
+                    if union.alternatives:
+                        result = _intersect(result, union)
+        finally:
+            self._open.discard(id(schema))
+        if schema.get("nullable") is True and not all(
+            a.types is None and a.literals is None for a in result[0]
+        ):
+            result = Admitted((*result.alternatives, Alternative(frozenset({"null"}))), result.suggested)
+        return result
+
+    def child(self, schema: Any, key: str) -> Any:
+        return self._sub(schema, lambda node: _own_child(node, key))
+
+    def item(self, schema: Any, index: int) -> Any:
+        return self._sub(schema, lambda node: _own_item(node, index))
+
+    def _sub(self, schema: Any, own: Any) -> Any:
+        """What a schema and everything it is composed of says about one place inside its values."""
+        self._step()
+        if not isinstance(schema, dict) or id(schema) in self._open:
+            return None
+        self._open.add(id(schema))
+        try:
+            found = []
+            mine = own(schema)
+            if mine is not None:
+                found.append(mine)
+            if "$ref" in schema:
+                found.append(self._sub(self._resolver.resolve(schema["$ref"]), own))
+            found += [self._sub(part, own) for part in _parts(schema, "allOf")]
+            for word in ("anyOf", "oneOf"):
+                branches = [self._sub(part, own) for part in _parts(schema, word)]
+                branches = [branch for branch in branches if branch is not None]
+                if branches:
+                    found.append(branches[0] if len(branches) == 1 else {"anyOf": branches})
+        finally:
+            self._open.discard(id(schema))
+        found = [part for part in found if part is not None]
+        if not found:
+            return None
+        return found[0] if len(found) == 1 else {"allOf": found}
+
+
+def _longest_tuple(root: Any) -> int:
+    """The length of the longest list of element schemas anywhere in a schema."""
+    longest, pending = 0, [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            for word in ("prefixItems", "items"):
+                if isinstance(node.get(word), list):
+                    longest = max(longest, len(node[word]))
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return longest
+
+
+def _parts(schema: Schema, word: str) -> list[Any]:
+    parts = schema.get(word)
+    return parts if isinstance(parts, list) else []
+
+
+def _own(schema: Schema) -> Admitted:
+    """What a schema's own `type`, `enum` and `const` admit."""
+    declared = schema.get("type")
+    types: frozenset[str] | None = None
+    if isinstance(declared, str):
+        types = frozenset({declared}) & TYPES or None
+    elif isinstance(declared, list):
+        types = frozenset(name for name in declared if isinstance(name, str)) & TYPES or None
+    literals: tuple[Any, ...] | None = None
+    if "const" in schema:
+        literals = (schema["const"],)
+    elif isinstance(schema.get("enum"), list):
+        literals = tuple(schema["enum"])
+    suggested: frozenset[str] = frozenset()
+    if types is None and literals is None:
+        suggested = frozenset(
+            name for word, name in _SUGGESTS.items() if schema.get(word) not in (None, False, True)
+        )
+    return Admitted((_fit(types, literals),), suggested)
+
+
+def _fit(types: frozenset[str] | None, literals: tuple[Any, ...] | None) -> Alternative:
+    """An alternative whose types and literals agree."""
+    if literals is None:
+        return Alternative(types)
+    if types is None:
+        return Alternative(frozenset(type_of(value) for value in literals), literals, declared=False)
+    wide = types | {"integer"} if "number" in types else types
+    kept = tuple(
+        value for value in literals if type_of(value) in wide or ("integer" in wide and _is_whole(value))
+    )
+    return Alternative(types, kept)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
+    if right is None:
+        return left
+    result: list[Alternative] = []
+    for a in left.alternatives:
+        for b in right.alternatives:
+            if a.types is None:
+                types = b.types
+            elif b.types is None:
+                types = a.types
+            else:
+                types = a.types & b.types
+                if "integer" in a.types | b.types and "number" in a.types | b.types:
+                    types |= {"integer"}  # every integer is a number
+                if not types:
+                    continue
+            if a.literals is None or b.literals is None:
+                literals = a.literals if b.literals is None else b.literals
+            else:
+                literals = tuple(x for x in a.literals if any(same(x, y) for y in b.literals))
+            declared = (a.declared and a.types is not None) or (b.declared and b.types is not None)
+            alternative = _fit(types, literals) if literals is not None else Alternative(types)
+            result.append(alternative._replace(declared=declared))
+            if len(result) > _MAX_ALTERNATIVES:
+                raise _TooComplex
+    return Admitted(tuple(result), left.suggested | right.suggested)
+
+
+def _own_child(schema: Schema, key: str) -> Any:
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and key in properties:
+        return properties[key]
+    patterns = schema.get("patternProperties")
+    if isinstance(patterns, dict):
+        for pattern, body in patterns.items():
+            if matches(pattern, key):
+                return body
+    rest = schema.get("additionalProperties")
+    return rest if isinstance(rest, dict) else None
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether a `patternProperties` pattern applies to a key."""
+    if len(key) > 1_000:  # a pattern may take time that explodes with the key's length
+        return False
+    try:
+        return re.search(pattern, key) is not None
+    except (re.error, RecursionError):
+        return False
+
+
+def _own_item(schema: Schema, index: int) -> Any:
+    prefix = schema.get("prefixItems")
+    items = schema.get("items")
+    if not isinstance(prefix, list) and isinstance(items, list):  # before draft 2020-12
+        prefix, items = items, schema.get("additionalItems")
+    if isinstance(prefix, list) and index < len(prefix):
+        return prefix[index]
+    return items if isinstance(items, dict) else None

@@ -1,0 +1,323 @@
+"""`Tool` and `ToolSet`: tools as the parser uses them, made once and remembered."""
+
+from __future__ import annotations
+
+import marshal
+import threading
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from toolparse.errors import ToolError
+from toolparse.tools.convert import Converter, Path, Tree
+from toolparse.tools.literals import MISSING
+from toolparse.tools.schema import tool_schema
+from toolparse.tools.validation import Validator, check_json
+from toolparse.tools.wording import Problem, closest, place, show
+
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class _Core:
+    """What depends on a tool's schema alone, shared by all tools that have it."""
+
+    __slots__ = ("__weakref__", "converter", "name", "parameters", "schema", "validator")
+
+    def __init__(self, schema: dict[str, Any], *, trusted: bool, closed: bool) -> None:
+        function = schema["function"]
+        name = function.get("name")
+        if not isinstance(name, str) or not name.strip() or name == "<lambda>":
+            raise ToolError(
+                f"a tool has no name: {show(schema)}. "
+                'Give it a "name"; in place of a lambda pass a function made with def'
+            )
+        self.name = name
+        self.schema = schema
+        parameters = function.get("parameters")
+        self.parameters: dict[str, Any] = dict(_NO_PARAMETERS) if parameters is None else parameters
+        check_json(
+            name, {key: value for key, value in function.items() if key != "parameters"}, ("function",)
+        )
+        self.validator = Validator(name, self.parameters, closed=closed)
+        if not trusted:  # schemas made from signatures are right; compiling those waits until the first call
+            self.validator.compile()
+        self.converter = Converter(self.parameters)
+
+
+class Tool:
+    """One tool: its schema, and what follows from it for reading a call's arguments."""
+
+    __slots__ = ("_core", "source")
+
+    def __init__(self, core: _Core, source: Any) -> None:
+        self._core = core
+        self.source = source
+
+    @classmethod
+    def of(cls, tool: Any) -> Tool:
+        """A tool from a function, a pydantic model, a dict, ... (see `tool_schema`); a `Tool` passes through.
+
+        Raises:
+            ToolError: The tool has no name, or its schema can't be used.
+        """
+        return tool if isinstance(tool, Tool) else cls(_core(tool), tool)
+
+    @property
+    def name(self) -> str:
+        """The name that a model calls it by."""
+        return self._core.name
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The OpenAI-style dict for chat templates; shared, not to be changed."""
+        return self._core.schema
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The JSON schema of the arguments; shared, not to be changed."""
+        return self._core.parameters
+
+    def __repr__(self) -> str:
+        return f"Tool({self.name!r})"
+
+    def admits(self, key: str) -> str:
+        """How text for an argument is read.
+
+        Returns:
+            "text" where the value is the text itself (it may be passed on before it ends), "typed" where the
+            schema says something else, "unknown" where the argument is undeclared or its schema is silent.
+        """
+        return self._core.converter.plan(key).kind
+
+    def convert_text(self, key: str, text: str, *, python: bool = False) -> tuple[Any, Problem | None]:
+        """The value that a piece of text stands for, as the schema of `key` says.
+
+        Args:
+            key: The argument.
+            text: What the model wrote, without markup.
+            python: Whether the family writes Python's spellings (`True`, `None`, `{'a': 1}`) beside JSON's.
+
+        Returns:
+            The value and None; or the text itself and what is wrong with it.
+        """
+        return self._core.converter.plan(key).convert(text, (key,), python=python)
+
+    def convert_tree(
+        self, tree: Tree, key: str | None = None, *, python: bool = False
+    ) -> tuple[Any, list[Problem]]:
+        """The arguments (or, with `key`, one argument) of a call that is written as a tree of elements.
+
+        Args:
+            tree: The text of an element without children, else its children as (name, tree) pairs in order.
+            key: The argument that the tree is the value of; without it the tree holds all arguments.
+            python: As for `convert_text`.
+
+        Returns:
+            The value, and what does not fit.
+        """
+        problems: list[Problem] = []
+        converter = self._core.converter
+        try:
+            if key is not None:
+                schema = converter.resolver.child(converter.root, key)
+                return converter.tree(tree, schema, (key,), problems, python=python), problems
+            if isinstance(tree, str):  # no element at all: text where arguments should be
+                return {}, [
+                    Problem("wrong-type", f"{place(())}: expected arguments, got {show(tree)}", ())
+                ] * bool(tree.strip())
+            return converter.members(tree, converter.root, (), problems, python=python), problems
+        except RecursionError:  # called from the bottom of a deep stack
+            path: Path = () if key is None else (key,)
+            return ({} if key is None else ""), [
+                Problem("invalid-value", f"{place(path)}: nested too deeply", path)
+            ]
+
+    def retype(self, key: str, value: Any) -> Any:
+        """A value from a family whose template writes every value as a string, as the schema says.
+
+        A string that is exactly a literal (JSON's or Python's) of an admitted type is converted, unless the
+        schema admits strings; everything else is returned as it is.
+        """
+        if not isinstance(value, str):
+            return value
+        typed = self._core.converter.plan(key).literal(value)
+        return value if typed is MISSING else typed
+
+    def validate(self, arguments: Any) -> list[Problem]:
+        """What is wrong with a call's arguments; an empty list when nothing is. Never raises on any value."""
+        return self._core.validator.problems(arguments)
+
+
+class ToolSet(Sequence[Tool]):
+    """The tools of one conversation, by name and in order."""
+
+    __slots__ = ("_by_name", "_schemas", "_tools", "names")
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools = tuple(tools)
+        self._by_name: dict[str, Tool] = {}
+        for tool in self._tools:
+            if tool.name in self._by_name:
+                raise ToolError(
+                    f"two tools are called {tool.name!r}: a call could mean either; rename or drop one"
+                )
+            self._by_name[tool.name] = tool
+        self.names = frozenset(self._by_name)
+        self._schemas = [tool.schema for tool in self._tools]
+
+    @classmethod
+    def of(cls, tools: Any) -> ToolSet:
+        """The set of some tools: None (an empty set), a `ToolSet` (itself), or a list of anything that is a
+        tool.
+
+        Sets are remembered: for a list with the same functions, classes and equal dicts as before, this takes
+        microseconds. Dicts are compared by content, so changing one is noticed; functions and objects by
+        identity.
+
+        Raises:
+            ToolError: A tool has no name or an unusable schema, or two have the same name.
+        """
+        if tools is None:
+            return _EMPTY
+        if isinstance(tools, ToolSet):
+            return tools
+        if (
+            isinstance(tools, str | bytes | Mapping)
+            or not isinstance(tools, Iterable)
+            or isinstance(tools, type)
+        ):
+            raise ToolError(f"tools must be a list of tools, not {show(tools)}: write tools=[...]")
+        listed = list(tools)
+        key = _list_key(listed)
+        if key is not None:
+            with _lock:
+                known = _sets.get(key)
+                if known is not None:
+                    _sets.move_to_end(key)
+                    return known
+        built = cls(Tool.of(tool) for tool in listed)
+        if key is not None:
+            with _lock:
+                # the set holds its sources, so no identity in the key is reused while the key is here
+                _sets[key] = built
+                while len(_sets) > _MAX_SETS:
+                    _sets.popitem(last=False)
+        return built
+
+    def get(self, name: Any) -> Tool | None:
+        """The tool of that name."""
+        return self._by_name.get(name) if isinstance(name, str) else None
+
+    def suggest(self, name: str) -> str | None:
+        """The offered name that was probably meant by an unknown one."""
+        return closest(name, self._by_name)
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        """The OpenAI-style dicts for chat templates."""
+        return list(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name if isinstance(name, str) else name in self._tools
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._by_name[index] if isinstance(index, str) else self._tools[index]
+
+    def __repr__(self) -> str:
+        return f"ToolSet({', '.join(self._by_name)})"
+
+
+# --- what is remembered -------------------------------------------------------------------------------------
+
+_MAX_SETS = 64
+_MAX_DICTS = 512
+_lock = threading.Lock()
+_sets: OrderedDict[tuple[Any, ...], ToolSet] = OrderedDict()
+_dicts: OrderedDict[bytes, _Core] = OrderedDict()
+# A function's schema lives as long as the function; nothing here keeps a user's object alive.
+_functions: weakref.WeakKeyDictionary[Any, _Core] = weakref.WeakKeyDictionary()
+_methods: weakref.WeakKeyDictionary[Any, _Core] = weakref.WeakKeyDictionary()
+_EMPTY = ToolSet()
+
+
+def _fingerprint(tool: dict[str, Any]) -> bytes | None:
+    """A dict's content. Marshal tells 1 from True and from 1.0, in one fast pass."""
+    try:
+        return marshal.dumps(tool, 2)
+    except ValueError:
+        return None
+
+
+def _list_key(tools: list[Any]) -> tuple[Any, ...] | None:
+    """What makes two lists of tools the same; None for lists that are not to be remembered.
+
+    Only functions without a closure and classes are kept alive by the memory of sets: methods, closures and
+    objects may hold an environment that should die with its episode. For those, their schemas alone are
+    remembered.
+    """
+    key: list[Any] = []
+    for tool in tools:
+        if type(tool) is dict:
+            content = _fingerprint(tool)
+            if content is None:
+                return None
+            key.append(content)
+        elif isinstance(tool, type) or (type(tool) is types.FunctionType and tool.__closure__ is None):
+            key.append(id(tool))
+        else:
+            return None
+    return tuple(key)
+
+
+def _core(tool: Any) -> _Core:
+    if isinstance(tool, Mapping):
+        return _core_of_dict(tool)
+    memory, owner = _functions, tool
+    if type(tool) is types.MethodType:
+        # an inherited docstring depends on the class, so only functions with one of their own are shared
+        memory, owner = _methods, tool.__func__
+        if not getattr(owner, "__doc__", None):
+            return _made(tool)
+    if type(owner) is not types.FunctionType and not isinstance(owner, type):
+        return _made(tool)
+    with _lock:
+        known = memory.get(owner)
+    if known is None:
+        known = _made(tool)
+        with _lock:
+            memory[owner] = known
+    return known
+
+
+def _core_of_dict(tool: Mapping[str, Any]) -> _Core:
+    content = _fingerprint(tool) if type(tool) is dict else None
+    if content is not None:
+        with _lock:
+            known = _dicts.get(content)
+            if known is not None:
+                _dicts.move_to_end(content)
+                return known
+    core = _Core(tool_schema(tool), trusted=False, closed=False)
+    if content is not None:
+        with _lock:
+            _dicts[content] = core
+            while len(_dicts) > _MAX_DICTS:
+                _dicts.popitem(last=False)
+    return core
+
+
+def _made(tool: Any) -> _Core:
+    is_code = isinstance(tool, type) or callable(tool)
+    schema = tool_schema(tool)
+    carried = (
+        is_code and not isinstance(tool, type) and not isinstance(tool, types.FunctionType | types.MethodType)
+    )
+    return _Core(schema, trusted=is_code and not carried, closed=is_code and not carried)

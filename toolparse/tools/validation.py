@@ -1,0 +1,526 @@
+"""Checking arguments against a tool's schema: fast when all is well, and clear words when not.
+
+jsonschema-rs does the work; the jsonschema package takes over for the few Python values that can't cross into
+Rust. Both see the same prepared schema: OpenAPI's `nullable` and transformers' "image" and "audio" are
+written in JSON Schema's own words, so that their verdicts agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from toolparse.errors import ToolError
+from toolparse.tools.admitted import TYPES, matches
+from toolparse.tools.wording import (
+    Problem,
+    either,
+    missing,
+    not_listed,
+    place,
+    quote,
+    show,
+    unexpected,
+    wrong_type,
+)
+
+Schema = dict[str, Any]
+
+_MAX_PROBLEMS = 20
+_MAX_SCHEMA_DEPTH = 150
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SINGLES = (
+    "items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties",
+    "contains", "propertyNames", "not", "if", "then", "else", "contentSchema",
+)  # fmt: skip
+_MEDIA = frozenset({"image", "audio"})
+_MEANT = {
+    "str": "string", "text": "string", "varchar": "string", "char": "string", "date": "string",
+    "int": "integer", "int32": "integer", "int64": "integer", "long": "integer", "uint": "integer",
+    "float": "number", "double": "number", "decimal": "number", "numeric": "number", "real": "number",
+    "bool": "boolean", "dict": "object", "map": "object", "struct": "object", "hash": "object",
+    "list": "array", "tuple": "array", "set": "array", "none": "null", "nil": "null", "nonetype": "null",
+}  # fmt: skip
+_DRAFTS = (
+    "http://json-schema.org/draft-04/schema",
+    "http://json-schema.org/draft-06/schema",
+    "http://json-schema.org/draft-07/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+)
+
+
+class Failure(NamedTuple):
+    """One violation, as both libraries can tell it."""
+
+    keyword: str
+    limit: Any
+    """What the keyword says; for `required` the missing name, for closed objects the unexpected names."""
+    path: tuple[str | int, ...]
+    value: Any
+    branches: tuple[tuple[Failure, ...], ...] = ()
+
+
+class Validator:
+    """Validates the arguments of one tool."""
+
+    def __init__(self, tool: str, parameters: Schema, *, closed: bool = False) -> None:
+        """Prepare the schema; `closed` says that an empty list of properties is complete.
+
+        Raises:
+            ToolError: The schema can't be used; the message says where and why.
+        """
+        self.tool = tool
+        self._prepared = prepare(tool, parameters)
+        self._declared = _declared(self._prepared, closed=closed)
+        self._fast: Any = None
+        self._slow: Any = None
+
+    def compile(self) -> None:
+        """Build the validator now, so that a wrong schema is reported now.
+
+        Raises:
+            ToolError: The schema is not valid JSON Schema.
+        """
+        if self._fast is None and self._slow is None:
+            self._fast = _compile(self.tool, self._prepared)
+            if self._fast is None:
+                self._slow = _jsonschema(self._prepared)
+
+    def problems(self, arguments: Any) -> list[Problem]:
+        """What is wrong with the arguments; an empty list when nothing is."""
+        self.compile()
+        if not isinstance(arguments, dict):
+            return [wrong_type((), ("object",), arguments)]
+        if self._fast is not None:
+            try:
+                if self._fast.is_valid(arguments):
+                    declared = self._declared
+                    if declared is None or arguments.keys() <= declared.names:
+                        return []
+                    return self._surplus(arguments)
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                pass  # no JSON value, half a surrogate pair in a key, ...: the other engine takes it
+        return self._explain(arguments)
+
+    def _explain(self, arguments: dict[str, Any]) -> list[Problem]:
+        failures: list[Failure] | None = None
+        if self._fast is not None:
+            try:
+                failures = [_from_rust(e) for e in islice(self._fast.iter_errors(arguments), _MAX_PROBLEMS)]
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                failures = None
+        if failures is None:
+            try:
+                if self._slow is None:
+                    self._slow = _jsonschema(self._prepared)
+                failures = [_from_python(e) for e in islice(self._slow.iter_errors(arguments), _MAX_PROBLEMS)]
+            except Exception as error:  # noqa: BLE001 - whatever the arguments are made of, the answer is a value
+                return [
+                    Problem("invalid-value", f"arguments: they can't be checked ({type(error).__name__})", ())
+                ]
+        names = self._declared.names if self._declared is not None else frozenset()
+        problems = list(self._words(failures, names))
+        problems += self._surplus(arguments)
+        return _tidy(problems)
+
+    def _surplus(self, arguments: dict[str, Any]) -> list[Problem]:
+        """Arguments that nothing declares."""
+        declared = self._declared
+        if declared is None:
+            return []
+        extra = [
+            name
+            for name in arguments
+            if name not in declared.names
+            and not any(matches(pattern, str(name)) for pattern in declared.patterns)
+        ]
+        return [unexpected((), str(name), declared.names) for name in extra[:_MAX_PROBLEMS]]
+
+    def _words(self, failures: Iterable[Failure], names: frozenset[str]) -> Iterator[Problem]:
+        for failure in failures:
+            yield from _problems(failure, names)
+
+
+# --- preparing ----------------------------------------------------------------------------------------------
+
+
+def prepare(tool: str, schema: Any) -> Schema:
+    """A copy of the schema in JSON Schema's own words; the caller's dict is not touched.
+
+    Raises:
+        ToolError: The schema is no JSON value or no object schema.
+    """
+    if not isinstance(schema, dict):
+        raise ToolError(
+            f'tool {tool!r}: "parameters" must be a JSON schema, '
+            f'{{"type": "object", "properties": {{...}}}}, not {show(schema)}'
+        )
+    check_json(tool, schema)
+    result = _prepared(tool, schema, ("parameters",))
+    assert isinstance(result, dict)
+    kind = schema.get("type")
+    if kind is not None and kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        raise ToolError(
+            f'tool {tool!r}: parameters must be an object schema, but "type" is {show(kind)}; '
+            'write {"type": "object", "properties": {...}} with one property for each argument'
+        )
+    identity = result.get("$schema")
+    if not isinstance(identity, str) or identity.rstrip("#") not in _DRAFTS:
+        result.pop("$schema", None)  # unknown dialects are read as the current one
+    # A relative or remote base would send local references elsewhere.
+    result.pop("$id", None)
+    result.pop("id", None)
+    return result
+
+
+def check_json(tool: str, value: Any, path: tuple[str | int, ...] = ("parameters",)) -> None:
+    """Check that a schema consists of JSON values.
+
+    Raises:
+        ToolError: It does not; the message names the place.
+    """
+    where = _schema_place(path)
+    if len(path) > _MAX_SCHEMA_DEPTH:
+        raise ToolError(
+            f"tool {tool!r}: the schema at {where[:80]}... is nested too deeply, or contains itself"
+        )
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ToolError(
+                    f"tool {tool!r}: {where} has the key {show(key)}; the keys of a schema must be strings"
+                )
+            _check_text(tool, key, where)
+            check_json(tool, inner, (*path, key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            check_json(tool, inner, (*path, index))
+    elif isinstance(value, str):
+        _check_text(tool, value, where)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ToolError(f"tool {tool!r}: {where} is {value}, which JSON doesn't have")
+    elif value is not None and not isinstance(value, bool | int):
+        raise ToolError(
+            f"tool {tool!r}: {where} is {show(value)}, which can't be written as JSON; "
+            "use strings, numbers, booleans, None, lists and dicts"
+        )
+
+
+def _check_text(tool: str, text: str, where: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ToolError(
+                f"tool {tool!r}: {where} contains half a surrogate pair, which is no text"
+            ) from None
+
+
+def _schema_place(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _prepared(tool: str, schema: Any, path: tuple[str | int, ...]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    result: Schema = {}
+    for key, value in schema.items():
+        if key in _MAPS and isinstance(value, dict):
+            value = {name: _prepared(tool, inner, (*path, key, name)) for name, inner in value.items()}
+        elif (key in _LISTS or key == "items") and isinstance(value, list | tuple):
+            value = [_prepared(tool, inner, (*path, key, index)) for index, inner in enumerate(value)]
+        elif key in _SINGLES:
+            value = _prepared(tool, value, (*path, key))
+        elif isinstance(value, tuple):
+            value = list(value)
+        result[key] = value
+    _check_types(tool, result, path)
+    nullable = result.get("nullable")
+    if isinstance(nullable, bool):
+        del result["nullable"]
+    return _with_null(result) if nullable is True else result
+
+
+def _check_types(tool: str, schema: Schema, path: tuple[str | int, ...]) -> None:
+    """Drop transformers' media types, and explain the names that are no JSON types."""
+    declared = schema.get("type")
+    names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
+    for name in names:
+        if isinstance(name, str) and name not in TYPES and name not in _MEDIA:
+            meant = _MEANT.get(name.lower(), name.lower() if name.lower() in TYPES else None)
+            hint = f"did you mean {meant!r}?" if meant else f"use one of {', '.join(sorted(TYPES))}"
+            raise ToolError(
+                f"tool {tool!r}: {_schema_place(path)} has the type {name!r}, which is no JSON type; {hint}"
+            )
+    if any(name in _MEDIA for name in names if isinstance(name, str)):
+        del schema["type"]
+
+
+def _with_null(schema: Schema) -> Schema:
+    """The schema, or null."""
+    declared = schema.get("type")
+    plain = not any(word in schema for word in ("$ref", "anyOf", "oneOf", "allOf", "not", "const", "if"))
+    if not plain:
+        # definitions stay where references look for them
+        outer: Schema = {key: schema.pop(key) for key in ("$defs", "definitions", "$schema") if key in schema}
+        return {**outer, "anyOf": [schema, {"type": "null"}]}
+    if "enum" in schema and isinstance(schema["enum"], list) and None not in schema["enum"]:
+        schema["enum"] = [*schema["enum"], None]
+    if isinstance(declared, str):
+        schema["type"] = [declared, "null"] if declared != "null" else declared
+    elif isinstance(declared, list) and "null" not in declared:
+        schema["type"] = [*declared, "null"]
+    return schema
+
+
+class _Declared(NamedTuple):
+    names: frozenset[str]
+    patterns: tuple[str, ...]
+
+
+def _declared(root: Schema, *, closed: bool) -> _Declared | None:
+    """The arguments that the schema declares anywhere at its top level; None if others are welcome."""
+    from toolparse.tools.admitted import Resolver
+
+    resolver = Resolver(root)
+    names: set[str] = set()
+    patterns: list[str] = []
+    pending: list[Any] = [root]
+    seen: set[int] = set()
+    while pending:
+        schema = pending.pop()
+        if not isinstance(schema, dict) or id(schema) in seen:
+            continue
+        seen.add(id(schema))
+        for word in ("additionalProperties", "unevaluatedProperties"):
+            if schema.get(word) not in (None, False):
+                return None
+        for word, store in (("properties", names.update), ("patternProperties", patterns.extend)):
+            if isinstance(schema.get(word), dict):
+                store(schema[word])
+        for word in ("allOf", "anyOf", "oneOf"):
+            if isinstance(schema.get(word), list):
+                pending.extend(schema[word])
+        pending.extend(schema.get(word) for word in ("then", "else"))
+        if isinstance(schema.get("dependentSchemas"), dict):
+            pending.extend(schema["dependentSchemas"].values())
+        if "$ref" in schema:
+            target = resolver.resolve(schema["$ref"])
+            if target is None:
+                return None
+            pending.append(target)
+    if not names and not patterns and not closed:
+        return None
+    return _Declared(frozenset(names), tuple(patterns))
+
+
+# --- compiling ----------------------------------------------------------------------------------------------
+
+
+def _compile(tool: str, schema: Schema) -> Any:
+    """A jsonschema-rs validator; None where the schema is valid but can't cross into Rust."""
+    import jsonschema_rs
+
+    # Without `$schema` the dialect is a guess: the current one, else one of the older ones that tools are
+    # written in.
+    drafts = (
+        [jsonschema_rs.validator_for]
+        if "$schema" in schema
+        else [
+            jsonschema_rs.Draft202012Validator,
+            jsonschema_rs.Draft7Validator,
+            jsonschema_rs.Draft4Validator,
+        ]
+    )
+    first: Exception | None = None
+    for make in drafts:
+        try:
+            # `format` is a remark by default in JSON Schema, and the jsonschema package agrees
+            return make(schema, validate_formats=False, retriever=_no_network)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+            first = first or error
+        except (ValueError, TypeError, OverflowError):
+            return None
+    assert first is not None
+    place_in_schema = _schema_place(("parameters", *getattr(first, "instance_path", ())))
+    reason = str(getattr(first, "message", first)).splitlines()[0]
+    raise ToolError(f"tool {tool!r}: {place_in_schema} is no valid JSON schema: {reason}") from first
+
+
+def _no_network(uri: str) -> Any:
+    raise ValueError(f"{uri} is not part of the schema, and schemas are never fetched; put it under $defs")
+
+
+def _jsonschema(schema: Schema) -> Any:
+    import jsonschema
+    import referencing
+
+    cls = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    return cls(schema, registry=referencing.Registry())
+
+
+# --- explaining ---------------------------------------------------------------------------------------------
+
+
+def _from_rust(error: Any) -> Failure:
+    kind = error.kind
+    keyword = kind.name
+    branches: tuple[tuple[Failure, ...], ...] = ()
+    limit = kind.value
+    if keyword in ("anyOf", "oneOf"):
+        branches = tuple(tuple(_from_rust(inner) for inner in branch) for branch in kind.context)
+    elif keyword == "type":
+        limit = list(kind.types)
+    elif keyword == "propertyNames":
+        limit = str(getattr(kind.error, "message", ""))
+    return Failure(keyword, limit, tuple(error.instance_path), error.instance, branches)
+
+
+def _from_python(error: Any) -> Failure:
+    keyword, limit, value = error.validator, error.validator_value, error.instance
+    path = tuple(error.absolute_path)
+    branches: tuple[tuple[Failure, ...], ...] = ()
+    if keyword in ("anyOf", "oneOf"):
+        grouped: dict[Any, list[Failure]] = {}
+        for inner in error.context or ():
+            grouped.setdefault(inner.schema_path[0], []).append(_from_python(inner))
+        branches = tuple(tuple(group) for group in grouped.values())
+    elif keyword == "type":
+        limit = [limit] if isinstance(limit, str) else limit
+    elif keyword == "required":
+        # one error for each missing name, which only the message carries
+        limit = next((name for name in limit if error.message.startswith(repr(name))), "?")
+    elif keyword in ("additionalProperties", "unevaluatedProperties"):
+        known = error.schema.get("properties", {})
+        limit = [name for name in value if name not in known]
+    elif keyword == "propertyNames":
+        limit = error.message
+    elif keyword is None:
+        keyword = "falseSchema"
+    return Failure(keyword, limit, path, value, branches)
+
+
+_BOUNDS = {
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be greater than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+}
+_SIZES = {
+    "minLength": ("must have at least {} character", len),
+    "maxLength": ("must have at most {} character", len),
+    "minItems": ("must have at least {} item", len),
+    "maxItems": ("must have at most {} item", len),
+    "minProperties": ("must have at least {} property", len),
+    "maxProperties": ("must have at most {} property", len),
+}
+
+
+def _problems(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
+    keyword, limit, path, value = failure.keyword, failure.limit, failure.path, failure.value
+    if keyword == "type":
+        yield wrong_type(path, limit, value)
+    elif keyword == "required":
+        yield missing(path, str(limit))
+    elif keyword in ("enum", "const"):
+        yield not_listed(path, limit if keyword == "enum" else [limit], value)
+    elif keyword in ("additionalProperties", "unevaluatedProperties") and isinstance(limit, list):
+        for name in limit[:_MAX_PROBLEMS]:
+            yield unexpected(path, str(name), names if not path else ())
+    elif keyword == "falseSchema":
+        if path and isinstance(path[-1], str):
+            yield unexpected(path[:-1], path[-1], ())
+        else:
+            yield _invalid(path, "is not allowed")
+    elif keyword in ("anyOf", "oneOf"):
+        yield from _union(failure, names)
+    elif keyword in _BOUNDS:
+        yield _invalid(path, f"{_BOUNDS[keyword].format(show(limit))}, got {show(value)}")
+    elif keyword in _SIZES:
+        words, size = _SIZES[keyword]
+        text = words.format(limit)
+        if limit != 1:
+            text = text.removesuffix("y") + "ies" if text.endswith("property") else text + "s"
+        yield _invalid(path, f"{text}, has {size(value)}")
+    elif keyword == "pattern":
+        yield _invalid(path, f"must match the pattern {quote(str(limit))}, got {show(value)}")
+    elif keyword == "uniqueItems":
+        yield _invalid(path, "the items must all be different")
+    elif keyword == "propertyNames":
+        yield _invalid(path, f"has a property with a name that is not allowed: {limit}"[:200])
+    elif keyword == "contains":
+        yield _invalid(path, "none of the items is what it must contain")
+    elif keyword == "not":
+        yield _invalid(path, f"{show(value)} is not allowed")
+    else:
+        yield _invalid(path, f"does not satisfy {quote(keyword)}, got {show(value)}")
+
+
+def _invalid(path: tuple[str | int, ...], words: str) -> Problem:
+    return Problem("invalid-value", f"{place(path)}: {words}", path)
+
+
+def _union(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
+    """What to say when no alternative fits: the expected types, or what the nearest alternative misses."""
+    path, value = failure.path, failure.value
+    flat: list[tuple[Failure, ...]] = []
+    pending = list(reversed(failure.branches))
+    while pending:  # unions inside unions are one union to a reader
+        branch = pending.pop()
+        if (
+            len(branch) == 1
+            and branch[0].keyword in ("anyOf", "oneOf")
+            and branch[0].path == path
+            and branch[0].branches
+        ):
+            pending.extend(reversed(branch[0].branches))
+        else:
+            flat.append(branch)
+    if not flat or any(not branch for branch in flat):
+        yield _invalid(path, f"fits more than one of the allowed forms, got {show(value)}")
+        return
+    typed: list[str] = []
+    candidates: list[tuple[Failure, ...]] = []
+    for branch in flat:
+        types = next((f.limit for f in branch if f.keyword == "type" and f.path == path), None)
+        if types is None:
+            candidates.append(branch)
+        else:
+            typed += types
+    if not candidates:
+        yield wrong_type(path, typed, value)
+        return
+    lists = [f for branch in candidates for f in branch if f.keyword in ("enum", "const") and f.path == path]
+    if len(lists) == len(candidates):
+        allowed = [v for f in lists for v in (f.limit if f.keyword == "enum" else [f.limit])]
+        problem = not_listed(path, allowed, value)
+        if typed:
+            problem = problem._replace(
+                message=problem.message.replace("; got", f", or {either(typed)}; got", 1)
+            )
+        yield problem
+        return
+    # a tag with another value means that another alternative was meant
+    best = min(
+        candidates, key=lambda branch: (sum(f.keyword in ("enum", "const") for f in branch), len(branch))
+    )
+    for inner in best[:_MAX_PROBLEMS]:
+        yield from _problems(inner, names)
+
+
+def _tidy(problems: list[Problem]) -> list[Problem]:
+    """Without repetitions; names first, then values in the order in which they were found."""
+    mistyped = {problem.path for problem in problems if problem.code == "wrong-type"}
+    kept: dict[tuple[str, tuple[str | int, ...]], Problem] = {}
+    for problem in problems:
+        if problem.code == "invalid-value" and problem.path in mistyped:
+            continue  # a value of the wrong type is not one of the listed values either
+        kept.setdefault((problem.code, problem.path), problem)
+    order = {"missing-argument": 0, "unexpected-argument": 1}
+    return sorted(kept.values(), key=lambda problem: order.get(problem.code, 2))[:_MAX_PROBLEMS]
