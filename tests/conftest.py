@@ -93,9 +93,7 @@ def real_tokenizer() -> Iterator[Callable[[str], Any]]:
         if name not in loaded:
             folder = tokenizers_folder() / name
             if not (folder / "tokenizer.json").is_file():
-                pytest.skip(
-                    f"no real tokenizer {name!r}: run `python scripts/fetch_tokenizers.py --only {name}`"
-                )
+                pytest.skip(f"no real tokenizer {name!r}: run `python scripts/fetch_tokenizers.py --only {name}`")
             if importlib.util.find_spec("transformers") is None:
                 pytest.skip("a real tokenizer needs transformers, which is not installed")
             from transformers import AutoTokenizer

@@ -1,0 +1,96 @@
+"""Outputs collected from other projects' tests, and the transcripts of this repository, read exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import cases
+from tests.cases import Case
+from tests.conftest import NO_SHARED, shared_folder
+
+SHARED = shared_folder()
+FIRM = [case for case in cases.shared_cases(SHARED) if case.kind in cases.FIRM] if SHARED else []
+LOOSE = [case for case in cases.shared_cases(SHARED) if case.kind not in cases.FIRM] if SHARED else []
+FIXTURES = list(cases.fixture_cases())
+CHUNKINGS = 3
+
+needs_shared = pytest.mark.skipif(SHARED is None, reason=NO_SHARED)
+
+
+def named(case: Case) -> object:
+    """A case as a parameter; one that is listed as an exception must fail, or its entry is out of date."""
+    reason = cases.exceptions().get(case.id)
+    marks = [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)] if reason else []
+    return pytest.param(case, id=case.id, marks=marks)
+
+
+def explained(case: Case, message: object) -> str:
+    return f"{case.family}: {case.text!r}\nprompt: {case.prefill!r}\nnote: {case.note}\nread: {message!r}"
+
+
+def check_calls(case: Case) -> None:
+    message = cases.read(case)
+    assert cases.calls_of(message, case.expect, case.kind) == case.expect["calls"], explained(case, message)
+    assert cases.calls_agree(case, message), explained(case, message)
+    for seed in range(CHUNKINGS):
+        streamed = cases.read_in_chunks(case, seed)
+        assert streamed == message, f"chunking {seed} of {explained(case, streamed)}"
+
+
+@needs_shared
+@pytest.mark.parametrize("case", [named(case) for case in FIRM])
+def test_collected_case(case: Case) -> None:
+    check_calls(case)
+
+
+@needs_shared
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in LOOSE])
+def test_malformed_case_gives_the_same_in_chunks(case: Case) -> None:
+    """What such a text means is open; that it means the same however it arrives is not."""
+    message = cases.read(case)
+    for seed in range(CHUNKINGS):
+        assert cases.read_in_chunks(case, seed) == message, explained(case, message)
+
+
+@needs_shared
+def test_share_of_exact_cases() -> None:
+    exact = [case for case in FIRM if cases.calls_agree(case, cases.read(case))]
+    share = len(exact) / len(FIRM)
+    print(f"exact calls: {len(exact)} of {len(FIRM)} ({share:.1%})")
+    assert len(FIRM) >= 200
+    assert share >= 0.97
+
+
+@needs_shared
+def test_exceptions_name_cases_that_exist() -> None:
+    assert set(cases.exceptions()) <= {case.id for case in FIRM}
+
+
+@needs_shared
+def test_share_of_content_and_reasoning() -> None:
+    saying = [case for case in FIRM if cases.says_texts(case)]
+    agreeing = [case for case in saying if cases.texts_agree(case, cases.read(case))]
+    share = len(agreeing) / len(saying)
+    differing = sorted({case.id for case in saying} - {case.id for case in agreeing})
+    print(f"content and reasoning: {len(agreeing)} of {len(saying)} ({share:.1%}); not: {', '.join(differing)}")
+    assert len(saying) >= 100
+    assert share >= 0.9
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in FIXTURES])
+def test_transcript(case: Case) -> None:
+    check_calls(case)
+    message = cases.read(case)
+    assert cases.texts_agree(case, message), explained(case, message)
+    assert message.truncated == case.expect.get("truncated", False), explained(case, message)
+    codes = {issue.code for issue in message.issues}
+    assert set(case.expect.get("issues", ())) <= codes, explained(case, message)
+    if case.kind in cases.FIRM:
+        assert all(call.ok for call in message.tool_calls), explained(case, message)
+
+
+def test_transcripts_cover_every_kind() -> None:
+    for family in {case.family for case in FIXTURES}:
+        kinds = [case.kind for case in FIXTURES if case.family == family]
+        assert 8 <= len(kinds) <= 20, family
+        assert {"valid", "none", "truncated", "malformed"} <= set(kinds), family
