@@ -1,0 +1,228 @@
+"""The rules of the house: who may import whom, what `import toolparse` loads, what tracked files must not hold."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+CORE = ROOT / "toolparse"
+
+# From the bottom up: a module imports from its own layer and from those below. A package stands for all its modules.
+LAYERS: list[set[str]] = [
+    {"errors", "message", "events"},
+    {"picture"},
+    {"format"},
+    {"program", "codecs", "tools"},
+    {"machine"},
+    {"families"},
+    {"registry", "parser", "export", "templates", "detect"},
+    {"testing"},
+    {"", "cli"},
+]
+
+# Modules that know nobody in the house but what is named here.
+ALONE: dict[str, set[str]] = {
+    "errors": set(),
+    "message": set(),
+    "events": {"message"},
+    "picture": {"errors"},
+    "format": {"errors", "picture"},
+    "families": {"format"},
+}
+
+HEAVY = ("transformers", "torch", "tokenizers", "trl", "accelerate", "datasets", "numpy")
+
+
+def modules(package: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports at run time, in whatever function; imports for types only don't count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def room(module: str) -> str:
+    """`toolparse.codecs.json` -> `codecs`; `toolparse` itself -> ``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def layer(name: str) -> int | None:
+    return next((number for number, names in enumerate(LAYERS) if name in names), None)
+
+
+ROOMS = {name.split(".")[0] for name, _ in modules(CORE)}
+CORE_IMPORTS = [
+    (f"toolparse.{name}".rstrip("."), imported, path) for name, path in modules(CORE) for imported in imports_of(path)
+]
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {name for name in ROOMS if layer(name) is None} == set()
+
+
+def test_imports_point_downward() -> None:
+    wrong = []
+    for module, imported, path in CORE_IMPORTS:
+        if imported.split(".")[0] != "toolparse":
+            continue
+        target = room(imported)
+        if target not in ROOMS:
+            continue  # a name out of the package's face, not a module
+        mine, theirs = layer(room(module)), layer(target)
+        if target == "" and room(module) not in ("", "cli", "testing"):
+            if imported == "toolparse" and _imports_the_face(path):
+                wrong.append(f"{module} imports the public face")
+        elif mine is None or theirs is None or theirs > mine:
+            wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def _imports_the_face(path: Path) -> bool:
+    """Whether a file says `import toolparse` or takes a name from it that is no module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and any(alias.name == "toolparse" for alias in node.names):
+            return True
+        taken = isinstance(node, ast.ImportFrom) and node.module == "toolparse" and not node.level
+        if taken and any(alias.name not in ROOMS for alias in node.names):
+            return True
+    return False
+
+
+def test_the_foundations_know_nobody_else() -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, imported, _ in CORE_IMPORTS
+        if room(module) in ALONE
+        and imported.startswith("toolparse.")
+        and room(imported) in ROOMS
+        and room(imported) not in ALONE[room(module)] | {room(module), ""}
+    ]
+    assert wrong == []
+
+
+def test_only_templates_touch_jinja() -> None:
+    users = {room(module) for module, imported, _ in CORE_IMPORTS if imported.split(".")[0] == "jinja2"}
+    assert users <= {"templates"}
+
+
+def test_the_core_never_imports_heavy_libraries() -> None:
+    users = [f"{module}: {imported}" for module, imported, _ in CORE_IMPORTS if imported.split(".")[0] in HEAVY]
+    assert users == []
+
+
+def test_toolparse_does_not_know_trl_integration() -> None:
+    assert [module for module, imported, _ in CORE_IMPORTS if imported.split(".")[0] == "trl_integration"] == []
+
+
+def run_python(code: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    return done.stdout
+
+
+def test_import_is_light() -> None:
+    loaded = set(run_python("import toolparse, sys; print(*sys.modules)").split())
+    heavy = {*HEAVY, "jinja2", "pydantic", "typer", "click", "rich", "hypothesis", "jsonschema", "docstring_parser"}
+    assert loaded & heavy == set()
+
+
+@pytest.mark.slow
+def test_import_is_quick() -> None:
+    """Under 150 ms beyond Python's own start: the best of a few, as the machine may be busy."""
+    timed = "import time; t = time.perf_counter(); import toolparse; print(time.perf_counter() - t)"
+    assert min(float(run_python(timed)) for _ in range(5)) < 0.15
+
+
+def tracked() -> list[Path]:
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout: there is no list of tracked files")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_paths_of_a_machine() -> None:
+    folders = "|".join(["work", "tmp", "root", "farm", "home"])
+    machine = re.compile(rf"(?:^|[^A-Za-z0-9_.])/(?:{folders})/[A-Za-z0-9_.-]+", re.MULTILINE)
+    found = []
+    for path in tracked():
+        if path.suffix in (".jsonl", ".png"):
+            continue
+        found += [f"{path.relative_to(ROOT)}: {hit.strip()}" for hit in machine.findall(path.read_text("utf-8"))]
+    assert found == []
+
+
+def test_every_skip_has_a_reason() -> None:
+    bare = []
+    for path in tracked():
+        if path.suffix != ".py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "pytest.mark.skip":
+                bare.append((path, node.lineno, "called" if _is_called(path, node) else "bare"))
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            reasoned = any(keyword.arg == "reason" for keyword in node.keywords)
+            if called in ("pytest.skip", "pytest.xfail") and not (node.args or reasoned):
+                bare.append((path, node.lineno, called))
+            if called in ("pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail") and not reasoned:
+                bare.append((path, node.lineno, called))
+    assert [entry for entry in bare if entry[2] != "called"] == []
+
+
+def _is_called(path: Path, attribute: ast.Attribute) -> bool:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    places = [(node.func.lineno, node.func.col_offset) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return (attribute.lineno, attribute.col_offset) in places
+
+
+def test_no_leftovers() -> None:
+    # Written in two parts, so that this file does not find itself.
+    marks = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "assert" + " True"]))
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked()
+        if path.suffix == ".py"
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+        if marks.search(line)
+    ]
+    assert found == []
+
+
+def test_every_package_file_is_typed() -> None:
+    assert (CORE / "py.typed").is_file()
