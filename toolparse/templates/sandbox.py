@@ -330,7 +330,20 @@ def parse_template(source: str) -> nodes.Template:
     return _guarded_compile(lambda: environment().parse(source))
 
 
+_codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the same code
+
+
 def _code(source: str, key: str, env: _Environment) -> CodeType:
+    known = _codes.get(key)
+    if known is None:
+        known = _codes[key] = _load_code(source, key, env)
+        while len(_codes) > _COMPILED_KEPT:
+            with contextlib.suppress(KeyError):
+                _codes.popitem(last=False)
+    return known
+
+
+def _load_code(source: str, key: str, env: _Environment) -> CodeType:
     if len(source) > limits.LIMITS.source:
         raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
     stored = read_cache("code", key)

@@ -1,0 +1,290 @@
+"""Rendering sentinel conversations: what a template writes when every name, key, value and text is known.
+
+A `Prober` renders conversations in one message style, remembers every rendering, counts them and stops when the
+template takes too long altogether. `find_style` tries styles until the calls come out whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2.nodes as nodes
+
+from toolparse.errors import TemplateError
+from toolparse.templates.limits import LimitExceeded
+from toolparse.templates.sandbox import CompiledTemplate, compile_template, parse_template
+from toolparse.templates.style import NAMED_ID, MessageStyle
+
+USER = "usrquebec"
+USER_2 = "usrromeo"
+CONTENT = "txthotel"
+THOUGHT = "thkindia"
+RESULT = "reskilo"
+EOS = "<|sentinel-eos|>"
+BOS = "<|sentinel-bos|>"
+NAMES = ("fnalpha", "fnbravo", "fncharlie")
+KEYS = ("keydelta", "keyecho", "keyfox")
+VALUES = ("valgolf", "vallima", "valmike")
+
+#: Two string parameters, then one, then one: what the calls of a probe carry.
+PLAIN: tuple[dict[str, Any], ...] = (
+    {KEYS[0]: VALUES[0], KEYS[1]: VALUES[1]},
+    {KEYS[2]: VALUES[2]},
+    {KEYS[0]: VALUES[2]},
+)
+
+#: One parameter of every JSON type, in an order that is not alphabetical.
+TYPED: dict[str, Any] = {
+    "kwstring": "vwone",
+    "kvinteger": 3107,
+    "kunumber": 2.75,
+    "kttrue": True,
+    "ksfalse": False,
+    "krnull": None,
+    "kqobject": {"zwinner": "vwtwo", "awinner": True, "bwinner": None, "cwinner": 41},
+    "kparray": ["vwthree", 52, False],
+    "kotext": "vwfour\té",
+}
+
+_RENDERS = 160
+_SECONDS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An assistant's turn to render: its calls as (name, arguments) pairs, its text, its thought."""
+
+    calls: tuple[tuple[str, Any], ...] = ()
+    content: str = ""
+    reasoning: str | None = None
+
+    def message(self, style: MessageStyle) -> dict[str, Any]:
+        """The message in a style."""
+        calls = [{"name": name, "arguments": arguments} for name, arguments in self.calls]
+        message = {"content": self.content, "reasoning_content": self.reasoning, "tool_calls": calls}
+        return style.message(message)
+
+
+def probe_tools(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Definitions of the tools that are called, with the schemas that their arguments suggest."""
+    shapes: dict[str, dict[str, Any]] = {}
+    for name, arguments in calls:
+        properties = shapes.setdefault(name, {})
+        for key, value in arguments.items():
+            properties[key] = schema_of(value)
+    for name in NAMES[:2]:
+        shapes.setdefault(name, {key: schema_of("") for key in KEYS})
+    return [_definition(name, properties) for name, properties in shapes.items()]
+
+
+def _definition(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    described = {key: {**schema, "description": "A parameter."} for key, schema in properties.items()}
+    parameters = {"type": "object", "properties": described, "required": list(properties)}
+    function = {"name": name, "description": "A tool.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def schema_of(value: Any) -> dict[str, Any]:
+    """A schema that a value fits."""
+    if value is None:
+        return {"type": "null"}
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, int):
+        return {"type": "integer"}
+    if isinstance(value, float):
+        return {"type": "number"}
+    if isinstance(value, str):
+        return {"type": "string"}
+    if isinstance(value, Mapping):
+        return {"type": "object", "properties": {key: schema_of(item) for key, item in value.items()}}
+    return {"type": "array"}
+
+
+class Prober:
+    """Renders conversations with one template in one style."""
+
+    def __init__(self, template: CompiledTemplate, style: MessageStyle, tokens: Mapping[str, str] | None = None) -> None:
+        self.template = template
+        self.style = style
+        self.tokens = dict(tokens or {})
+        self.renders = 0
+        self.deadline = time.monotonic() + _SECONDS
+        self.error = ""
+        self._known: dict[str, str | None] = {}
+
+    def with_style(self, style: MessageStyle) -> Prober:
+        """A prober of the same template in another style; it shares the count and the deadline."""
+        template = self.template
+        if style.mutable != template.mutable:
+            template = compile_template(template.source, mutable=style.mutable)
+        other = Prober(template, style, self.tokens)
+        other.renders, other.deadline = self.renders, self.deadline
+        return other
+
+    def prompt(self, **switches: Any) -> str | None:
+        """What the model is given: one user message and the generation prompt."""
+        return self.render([self.user()], calls=(), generation=True, **switches)
+
+    def full(self, turn: Turn, **switches: Any) -> str | None:
+        """One user message and the assistant's turn; cut where the tool's result begins, if one is needed."""
+        messages = [self.user(), turn.message(self.style)]
+        if not (self.style.tool_behind and turn.calls):
+            return self.render(messages, calls=turn.calls, **switches)
+        behind = self.style.tool_results(turn.message(self.style), [RESULT] * len(turn.calls))
+        return self.render([*messages, *behind], calls=turn.calls, **switches)
+
+    def history(self, turn: Turn, **switches: Any) -> str | None:
+        """The assistant's turn with its results and another user message behind it."""
+        message = turn.message(self.style)
+        behind = self.style.tool_results(message, [RESULT] * len(turn.calls)) if turn.calls else []
+        return self.render([self.user(), message, *behind, self.user(USER_2)], calls=turn.calls, **switches)
+
+    def user(self, text: str = USER) -> dict[str, Any]:
+        """A user message."""
+        return {"role": "user", "content": self.style.text(text)}
+
+    def render(
+        self, messages: list[dict[str, Any]], *, calls: Sequence[tuple[str, Any]] = (), generation: bool = False, **switches: Any
+    ) -> str | None:
+        """The rendering, or None with the reason in `error`. Raises LimitExceeded."""
+        key = repr((messages, calls, generation, switches))
+        if key in self._known:
+            return self._known[key]
+        self.renders += 1
+        if self.renders > _RENDERS or time.monotonic() > self.deadline:
+            raise LimitExceeded("the template takes too long to be examined")
+        tools = self.style.tool_definitions(probe_tools(calls))
+        variables: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, **self.tokens}
+        for name in self.style.variables:
+            variables[name] = tools if name in ("functions", "tools_json") else "17 May 2024"
+        text: str | None
+        try:
+            text = self.template.render(
+                messages=messages,
+                tools=tools,
+                documents=None,
+                add_generation_prompt=generation,
+                **variables,
+                **switches,
+            )
+        except LimitExceeded:
+            raise
+        except TemplateError as error:
+            text, self.error = None, str(error)
+        self._known[key] = text
+        return text
+
+
+# ------------------------------------------------------------------------------------------------- message styles
+
+#: Settings that are tried, one at a time and then in pairs.
+_SETTINGS: tuple[dict[str, Any], ...] = (
+    {"mutable": True},
+    {"arguments": "string"},
+    {"content": "null"},
+    {"new_id": NAMED_ID},
+    {"content": "absent"},
+    {"parts": True},
+    {"call": "flat"},
+    {"tools": "flat"},
+    {"tools": "nested"},
+    {"tool_behind": True},
+)
+
+#: How well a call is rendered: arguments as JSON; in another syntax; Python's repr; JSON within JSON; not whole; not.
+WHOLE, READABLE, REPR, TWICE, PARTIAL, NOTHING = range(6)
+
+
+def mentions_calls(source: str) -> bool:
+    """Whether the template's code ever looks at a message's calls: names `tool_calls` or walks a message's items."""
+    tree = parse_template(source)
+    wanted = {"tool_calls", "function_call", "function_calls", "tool_call"}
+    for node in tree.find_all((nodes.Getattr, nodes.Const, nodes.Name)):
+        if isinstance(node, nodes.Getattr) and node.attr in wanted:
+            return True
+        if isinstance(node, nodes.Const) and node.value in wanted:
+            return True
+    return False
+
+
+def free_variables(source: str) -> tuple[str, ...]:
+    """Variables of the template that nobody sets by default."""
+    from jinja2 import meta
+
+    given = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
+    return tuple(sorted(meta.find_undeclared_variables(parse_template(source)) - given))
+
+
+def find_style(prober: Prober) -> tuple[Prober, int]:
+    """The style in which calls are rendered best, as a prober, and how good that is.
+
+    The usual style, then one setting changed at a time, then two; the first that gives whole calls wins, else the
+    best of all. A call whose arguments stand there as JSON is better than one in which they are encoded twice or
+    written as Python's repr, though all sentinels appear in each.
+    """
+    turn = Turn(calls=((NAMES[0], PLAIN[0]),))
+    best, best_score = prober, score(prober.full(turn), turn)
+    if best_score <= READABLE:
+        return best, best_score
+    settings: list[dict[str, Any]] = [*_SETTINGS]
+    missing = _missing_variables(prober)
+    if missing:
+        settings.insert(0, {"variables": missing})
+    tried: list[tuple[int, dict[str, Any]]] = []
+    for changes in settings:
+        candidate = _try(prober, changes)
+        value = score(candidate.full(turn), turn)
+        prober.renders = candidate.renders
+        tried.append((value, changes))
+        if value < best_score:
+            best, best_score = candidate, value
+        if value == WHOLE:
+            return best, best_score
+    if best_score <= READABLE:
+        return best, best_score
+    ranked = [changes for _, changes in sorted(tried, key=lambda pair: pair[0])]
+    for first, changes in enumerate(ranked):
+        for other in ranked[first + 1 :]:
+            if set(changes) & set(other):
+                continue
+            candidate = _try(prober, {**changes, **other})
+            value = score(candidate.full(turn), turn)
+            prober.renders = candidate.renders
+            if value < best_score:
+                best, best_score = candidate, value
+            if value <= READABLE:
+                return best, best_score
+    return best, best_score
+
+
+def _try(prober: Prober, changes: dict[str, Any]) -> Prober:
+    return prober.with_style(prober.style.changed(**changes))
+
+
+def _missing_variables(prober: Prober) -> tuple[str, ...]:
+    """Free variables without which the template cannot even write a prompt."""
+    if prober.prompt() is not None:
+        return ()
+    return tuple(name for name in free_variables(prober.template.source) if name not in ("enable_thinking", "thinking"))
+
+
+def score(text: str | None, turn: Turn) -> int:
+    """How well a rendering carries one call: the lower the better."""
+    if text is None:
+        return NOTHING
+    written = text[text.rfind(USER) + len(USER) :] if USER in text else text
+    (name, arguments) = turn.calls[0]
+    keys, values = list(arguments), list(arguments.values())
+    if any(word not in written for word in (name, *keys, *values)):
+        return PARTIAL if name in written else NOTHING
+    if '\\"' + keys[0] in written:
+        return TWICE
+    if f'{{"{keys[0]}":' in written.replace(" ", "").replace("\n", ""):
+        return WHOLE if written.count(keys[0]) == 1 else READABLE
+    if f"{{'{keys[0]}':" in written.replace(" ", ""):
+        return REPR
+    return READABLE

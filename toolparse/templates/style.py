@@ -1,0 +1,151 @@
+"""How messages must be built so that a template renders them right.
+
+Templates disagree: some want a call's arguments as a dict and write garbage for a string, some the other way round;
+some refuse an empty content beside calls, some a missing one; some check the form of ids. A `MessageStyle` says what
+one template needs; it is found by trying (`probe.py`) and kept in a `Detection`, because whoever builds messages for
+the template needs exactly this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from toolparse.message import fill_id
+
+#: Ids of nine letters and digits: what Mistral's templates demand and everyone else takes.
+PLAIN_ID = "call{{index:05}}"
+#: Ids that hold the name: for templates that write the id where others write the name.
+NAMED_ID = "functions.{{name}}:{{index}}"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStyle:
+    """What a template wants its messages to look like.
+
+    `arguments`: a call's arguments as `dict` or as JSON `string`. `content`: what stands for "no text" beside calls:
+    `empty` string, `null`, or `absent`; `parts`: text is a list of parts. `new_id`: how ids are made. `tools`: tool
+    definitions as OpenAI writes them (`openai`), without the outer object (`flat`), or with `additionalProperties`
+    spelled out (`nested`). `call`: calls as OpenAI writes them or without the inner `function` object (`flat`).
+    `reasoning`: the keys under which a thought is passed. `results`: the keys that a tool result needs beside its
+    content. `variables`: further variables that the template cannot do without. `tool_behind`: calls are only
+    rendered when a tool result follows them. `mutable`: the template calls methods that change lists, which
+    transformers' sandbox refuses.
+    """
+
+    arguments: Literal["dict", "string"] = "dict"
+    content: Literal["empty", "null", "absent"] = "empty"
+    parts: bool = False
+    new_id: str = PLAIN_ID
+    tools: Literal["openai", "flat", "nested"] = "openai"
+    call: Literal["openai", "flat"] = "openai"
+    reasoning: tuple[str, ...] = ("reasoning_content", "thinking")
+    results: tuple[str, ...] = ("tool_call_id", "name")
+    variables: tuple[str, ...] = ()
+    tool_behind: bool = False
+    mutable: bool = False
+
+    def message(self, parsed: Any) -> dict[str, Any]:
+        """An assistant's message for this template.
+
+        `parsed`: a ParsedMessage, or a message in OpenAI's form (arguments as dict or JSON text).
+        """
+        content, reasoning, calls = _read(parsed)
+        message: dict[str, Any] = {"role": "assistant"}
+        if content or not calls:
+            message["content"] = self.text(content)
+        elif self.content != "absent":
+            message["content"] = None if self.content == "null" else self.text("")
+        if reasoning is not None:
+            message.update(dict.fromkeys(self.reasoning, reasoning))
+        if calls:
+            message["tool_calls"] = [self.tool_call(index, *call) for index, call in enumerate(calls)]
+        return message
+
+    def text(self, content: str) -> Any:
+        """Text as this template takes it."""
+        return [{"type": "text", "text": content}] if self.parts else content
+
+    def tool_call(self, index: int, name: str, arguments: Any, call_id: str | None) -> dict[str, Any]:
+        """One entry of `tool_calls`."""
+        value = json.dumps(arguments, ensure_ascii=False) if self.arguments == "string" else arguments
+        function = {"name": name, "arguments": value}
+        ident = call_id if call_id is not None else fill_id(self.new_id, name, index)
+        if self.call == "flat":
+            return {"id": ident, "type": "function", **function}
+        return {"id": ident, "type": "function", "function": function}
+
+    def tool_results(self, parsed: Any, results: Sequence[str]) -> list[dict[str, Any]]:
+        """The tool messages that answer the calls of a message, in order."""
+        _, _, calls = _read(parsed)
+        if len(calls) != len(results):
+            raise ValueError(f"{len(calls)} calls need {len(calls)} results, not {len(results)}")
+        messages = []
+        for index, ((name, _, call_id), result) in enumerate(zip(calls, results, strict=True)):
+            ident = call_id if call_id is not None else fill_id(self.new_id, name, index)
+            known = {"tool_call_id": ident, "name": name}
+            message = {"role": "tool", "content": self.text(result)}
+            message.update({key: known[key] for key in self.results if key in known})
+            messages.append(message)
+        return messages
+
+    def tool_definitions(self, tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Tool definitions (OpenAI's form) as this template takes them."""
+        plain = [dict(tool) for tool in tools]
+        if self.tools == "openai":
+            return plain
+        functions = [dict(tool.get("function", tool)) for tool in plain]
+        if self.tools == "flat":
+            return functions
+        return [{**tool, "function": _spelled_out(function)} for tool, function in zip(plain, functions, strict=True)]
+
+    def changed(self, **changes: Any) -> MessageStyle:
+        """A style like this one but for the given fields."""
+        return dataclasses.replace(self, **changes)
+
+    def differences(self) -> dict[str, Any]:
+        """The fields in which it differs from the usual style."""
+        usual = MessageStyle()
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(usual, field.name)
+        }
+
+
+Call = tuple[str, Any, str | None]
+
+
+def _read(parsed: Any) -> tuple[str, str | None, list[Call]]:
+    """Content, reasoning and calls of a parsed message or of a message in OpenAI's form."""
+    if not isinstance(parsed, Mapping):
+        calls: list[Call] = [(call.name, call.arguments, call.id) for call in parsed.tool_calls]
+        return parsed.content or "", parsed.reasoning, calls
+    found: list[Call] = []
+    for call in parsed.get("tool_calls") or ():
+        function = call.get("function", call)
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            arguments = json.loads(arguments)
+        found.append((function["name"], arguments, call.get("id")))
+    reasoning = next(
+        (parsed[key] for key in ("reasoning_content", "reasoning", "thinking") if parsed.get(key) is not None), None
+    )
+    return parsed.get("content") or "", reasoning, found
+
+
+def _spelled_out(schema: Any) -> Any:
+    """A schema in which every object says what its other members may be, and every list what its items are."""
+    if isinstance(schema, list):
+        return [_spelled_out(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {key: _spelled_out(value) for key, value in schema.items()}
+    if made.get("type") == "object":
+        made.setdefault("additionalProperties", {"type": "string"})
+    if made.get("type") == "array":
+        made.setdefault("items", {"type": "string"})
+    return made
