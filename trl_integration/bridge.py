@@ -187,6 +187,13 @@ class Bridge:
             raise BridgeRefused("the template writes nothing between this turn and the next")
         return segments
 
+    def prompt_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Ids of a prompt: the messages and the generation prompt, in the style that the template wants."""
+        style = self._style or MessageStyle()
+        shown = [_restyled(message, style) for message in messages]
+        text = self.render(shown, tools, style=style, generation_prompt=True)
+        return list(self._plain(text, add_special_tokens=False)["input_ids"])
+
     def stop_ids(self, tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
         """Every token that ends an assistant's turn: the engine's and the template's own.
 
@@ -214,10 +221,8 @@ class Bridge:
         names = [str(tool.get("function", tool).get("name")) for tool in tools] or ["tool"]
         turn = [BridgeCall(names[i % len(names)]) for i in range(calls)]
         skeleton = self._skeleton(turn, _placeholder_answers(turn), tools)
-        if self._canonical_stop(skeleton, turn) is None:
-            raise BridgeRefused(
-                "the template writes no end-of-turn token after calls, so a turn's end can't be found"
-            )
+        if self._canonical_stop(skeleton, turn, tools) is None:
+            raise BridgeRefused("the template writes no end-of-turn token after calls, so a turn's end can't be found")
 
     # -- the parts of a bridge -----------------------------------------------------------------------------
 
@@ -300,9 +305,7 @@ class Bridge:
             self._ends[style] = tuple(dict.fromkeys(ends))
         return self._ends[style]
 
-    def _call_end(
-        self, skeleton: _Skeleton, calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]
-    ) -> int:
+    def _call_end(self, skeleton: _Skeleton, calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]) -> int:
         """Where the last call ends in the text after its last argument.
 
         With two calls, what stands after the first one's argument begins with the same closing text.
@@ -515,9 +518,7 @@ class Bridge:
                 raise BridgeRefused(f"the template writes answer {index + 1} {times} times, not once")
             found = text.find(mark, at)
             if found < 0:
-                raise BridgeRefused(
-                    "the template writes an answer before the end of the turn, or out of order"
-                )
+                raise BridgeRefused("the template writes an answer before the end of the turn, or out of order")
             cuts.append((found, found + len(mark)))
             at = found + len(mark)
         closing = text[start : cuts[0][0]] if cuts else text[start:]
@@ -585,9 +586,7 @@ class Bridge:
                 if index < len(calls):
                     message.setdefault("name", calls[index].name)
                     message["tool_call_id"] = ids[index]
-                message["content"] = (
-                    [{"output": shown}] if style.answers == "output" else _parts(shown, style.answers)
-                )
+                message["content"] = [{"output": shown}] if style.answers == "output" else _parts(shown, style.answers)
             else:
                 message["content"] = _parts(shown, style.text)
             messages.append(message)
@@ -645,6 +644,33 @@ def _placeholder_answers(calls: Sequence[BridgeCall]) -> list[dict[str, Any]]:
     if not calls:
         return [{"role": "user", "content": "x"}]
     return [{"role": "tool", "name": call.name, "content": "x"} for call in calls]
+
+
+def _restyled(message: Mapping[str, Any], style: MessageStyle) -> dict[str, Any]:
+    """A message of a data set as the template wants it; only what the style is about is changed."""
+    out = copy.deepcopy(dict(message))
+    form = style.answers if out.get("role") == "tool" else style.text
+    content = out.get("content")
+    if isinstance(content, str):
+        if out.get("role") == "assistant" and out.get("tool_calls") and not content:
+            out["content"] = [{"type": "text", "text": ""}] if style.empty == "parts" else style.empty
+            if style.empty == "absent":
+                del out["content"]
+        elif form == "output":
+            out["content"] = [{"output": content}]
+        else:
+            out["content"] = _parts(content, form)
+    for call in out.get("tool_calls") or ():
+        function = call.get("function", call)
+        arguments = function.get("arguments")
+        if style.arguments == "string" and isinstance(arguments, Mapping):
+            function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+        elif style.arguments == "dict" and isinstance(arguments, str):
+            try:
+                function["arguments"] = json.loads(arguments)
+            except ValueError:
+                continue
+    return out
 
 
 def _parts(text: str, form: str) -> Any:

@@ -75,9 +75,7 @@ class Encoder:
             low, high = 0, len(text)
             while low < high:
                 middle = (low + high + 1) // 2
-                low, high = (
-                    (middle, high) if len(self.plain_ids(text[:middle])) <= tokens else (low, middle - 1)
-                )
+                low, high = (middle, high) if len(self.plain_ids(text[:middle])) <= tokens else (low, middle - 1)
             return text[:low]
         encoding = self._twin.encode(text, add_special_tokens=False)
         if len(encoding.ids) <= tokens:

@@ -129,9 +129,7 @@ class EnvironmentPool:
         if isinstance(self.factory, Mapping):
             name = fields.pop("environment", None)
             if name not in self.factory:
-                raise ValueError(
-                    f"a row has environment={name!r}; give each row one of: {', '.join(self.factory)}"
-                )
+                raise ValueError(f"a row has environment={name!r}; give each row one of: {', '.join(self.factory)}")
         instance = self._take(name)
         observation = instance.reset(**fields)
         if inspect.isawaitable(observation):
@@ -160,11 +158,7 @@ class EnvironmentPool:
     def _selected(toolbox: Toolbox, row: Mapping[str, Any]) -> Toolbox:
         """Rows may name the tools of their example in a ``tools`` field (a list of names)."""
         names = row.get("tools")
-        if (
-            isinstance(names, Sequence)
-            and not isinstance(names, str)
-            and all(isinstance(n, str) for n in names)
-        ):
+        if isinstance(names, Sequence) and not isinstance(names, str) and all(isinstance(n, str) for n in names):
             return toolbox.only(names)
         return toolbox
 
@@ -175,9 +169,7 @@ class EnvironmentPool:
         assert self.factory is not None
         make = self.factory[name] if isinstance(self.factory, Mapping) and name is not None else self.factory
         if not callable(make):
-            raise TypeError(
-                "environments must come from a factory: pass a class or a function without arguments"
-            )
+            raise TypeError("environments must come from a factory: pass a class or a function without arguments")
         instance = make()
         if not callable(getattr(instance, "reset", None)):
             raise TypeError(
@@ -203,9 +195,7 @@ def apply_observation(prompt: Sequence[Mapping[str, Any]], observation: Any) -> 
     ):
         return [dict(message) for message in observation]
     if not isinstance(observation, (str, list)):
-        raise TypeError(
-            f"reset returned {type(observation).__name__}; return None, text, content parts or messages"
-        )
+        raise TypeError(f"reset returned {type(observation).__name__}; return None, text, content parts or messages")
     if not messages:
         return [{"role": "user", "content": observation}]
     last = messages[-1]

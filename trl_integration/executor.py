@@ -32,7 +32,7 @@ from typing import Any, get_type_hints
 
 import pydantic
 
-from toolparse.tools import ToolSet
+from toolparse.tools import Tool
 
 __all__ = ["ToolExecutor", "ToolRequest", "ToolResult", "ToolSpec", "Toolbox", "result_text"]
 
@@ -63,11 +63,7 @@ def _plain_text(value: Any) -> str:
         if text and all(c.isprintable() or c in "\n\r\t" for c in text[:4096]):
             return text
         head = base64.b64encode(raw[:48]).decode("ascii")
-        return (
-            f"<{len(raw)} bytes of binary data; base64 of the first {min(len(raw), 48)}: {head}>"
-            if raw
-            else ""
-        )
+        return f"<{len(raw)} bytes of binary data; base64 of the first {min(len(raw), 48)}: {head}>" if raw else ""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_jsonable)
     except (TypeError, ValueError, RecursionError, OverflowError):
@@ -121,6 +117,12 @@ class ToolSpec:
     schema: Mapping[str, Any]
     timeout: float | None = None
     owner: object | None = None
+
+    def problems(self, arguments: Mapping[str, Any]) -> list[str]:
+        """What the schema has against the arguments, in words for a model."""
+        if not self.schema:
+            return []
+        return [problem.message for problem in Tool.of(self.schema).validate(dict(arguments))]
 
     def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments as the signature wants them (a pydantic model for a dict, a date for its text, defaults
@@ -188,12 +190,10 @@ class Toolbox:
                 raise TypeError(
                     f"{tool!r} can't be executed; pass functions or methods (a schema has no code behind it)"
                 )
-        self._set: ToolSet | None = None
-        if functions:
-            made = ToolSet(functions)
-            for function, schema in zip(functions, made.schemas, strict=True):
-                name = schema["function"]["name"]
-                self._add(ToolSpec(name, function, schema, timeouts.get(name), owner))
+        for function in functions:
+            schema = Tool.of(function).schema
+            name = schema["function"]["name"]
+            self._add(ToolSpec(name, function, schema, timeouts.get(name), owner))
 
     def _add(self, spec: ToolSpec) -> None:
         if spec.name in self._specs:
@@ -207,9 +207,7 @@ class Toolbox:
         """The tools with these names, in this order."""
         missing = [name for name in names if name not in self._specs]
         if missing:
-            raise ValueError(
-                f"no tool is called {', '.join(missing)}; there are {', '.join(self._specs) or 'none'}"
-            )
+            raise ValueError(f"no tool is called {', '.join(missing)}; there are {', '.join(self._specs) or 'none'}")
         return Toolbox([self._specs[name] for name in names])
 
     def get(self, name: str | None) -> ToolSpec | None:
@@ -225,13 +223,6 @@ class Toolbox:
     def schemas(self) -> list[dict[str, Any]]:
         """OpenAI-style schemas in order: what a chat template and the parser are given."""
         return [dict(spec.schema) for spec in self._specs.values()]
-
-    @property
-    def tool_set(self) -> ToolSet:
-        """The same tools as a validator of arguments."""
-        if self._set is None:
-            self._set = ToolSet(self.schemas)
-        return self._set
 
     def __len__(self) -> int:
         return len(self._specs)
@@ -307,9 +298,7 @@ class ToolExecutor:
         max_result_chars: Longest result, in characters; longer ones are cut with a note.
     """
 
-    def __init__(
-        self, *, timeout: float = 30.0, max_concurrency: int = 64, max_result_chars: int = 20_000
-    ) -> None:
+    def __init__(self, *, timeout: float = 30.0, max_concurrency: int = 64, max_result_chars: int = 20_000) -> None:
         if not (timeout > 0 and math.isfinite(timeout)):
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
         if max_concurrency < 1 or max_result_chars < 1:
@@ -370,6 +359,10 @@ class ToolExecutor:
             known = ", ".join(request.toolbox.names) or "none"
             text = error_text(f"unknown tool {request.name!r}; the tools are: {known}")
             return ToolResult(request.name, text, ok=False, code="unknown-tool")
+        problems = spec.problems(request.arguments)
+        if problems:
+            text = error_text(shorten("; ".join(problems), 2000))
+            return ToolResult(request.name, text, ok=False, code="invalid-arguments")
         own = self.timeout if spec.timeout is None else spec.timeout
         allowed = own if request.timeout is None else min(own, request.timeout)
         if allowed <= 0:

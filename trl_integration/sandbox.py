@@ -193,9 +193,7 @@ def run_code(code: str, *, limits: Limits | None = None, folder: str | os.PathLi
     return f"{outcome.output}{separator}[{outcome.why}]"
 
 
-def isolated(
-    function: Callable[..., Any] | None = None, /, *, limits: Limits | None = None
-) -> Callable[..., Any]:
+def isolated(function: Callable[..., Any] | None = None, /, *, limits: Limits | None = None) -> Callable[..., Any]:
     """Make a tool run in a process of its own for every call.
 
     The function must be importable by name (a top-level function of a module that isn't the script being
@@ -226,11 +224,7 @@ def isolated(
         with tempfile.TemporaryDirectory() as cwd:
             outcome = _run_child(job, chosen, Path(cwd))
         if outcome.answer is None:
-            tail = (
-                outcome.output.strip().splitlines()[-1:]
-                if outcome.why and "exit status" in outcome.why
-                else []
-            )
+            tail = outcome.output.strip().splitlines()[-1:] if outcome.why and "exit status" in outcome.why else []
             raise SandboxError(": ".join([f"{qualname} {outcome.why}", *tail]))
         if "error" in outcome.answer:
             raise SandboxError(outcome.answer["error"])

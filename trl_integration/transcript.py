@@ -65,12 +65,10 @@ class Segment:
             raise TranscriptError(f"log-probs belong to sampled tokens, not to a {author.value} segment")
         values = tuple(float(value) for value in logprobs)
         if len(values) != len(frozen):
-            raise TranscriptError(
-                f"{len(frozen)} sampled tokens came with {len(values)} log-probs; give one each"
-            )
+            raise TranscriptError(f"{len(frozen)} sampled tokens came with {len(values)} log-probs; give one each")
         if not all(math.isfinite(value) for value in values):
             raise TranscriptError(
-                "a sampled token has a log-prob that is not finite; pass logprobs=None if the engine can't tell them"
+                "a sampled token has a log-prob that is not finite; pass logprobs=None if there are none"
             )
         return cls(author, frozen, values)
 
@@ -132,9 +130,7 @@ class Transcript:
         if before and not self._turns:
             raise TranscriptError("nothing can be injected before the first turn; put it into the prompt")
         if self._turns and not before:
-            raise TranscriptError(
-                "a further turn needs the injected segments that led to it; pass them as before="
-            )
+            raise TranscriptError("a further turn needs the injected segments that led to it; pass them as before=")
         if self._turns and (turn.logprobs is None) != (self._sampled_logprobs_missing()):
             raise TranscriptError("log-probs must be given for every turn of a rollout or for none")
         self._segments.extend(before)
@@ -250,21 +246,15 @@ class Transcript:
         ids, mask, real = self.completion_ids, self.tool_mask, self.completion_mask
         logprobs = self.logprobs
         if not ids:
-            raise TranscriptError(
-                "a rollout without a completion token; sample at least one token for every prompt"
-            )
+            raise TranscriptError("a rollout without a completion token; sample at least one token for every prompt")
         lengths = {len(ids), len(mask), len(real), len(ids) if logprobs is None else len(logprobs)}
         if len(lengths) != 1:
-            raise TranscriptError(
-                f"ids, masks and log-probs of one completion differ in length: {sorted(lengths)}"
-            )
+            raise TranscriptError(f"ids, masks and log-probs of one completion differ in length: {sorted(lengths)}")
         if sum(mask) != self.sampled_length:
             raise TranscriptError("the tool mask doesn't count the sampled tokens")
         if mask[0] != 1 or mask[-1] != 1:
             raise TranscriptError("a completion must begin and end on a sampled token")
-        if logprobs is not None and any(
-            value != 0.0 for value, own in zip(logprobs, mask, strict=True) if not own
-        ):
+        if logprobs is not None and any(value != 0.0 for value, own in zip(logprobs, mask, strict=True) if not own):
             raise TranscriptError("an injected token has a log-prob")
         prompts = self.turn_prompts()
         for earlier, later in itertools.pairwise(prompts):
@@ -296,9 +286,7 @@ class TranscriptBatch:
             transcript.check()
         kept = tuple(int(value) for value in keep) if keep is not None else (1,) * len(transcripts)
         if len(kept) != len(transcripts):
-            raise TranscriptError(
-                f"{len(transcripts)} transcripts came with {len(kept)} keep values; give one each"
-            )
+            raise TranscriptError(f"{len(transcripts)} transcripts came with {len(kept)} keep values; give one each")
         if any(value not in (0, 1) for value in kept):
             raise TranscriptError("keep values are 0 or 1")
         given = {transcript.logprobs is None for transcript in transcripts}
@@ -350,10 +338,7 @@ class TranscriptBatch:
     @property
     def env_mask(self) -> list[list[int]]:
         """Unpadded loss masks as lists of ints: the form in which TRL takes them from a rollout function."""
-        return [
-            [value * keep for value in t.tool_mask]
-            for t, keep in zip(self.transcripts, self.keep, strict=True)
-        ]
+        return [[value * keep for value in t.tool_mask] for t, keep in zip(self.transcripts, self.keep, strict=True)]
 
     @staticmethod
     def _left(rows: list[list[int]], fill: int) -> torch.Tensor:

@@ -1,0 +1,103 @@
+"""Multi-turn tool calling in GRPO with TRL: rollouts whose masks are right by construction.
+
+    transcript   segments with authors; masks as views        bridge       the tokens between two turns
+    encoding     template text and tool text into ids         executor     running tools; sandbox: in processes
+    environment  state and tools of one rollout               generation   where tokens come from
+    rollout      the loop                                     trainer      the loop inside GRPOTrainer
+    prepare      stock trainers and any chat template         masks        supervised data
+    view         a rollout as a page                          metrics      figures and traces
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bridge import Bridge, BridgeRefused
+    from .environment import Environment
+    from .executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
+    from .generation import ScriptedBackend, TransformersBackend, VLLMBackend
+    from .masks import assistant_mask
+    from .prepare import prepare
+    from .rewards import environment_reward, per_rollout
+    from .rollout import Budget, MultiTurnRollout, Rollout
+    from .sandbox import CodeSandbox, Limits, isolated, run_code
+    from .trainer import ToolGRPOTrainer
+    from .transcript import Author, Segment, Transcript, TranscriptBatch
+    from .view import rollout_html, write_page
+
+_WHERE = {
+    "Author": "transcript",
+    "Bridge": "bridge",
+    "BridgeRefused": "bridge",
+    "Budget": "rollout",
+    "CodeSandbox": "sandbox",
+    "Environment": "environment",
+    "Limits": "sandbox",
+    "MultiTurnRollout": "rollout",
+    "Rollout": "rollout",
+    "ScriptedBackend": "generation",
+    "Segment": "transcript",
+    "ToolExecutor": "executor",
+    "ToolGRPOTrainer": "trainer",
+    "ToolRequest": "executor",
+    "ToolResult": "executor",
+    "Toolbox": "executor",
+    "Transcript": "transcript",
+    "TranscriptBatch": "transcript",
+    "TransformersBackend": "generation",
+    "VLLMBackend": "generation",
+    "assistant_mask": "masks",
+    "environment_reward": "rewards",
+    "isolated": "sandbox",
+    "per_rollout": "rewards",
+    "prepare": "prepare",
+    "rollout_html": "view",
+    "run_code": "sandbox",
+    "write_page": "view",
+}
+
+__all__ = [
+    "Author",
+    "Bridge",
+    "BridgeRefused",
+    "Budget",
+    "CodeSandbox",
+    "Environment",
+    "Limits",
+    "MultiTurnRollout",
+    "Rollout",
+    "ScriptedBackend",
+    "Segment",
+    "ToolExecutor",
+    "ToolGRPOTrainer",
+    "ToolRequest",
+    "ToolResult",
+    "Toolbox",
+    "Transcript",
+    "TranscriptBatch",
+    "TransformersBackend",
+    "VLLMBackend",
+    "assistant_mask",
+    "environment_reward",
+    "isolated",
+    "per_rollout",
+    "prepare",
+    "rollout_html",
+    "run_code",
+    "write_page",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing TRL takes seconds; a transcript or an executor shouldn't.
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,134 @@
+"""Figures about rollouts for the trainer's log, and traces for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from toolparse.message import ISSUE_CODES
+
+if TYPE_CHECKING:
+    from .rollout import Rollout
+
+__all__ = ["log_metrics", "rollout_metrics", "trace_of", "write_traces"]
+
+# Fixed names, so that every rank reports the same ones in the same order.
+_ERRORS = (*sorted(ISSUE_CODES), "exception", "timeout", "invalid-arguments")
+
+
+def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float]]:
+    """Each figure as (sum, count): sums and counts add up over ranks, means don't.
+
+    ``tools/calls``, ``tools/valid`` and ``tools/executed`` are per rollout; ``tools/failed/CODE`` per call;
+    ``tools/seconds`` the wall time of an executed call; ``turns``, ``sampled_tokens`` and
+    ``injected_tokens`` per rollout; ``stop/REASON`` the share of rollouts that ended so; ``kept`` the share
+    that is trained on.
+    """
+    from .rollout import STOP_REASONS
+
+    count = float(len(rollouts))
+    records = [record for rollout in rollouts for record in rollout.calls]
+    executed = [record for record in records if record.executed]
+    failed: dict[str, float] = dict.fromkeys(_ERRORS, 0.0)
+    for record in records:
+        codes = {issue.code for issue in record.call.issues if not issue.is_note}
+        if record.result is not None and record.result.code is not None:
+            codes.add(record.result.code)
+        for code in codes:
+            failed[code] = failed.get(code, 0.0) + 1.0
+    out: dict[str, tuple[float, float]] = {
+        "tools/calls": (float(len(records)), count),
+        "tools/valid": (float(sum(record.call.ok for record in records)), count),
+        "tools/executed": (float(len(executed)), count),
+        "tools/seconds": (sum(r.result.seconds for r in executed if r.result), float(len(executed))),
+        "turns": (float(sum(r.transcript.turns for r in rollouts)), count),
+        "sampled_tokens": (float(sum(r.transcript.sampled_length for r in rollouts)), count),
+        "injected_tokens": (
+            float(sum(r.transcript.completion_length - r.transcript.sampled_length for r in rollouts)),
+            count,
+        ),
+        "kept": (float(sum(r.keep for r in rollouts)), count),
+    }
+    for code in _ERRORS:
+        out[f"tools/failed/{code}"] = (failed[code], float(len(records)))
+    for reason in STOP_REASONS:
+        out[f"stop/{reason}"] = (float(sum(r.stop_reason == reason for r in rollouts)), count)
+    return out
+
+
+def log_metrics(rollouts: Sequence[Rollout], trainer: Any) -> dict[str, float]:
+    """Add the figures to the trainer's next log entry as ``rollout/...``, averaged over ranks; returns them
+    too.
+    """
+    figures = rollout_metrics(rollouts)
+    table = torch.tensor(list(figures.values()), dtype=torch.float64)
+    accelerator = getattr(trainer, "accelerator", None)
+    if accelerator is not None and getattr(accelerator, "num_processes", 1) > 1:
+        # Float32: not every accelerator has doubles.
+        gathered = accelerator.gather(table.float().to(accelerator.device).unsqueeze(0))
+        table = gathered.sum(dim=0).double().cpu()
+    means = {
+        f"rollout/{name}": (total / number if number else math.nan)
+        for name, (total, number) in zip(figures, table.tolist(), strict=True)
+    }
+    store = getattr(trainer, "_metrics", None)
+    if store is not None:
+        mode = "train" if trainer.model.training else "eval"
+        for name, value in means.items():
+            # The trainer averages what it has; a figure about nothing is left out.
+            if not math.isnan(value):
+                store[mode][name].append(value)
+    return means
+
+
+def trace_of(rollout: Rollout) -> dict[str, Any]:
+    """A rollout as JSON values: everything needed to look at it again."""
+    transcript = rollout.transcript
+    return {
+        "index": rollout.index,
+        "prompt": rollout.prompt,
+        "messages": rollout.messages,
+        "stop_reason": rollout.stop_reason,
+        "detail": rollout.detail,
+        "truncated": rollout.truncated,
+        "keep": rollout.keep,
+        "tool_seconds": round(rollout.tool_seconds, 6),
+        "segments": [
+            {
+                "author": segment.author.value,
+                "ids": list(segment.ids),
+                **({"logprobs": list(segment.logprobs)} if segment.logprobs is not None else {}),
+            }
+            for segment in transcript.segments
+        ],
+        "calls": [
+            {
+                "turn": record.turn,
+                "name": record.call.name,
+                "arguments": record.call.arguments,
+                "id": record.call.id,
+                "ok": record.call.ok,
+                "issues": [{"code": i.code, "message": i.message} for i in record.call.issues],
+                "executed": record.executed,
+                "shown": record.text,
+                "failed": record.result.code if record.result is not None else None,
+                "seconds": round(record.result.seconds, 6) if record.result is not None else None,
+            }
+            for record in rollout.calls
+        ],
+    }
+
+
+def write_traces(rollouts: Sequence[Rollout], path: Path, *, step: int = 0, rank: int = 0) -> None:
+    """Append one line of JSON per rollout; every rank but the first writes a file of its own beside it."""
+    if rank:
+        path = path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as sink:
+        for rollout in rollouts:
+            sink.write(json.dumps({"step": step, **trace_of(rollout)}, ensure_ascii=False, default=str) + "\n")
