@@ -1,11 +1,11 @@
 """Multi-turn tool calling in GRPO with TRL: rollouts whose masks are right by construction.
 
-    transcript   segments with authors; masks as views        bridge       the tokens between two turns
-    encoding     template text and tool text into ids         executor     running tools; sandbox: in processes
-    environment  state and tools of one rollout               generation   where tokens come from
-    rollout      the loop                                     trainer      the loop inside GRPOTrainer
-    prepare      stock trainers and any chat template         masks        supervised data
-    view         a rollout as a page                          metrics      figures and traces
+transcript   segments with authors; masks as views        bridge       the tokens between two turns
+encoding     template text and tool text into ids         executor     running tools; sandbox: in
+processes environment  state and tools of one rollout               generation   where tokens come from
+rollout      the loop                                     trainer      the loop inside GRPOTrainer
+prepare      stock trainers and any chat template         masks        supervised data
+view         a rollout as a page                          metrics      figures and traces
 """
 
 from __future__ import annotations

@@ -120,6 +120,12 @@ class EnvironmentPool:
             self._put(name, instance)
         return out
 
+    def instances(self) -> list[Any]:
+        """One environment of every kind, to look at; they stay in the pool."""
+        if not any(self._free.values()):
+            self.probe()
+        return [free[-1] for free in self._free.values() if free]
+
     def lend(self, row: Mapping[str, Any]) -> tuple[Lease, Any]:
         """An environment reset for this row, and what ``reset`` returned."""
         if self.factory is None:

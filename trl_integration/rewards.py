@@ -1,8 +1,8 @@
 """Rewards over rollouts instead of over texts.
 
-TRL hands reward functions one list per field. ``MultiTurnRollout`` adds the fields ``rollouts``, ``messages``,
-``tool_calls``, ``tool_results``, ``tool_issues``, ``environments``, ``stop_reasons``, ``truncated`` and
-``sampled_masks``, so a reward function can name whichever it wants::
+TRL hands reward functions one list per field. ``MultiTurnRollout`` adds the fields ``rollouts``,
+``messages``, ``tool_calls``, ``tool_results``, ``tool_issues``, ``environments``, ``stop_reasons``,
+``truncated`` and ``sampled_masks``, so a reward function can name whichever it wants::
 
     def used_search(tool_calls, **kwargs):
         return [float(any(call.name == "search" for call in calls)) for calls in tool_calls]
@@ -27,8 +27,8 @@ RewardOfOne = Callable[[Rollout], float | None] | Callable[[Rollout], Awaitable[
 def per_rollout(function: RewardOfOne | None = None, /, *, prefix: str = "") -> Any:
     """Make a reward function for TRL out of one that scores a single ``Rollout``.
 
-    The function may be async; None means that it has nothing to say about this rollout. ``prefix`` is the one that was
-    given to ``MultiTurnRollout``.
+    The function may be async; None means that it has nothing to say about this rollout. ``prefix`` is the
+    one that was given to ``MultiTurnRollout``.
     """
     if function is None:
         return functools.partial(per_rollout, prefix=prefix)

@@ -123,6 +123,7 @@ class Rollout:
     detail: str | None = None
     tool_seconds: float = 0.0
     keep: bool = True
+    released: bool = False
     pending: list[Segment] = field(default_factory=list)
 
     @property
@@ -353,14 +354,17 @@ class MultiTurnRollout:
             raise RuntimeError("no tokenizer is bound yet; call bind(tokenizer), or pass this to a trainer")
         return self._bridge
 
-    def release(self) -> None:
-        """Close or take back the environments of the last batch."""
+    def release(self, *, keep_last: bool = False) -> None:
+        """Close or take back the environments of the last batch; ``keep_last`` keeps its rollouts to look
+        at.
+        """
         for rollout in self.last:
-            if rollout.environment is not None:
+            if not rollout.released:
+                rollout.released = True
                 self.executor.forget(rollout.environment)
                 self.pool.give_back(rollout.lease)
-                rollout.lease.toolbox = Toolbox()
-        self.last = []
+        if not keep_last:
+            self.last = []
 
     def close(self) -> None:
         """Release environments and stop the executor's threads."""
