@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import toolparse
 from tests import cases
 from tests.conftest import NO_SHARED, shared_folder
 
@@ -27,15 +28,22 @@ CHUNKINGS = 3
 
 def outcome(case: cases.Case) -> tuple[bool, bool]:
     """Whether the calls are exact, one-shot and in chunks, and whether content and reasoning are."""
-    message = cases.read(case)
+    try:
+        message = cases.read(case)
+    except toolparse.ToolError:
+        return False, False
     alike = all(cases.read_in_chunks(case, seed) == message for seed in range(CHUNKINGS))
     return alike and cases.calls_agree(case, message), cases.texts_agree(case, message)
 
 
 def show(case: cases.Case) -> None:
-    message = cases.read(case)
     print(f"\n{case.id} ({case.kind}) {case.note}\n  text:     {case.text!r}")
     print(f"  prompt:   {case.prefill!r}\n  expected: {case.expect!r}")
+    try:
+        message = cases.read(case)
+    except toolparse.ToolError as error:
+        print(f"  refused:  {error}")
+        return
     print(f"  read:     {cases.calls_of(message, case.expect, case.kind)!r}")
     print(f"            content {message.content!r}, reasoning {message.reasoning!r}")
     for issue in message.issues:

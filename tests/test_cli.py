@@ -141,8 +141,8 @@ def test_template_that_is_not_text(tmp_path: Path) -> None:
 def test_unknown_source_names_the_nearest() -> None:
     result = run("inspect", "quen")
     assert result.exit_code == BAD_INPUT
-    assert "neither a file, nor a folder, nor the name of a family" in result.stderr
-    assert "did you mean qwen" in result.stderr
+    assert "'quen' is neither a file nor a folder" in result.stderr
+    assert "did you mean 'qwen'" in result.stderr
     assert result.stdout == ""
 
 

@@ -18,13 +18,18 @@ CORE = ROOT / "toolparse"
 
 # From the bottom up: a module imports from its own layer and from those below. A package stands for all its modules.
 LAYERS: list[set[str]] = [
-    {"errors", "message", "events"},
+    {"errors", "message"},
+    {"events"},
     {"picture"},
     {"format"},
-    {"program", "codecs", "tools"},
+    {"codecs", "tools"},
+    {"program", "tokens"},
     {"machine"},
-    {"families"},
-    {"registry", "parser", "export", "templates", "detect"},
+    {"families", "prompts", "render"},
+    {"parser"},
+    {"export", "registry", "templates"},
+    {"detect"},
+    {"api"},
     {"testing"},
     {"", "cli"},
 ]
@@ -158,6 +163,18 @@ def test_import_is_light() -> None:
     loaded = set(run_python("import toolparse, sys; print(*sys.modules)").split())
     heavy = {*HEAVY, "jinja2", "pydantic", "typer", "click", "rich", "hypothesis", "jsonschema", "docstring_parser"}
     assert loaded & heavy == set()
+
+
+def test_public_names_are_not_hidden_by_modules() -> None:
+    """`detect` and `families` are names of modules too: importing those must not put them in the functions' place."""
+    used = (
+        "import importlib, pkgutil, toolparse\n"
+        "toolparse.get('hermes'); toolparse.parser_for('hermes')\n"
+        "for m in pkgutil.walk_packages(toolparse.__path__, 'toolparse.'):\n"
+        "    if m.name != 'toolparse.testing': importlib.import_module(m.name)\n"
+        "print(callable(toolparse.detect), callable(toolparse.families), callable(toolparse.parse))"
+    )
+    assert run_python(used).split() == ["True", "True", "True"]
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ on stderr and an exit code. Answers go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import os
@@ -106,10 +105,7 @@ def load_source(source: str) -> Any:
     try:
         return toolparse.get(source)
     except ToolparseError as error:
-        names = toolparse.families()
-        close = difflib.get_close_matches(source.lower().replace("_", "-"), names, n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else "; `toolparse families` lists the names"
-        raise BadInput(f"{source!r} is neither a file, nor a folder, nor the name of a family{hint}") from error
+        raise BadInput(f"{source!r} is neither a file nor a folder, and {error}") from error
 
 
 def _load_file(path: Path) -> Any:
@@ -247,7 +243,9 @@ def inspect(source: str, as_json: bool) -> int:
     loaded = load_source(source)
     if isinstance(loaded, Format):
         return _inspect_family(loaded, as_json)
-    found = toolparse.detect(loaded)
+    from toolparse.detect import detect
+
+    found = detect(loaded)
     fmt = found.format
     evidence, problems = [str(line) for line in found.evidence], [str(line) for line in found.problems]
     code = OK if fmt is not None and found.verified else NOT_FOUND
@@ -472,7 +470,7 @@ def _plain_call(call: Any) -> dict[str, Any]:
 @output_options
 def families(as_json: bool) -> int:
     """List the registered families."""
-    formats = [toolparse.get(name) for name in toolparse.families()]
+    formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
     if as_json:
         write_json([format_data(fmt) for fmt in formats])
         return OK
