@@ -230,9 +230,7 @@ class _Walk:
                         result = _intersect(result, union)
         finally:
             self._open.discard(id(schema))
-        if schema.get("nullable") is True and not all(
-            a.types is None and a.literals is None for a in result[0]
-        ):
+        if schema.get("nullable") is True and not all(a.types is None and a.literals is None for a in result[0]):
             result = Admitted((*result.alternatives, Alternative(frozenset({"null"}))), result.suggested)
         return result
 
@@ -305,7 +303,9 @@ def _own(schema: Schema) -> Admitted:
     suggested: frozenset[str] = frozenset()
     if types is None and literals is None:
         suggested = frozenset(
-            name for word, name in _SUGGESTS.items() if schema.get(word) not in (None, False, True)
+            name
+            for word, name in _SUGGESTS.items()
+            if word in schema and schema[word] is not None and not isinstance(schema[word], bool)
         )
     return Admitted((_fit(types, literals),), suggested)
 
@@ -317,9 +317,7 @@ def _fit(types: frozenset[str] | None, literals: tuple[Any, ...] | None) -> Alte
     if types is None:
         return Alternative(frozenset(type_of(value) for value in literals), literals, declared=False)
     wide = types | {"integer"} if "number" in types else types
-    kept = tuple(
-        value for value in literals if type_of(value) in wide or ("integer" in wide and _is_whole(value))
-    )
+    kept = tuple(value for value in literals if type_of(value) in wide or ("integer" in wide and _is_whole(value)))
     return Alternative(types, kept)
 
 

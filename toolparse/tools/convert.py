@@ -99,10 +99,8 @@ class Plan:
             value = self._scalar(text, frozenset(map(type_of, self.literals)), lenient=lenient, python=python)
             if value is MISSING and any(isinstance(known, dict | list) for known in self.literals):
                 value = literals.container(text, python=python)
-            if value is not MISSING:
-                for known in self.literals:
-                    if same(known, value):
-                        return known
+            if value is not MISSING and any(same(known, value) for known in self.literals):
+                return value
         types = self.bare | self.declared
         value = self._scalar(text, types, lenient=lenient, python=python)
         if value is MISSING and ("object" in types or "array" in types):
@@ -128,6 +126,9 @@ class Plan:
         return value
 
 
+_DECLARING = ("$ref", "allOf", "anyOf", "oneOf", "patternProperties", "additionalProperties")
+
+
 class Converter:
     """Typing for the arguments of one tool."""
 
@@ -136,11 +137,15 @@ class Converter:
         self.resolver = Resolver(root)
         self._plans: dict[int, Plan] = {}
         self._by_key: dict[str, Plan] = {}
+        # the usual schema: nothing but `properties` can declare a key
+        self._flat = not any(word in root for word in _DECLARING)
 
     def plan(self, key: str) -> Plan:
         """The plan for a top-level argument."""
         plan = self._by_key.get(key)
         if plan is None:
+            if self._flat and key not in self.root.get("properties", ()):
+                return UNKNOWN
             schema = self.resolver.child(self.root, key)
             plan = self._plan(schema)
             if schema is not None and len(self._by_key) < 10_000:
@@ -232,9 +237,7 @@ class Converter:
             if len(group) == 1:
                 result[name] = self._element(group[0], inner, here, problems, python=python, in_list=False)
             elif inner is not None and "array" in self._plan(inner).types:
-                result[name] = self._list(
-                    [("item", child) for child in group], inner, here, problems, python=python
-                )
+                result[name] = self._list([("item", child) for child in group], inner, here, problems, python=python)
             else:
                 result[name] = [
                     self._element(child, inner, (*here, index), problems, python=python, in_list=True)

@@ -45,10 +45,7 @@ def google(text: str) -> Doc:
     params: dict[str, str] = {}
     if args is not None:
         block = "\n".join(line for line in args.group(1).split("\n") if line.strip())
-        params = {
-            name: re.sub(r"\s*\n+\s*", " ", body.strip())
-            for _indent, name, body in _ARGS_SPLIT.findall(block)
-        }
+        params = {name: re.sub(r"\s*\n+\s*", " ", body.strip()) for _indent, name, body in _ARGS_SPLIT.findall(block)}
     return Doc(
         description.group(1).strip() if description else "",
         params,

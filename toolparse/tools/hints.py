@@ -139,11 +139,7 @@ def describe(hint: Any) -> str | None:
     if get_origin(hint) is not Annotated:
         return None
     for mark in get_args(hint)[1:]:
-        text = (
-            mark
-            if isinstance(mark, str)
-            else getattr(mark, "description", getattr(mark, "documentation", None))
-        )
+        text = mark if isinstance(mark, str) else getattr(mark, "description", getattr(mark, "documentation", None))
         if isinstance(text, str) and text:
             return text
     return None
@@ -199,11 +195,7 @@ class Generous:
                 return {"type": "array", "items": self.schema(args[0])}
             size = len(args)
             items = [self.schema(arg) for arg in args]
-            return (
-                {"type": "array", "prefixItems": items, "minItems": size, "maxItems": size}
-                if size == 1
-                else None
-            )
+            return {"type": "array", "prefixItems": items, "minItems": size, "maxItems": size} if size == 1 else None
         if kind in (set, frozenset, collections.abc.Set, collections.abc.MutableSet):
             schema: Schema = {"type": "array", "uniqueItems": True}
         elif kind in (
@@ -279,8 +271,7 @@ class Generous:
             defaults: dict[str, Any] = cls._field_defaults  # type: ignore[attr-defined]
             names: tuple[str, ...] = cls._fields  # type: ignore[attr-defined]
             fields = {
-                key: (hints.get(key, Any), key not in defaults, defaults.get(key, dataclasses.MISSING))
-                for key in names
+                key: (hints.get(key, Any), key not in defaults, defaults.get(key, dataclasses.MISSING)) for key in names
             }
         doc = docstrings.anything(own_doc(cls))
         properties: Schema = {}
@@ -327,12 +318,7 @@ class Generous:
             self.defs[renamed[name]] = _rename_refs(body, renamed) if moved else body
         if moved:
             schema = _rename_refs(schema, renamed)
-        if (
-            isinstance(hint, type)
-            and "$ref" not in schema
-            and "properties" in schema
-            and hint.__module__ != "builtins"
-        ):
+        if isinstance(hint, type) and "$ref" not in schema and "properties" in schema and hint.__module__ != "builtins":
             name = self._names.get(hint) or self._free_name(hint.__name__)
             self._names[hint] = name
             self.defs[name] = schema
@@ -420,9 +406,7 @@ def _rename_refs(schema: Any, names: dict[str, str], *, keyed: bool = False) -> 
         return f"#/$defs/{names.get(name, name)}"
     if isinstance(schema, dict):
         return {
-            key: value
-            if key in _DATA and not keyed
-            else _rename_refs(value, names, keyed=not keyed and key in _KEYED)
+            key: value if key in _DATA and not keyed else _rename_refs(value, names, keyed=not keyed and key in _KEYED)
             for key, value in schema.items()
         }
     if isinstance(schema, list):

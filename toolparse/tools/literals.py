@@ -27,7 +27,7 @@ class _Missing:
 
 MISSING: Final = _Missing()
 
-# Deeper values can't be validated, compared or written again without exhausting Python's stack.
+# Deeper values can't be validated, compared or written again without exhausting the stack.
 MAX_DEPTH = 200
 
 _JSON_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -94,7 +94,7 @@ def json_value(text: str) -> Any:
         return _stdlib_json(text)
     except (RecursionError, MemoryError):
         return MISSING
-    return value if _shallow(value) else MISSING
+    return value if is_shallow(value) else MISSING
 
 
 def _stdlib_json(text: str) -> Any:
@@ -104,7 +104,7 @@ def _stdlib_json(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError, MemoryError):
         return MISSING
-    return value if _shallow(value) else MISSING
+    return value if is_shallow(value) else MISSING
 
 
 def _refuse(_name: str) -> Any:
@@ -118,7 +118,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _shallow(value: Any) -> bool:
+def is_shallow(value: Any) -> bool:
     """Whether a decoded value nests at most MAX_DEPTH levels; walks level by level, each container once."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
@@ -146,9 +146,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPE = re.compile(
-    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(.))", re.DOTALL
-)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(.))", re.DOTALL)
 _SIMPLE = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "\n": "",

@@ -66,9 +66,7 @@ def _from_mapping(tool: Mapping[str, Any]) -> Schema:
     function = tool.get("function")
     if function is not None:
         if not isinstance(function, dict):
-            raise ToolError(
-                f'a tool\'s "function" must be a dict with "name" and "parameters", not {_short(function)}'
-            )
+            raise ToolError(f'a tool\'s "function" must be a dict with "name" and "parameters", not {_short(function)}')
         return tool if "type" in tool else {"type": "function", **tool}
     if "name" not in tool and not any(key in tool for key in _PARAMETER_KEYS):
         raise ToolError(
@@ -90,9 +88,7 @@ def _copied(tool: Mapping[str, Any]) -> Schema:
     try:
         return copy.deepcopy(dict(tool))
     except Exception as error:
-        raise ToolError(
-            f"tool {_short(tool.get('name'))} can't be copied ({error}): use plain JSON values"
-        ) from error
+        raise ToolError(f"tool {_short(tool.get('name'))} can't be copied ({error}): use plain JSON values") from error
 
 
 def _carried(obj: Any) -> Schema | None:
@@ -158,9 +154,7 @@ def _from_pydantic(cls: Any) -> Schema:
             f"tool {cls.__name__!r}: pydantic can't write a JSON schema for this model: {_first_line(error)}"
         ) from error
     defs = schema.get("$defs", {})
-    if (
-        "$ref" in schema and "properties" not in schema
-    ):  # a model that contains itself is a reference at the root
+    if "$ref" in schema and "properties" not in schema:  # a model that contains itself is a reference at the root
         body = defs.get(schema["$ref"].removeprefix("#/$defs/"), {})
         schema = {**body, "$defs": defs}
     doc = docstrings.anything(schema.get("description"))
@@ -251,9 +245,7 @@ def _generous(obj: Any) -> Schema:
         raise ToolError(
             f"tool {name!r}: its signature can't be read ({error}); wrap it in a function, or pass a dict"
         ) from error
-    annotated = hints.hints_of(
-        inspect.getattr_static(target, "__init__") if isinstance(target, type) else code
-    )
+    annotated = hints.hints_of(inspect.getattr_static(target, "__init__") if isinstance(target, type) else code)
     maker = hints.Generous()
     properties: Schema = {}
     required: list[str] = []
@@ -263,9 +255,7 @@ def _generous(obj: Any) -> Schema:
         if key == skipped or key in bound or parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             continue
         hint = annotated.get(key, inspect.Parameter.empty)
-        if hints.is_injected(hint) or (
-            parameter.kind is inspect.Parameter.POSITIONAL_ONLY and _defaulted(parameter)
-        ):
+        if hints.is_injected(hint) or (parameter.kind is inspect.Parameter.POSITIONAL_ONLY and _defaulted(parameter)):
             continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             rest = _rest(maker, hint)

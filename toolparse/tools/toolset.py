@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
 import threading
 import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from toolparse.errors import ToolError
 from toolparse.tools.convert import Converter, Path, Tree
@@ -37,9 +38,7 @@ class _Core:
         self.schema = schema
         parameters = function.get("parameters")
         self.parameters: dict[str, Any] = dict(_NO_PARAMETERS) if parameters is None else parameters
-        check_json(
-            name, {key: value for key, value in function.items() if key != "parameters"}, ("function",)
-        )
+        check_json(name, {key: value for key, value in function.items() if key != "parameters"}, ("function",))
         self.validator = Validator(name, self.parameters, closed=closed)
         if not trusted:  # schemas made from signatures are right; compiling those waits until the first call
             self.validator.compile()
@@ -104,9 +103,7 @@ class Tool:
         """
         return self._core.converter.plan(key).convert(text, (key,), python=python)
 
-    def convert_tree(
-        self, tree: Tree, key: str | None = None, *, python: bool = False
-    ) -> tuple[Any, list[Problem]]:
+    def convert_tree(self, tree: Tree, key: str | None = None, *, python: bool = False) -> tuple[Any, list[Problem]]:
         """The arguments (or, with `key`, one argument) of a call that is written as a tree of elements.
 
         Args:
@@ -124,15 +121,13 @@ class Tool:
                 schema = converter.resolver.child(converter.root, key)
                 return converter.tree(tree, schema, (key,), problems, python=python), problems
             if isinstance(tree, str):  # no element at all: text where arguments should be
-                return {}, [
-                    Problem("wrong-type", f"{place(())}: expected arguments, got {show(tree)}", ())
-                ] * bool(tree.strip())
+                return {}, [Problem("wrong-type", f"{place(())}: expected arguments, got {show(tree)}", ())] * bool(
+                    tree.strip()
+                )
             return converter.members(tree, converter.root, (), problems, python=python), problems
         except RecursionError:  # called from the bottom of a deep stack
             path: Path = () if key is None else (key,)
-            return ({} if key is None else ""), [
-                Problem("invalid-value", f"{place(path)}: nested too deeply", path)
-            ]
+            return ({} if key is None else ""), [Problem("invalid-value", f"{place(path)}: nested too deeply", path)]
 
     def retype(self, key: str, value: Any) -> Any:
         """A value from a family whose template writes every value as a string, as the schema says.
@@ -160,9 +155,7 @@ class ToolSet(Sequence[Tool]):
         self._by_name: dict[str, Tool] = {}
         for tool in self._tools:
             if tool.name in self._by_name:
-                raise ToolError(
-                    f"two tools are called {tool.name!r}: a call could mean either; rename or drop one"
-                )
+                raise ToolError(f"two tools are called {tool.name!r}: a call could mean either; rename or drop one")
             self._by_name[tool.name] = tool
         self.names = frozenset(self._by_name)
         self._schemas = [tool.schema for tool in self._tools]
@@ -183,11 +176,7 @@ class ToolSet(Sequence[Tool]):
             return _EMPTY
         if isinstance(tools, ToolSet):
             return tools
-        if (
-            isinstance(tools, str | bytes | Mapping)
-            or not isinstance(tools, Iterable)
-            or isinstance(tools, type)
-        ):
+        if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable) or isinstance(tools, type):
             raise ToolError(f"tools must be a list of tools, not {show(tools)}: write tools=[...]")
         listed = list(tools)
         key = _list_key(listed)
@@ -248,12 +237,15 @@ _methods: weakref.WeakKeyDictionary[Any, _Core] = weakref.WeakKeyDictionary()
 _EMPTY = ToolSet()
 
 
+_pack = msgspec.msgpack.Encoder().encode
+
+
 def _fingerprint(tool: dict[str, Any]) -> bytes | None:
-    """A dict's content. Marshal tells 1 from True and from 1.0, in one fast pass."""
+    """A dict's content. MessagePack tells 1 from true and from 1.0, in one fast pass."""
     try:
-        return marshal.dumps(tool, 2)
-    except ValueError:
-        return None
+        return _pack(tool)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return None  # not plain JSON, or integers beyond 64 bits: simply not remembered
 
 
 def _list_key(tools: list[Any]) -> tuple[Any, ...] | None:
@@ -317,7 +309,5 @@ def _core_of_dict(tool: Mapping[str, Any]) -> _Core:
 def _made(tool: Any) -> _Core:
     is_code = isinstance(tool, type) or callable(tool)
     schema = tool_schema(tool)
-    carried = (
-        is_code and not isinstance(tool, type) and not isinstance(tool, types.FunctionType | types.MethodType)
-    )
+    carried = is_code and not isinstance(tool, type) and not isinstance(tool, types.FunctionType | types.MethodType)
     return _Core(schema, trusted=is_code and not carried, closed=is_code and not carried)

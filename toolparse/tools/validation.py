@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from toolparse.errors import ToolError
 from toolparse.tools.admitted import TYPES, matches
+from toolparse.tools.literals import is_shallow
 from toolparse.tools.wording import (
     Problem,
     either,
@@ -95,6 +96,8 @@ class Validator:
         self.compile()
         if not isinstance(arguments, dict):
             return [wrong_type((), ("object",), arguments)]
+        if not is_shallow(arguments):  # the Rust engine recurses on the machine's stack, without a guard
+            return [Problem("invalid-value", "arguments: nested too deeply", ())]
         if self._fast is not None:
             try:
                 if self._fast.is_valid(arguments):
@@ -119,9 +122,7 @@ class Validator:
                     self._slow = _jsonschema(self._prepared)
                 failures = [_from_python(e) for e in islice(self._slow.iter_errors(arguments), _MAX_PROBLEMS)]
             except Exception as error:  # noqa: BLE001 - whatever the arguments are made of, the answer is a value
-                return [
-                    Problem("invalid-value", f"arguments: they can't be checked ({type(error).__name__})", ())
-                ]
+                return [Problem("invalid-value", f"arguments: they can't be checked ({type(error).__name__})", ())]
         names = self._declared.names if self._declared is not None else frozenset()
         problems = list(self._words(failures, names))
         problems += self._surplus(arguments)
@@ -135,8 +136,7 @@ class Validator:
         extra = [
             name
             for name in arguments
-            if name not in declared.names
-            and not any(matches(pattern, str(name)) for pattern in declared.patterns)
+            if name not in declared.names and not any(matches(pattern, str(name)) for pattern in declared.patterns)
         ]
         return [unexpected((), str(name), declared.names) for name in extra[:_MAX_PROBLEMS]]
 
@@ -185,15 +185,11 @@ def check_json(tool: str, value: Any, path: tuple[str | int, ...] = ("parameters
     """
     where = _schema_place(path)
     if len(path) > _MAX_SCHEMA_DEPTH:
-        raise ToolError(
-            f"tool {tool!r}: the schema at {where[:80]}... is nested too deeply, or contains itself"
-        )
+        raise ToolError(f"tool {tool!r}: the schema at {where[:80]}... is nested too deeply, or contains itself")
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise ToolError(
-                    f"tool {tool!r}: {where} has the key {show(key)}; the keys of a schema must be strings"
-                )
+                raise ToolError(f"tool {tool!r}: {where} has the key {show(key)}; the keys of a schema must be strings")
             _check_text(tool, key, where)
             check_json(tool, inner, (*path, key))
     elif isinstance(value, list | tuple):
@@ -216,9 +212,7 @@ def _check_text(tool: str, text: str, where: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ToolError(
-                f"tool {tool!r}: {where} contains half a surrogate pair, which is no text"
-            ) from None
+            raise ToolError(f"tool {tool!r}: {where} contains half a surrogate pair, which is no text") from None
 
 
 def _schema_place(path: tuple[str | int, ...]) -> str:
@@ -501,15 +495,11 @@ def _union(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
         allowed = [v for f in lists for v in (f.limit if f.keyword == "enum" else [f.limit])]
         problem = not_listed(path, allowed, value)
         if typed:
-            problem = problem._replace(
-                message=problem.message.replace("; got", f", or {either(typed)}; got", 1)
-            )
+            problem = problem._replace(message=problem.message.replace("; got", f", or {either(typed)}; got", 1))
         yield problem
         return
     # a tag with another value means that another alternative was meant
-    best = min(
-        candidates, key=lambda branch: (sum(f.keyword in ("enum", "const") for f in branch), len(branch))
-    )
+    best = min(candidates, key=lambda branch: (sum(f.keyword in ("enum", "const") for f in branch), len(branch)))
     for inner in best[:_MAX_PROBLEMS]:
         yield from _problems(inner, names)
 

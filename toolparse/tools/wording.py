@@ -112,9 +112,7 @@ def missing(path: tuple[str | int, ...], name: str) -> Problem:
 def unexpected(path: tuple[str | int, ...], name: str, known: Iterable[str]) -> Problem:
     """`unexpected argument 'citty'; did you mean 'city'?`."""
     candidates = list(known)
-    words = (
-        f"{place(path)}: unexpected property {quote(name)}" if path else f"unexpected argument {quote(name)}"
-    )
+    words = f"{place(path)}: unexpected property {quote(name)}" if path else f"unexpected argument {quote(name)}"
     near = closest(name, candidates)
     if near is not None:
         words += f"; did you mean {quote(near)}?"
@@ -139,9 +137,7 @@ def closest(name: str, candidates: Iterable[str]) -> str | None:
         return folded[_fold(name)]
     import difflib
 
-    near = difflib.get_close_matches(
-        name.lower(), [c.lower() for c in known if len(c) <= 200], n=1, cutoff=0.6
-    )
+    near = difflib.get_close_matches(name.lower(), [c.lower() for c in known if len(c) <= 200], n=1, cutoff=0.6)
     if not near:
         return None
     return next(c for c in known if c.lower() == near[0])

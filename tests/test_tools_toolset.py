@@ -1,0 +1,213 @@
+"""`Tool` and `ToolSet`: names, errors at once, and what is remembered."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+from typing import Any
+
+import pydantic
+import pytest
+
+from toolparse.errors import ToolError, ToolparseError
+from toolparse.tools import Tool, ToolSet
+
+
+def get_weather(city: str, unit: str = "c") -> str:
+    """Get the weather.
+
+    Args:
+        city: The city
+        unit: The unit
+    """
+    return city
+
+
+def search(query: str) -> str:
+    """Search.
+
+    Args:
+        query: What to find
+    """
+    return query
+
+
+class Book(pydantic.BaseModel):
+    """Book a table."""
+
+    guests: int
+
+
+PING = {"type": "function", "function": {"name": "ping", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_the_set() -> None:
+    tools = ToolSet.of([get_weather, search, Book, PING])
+    assert tools.names == {"get_weather", "search", "Book", "ping"}
+    assert [tool.name for tool in tools] == ["get_weather", "search", "Book", "ping"]
+    assert len(tools) == 4
+    assert "search" in tools
+    assert "serch" not in tools
+    search_tool = tools.get("search")
+    assert search_tool is not None
+    assert search_tool in tools
+    assert search_tool.source is search
+    assert search_tool.parameters is search_tool.schema["function"]["parameters"]
+    assert tools["search"] is search_tool
+    assert tools[1] is search_tool
+    assert tools.get("serch") is None
+    assert tools.get(None) is None
+    assert [schema["function"]["name"] for schema in tools.schemas] == ["get_weather", "search", "Book", "ping"]
+    assert tools.schemas[3] == PING
+    assert repr(tools) == "ToolSet(get_weather, search, Book, ping)"
+    assert repr(search_tool) == "Tool('search')"
+
+
+def test_empty() -> None:
+    for nothing in (None, [], ()):
+        tools = ToolSet.of(nothing)
+        assert not tools
+        assert tools.schemas == []
+        assert tools.suggest("x") is None
+
+
+def test_passes_through() -> None:
+    tools = ToolSet.of([search])
+    assert ToolSet.of(tools) is tools
+    assert ToolSet.of(tool for tool in [search]).names == {"search"}
+    one = Tool.of(search)
+    assert Tool.of(one) is one
+    assert next(iter(ToolSet.of([one]))) is one
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("serch", "search"),
+        ("Search", "search"),
+        ("getWeather", "get_weather"),
+        ("get-weather", "get_weather"),
+        ("get_wether", "get_weather"),
+        ("zzz", None),
+        ("", None),
+        ("s" * 100_000, None),
+        ("\ud800", None),
+    ],
+)
+def test_suggest(name: str, expected: str | None) -> None:
+    assert ToolSet.of([get_weather, search]).suggest(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("tools", "match"),
+    [
+        ([search, search], r"two tools are called 'search'"),
+        ([PING, {"name": "ping"}], r"two tools are called 'ping'"),
+        ([lambda x: x], r"no name: .*pass a function made with def"),
+        ([{"type": "function", "function": {"description": "d"}}], r"a tool has no name"),
+        ([{"name": ""}], r"a tool has no name"),
+        ([{"name": 3}], r"a tool has no name"),
+        ([{"description": "x"}], r"a tool has no name"),
+        ([3], r"a tool can't be made from 3"),
+        (["search"], r"a tool can't be made from 'search'"),
+        (PING, r"tools must be a list"),
+        ("search", r"tools must be a list"),
+        (search, r"tools must be a list"),
+        (Book, r"tools must be a list"),
+        ([{"name": "f", "description": object()}], r"tool 'f': function.description is a object"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_errors_at_once(tools: Any, match: str) -> None:
+    with pytest.raises(ToolError, match=match) as caught:
+        ToolSet.of(tools)
+    assert isinstance(caught.value, ToolparseError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_remembered() -> None:
+    listed = [get_weather, search, Book, PING]
+    first = ToolSet.of(listed)
+    assert ToolSet.of(listed) is first
+    assert ToolSet.of([get_weather, search, Book, dict(PING)]) is first
+    assert ToolSet.of([search, get_weather, Book, PING]) is not first
+    started = time.perf_counter()
+    for _ in range(1000):
+        ToolSet.of(listed)
+    assert time.perf_counter() - started < 0.2  # 200 microseconds each would be slow, even on a busy machine
+
+
+def test_a_changed_dict_is_noticed() -> None:
+    mine = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    listed = [mine]
+    first = ToolSet.of(listed)
+    mine["parameters"]["properties"]["a"]["type"] = "string"  # type: ignore[index]
+    second = ToolSet.of(listed)
+    assert first["f"].admits("a") == "typed"
+    assert second["f"].admits("a") == "text"
+    mine["parameters"]["properties"]["a"] = {"const": 1}  # type: ignore[index]
+    third = ToolSet.of(listed)
+    mine["parameters"]["properties"]["a"] = {"const": True}  # type: ignore[index]
+    assert third["f"].validate({"a": True}) != []
+    assert ToolSet.of(listed)["f"].validate({"a": True}) == []
+
+
+def test_many_lists() -> None:
+    for number in range(300):
+        ToolSet.of([{"name": f"f{number}"}])
+    assert ToolSet.of([{"name": "f0"}]).names == {"f0"}
+
+
+class Environment:
+    def move(self, direction: str) -> str:
+        """Move.
+
+        Args:
+            direction: Where to
+        """
+        return direction
+
+
+def test_environments_are_not_kept_alive() -> None:
+    environment = Environment()
+    tools = ToolSet.of([environment.move])
+    other = ToolSet.of([Environment().move])
+    assert tools["move"].source.__self__ is environment
+    assert other["move"].source.__self__ is not environment
+    assert tools["move"].parameters is other["move"].parameters  # the schema is made once
+    seen = weakref.ref(environment)
+    del tools, environment
+    gc.collect()
+    assert seen() is None
+
+
+def test_closures_are_not_kept_alive() -> None:
+    def make() -> Any:
+        held = Environment()
+
+        def act(x: int) -> Any:
+            """Act.
+
+            Args:
+                x: A number
+            """
+            return held
+
+        return act, weakref.ref(held)
+
+    act, seen = make()
+    ToolSet.of([act])
+    del act
+    gc.collect()
+    assert seen() is None
+
+
+def test_the_documentation_runs() -> None:
+    import doctest
+    from pathlib import Path
+
+    page = Path(__file__).resolve().parent.parent / "docs" / "tools.md"
+    failures, tried = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert tried > 10
+    assert failures == 0
