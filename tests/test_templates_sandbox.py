@@ -202,18 +202,18 @@ def test_bytecode_is_kept_on_disk_and_damage_is_ignored(
     source = "kept {{ 1 + 1 }}"
     env = sandbox.environment()
     key = sandbox.digest(source)
-    sandbox._code(source, key, env)
+    sandbox._load_code(source, key, env)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 1
     stored = sandbox.read_cache("code", key)
     assert stored is not None
     monkeypatch.setattr(env, "compile", lambda _: pytest.fail("compiled again"))
-    sandbox._code(source, key, env)
+    sandbox._load_code(source, key, env)
     monkeypatch.undo()
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
     files[0].write_bytes(b"damaged" * 30)
     assert sandbox.read_cache("code", key) is None
-    sandbox._code(source, key, env)
+    sandbox._load_code(source, key, env)
     assert sandbox.read_cache("code", key) == stored
 
 

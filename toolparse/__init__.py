@@ -1,0 +1,76 @@
+"""toolparse reads the tool calls that language models write: any family, any template, text or token ids."""
+
+from toolparse.api import parse, parser_for
+from toolparse.errors import FormatError, RenderError, TemplateError, ToolError, ToolparseError, UnknownFormat
+from toolparse.events import (
+    ArgumentsDelta,
+    CallEnded,
+    CallStarted,
+    ContentDelta,
+    Event,
+    IssueFound,
+    ReasoningDelta,
+)
+from toolparse.format import JSON, PYTHON, Also, Format, Syntax
+from toolparse.message import Issue, ParsedMessage, Span, ToolCall
+from toolparse.parser import FunctionParser, Parser, Stream
+from toolparse.registry import families, get, register
+
+__all__ = [
+    "JSON",
+    "PYTHON",
+    "Also",
+    "ArgumentsDelta",
+    "CallEnded",
+    "CallStarted",
+    "ContentDelta",
+    "Detection",
+    "Event",
+    "Format",
+    "FormatError",
+    "FunctionParser",
+    "Issue",
+    "IssueFound",
+    "ParsedMessage",
+    "Parser",
+    "ReasoningDelta",
+    "RenderError",
+    "Span",
+    "Stream",
+    "Syntax",
+    "TemplateError",
+    "ToolCall",
+    "ToolError",
+    "ToolparseError",
+    "UnknownFormat",
+    "detect",
+    "families",
+    "get",
+    "parse",
+    "parser_for",
+    "register",
+    "testing",
+    "tool_schema",
+]
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "detect": ("toolparse.detect", "detect"),
+    "Detection": ("toolparse.detect", "Detection"),
+    "tool_schema": ("toolparse.tools", "tool_schema"),
+    "testing": ("toolparse.testing", ""),
+}
+
+
+def __getattr__(name: str) -> object:
+    # What needs jinja2, pydantic or hypothesis is imported when it is first asked for.
+    if name not in _LAZY:
+        raise AttributeError(f"module 'toolparse' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _LAZY[name]
+    value = import_module(module)
+    found = getattr(value, attribute) if attribute else value
+    globals()[name] = found
+    return found

@@ -1,0 +1,1 @@
+"""Argument syntaxes: how values are scanned, decoded and encoded. Codecs know formats' syntaxes, never families."""

@@ -1,0 +1,133 @@
+"""JSON, exactly: numbers of any size, no NaN or infinity, lone surrogates survive.
+
+msgspec decodes everything that ordinary JSON holds; what it can't take (integers of thousands of digits, lone
+surrogates) goes through the standard library, which is slower and gives the same values.
+"""
+
+from __future__ import annotations
+
+import json as _json
+from decimal import Decimal
+from json.encoder import encode_basestring as _basestring
+from json.encoder import encode_basestring_ascii as _basestring_ascii
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+
+#: Deeper nesting than this is refused: Python's own recursion would not survive it.
+MAX_DEPTH = 500
+
+
+def quote(text: str, *, ascii: bool = False) -> str:
+    """A string as a JSON literal, quotes included."""
+    return _basestring_ascii(text) if ascii else _basestring(text)
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError with a readable reason when it isn't one."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        pass
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return _decode_slowly(text)
+
+
+def _decode_slowly(text: str) -> Any:
+    try:
+        return _json.loads(text, parse_int=_exact_int, parse_float=_finite_float, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except _json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg[0].lower()}{error.msg[1:]} at character {error.pos}") from None
+
+
+def _exact_int(digits: str) -> int:
+    # Python refuses int() beyond 4300 digits; Decimal converts exactly and without that limit.
+    return int(digits) if len(digits) < 4000 else int(Decimal(digits))
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(f"number out of range: {digits[:20]}")
+    return value
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def number_text(value: int | float) -> str:
+    """A number as JSON writes it; integers exactly, at any size."""
+    if isinstance(value, int):
+        try:
+            return int.__repr__(value)
+        except ValueError:
+            return str(Decimal(value))
+    if not isfinite(value):
+        raise ValueError(f"{value} is not JSON")
+    return float.__repr__(value)
+
+
+def has_duplicate_keys(text: str) -> bool:
+    """Whether some object of a JSON text gives a key twice. Linear."""
+    found = False
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        value = dict(items)
+        if len(value) != len(items):
+            found = True
+        return value
+
+    try:
+        _json.loads(text, object_pairs_hook=pairs, parse_int=_zero, parse_float=_zero)
+    except (ValueError, RecursionError):
+        return False
+    return found
+
+
+def _zero(digits: str) -> int:
+    return 0
+
+
+def encode(value: Any) -> str:
+    """A value as compact JSON text. Raises ValueError for what JSON cannot hold, naming it."""
+    try:
+        return _encode(value).decode()
+    except (OverflowError, ValueError):  # huge integers, lone surrogates
+        pieces: list[str] = []
+        _write(value, pieces.append)
+        return "".join(pieces)
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _write(value: Any, put: Any) -> None:
+    if isinstance(value, str):
+        put(quote(value))
+    elif value is None or isinstance(value, bool):
+        put({None: "null", True: "true", False: "false"}[value])
+    elif isinstance(value, int | float):
+        put(number_text(value))
+    elif isinstance(value, dict):
+        put("{")
+        for number, (key, item) in enumerate(value.items()):
+            put(("," if number else "") + quote(str(key)) + ":")
+            _write(item, put)
+        put("}")
+    elif isinstance(value, list | tuple):
+        put("[")
+        for number, item in enumerate(value):
+            if number:
+                put(",")
+            _write(item, put)
+        put("]")
+    else:
+        raise ValueError(f"{type(value).__name__} is not JSON")

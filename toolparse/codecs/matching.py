@@ -1,0 +1,115 @@
+"""Matching on text that may still grow.
+
+`Rx` is one pattern compiled twice: with the standard library for text that is complete, with `regex` (which knows
+partial matches) for text that may go on. Patterns here are bounded: no hole and no blank run in them is unlimited, so
+a stream never holds back more than a few hundred characters. Blanks are the four of JSON, for both engines alike.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any
+
+WS = "[ \\t\\r\\n]"
+SLACK = WS + "{0,512}"
+BLANKS = " \t\r\n"
+_BLANK_RUN = re.compile(WS + "*")
+
+
+class More:
+    """The answer "that depends on what comes next"."""
+
+    def __repr__(self) -> str:
+        return "MORE"
+
+
+MORE = More()
+
+
+class Rx:
+    """A pattern that can be asked with and without knowing the end of the text."""
+
+    def __init__(self, pattern: str, *, at_end: str = "") -> None:
+        """`at_end`: an alternative that holds only where the text is known to end (`\\Z`)."""
+        self.pattern = pattern
+        self._final = f"(?:{pattern}|{at_end})" if at_end else pattern
+
+    @cached_property
+    def final(self) -> re.Pattern[str]:
+        """The pattern for complete text."""
+        return re.compile(self._final, re.DOTALL)
+
+    @cached_property
+    def partial(self) -> Any:
+        """The pattern for text that may go on."""
+        import regex
+
+        return regex.compile(self.pattern, regex.DOTALL | regex.VERSION0)
+
+    def match(self, buf: str, pos: int, final: bool) -> Any:
+        """A match at `pos`, None, or MORE."""
+        if final:
+            return self.final.match(buf, pos)
+        match = self.partial.match(buf, pos, partial=True)
+        if match is not None and match.partial:
+            return MORE
+        return match
+
+    def search(self, buf: str, pos: int, final: bool) -> tuple[Any, int]:
+        """The first match from `pos` (or None), and the position up to which there surely is none."""
+        if final:
+            match = self.final.search(buf, pos)
+        else:
+            match = self.partial.search(buf, pos, partial=True)
+            if match is not None and match.partial:
+                return None, match.start()
+        return match, len(buf) if match is None else match.start()
+
+    def could_go_on(self, buf: str, pos: int) -> bool:
+        """Whether the text ends inside something that would have matched."""
+        match = self.partial.match(buf, pos, partial=True)
+        return match is not None and match.partial
+
+    def __repr__(self) -> str:
+        return f"Rx({self.pattern!r})"
+
+
+def skip_blanks(buf: str, pos: int) -> int:
+    """The first position from `pos` that holds no blank."""
+    return _BLANK_RUN.match(buf, pos).end()  # type: ignore[union-attr]
+
+
+def starts_with_any(cores: tuple[str, ...], buf: str, pos: int, final: bool) -> str | More | None:
+    """The first of `cores` that stands at `pos`, None, or MORE."""
+    undecided = False
+    left = len(buf) - pos
+    for core in cores:
+        if buf.startswith(core, pos):
+            return core
+        if not final and left < len(core) and core.startswith(buf[pos:]):
+            undecided = True
+    return MORE if undecided else None
+
+
+class Tail:
+    """How much of a buffer's end must be held back because one of some strings may begin there."""
+
+    __slots__ = ("firsts", "longest", "prefixes")
+
+    def __init__(self, strings: tuple[str, ...]) -> None:
+        self.prefixes = frozenset(text[:n] for text in strings for n in range(1, len(text)))
+        self.longest = max((len(text) for text in strings), default=1) - 1
+        self.firsts = frozenset(text[0] for text in strings if text)
+
+    def safe_end(self, buf: str, pos: int) -> int:
+        """The end of the part of `buf[pos:]` that no continuation can turn into one of the strings."""
+        end = len(buf)
+        start = max(pos, end - self.longest)
+        window = buf[start:]
+        if self.firsts.isdisjoint(window):
+            return end
+        for offset, char in enumerate(window):
+            if char in self.firsts and window[offset:] in self.prefixes:
+                return start + offset
+        return end

@@ -1,0 +1,637 @@
+"""One incremental scanner for every spelling of values: JSON, Python literals, keyword arguments, literal maps.
+
+Theory of operation. The scanner eats a value token by token and writes the same value as JSON text into `out`; the
+arguments of a call are then the decoding of that text, and the pieces of it are what a stream emits. So there is one
+way to the value, whatever the syntax and however the text was cut. A token that JSON would not allow (a raw newline
+in a string, a trailing comma, a single-quoted string, `True`) is written as JSON would have it; where the declared
+syntax is JSON this is noted in `repairs`.
+
+`scan(buf, pos, final)` consumes what it can and returns the new position. Nothing is looked at twice: a token cut by
+the end of `buf` is kept in `_pieces`. Time and memory are linear in the text.
+
+A `Wrapper` (`{"name": ..., "arguments": ...}`) is the same scan with watched paths: the value at the path of the name
+goes to the name, that of the arguments to `out`, everything else nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from toolparse.codecs import json
+from toolparse.format import Syntax
+from toolparse.picture import Wrapper
+
+MORE, DONE, ERROR = 0, 1, 2
+
+# What the innermost container expects next.
+_VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY, _COLON, _NEXT = range(6)
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?")
+_HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
+_WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
+_PREFIXES = frozenset({"f", "F", "u", "U", "b", "B"})
+_PLAIN = {'"': re.compile(r'[^"\\\x00-\x1f]+'), "'": re.compile(r"[^'\"\\\x00-\x1f]+")}
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
+_JSON_ESCAPES = frozenset('"\\/bfnrt')
+_CLOSER = {"{": "}", "[": "]", "(": ")"}
+
+
+class Watch:
+    """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
+
+    __slots__ = ("depth", "keyed", "prefixes", "roles", "synonyms")
+
+    def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
+        self.roles: dict[tuple[str, ...], str] = {}
+        for wrapper in wrappers:
+            for role, path in (("name", wrapper.name), ("arguments", wrapper.arguments), ("id", wrapper.id)):
+                if path is not None:
+                    self.roles.setdefault(path, role)
+        self.keyed = any(wrapper.name_is_key for wrapper in wrappers)
+        self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
+        self.depth = max((len(path) for path in self.roles), default=1)
+        self.synonyms = dict(synonyms)
+
+    def first_keys(self) -> tuple[str, ...]:
+        """The keys with which a wrapper can begin, as far as they are known."""
+        keys = [path[0] for path in self.roles]
+        return tuple(dict.fromkeys([*keys, *self.synonyms]))
+
+
+class ValueScanner:
+    """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing.
+
+    After `scan` returns, `status` is MORE, DONE or ERROR; `error` says what was wrong. `out` holds the pieces of the
+    arguments as JSON text. With a `watch`, `name` and `id` are set as soon as they are known.
+    """
+
+    __slots__ = (
+        "_capture",
+        "_capture_depth",
+        "_comma",
+        "_discard",
+        "_key",
+        "_path",
+        "_pieces",
+        "_quote",
+        "_quote_starts",
+        "_quotes",
+        "_raw_string",
+        "_safe",
+        "_sink",
+        "_stack",
+        "_started",
+        "_state",
+        "arguments_done",
+        "arguments_seen",
+        "duplicates",
+        "error",
+        "id",
+        "kwargs",
+        "name",
+        "out",
+        "repairs",
+        "status",
+        "stops",
+        "strict",
+        "syntax",
+        "watch",
+    )
+
+    def __init__(
+        self, syntax: Syntax, *, watch: Watch | None = None, kwargs: bool = False, stops: tuple[str, ...] = ()
+    ) -> None:
+        self.syntax = syntax
+        self.strict = syntax.is_json and not kwargs
+        self.watch = watch
+        self.kwargs = kwargs
+        self.stops = stops
+        self.status = MORE
+        self.error = ""
+        self.duplicates = False
+        self.repairs: list[str] = []
+        self.name: str | None = None
+        self.id: str | None = None
+        self.out: list[str] = []
+        self.arguments_seen = watch is None
+        self.arguments_done = False
+        self._stack: list[str] = []
+        self._state = _VALUE
+        self._comma = False
+        self._quote = ""  # inside a string: its closing quote
+        self._quotes = ('"', "'") if self.strict else syntax.quotes
+        self._quote_starts = "".join(quote[0] for quote in self._quotes) + '"'
+        self._raw_string = False
+        self._pieces: list[str] = []  # a token cut by the end of the buffer
+        self._discard: list[str] = []
+        self._sink = self.out if watch is None else self._discard
+        self._key: list[str] | None = None
+        self._path: list[str] = []
+        self._capture = ""
+        self._capture_depth = 0
+        self._safe = (0, 0)  # up to where `out` holds whole elements: (pieces, depth)
+        self._started = False
+        if kwargs:
+            self._stack.append(")")
+            self._state = _FIRST_KEY
+            self.out.append("{")
+            self._safe = (1, 1)
+            self._started = True
+
+    # -- what the machine asks ------------------------------------------------------------------------------------
+
+    @property
+    def in_string(self) -> bool:
+        """Whether the scan stands inside a string."""
+        return bool(self._quote)
+
+    def partial(self) -> str:
+        """The arguments as far as they were completely read, as JSON text ('' if none were begun)."""
+        pieces, depth = self._safe
+        if not self.arguments_seen or not pieces:
+            return ""
+        if self.arguments_done:
+            return "".join(self.out)
+        base = self._capture_depth if self.watch is not None else 0
+        closers = [self._closer_text(level) for level in range(base, depth)]
+        return "".join(self.out[:pieces]) + "".join(reversed(closers))
+
+    def _closer_text(self, level: int) -> str:
+        """How the container at a depth is closed in JSON."""
+        return "}" if self._stack[level] == "}" or (self.kwargs and level == 0) else "]"
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a value that was read to its end. Raises ValueError when they are no object."""
+        text = "".join(self.out)
+        if self.watch is not None and not self.arguments_seen:
+            return {}
+        value = json.decode(text)
+        if isinstance(value, str) and self.watch is None:
+            inner = ValueScanner(self.syntax)
+            stripped = value.strip()
+            end = inner.scan(stripped, 0, True)
+            if inner.status != DONE or end != len(stripped):
+                raise ValueError("the arguments are a string that does not hold a JSON object")
+            self.repairs.extend(inner.repairs)
+            value = json.decode("".join(inner.out))
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ValueError(f"arguments must be an object, not {_kind(value)}")
+        if json.has_duplicate_keys(text):
+            self.duplicates = True
+        return value
+
+    # -- the scan -------------------------------------------------------------------------------------------------
+
+    def scan(self, buf: str, pos: int, final: bool) -> int:
+        """Consume from `pos`; returns the position up to which `buf` was consumed."""
+        self._discard.clear()
+        end = len(buf)
+        while pos < end:
+            if self._quote:
+                pos = self._string(buf, pos, end, final)
+                if self._quote:
+                    return pos
+                continue
+            if self._pieces:
+                match = _TOKEN.match(buf, pos)
+                if match is not None:
+                    self._pieces.append(match.group())
+                    pos = match.end()
+                    if pos == end and not final:
+                        return pos
+                pos = self._end_token(buf, pos)
+                if self.status:
+                    return pos
+                continue
+            pos = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+            if pos == end:
+                return pos
+            char = buf[pos]
+            state = self._state
+            if char in self._quote_starts:
+                quote = self._opening_quote(buf, pos, end, final)
+                if quote is None:
+                    return pos
+                if quote:
+                    if not self._begin_scalar(state, string=True):
+                        return self._unexpected(buf, pos, final)
+                    pos += len(quote)
+                    self._quote = quote
+                    if self.strict and quote != '"':
+                        self._repair("single quotes")
+                    self._sink.append('"')
+                    continue
+            if char in "{[(":
+                if char == "(" and self.strict:
+                    return self._unexpected(buf, pos, final)
+                if not self._begin_container(char, state):
+                    return self._unexpected(buf, pos, final) if not self.status else pos
+                pos += 1
+                continue
+            if char in "}])":
+                if not self._close(char, state):
+                    return self._unexpected(buf, pos, final)
+                if self.status:
+                    return pos if self.kwargs and not self._stack else pos + 1
+                pos += 1
+                continue
+            if char == ",":
+                if state != _NEXT:
+                    return self._unexpected(buf, pos, final)
+                self._comma = True
+                self._state = _KEY if self._stack[-1] == "}" or (self.kwargs and len(self._stack) == 1) else _VALUE
+                pos += 1
+                continue
+            if char in ":=":
+                wanted = "=" if self.kwargs and len(self._stack) == 1 else ":"
+                if state != _COLON or char != wanted:
+                    return self._unexpected(buf, pos, final)
+                self._sink.append(": ")
+                self._state = _VALUE
+                self._end_key()
+                pos += 1
+                continue
+            match = _TOKEN.match(buf, pos)
+            if match is None:
+                return self._unexpected(buf, pos, final)
+            if not self._token_may_begin(state):
+                return self._unexpected(buf, pos, final)
+            self._pieces.append(match.group())
+            pos = match.end()
+            if pos == end and not final:
+                return pos
+            pos = self._end_token(buf, pos)
+            if self.status:
+                return pos
+        if final and self._pieces:
+            self._end_token(buf, pos)
+        return pos
+
+    def _opening_quote(self, buf: str, pos: int, end: int, final: bool) -> str | None:
+        """The quote that begins at `pos`, '' if none does, None if more text is needed to tell."""
+        for quote in self._quotes:
+            if buf.startswith(quote, pos):
+                return quote
+            if not final and end - pos < len(quote) and quote.startswith(buf[pos:]):
+                return None
+        return '"' if buf[pos] == '"' else ""
+
+    # -- strings --------------------------------------------------------------------------------------------------
+
+    def _string(self, buf: str, pos: int, end: int, final: bool) -> int:
+        quote = self._quote
+        if quote not in _PLAIN or not self.syntax.escapes or self._raw_string:
+            return self._verbatim_string(buf, pos, end, final)
+        plain = _PLAIN[quote]
+        append = self._sink.append
+        while pos < end:
+            match = plain.match(buf, pos)
+            if match is not None:
+                append(match.group())
+                pos = match.end()
+                if pos == end:
+                    return pos
+            char = buf[pos]
+            if char == quote:
+                self._end_string()
+                return pos + 1
+            if char == "\\":
+                escape = _ESCAPE.match(buf, pos)
+                if escape is None:
+                    if end - pos < 6 and not final:
+                        return pos
+                    append("\\\\")
+                    if self.strict:
+                        self._repair("a stray backslash")
+                    pos += 1
+                    continue
+                append(self._escape(escape.group()))
+                pos = escape.end()
+            elif char == '"':
+                append('\\"')
+                pos += 1
+            else:
+                append(json.quote(char)[1:-1])
+                if self.strict:
+                    self._repair("a raw control character in a string")
+                pos += 1
+        return pos
+
+    def _escape(self, text: str) -> str:
+        letter = text[1]
+        if letter in _JSON_ESCAPES or letter == "u":
+            return text
+        if letter == "'":
+            if self.strict:
+                self._repair("an escaped single quote")
+            return "'"
+        if self.strict:
+            self._repair("an escape that JSON does not know")
+        if letter == "x":
+            return "\\u00" + text[2:]
+        if not self.strict:
+            if letter == "\n":
+                return ""
+            if letter in "av0":
+                return {"a": "\\u0007", "v": "\\u000b", "0": "\\u0000"}[letter]
+        return "\\\\" + json.quote(letter)[1:-1]
+
+    def _verbatim_string(self, buf: str, pos: int, end: int, final: bool) -> int:
+        quote = self._quote
+        at = buf.find(quote, pos)
+        if at >= 0:
+            if at > pos:
+                self._sink.append(json.quote(buf[pos:at])[1:-1])
+            self._end_string()
+            return at + len(quote)
+        safe = end
+        if not final:
+            for size in range(min(len(quote) - 1, end - pos), 0, -1):
+                if quote.startswith(buf[end - size :]):
+                    safe = end - size
+                    break
+        if safe > pos:
+            self._sink.append(json.quote(buf[pos:safe])[1:-1])
+        return safe
+
+    def _end_string(self) -> None:
+        self._quote = ""
+        self._raw_string = False
+        self._sink.append('"')
+        if self._state == _COLON:
+            return
+        self._end_value()
+
+    # -- tokens ---------------------------------------------------------------------------------------------------
+
+    def _token_may_begin(self, state: int) -> bool:
+        return state in (_VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY)
+
+    def _end_token(self, buf: str, pos: int) -> int:
+        token = "".join(self._pieces)
+        state = self._state
+        self._pieces = []
+        if state in (_KEY, _FIRST_KEY):
+            if self.strict:
+                self._repair("a key without quotes")
+            self._begin_scalar(state, string=True)
+            self._sink.append(json.quote(token))
+            return pos
+        if not self.strict and pos < len(buf) and buf[pos] in "'\"" and (token in _PREFIXES or token in "rR"):
+            self._raw_string = token in "rR"
+            return pos
+        text = self._word(token)
+        if text is None:
+            self._fail(f"expected a value, found {token[:40]!r}")
+            return pos
+        self._begin_scalar(state, string=False)
+        if self._capture == "arguments" and self._capture_depth == len(self._stack) and text == "null":
+            text = "{}"
+        self._sink.append(text)
+        self._end_value()
+        return pos
+
+    def _word(self, token: str) -> str | None:
+        """A bare token as JSON text; None when it is no value."""
+        if _NUMBER.fullmatch(token):
+            return token
+        word = _WORDS.get(token)
+        if word is not None:
+            if self.strict and token not in ("true", "false", "null"):
+                self._repair(f"Python's {token}")
+            return word
+        if _LOOSE_NUMBER.fullmatch(token):
+            if self.strict:
+                self._repair(f"the number {token[:20]!r}")
+            return _plain_number(token)
+        if _HEX.fullmatch(token):
+            if self.strict:
+                self._repair(f"the number {token[:20]!r}")
+            return json.number_text(int(token, 16)) if len(token) < 4000 else None
+        if self.syntax.bare_keys and token.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
+            self._repair("a string without quotes")
+            return json.quote(token)
+        return None
+
+    # -- structure ------------------------------------------------------------------------------------------------
+
+    def _begin_scalar(self, state: int, *, string: bool) -> bool:
+        """A string or word begins: as a key or as a value. False when neither is due here."""
+        if state in (_KEY, _FIRST_KEY):
+            if not string:
+                return False
+            self._flush_comma()
+            if self.watch is not None and len(self._stack) <= self.watch.depth and not self._capture:
+                self._key = []
+                self._sink = self._key
+            self._state = _COLON
+            return True
+        if state in (_VALUE, _FIRST_VALUE):
+            self._flush_comma()
+            if self.watch is not None and not self._capture:
+                if not self._stack:
+                    return False  # a wrapper is an object
+                self._begin_watched(string=string)
+            elif not self._stack and self._started:
+                return False
+            self._started = True
+            return True
+        return False
+
+    def _begin_container(self, char: str, state: int) -> bool:
+        if state not in (_VALUE, _FIRST_VALUE):
+            return False
+        if len(self._stack) >= json.MAX_DEPTH:
+            self._fail("nested too deeply")
+            return False
+        self._flush_comma()
+        if self.watch is not None and not self._capture:
+            if self._stack:
+                self._begin_watched(string=False)
+                if self._capture == "arguments" and char != "{":
+                    self._fail("arguments must be an object, not a list")
+                    return False
+            elif char != "{":
+                return False
+        self._started = True
+        self._stack.append(_CLOSER[char])
+        self._sink.append("{" if char == "{" else "[")
+        self._state = _FIRST_KEY if char == "{" else _FIRST_VALUE
+        self._mark_safe()
+        return True
+
+    def _close(self, char: str, state: int) -> bool:
+        if not self._stack or self._stack[-1] != char:
+            return False
+        if state not in (_NEXT, _FIRST_KEY, _FIRST_VALUE):
+            if state not in (_KEY, _VALUE) or not self._comma:
+                return False
+            if self.strict:
+                self._repair("a trailing comma")
+        self._comma = False
+        self._sink.append(self._closer_text(len(self._stack) - 1))
+        self._stack.pop()
+        self._end_value()
+        return True
+
+    def _flush_comma(self) -> None:
+        if self._comma:
+            self._comma = False
+            self._sink.append(", ")
+
+    def _end_value(self) -> None:
+        """A value is complete: leave the capture it ended, and the scan if it was the outermost."""
+        depth = len(self._stack)
+        self._state = _NEXT
+        if self._capture and depth == self._capture_depth:
+            self._end_capture()
+        elif depth:
+            self._mark_safe()
+        if not depth:
+            self.status = DONE
+            if self.watch is None:
+                self.arguments_done = True
+                self._safe = (len(self.out), 0)
+
+    def _mark_safe(self) -> None:
+        if self._sink is self.out:
+            self._safe = (len(self.out), len(self._stack))
+
+    # -- wrappers -------------------------------------------------------------------------------------------------
+
+    def _end_key(self) -> None:
+        if self._key is None or self.watch is None:
+            return
+        pieces, self._key = self._key, None
+        self._sink = self._discard
+        if pieces and pieces[-1] == ": ":
+            pieces.pop()
+        try:
+            key = json.decode("".join(pieces))
+        except ValueError:
+            key = "".join(pieces)
+        key = self.watch.synonyms.get(key, key)
+        depth = len(self._stack)
+        del self._path[depth - 1 :]
+        self._path.append(key)
+
+    def _begin_watched(self, *, string: bool) -> None:
+        watch = self.watch
+        assert watch is not None
+        depth = len(self._stack)
+        if len(self._path) != depth or self._stack[-1] != "}":
+            return
+        role = "arguments" if watch.keyed and depth == 1 else watch.roles.get(tuple(self._path), "")
+        if not role:
+            return
+        if role == "arguments":
+            if watch.keyed:
+                if self.name is not None:
+                    self._repair("more than one call in one object")
+                    return
+                self.name = self._path[0]
+            if self.arguments_seen:
+                # What a stream has said can't be taken back, so the later one can't win here.
+                self._fail("the arguments are given twice")
+                return
+            self.arguments_seen = True
+            self._capture, self._capture_depth = "encoded" if string else "arguments", depth
+            self._sink = [] if string else self.out
+            return
+        if role == "name" and self.name is not None:
+            self._fail("the name is given twice")
+            return
+        self._capture, self._capture_depth = role, depth
+        self._sink = []
+
+    def _end_capture(self) -> None:
+        capture, self._capture = self._capture, ""
+        sink, self._sink = self._sink, self._discard
+        if capture == "arguments":
+            self.arguments_done = True
+            self._safe = (len(self.out), 0)
+            return
+        try:
+            value = json.decode("".join(sink))
+        except ValueError as error:
+            self._fail(str(error))
+            return
+        if capture == "encoded":
+            self._decode_again(value)
+        elif capture == "name":
+            self.name = value if isinstance(value, str) else ""
+        elif value is not None:
+            self.id = str(value)
+
+    def _decode_again(self, text: str) -> None:
+        """`arguments` held a string: it counts as the JSON text of the arguments, once."""
+        stripped = text.strip()
+        if not stripped:
+            self.out.append("{}")
+        else:
+            inner = ValueScanner(self.syntax)
+            end = inner.scan(stripped, 0, True)
+            if inner.status != DONE or end != len(stripped) or inner.out[:1] != ["{"]:
+                self._fail("arguments is a string that does not hold a JSON object")
+                return
+            self.repairs.extend(inner.repairs)
+            self.out.extend(inner.out)
+        self.arguments_done = True
+        self._safe = (len(self.out), 0)
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def _unexpected(self, buf: str, pos: int, final: bool) -> int:
+        """Something stands where it can't: close what is open if a closing marker begins here, else fail."""
+        if self.status:
+            return pos
+        if self._stack and self._state == _NEXT:
+            for stop in self.stops:
+                if buf.startswith(stop, pos):
+                    self._close_all()
+                    return pos
+                if not final and stop.startswith(buf[pos:]):
+                    return pos
+        self._fail(f"unexpected {buf[pos]!r}" + (" in the arguments" if self.arguments_seen else ""))
+        return pos
+
+    def _close_all(self) -> None:
+        self._repair("a missing closing bracket")
+        while self._stack and not self.status:
+            self._sink.append(self._closer_text(len(self._stack) - 1))
+            self._stack.pop()
+            self._end_value()
+
+    def _repair(self, what: str) -> None:
+        if what not in self.repairs:
+            self.repairs.append(what)
+
+    def _fail(self, error: str) -> None:
+        self.status = ERROR
+        self.error = error
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list"
+    return "a string" if isinstance(value, str) else "true or false" if isinstance(value, bool) else "a number"
+
+
+def _plain_number(token: str) -> str | None:
+    """A number in a spelling that JSON does not know (`+5`, `.5`, `007`, `1_000`), as JSON; None if out of range."""
+    digits = token.replace("_", "")
+    sign = "-" if digits[0] == "-" else ""
+    digits = digits.lstrip("+-")
+    if digits.isdigit():
+        return sign + (digits.lstrip("0") or "0")
+    try:
+        return json.number_text(float(sign + digits))
+    except ValueError:
+        return None

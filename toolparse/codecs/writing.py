@@ -1,0 +1,79 @@
+"""Writing values in a Syntax: the inverse of scanning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolparse.codecs import json
+from toolparse.format import Syntax
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def write_value(value: Any, syntax: Syntax) -> str:
+    """A value as text in a syntax. Raises ValueError for what the syntax cannot carry."""
+    pieces: list[str] = []
+    _write(value, syntax, pieces, 0)
+    return "".join(pieces)
+
+
+def write_kwargs(arguments: dict[str, Any], syntax: Syntax) -> str:
+    """Arguments as `key=value, ...`."""
+    for key in arguments:
+        if not key.isidentifier():
+            raise ValueError(f"the argument name {key!r} is no identifier")
+    return syntax.comma.join(f"{key}={write_value(value, syntax)}" for key, value in arguments.items())
+
+
+def _write(value: Any, syntax: Syntax, out: list[str], depth: int) -> None:
+    if depth > json.MAX_DEPTH - 8:
+        raise ValueError("the value is nested too deeply")
+    if isinstance(value, str):
+        out.append(write_string(value, syntax))
+    elif value is None:
+        out.append(syntax.null)
+    elif isinstance(value, bool):
+        out.append(syntax.true if value else syntax.false)
+    elif isinstance(value, int | float):
+        out.append(json.number_text(value))
+    elif isinstance(value, dict):
+        _write_map(value, syntax, out, depth)
+    elif isinstance(value, list | tuple):
+        out.append("[")
+        for number, item in enumerate(value):
+            if number:
+                out.append(syntax.comma)
+            _write(item, syntax, out, depth + 1)
+        out.append("]")
+    else:
+        raise ValueError(f"a value of type {type(value).__name__} cannot be written")
+
+
+def _write_map(value: dict[str, Any], syntax: Syntax, out: list[str], depth: int) -> None:
+    out.append("{")
+    items = sorted(value.items()) if syntax.sort_keys else list(value.items())
+    for number, (key, item) in enumerate(items):
+        if number:
+            out.append(syntax.comma)
+        out.append(str(key) if syntax.bare_keys else write_string(str(key), syntax))
+        out.append(syntax.colon)
+        _write(item, syntax, out, depth + 1)
+    out.append("}")
+
+
+def write_string(text: str, syntax: Syntax) -> str:
+    """A string in a syntax, quotes included."""
+    quote = syntax.quotes[0]
+    if not syntax.escapes:
+        if quote in text:
+            raise ValueError(f"a string holds the quote {quote!r}, which this format cannot escape")
+        return quote + text + quote
+    if quote == '"':
+        return json.quote(text, ascii=syntax.ascii)
+    if quote == "'" and "'" in text and '"' not in text and '"' in syntax.quotes:
+        quote = '"'  # as Python's repr does
+    body = "".join(
+        _ESCAPES.get(char) or ("\\" + char if char == quote else char if char >= " " else f"\\x{ord(char):02x}")
+        for char in text
+    )
+    return quote + body + quote

@@ -1,0 +1,227 @@
+"""`Format`: how a family of models writes an assistant's turn, declared as pictures of the text.
+
+A declaration says what the text looks like; parser, stream, renderer, grammar and fingerprint are derived from it.
+No family has code of its own. `docs/pictures.md` explains every word with an example.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, Self
+
+from toolparse.errors import FormatError
+from toolparse.picture import Picture, read_picture
+
+CALL_HOLES = frozenset({"name", "id", "index", "arguments", "params", "kwargs", "skip"})
+BODIES = frozenset({"arguments", "params", "kwargs"})
+PARAM_HOLES = frozenset({"key", "value", "type", "skip"})
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """How values are spelled: JSON, Python literals, or a literal map with quotes of its own.
+
+    `quotes`: what may enclose a string; the first one is written. `escapes`: whether backslashes escape inside them.
+    `true`, `false`, `null`: the words as written (all usual spellings are read). `bare_keys`: keys of maps stand
+    without quotes. `sort_keys`: maps are written with their keys in order. `colon`, `comma`: as written.
+    `escape_controls`: whether newlines and other control characters are written as escapes. `ascii`: whether
+    everything beyond ASCII is written as an escape.
+    """
+
+    _: KW_ONLY
+    quotes: tuple[str, ...] = ('"',)
+    escapes: bool = True
+    true: str = "true"
+    false: str = "false"
+    null: str = "null"
+    bare_keys: bool = False
+    sort_keys: bool = False
+    colon: str = ": "
+    comma: str = ", "
+    ascii: bool = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether what is written in this syntax is JSON."""
+        return (
+            self.quotes[:1] == ('"',)
+            and self.escapes
+            and not self.bare_keys
+            and (self.true, self.false, self.null) == ("true", "false", "null")
+        )
+
+
+JSON = Syntax()
+JSON_COMPACT = Syntax(colon=":", comma=",")
+PYTHON = Syntax(quotes=("'", '"'), true="True", false="False", null="None")
+
+
+@dataclass(frozen=True, slots=True)
+class Also:
+    """A spelling that is read and never written: what is given replaces the format's own field, the rest is kept."""
+
+    _: KW_ONLY
+    call: str | None = None
+    section: str | None = None
+    between: str | None = None
+    param: str | None = None
+    item: str | None = None
+    reasoning: str | None = None
+    content: str | None = None
+    syntax: Syntax | None = None
+    types: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A family's assistant turn, as pictures.
+
+    Calls:
+      `call`      one call; holes: `name` (may repeat), `id`, `index`, `skip` and one body:
+                  `arguments` (one value), `params` (a run of `param` pictures) or `kwargs` (`key=value, ...`).
+      `section`   what stands around all calls of a turn, with the hole `calls`.
+      `between`   what stands between two calls.
+      `lead`      what stands between content and the first call.
+      `param`     one parameter; holes `key` (may repeat), `value`, `type`, `skip`.
+      `item`      one element of a list, where objects and lists are written as nested elements; with the hole `value`.
+      `types`     the type attribute's spelling by JSON type (`string number integer boolean null object array`,
+                  `*` for the rest).
+      `wrap`      an optional wrapper of a text value (`<![CDATA[{{value}}]]>`), written when the value contains one of
+                  the characters of `wrap_when`.
+      `escapes`   pairs (character, entity) that are applied to names, keys and types written as attributes.
+      `syntax`    how values other than text are spelled.
+      `id`        a picture of the id from which the name follows (`functions.{{name}}:{{index}}`).
+      `new_id`    how an id is made where the text carries none, in the form that the template accepts.
+      `synonyms`  keys of a JSON wrapper that are read as another one, (read, meant) pairs.
+      `no_call`   names that mean "no tool" and are dropped.
+    Turn:
+      `reasoning` a thought, with the hole `text`; `content` likewise, where the family frames its content.
+      `between_messages`  what stands between the messages of one turn, where a family frames them separately.
+      `ends`      markers after which the turn is over. The first one is written.
+      `prefill`   what the generation prompt already holds of the turn, by default.
+      `calls_in_reasoning`  what a call inside an unfinished thought is: `draft` (text of the thought if the thought
+                  is closed later), `call` (a call, and the thought goes on), `end` (it ends the thought).
+    About:
+      `also`      spellings that are read and never written: `Also(...)` or the picture of a call.
+      `aliases`, `models`, `source`, `variant_of`.
+
+    Raises FormatError, naming the field, when the declaration does not make sense.
+    """
+
+    name: str
+    call: str = ""
+    _: KW_ONLY
+    section: str = "{{calls}}"
+    between: str = ""
+    lead: str = ""
+    param: str | None = None
+    item: str | None = None
+    types: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None
+    wrap: str | None = None
+    wrap_when: str = ""
+    escapes: tuple[tuple[str, str], ...] = ()
+    syntax: Syntax = JSON
+    id: str | None = None
+    new_id: str | None = None
+    synonyms: tuple[tuple[str, str], ...] = ()
+    no_call: tuple[str, ...] = ()
+    reasoning: str | None = None
+    content: str = "{{text}}"
+    between_messages: str = ""
+    ends: tuple[str, ...] = ()
+    prefill: str = ""
+    calls_in_reasoning: Literal["draft", "call", "end"] = "draft"
+    also: tuple[Also | str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    models: str = ""
+    source: str = ""
+    variant_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != self.name.strip():
+            raise FormatError("a format needs a name without surrounding blanks, such as Format('my-model', call=...)")
+        if isinstance(self.types, Mapping):
+            object.__setattr__(self, "types", tuple(self.types.items()))  # formats are hashable
+        for field in ("aliases", "ends", "also", "no_call", "synonyms", "escapes"):
+            value = getattr(self, field)
+            if isinstance(value, str):
+                raise FormatError(f"format {self.name!r}, field {field!r}: write a tuple, such as ({value!r},)")
+        if any(not end.strip() for end in self.ends):
+            raise FormatError(f"format {self.name!r}, field 'ends': an end marker must not be blank")
+        if self.calls_in_reasoning not in ("draft", "call", "end"):
+            raise FormatError(f"format {self.name!r}, field 'calls_in_reasoning': 'draft', 'call' or 'end'")
+        if not self.call and not self.also:
+            raise FormatError(f"format {self.name!r}, field 'call': give the picture of one call")
+        for shape in self.shapes():
+            shape._check()
+        if self.wrap is not None:
+            self.picture("wrap", self.wrap, frozenset({"value"}))
+        if self.id is not None:
+            self.picture("id", self.id, frozenset({"name", "index", "skip"}), frozenset())
+
+    def _check(self) -> None:
+        self.picture("section", self.section, frozenset({"calls"}))
+        if self.call:
+            picture = self.picture("call", self.call, CALL_HOLES, required=frozenset())
+            bodies = [hole for hole in picture.holes() if hole in BODIES]
+            if len(bodies) != 1:
+                raise FormatError(
+                    f"format {self.name!r}, field 'call': a call needs exactly one of {{{{arguments}}}}, {{{{params}}}}, "
+                    f"{{{{kwargs}}}}, here are {len(bodies)}\n    {self.call!r}"
+                )
+            if "name" not in picture.holes() and not (self.id and "id" in picture.holes() and "{{name}}" in self.id):
+                raise FormatError(
+                    f"format {self.name!r}, field 'call': nothing gives the tool's name; write {{{{name}}}}, or {{{{id}}}} "
+                    f"together with an id picture that holds it\n    {self.call!r}"
+                )
+            if bodies == ["params"] and self.param is None:
+                raise FormatError(
+                    f"format {self.name!r}, field 'param': {{{{params}}}} needs the picture of one parameter"
+                )
+        if self.param is not None:
+            self.picture("param", self.param, PARAM_HOLES, required=frozenset({"key", "value"}))
+        if self.item is not None:
+            self.picture("item", self.item, PARAM_HOLES, required=frozenset({"value"}))
+        if self.reasoning is not None:
+            self.picture("reasoning", self.reasoning, frozenset({"text", "skip"}), required=frozenset({"text"}))
+        self.picture("content", self.content, frozenset({"text", "skip"}), required=frozenset({"text"}))
+
+    def picture(
+        self, field: str, source: str, holes: frozenset[str], required: frozenset[str] | None = None
+    ) -> Picture:
+        """The picture of a field, read; raises FormatError when it does not fit."""
+        return read_picture(
+            source, field=field, holes=holes, required=holes if required is None else required, owner=self.name
+        )
+
+    def shapes(self) -> tuple[Format, ...]:
+        """The format itself and each alternative spelling as a format of its own, in the order in which they are tried."""
+        plain = dataclasses.replace(self, also=()) if self.also else self
+        shapes = [plain] if self.call else []
+        for also in self.also:
+            if isinstance(also, str):
+                also = Also(call=also)
+            given = {
+                f.name: getattr(also, f.name) for f in dataclasses.fields(also) if getattr(also, f.name) is not None
+            }
+            base = plain if self.call else dataclasses.replace(self, also=(), call=given.get("call", ""))
+            shapes.append(dataclasses.replace(base, **given))
+        return tuple(shapes)
+
+    def variant(self, name: str, **changes: Any) -> Self:
+        """A format like this one but for the given fields; it records where it came from."""
+        changes.setdefault("variant_of", self.name)
+        changes.setdefault("aliases", ())
+        changes.setdefault("models", "")
+        return dataclasses.replace(self, name=name, **changes)
+
+    def __str__(self) -> str:
+        """The declaration as Python: evaluating it gives an equal format."""
+        lines = [f"Format(\n    {self.name!r},"]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "name" and value != field.default:
+                lines.append(f"    {field.name}={value!r},")
+        return "\n".join([*lines, ")"])

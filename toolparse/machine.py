@@ -1,0 +1,919 @@
+"""The one machine that reads what a model writes.
+
+Theory of operation. The machine is a generator over a window of text: `buf` from position `pos`, whose first character
+has the absolute position `base`. It runs until it needs more text, yields, and goes on when `feed` has appended some;
+`close` tells it that nothing follows. One-shot parsing is the same run over text that is known to be complete, so
+that it never yields. No decision depends on how the text was cut: where more text could change one, the machine waits.
+
+It is in one of three places: in text (content or a thought), in a call, or behind the end of the turn. In text it
+looks for the next marker (one regular expression over all markers of the format), tries what may begin there in order,
+and takes the first that fits. In a call it hands the window to the scanner of the body (`codecs/`) until that is done,
+and then expects the closing markers.
+
+Everything that was read is accounted for by `_mark`, which moves one cursor forward: spans tile the text by
+construction.
+
+Complexity goal: linear in the text, streamed or not. Text is looked at once by the scanner of the place it is in. Four
+things go back, each bounded: a call that could not be read is searched for the marker at which reading can go on, and
+calls that begin inside the stretch that was read in vain are read in `limited` mode, up to the next marker only, so no
+stretch is read more than twice in vain; a bare JSON object that turns out to be content is rescanned as text only; a
+call inside a thought is set aside while one search runs ahead for the end of the thought, whose result is remembered;
+a marker that opens nothing is searched once for its closing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from toolparse.codecs import json
+from toolparse.codecs.matching import BLANKS, MORE, SLACK, Rx, skip_blanks
+from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
+from toolparse.codecs.values import DONE, ERROR, ValueScanner
+from toolparse.events import (
+    ArgumentsDelta,
+    CallEnded,
+    CallStarted,
+    ContentDelta,
+    Event,
+    IssueFound,
+    ReasoningDelta,
+)
+from toolparse.message import Issue, ParsedMessage, Span, ToolCall
+from toolparse.program import Candidate, Frame, Program, Shape
+
+_NAME_IN_JSON = re.compile(r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']""")
+_MAX_BLANKS = 512
+
+Steps = Generator[None, None, Any]
+Scanner = ValueScanner | TaggedScanner
+
+
+class Tool(ParameterTypes, Protocol):
+    """What the machine asks a tool."""
+
+    def validate(self, arguments: dict[str, Any]) -> list[Any]:
+        """What is wrong with the arguments: objects with `code` and `message`."""
+
+
+class Tools(Protocol):
+    """What the machine asks the tools of a conversation."""
+
+    def get(self, name: str) -> Any:
+        """The tool of that name, or None."""
+
+    def suggest(self, name: str) -> str | None:
+        """The name that was perhaps meant."""
+
+
+class Machine:
+    """Reads one assistant turn. `events` collects what a stream says when `streaming`."""
+
+    def __init__(
+        self,
+        program: Program,
+        tools: Tools | None = None,
+        *,
+        prefill: str = "",
+        repair: bool = True,
+        streaming: bool = False,
+        complete: str | None = None,
+    ) -> None:
+        """`prefill`: what the prompt already holds of the turn. `complete`: the whole text, if it is known."""
+        self.program = program
+        self.tools = tools
+        self.repair = repair
+        self.streaming = streaming
+        self.events: list[Event] = []
+        self.buf = prefill + complete if complete is not None else prefill
+        self.pos = 0
+        self.base = -len(prefill)
+        self.final = complete is not None
+        self._fed: list[str] = [] if complete is None else [complete]
+        self._keep: list[str] | None = None  # text of the call in hand that was already cut off `buf`
+        self._keep_from = 0
+        self._cursor = self.base
+        self._spans: list[tuple[str, int, int]] = []
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._issues: list[Issue] = []
+        self._thinking: Frame | None = None
+        self._framed: Frame | None = None
+        self._section: Shape | None = None
+        self._lead = ""
+        self._pending: list[str] = []
+        self._has_body = False
+        self._ended = False
+        self._fresh = True  # a message begins here
+        self._limited_until = self.base
+        self._text_until = self.base
+        self._thought_ends: int | None = None  # absolute position of the next end of a thought, -1: there is none
+        self._run = self._turn()
+        if not self.final:
+            next(self._run, None)
+
+    # -- from outside ---------------------------------------------------------------------------------------------
+
+    def feed(self, text: str) -> None:
+        """More of the text."""
+        if not text:
+            return
+        self._fed.append(text)
+        self._append(text)
+        next(self._run, None)
+
+    def close(self) -> ParsedMessage:
+        """Nothing follows: the message."""
+        self.final = True
+        for _ in self._run:
+            pass
+        return self._message()
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the text read so far ends inside a thought."""
+        return self._thinking is not None
+
+    def in_call(self) -> bool:
+        """Whether the text read so far ends inside a call or thought."""
+        return self._keep is not None or self._thinking is not None or self._section is not None
+
+    # -- the window -----------------------------------------------------------------------------------------------
+
+    def _append(self, text: str) -> None:
+        pos = self.pos
+        if pos:
+            if self._keep is not None:
+                start = max(0, self._keep_from - self.base)
+                if start < pos:
+                    self._keep.append(self.buf[start:pos])
+            self.base += pos
+            self.buf = self.buf[pos:] + text
+            self.pos = 0
+        else:
+            self.buf += text
+
+    def _start_keeping(self, at: int) -> None:
+        """From the absolute position `at` on, text can be asked for again."""
+        self._keep = []
+        self._keep_from = at
+
+    def _kept(self, start: int, end: int) -> str:
+        """The text between two absolute positions, which must lie behind `_start_keeping`."""
+        if self._keep:
+            whole = "".join(self._keep) + self.buf
+            return whole[start - self._keep_from : end - self._keep_from]
+        return self.buf[start - self.base : end - self.base]
+
+    def _rewind(self, at: int) -> None:
+        """Go back to the absolute position `at`, which must lie behind `_start_keeping`."""
+        if self._keep:
+            whole = "".join(self._keep) + self.buf
+            cut = at - self._keep_from
+            self._keep = [whole[:cut]]
+            self.buf = whole[cut:]
+            self.base = at
+            self.pos = 0
+        else:
+            self.pos = at - self.base
+
+    # -- accounting -----------------------------------------------------------------------------------------------
+
+    def _mark(self, kind: str, end: int) -> None:
+        """Everything from the cursor to the absolute position `end` is of one kind."""
+        start, self._cursor = max(self._cursor, 0), max(end, self._cursor)
+        if end <= start:
+            return
+        spans = self._spans
+        if spans and spans[-1][0] == kind and kind != "call":
+            spans[-1] = (kind, spans[-1][1], end)
+        else:
+            spans.append((kind, start, end))
+
+    def _here(self) -> int:
+        return self.base + self.pos
+
+    def _issue(self, code: str, message: str, start: int, end: int, call: int | None = None) -> Issue:
+        kind = "markup" if call is None else "call"
+        issue = Issue(code, message, Span(kind, max(start, 0), max(end, 0)), call)  # type: ignore[arg-type]
+        if self.streaming:
+            self.events.append(IssueFound(issue))
+        return issue
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def _put(self, text: str, at: int) -> None:
+        """Text of content or thought, which begins at the absolute position `at`."""
+        while self._lead and text:
+            if text[0] == self._lead[0]:
+                self._lead = self._lead[1:]
+                text = text[1:]
+                at += 1
+                self._mark("markup", at)
+            else:
+                self._lead = ""
+        if not text:
+            return
+        body = text.rstrip(BLANKS)
+        if not body:
+            self._pending.append(text)
+            return
+        end = at + len(body)
+        blanks = text[len(body) :]
+        if self._pending:
+            body = "".join(self._pending) + body
+            self._pending = []
+        self._has_body = True
+        self._say(body, end)
+        if blanks:
+            self._pending.append(blanks)
+
+    def _say(self, text: str, end: int) -> None:
+        """Content or reasoning that is decided: `text` ends at the absolute position `end`."""
+        start = end - len(text)
+        if start < 0:
+            text = text[-start:] if end > 0 else ""
+        thinking = self._thinking is not None
+        self._mark("reasoning" if thinking else "content", end)
+        if not text:
+            return
+        (self._reasoning if thinking else self._content).append(text)
+        if self.streaming:
+            self.events.append(ReasoningDelta(text) if thinking else ContentDelta(text))
+
+    def _settle(self, trail: str, *, alone: bool = False) -> None:
+        """Text ends at the window's position: decide about the blanks before it.
+
+        Of blanks behind text, those that the picture writes there (`trail`) are markup. Blanks alone between two
+        markers are markup, unless they are `alone`: all that there is.
+        """
+        blanks = "".join(self._pending)
+        end = self._here()
+        if blanks:
+            start = end - len(blanks)
+            if self._has_body or alone:
+                keep = blanks
+                while trail and keep and keep[-1] == trail[-1]:
+                    keep, trail = keep[:-1], trail[:-1]
+                if keep:
+                    self._say(keep, start + len(keep))
+            self._pending = []
+        self._has_body = False
+        self._lead = ""
+        self._mark("markup", end)
+
+    def _turn(self) -> Generator[None, None, None]:
+        while not self._ended:
+            if self._fresh:
+                self._fresh = False
+                yield from self._message_start()
+                continue
+            program = self.program
+            thinking = self._thinking is not None
+            markers = program.reasoning_markers if thinking else program.markers
+            tail = program.reasoning_tail if thinking else program.marker_tail
+            found = None
+            while True:
+                buf, pos = self.buf, self.pos
+                match = markers.search(buf, pos)
+                if match is not None:
+                    at = match.start()
+                    if at > pos:
+                        self._put(buf[pos:at], self.base + pos)
+                        self.pos = at
+                    found = match.group()
+                    break
+                end = len(buf) if self.final else tail.safe_end(buf, pos)
+                if end > pos:
+                    self._put(buf[pos:end], self.base + pos)
+                    self.pos = end
+                if self.final:
+                    break
+                yield
+            if found is None:
+                break
+            if not (yield from self._at_marker(found)):
+                self._put(self.buf[self.pos], self._here())
+                self.pos += 1
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._ended:
+            self._settle("")
+            self.pos = len(self.buf)
+            self._mark("markup", self._here())
+            return
+        frame = self._thinking or self._framed
+        nothing_else = not self._spans and not self._calls
+        self._settle(frame.trail if frame and self._thinking else "", alone=nothing_else)
+
+    def _behind_end(self) -> Generator[None, None, None]:
+        """After an end marker: another message of the turn, or the end."""
+        if self.program.message:
+            match = yield from self._match(self.program.between)
+            if match is not None:
+                self.pos = match.end()
+                self._mark("markup", self._here())
+                self._thinking = self._framed = None
+                self._fresh = True
+                return
+        self._ended = True
+        self._mark("markup", self._here())
+        while not self.final:
+            self.pos = len(self.buf)
+            self._mark("markup", self._here())
+            yield
+
+    def _message_start(self) -> Steps:
+        """Where a message begins, calls may stand that no marker announces."""
+        for candidate in self.program.anchored:
+            match = yield from self._match(candidate.rx)
+            if match is not None and (yield from self._act(candidate, match)):
+                return
+
+    # -- markers --------------------------------------------------------------------------------------------------
+
+    def _match(self, rx: Rx) -> Steps:
+        """A match at the window's position or None; waits until that is decided."""
+        while True:
+            match = rx.match(self.buf, self.pos, self.final)
+            if match is not MORE:
+                return match
+            yield
+
+    def _at_marker(self, found: str) -> Steps:
+        """Take what begins at the marker; False when it is just text."""
+        thinking = self._thinking is not None
+        table = self.program.reasoning_candidates if thinking else self.program.candidates
+        weak_off = self._here() < self._text_until
+        opener: Candidate | None = None
+        for candidate in table[found]:
+            if candidate.kind == "call" and weak_off and candidate.shape is not None and not candidate.shape.strong:
+                continue
+            match = yield from self._match(candidate.rx)
+            if match is None:
+                if candidate.kind == "call" and candidate.core == found and candidate.strong and opener is None:
+                    opener = candidate
+                continue
+            if (yield from self._act(candidate, match)):
+                return True
+        if opener is not None and not thinking and self.buf.startswith(found, self.pos):
+            yield from self._nothing_opened(opener)
+            return True
+        return False
+
+    def _act(self, candidate: Candidate, match: Any) -> Steps:
+        kind = candidate.kind
+        if kind == "call" or kind == "section":
+            assert candidate.shape is not None
+            if self._thinking is not None:
+                if not (yield from self._leave_thought()):
+                    return True
+                match = yield from self._match(candidate.rx)  # the window may have moved
+            if kind == "call":
+                return (yield from self._call(candidate.shape, match))
+            self._settle(candidate.shape.format.lead)
+            self.pos = match.end()
+            self._mark("markup", self._here())
+            self._section = candidate.shape
+            return True
+        if kind == "reasoning":
+            return self._open_thought(candidate, match)
+        if kind == "content":
+            self._settle(self._thinking.trail if self._thinking else "")
+            self._thinking, self._framed = None, candidate.frame
+            self._step_over(match)
+            self._lead = candidate.frame.lead if candidate.frame else ""
+            return True
+        if kind == "close":
+            return self._close_frame(candidate, match)
+        if kind == "end":
+            self._settle("")
+            self._step_over(match)
+            self._thinking = None
+            yield from self._behind_end()
+            return True
+        if kind == "message":
+            self._settle("")
+            self._step_over(match)
+            self._thinking = self._framed = None
+            self._fresh = True
+            return True
+        return self._stray(candidate, match)
+
+    def _step_over(self, match: Any) -> None:
+        self.pos = match.end()
+        self._mark("markup", self._here())
+
+    def _open_thought(self, candidate: Candidate, match: Any) -> bool:
+        if self._thinking is not None and (self._has_body or self._thinking is not candidate.frame):
+            return False
+        self._settle("")
+        self._step_over(match)
+        self._thinking = candidate.frame
+        self._thought_ends = None
+        self._lead = candidate.frame.lead if candidate.frame else ""
+        return True
+
+    def _close_frame(self, candidate: Candidate, match: Any) -> bool:
+        frame = candidate.frame
+        assert frame is not None
+        if self._thinking is not None:
+            self._settle(frame.trail)
+            self._thinking = None
+        elif frame.kind == "content" and self._framed is not None:
+            self._settle(frame.trail)
+            self._framed = None
+        else:
+            self._settle("")
+            at = self._here()
+            if frame.kind == "reasoning":
+                text = match.group()
+                self._issues.append(
+                    self._issue("stray-marker", f"{text!r} closes a thought that was not open", at, at + len(text))
+                )
+        self._step_over(match)
+        self._lead = frame.after
+        return True
+
+    def _stray(self, candidate: Candidate, match: Any) -> bool:
+        self._settle("")
+        at = self._here()
+        closes_section = self._section is not None and candidate.core in self._section.closer
+        if closes_section:
+            self._section = None
+        elif not self._calls:
+            core = candidate.core
+            self._issues.append(self._issue("stray-marker", f"{core!r} closes nothing", at, at + len(core)))
+        self._step_over(match)
+        return True
+
+    def _leave_thought(self) -> Steps:
+        """A call begins inside a thought. True when it counts; else it was consumed as part of the thought."""
+        policy = self.program.format.calls_in_reasoning
+        frame = self._thinking
+        assert frame is not None
+        if policy == "draft" and frame.close_first:
+            end = yield from self._end_of_thought(frame)
+            if end >= 0:
+                self._put(self.buf[self.pos : end - self.base], self._here())
+                self.pos = end - self.base
+                return False
+        self._settle(frame.trail)
+        self._thinking = None
+        return True
+
+    def _end_of_thought(self, frame: Frame) -> Steps:
+        """The absolute position at which the thought is closed later, -1 if it never is.
+
+        The text up to there is set aside piece by piece, so that it is searched once however it arrives.
+        """
+        here = self._here()
+        known = self._thought_ends
+        if known is not None and (known < 0 or known >= here):
+            return known
+        closing = self.program.thought_ends(frame)
+        longest = max(frame.close_length, *(len(end) for end in self.program.ends), 1)
+        if not self.final:
+            self.buf, self.base, self.pos = self.buf[self.pos :], here, 0
+        pieces: list[str] = []
+        searched = self.pos
+        while True:
+            match = closing.search(self.buf, searched)
+            if match is not None or self.final:
+                break
+            keep = max(searched, len(self.buf) - longest + 1)
+            pieces.append(self.buf[:keep])
+            self.base += keep
+            self.buf = self.buf[keep:]
+            searched = 0
+            yield
+        found = -1
+        if match is not None and match.group() not in self.program.ends:
+            found = self.base + match.start()
+        if pieces:
+            self.buf = "".join(pieces) + self.buf
+            self.base, self.pos = here, 0
+        self._thought_ends = found
+        return found
+
+    # -- markers that open nothing --------------------------------------------------------------------------------
+
+    def _nothing_opened(self, opener: Candidate) -> Steps:
+        """A call's opening marker with something else behind it.
+
+        A call that was cut off if the text ends here, one that can't be read if it is closed, else a slip.
+        """
+        found = opener.core
+        lead = self.program.format.lead
+        start = self._here()
+        if self.final and opener.rx.could_go_on(self.buf, self.pos):
+            self._settle(lead)
+            end = self.base + len(self.buf)
+            self._start_keeping(start)
+            self.pos = len(self.buf)
+            self._add_call("", {}, None, start, end, [("truncated", self._cut_off(None))])
+            self._keep = None
+            return
+        closers = {shape.tail[-1] for shape in self.program.shapes if shape.tail}
+        self._start_keeping(start)
+        self.pos += len(found)
+        core = yield from self._next_resync()
+        if core in closers:
+            self._settle_at(start, lead)
+            end = self._here() + len(core)
+            self.pos += len(core)
+            raw = self._kept(start, end)
+            self._give_up(start, end, raw, "", f"{found!r} is not followed by a call that can be read")
+        else:
+            self._rewind(start + len(found))
+            self._put(found, start)
+            self._issues.append(self._issue("stray-marker", f"{found!r} opens nothing", start, start + len(found)))
+        self._keep = None
+
+    def _next_resync(self) -> Steps:
+        """Move the window to the next marker at which reading can go on; returns it ('' at the end of the text)."""
+        program = self.program
+        while True:
+            match = program.resync.search(self.buf, self.pos)
+            if match is not None:
+                self.pos = match.start()
+                return match.group()
+            if self.final:
+                self.pos = len(self.buf)
+                return ""
+            self.pos = program.resync_tail.safe_end(self.buf, self.pos)
+            yield
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _call(self, shape: Shape, match: Any) -> Steps:
+        """Read a call and those that follow it in its section; False when it is text after all."""
+        weak = not shape.strong
+        opening = self._here()
+        while True:
+            start = self.base + match.start("at_")
+            body_start = self.base + match.end()
+            groups = match.groupdict()
+            self._start_keeping(opening if weak else start)
+            limited = not weak and body_start < self._limited_until
+            self.pos = match.end()
+            name, id = self._names(shape, groups)
+            if weak and shape.anchored and self.tools is not None and self.tools.get(name or "") is None:
+                self._rewind(opening)
+                self._keep = None
+                return False
+            scanner = self._scanner(shape, name)
+            if weak:
+                if not (yield from self._is_call(shape, scanner)):
+                    reached = self._here()
+                    self._rewind(opening)
+                    self._keep = None
+                    self._text_until = max(self._text_until, reached)
+                    return False
+            self._settle_at(opening, shape.format.lead)
+            self._mark("markup", start)
+            if shape.opener_first and match.start("at_") > match.start():
+                self._section = shape
+            yield from self._body(shape, scanner, name, id, start, body_start, limited)
+            self._keep = None
+            if self._ended or self._fresh:
+                return True
+            following = yield from self._after_call(shape)
+            if following is None:
+                return True
+            shape, match = following
+            weak = False
+            opening = self._here()
+
+    def _settle_at(self, at: int, lead: str) -> None:
+        """Like `_settle`, for text that ended at an absolute position before the window's."""
+        here, self.pos = self.pos, at - self.base
+        self._settle(lead)
+        self.pos = here
+
+    def _names(self, shape: Shape, groups: dict[str, str]) -> tuple[str | None, str | None]:
+        name, id = groups.get("name"), groups.get("id")
+        for char, entity in reversed(shape.format.escapes):
+            if name:
+                name = name.replace(entity, char)
+        if id is not None:
+            id = id.strip()
+            if name is None and shape.id_pattern is not None:
+                match = shape.id_pattern.match(id)
+                name = match.group("name") if match is not None else id
+        return (name.strip() if name is not None else None), id
+
+    def _scanner(self, shape: Shape, name: str | None) -> Scanner:
+        if shape.body == "params":
+            assert shape.tagged is not None
+            tool = self.tools.get(name or "") if self.tools is not None else None
+            return TaggedScanner(shape.tagged, tool, streaming=self.streaming)
+        stops = (*shape.tail, *shape.closer, *self.program.ends)
+        return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
+
+    def _is_call(self, shape: Shape, scanner: Scanner) -> Steps:
+        """Whether what nothing announces is a call: an object with the family's keys and an offered name, a first argument."""
+        while True:
+            self.pos = scanner.scan(self.buf, self.pos, self.final)
+            if isinstance(scanner, ValueScanner) and scanner.watch is not None:
+                if scanner.name is not None and scanner.arguments_seen:
+                    return bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
+            elif scanner.status == DONE or scanner.partial() not in ("", "{}"):
+                return True
+            if scanner.status or self.final:
+                return False
+            yield
+
+    def _body(
+        self,
+        shape: Shape,
+        scanner: Scanner,
+        name: str | None,
+        id: str | None,
+        start: int,
+        body_start: int,
+        limited: bool,
+    ) -> Steps:
+        index = len(self._calls)
+        said = 0
+        started = False
+        if limited:
+            yield from self._limited_scan(shape, scanner)
+        while True:
+            if not scanner.status and not limited:
+                self.pos = scanner.scan(self.buf, self.pos, self.final)
+            if self.streaming:
+                if not started:
+                    known = scanner.name if scanner.name is not None else name
+                    if known:
+                        started = True
+                        self.events.append(CallStarted(index, known, scanner.id or id))
+                if started and len(scanner.out) > said and scanner.out[0] == "{":
+                    self.events.append(ArgumentsDelta(index, "".join(scanner.out[said:])))
+                    said = len(scanner.out)
+            if scanner.status or self.final or limited:
+                break
+            yield
+        if scanner.name is not None:
+            name = scanner.name
+        if scanner.id is not None:
+            id = scanner.id
+        if scanner.status == DONE:
+            yield from self._complete(shape, scanner, name, id, start, said, started)
+        else:
+            yield from self._recover(shape, scanner, name, id, start, body_start)
+
+    def _limited_scan(self, shape: Shape, scanner: Scanner) -> Steps:
+        """Read a body up to the next marker and no further."""
+        at = self._here()
+        yield from self._resync_call(shape)
+        text = self._kept(at, self._here())
+        self._rewind(at)
+        self.pos += scanner.scan(text, 0, True)
+
+    def _complete(
+        self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int, said: int, started: bool
+    ) -> Steps:
+        missing = yield from self._tail(shape)
+        end = self._here()
+        issues: list[tuple[str, str]] = []
+        arguments: dict[str, Any] = {}
+        try:
+            arguments = scanner.arguments()
+        except ValueError as error:
+            issues.append(("malformed-arguments", str(error)))
+        repairs = [*scanner.repairs, *([missing] if missing else [])]
+        if repairs:
+            what = ", ".join(repairs)
+            code = "repaired" if self.repair else "malformed-arguments"
+            issues.append((code, f"the call was written with {what}"))
+        if scanner.duplicates:
+            issues.append(("duplicate-key", "a key is given twice; the last value counts"))
+        if self.streaming and not issues and scanner.out and said == 0 and scanner.out[0] != "{":
+            self._late_arguments(arguments, name, id, started)
+        if shape.watch is not None and not scanner.arguments_seen and self.streaming and name:
+            self._late_arguments(arguments, name, id, started)
+        self._add_call(name, arguments, id, start, end, issues)
+        if missing is None and shape.tail and shape.tail[-1] in self.program.ends:
+            yield from self._behind_end()
+
+    def _late_arguments(self, arguments: dict[str, Any], name: str | None, id: str | None, started: bool) -> None:
+        index = len(self._calls)
+        if not started:
+            self.events.append(CallStarted(index, name or "", id))
+        self.events.append(ArgumentsDelta(index, json.encode(arguments)))
+
+    def _tail(self, shape: Shape) -> Steps:
+        """Step over the closing markers. Returns None when they are there (or the text is over), else what is missing."""
+        if not shape.tail:
+            return None
+        matched = 0
+        extra = False
+        for core in shape.tail:
+            while True:
+                at = skip_blanks(self.buf, self.pos)
+                if self.buf.startswith(core, at):
+                    self.pos = at + len(core)
+                    matched += 1
+                    break
+                undecided = not self.final and (
+                    core.startswith(self.buf[at:]) and at - self.pos <= _MAX_BLANKS and len(self.buf) - at < len(core)
+                )
+                if not undecided:
+                    match = shape.extra_closers(core).match(self.buf, self.pos, self.final)
+                    if match is not MORE:
+                        if match is not None:
+                            self.pos = match.end()
+                            matched += 1
+                            extra = True
+                        break
+                yield
+        if extra:
+            return "a closing bracket too many"
+        if matched == len(shape.tail) or (
+            matched == 0 and skip_blanks(self.buf, self.pos) == len(self.buf) and self.final
+        ):
+            return None
+        if skip_blanks(self.buf, self.pos) == len(self.buf) and self.final:
+            return None
+        return "its closing marker missing" if matched < len(shape.tail) else None
+
+    def _add_call(
+        self,
+        name: str | None,
+        arguments: dict[str, Any],
+        id: str | None,
+        start: int,
+        end: int,
+        found: list[tuple[str, str]],
+    ) -> None:
+        """A call is read: judge it, and say so."""
+        if name is not None and name in self.program.format.no_call:
+            self._mark("markup", end)
+            return
+        index = len(self._calls)
+        span = Span("call", max(start, 0), max(end, 0))
+        if not name:
+            found.insert(0, ("no-name", "the call gives no tool name"))
+        broken = any(code in ("malformed-arguments", "truncated") for code, _ in found)
+        if self.tools is not None and name:
+            tool = self.tools.get(name)
+            if tool is None:
+                hint = self.tools.suggest(name)
+                found.append(("unknown-tool", f"unknown tool {name!r}" + (f"; did you mean {hint!r}?" if hint else "")))
+            elif not broken:
+                found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
+        issues = tuple(self._issue(code, message, start, end, index) for code, message in found)
+        self._issues.extend(issues)
+        raw = self._kept(max(start, 0), end) if start < end else ""
+        call = ToolCall(name or "", arguments, id, index, span, raw, issues)
+        self._calls.append(call)
+        self._mark("call", end)
+        if self.streaming:
+            self.events.append(CallEnded(index, call))
+
+    def _give_up(self, start: int, end: int, raw: str, name: str, error: str) -> None:
+        if not name:
+            match = _NAME_IN_JSON.search(raw)
+            name = match.group(1) if match is not None else ""
+        self._add_call(name, {}, None, start, end, [("malformed-arguments", error)])
+
+    def _recover(
+        self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int, body_start: int
+    ) -> Steps:
+        """The body could not be read to its end: cut off by the end of the text, or broken."""
+        reached = self._here()
+        at_end = scanner.status != ERROR
+        self._rewind(body_start)
+        core = yield from self._resync_call(shape)
+        if at_end and not core:
+            self.pos = len(self.buf)
+            end = self._here()
+            self._add_call(name, self._partial(scanner), id, start, end, [("truncated", self._cut_off(name))])
+            return
+        self._limited_until = max(self._limited_until, reached)
+        if core in shape.tail:
+            for closer in shape.tail[shape.tail.index(core) :]:
+                at = skip_blanks(self.buf, self.pos)
+                if self.buf.startswith(closer, at):
+                    self.pos = at + len(closer)
+        end = self._here()
+        error = scanner.error or "the arguments are not closed"
+        if not name:
+            match = _NAME_IN_JSON.search(self._kept(start, end))
+            name = match.group(1) if match is not None else None
+        self._add_call(name, {}, id, start, end, [("malformed-arguments", error)])
+
+    def _resync_call(self, shape: Shape) -> Steps:
+        """The window moves behind a broken call. Returns the marker found there, '' at the end of the text."""
+        next_call = shape.next_call
+        if next_call is None:
+            return (yield from self._next_resync())
+        program = self.program
+        while True:
+            match, safe = next_call.search(self.buf, self.pos, self.final)
+            marker = program.resync.search(self.buf, self.pos)
+            if marker is not None and marker.start() < (match.start() if match is not None else safe):
+                self.pos = marker.start()
+                return marker.group()
+            if match is not None:
+                self.pos = match.start("at_")
+                return match.group()
+            if self.final:
+                self.pos = len(self.buf)
+                return ""
+            self.pos = min(safe, program.resync_tail.safe_end(self.buf, self.pos))
+            yield
+
+    def _partial(self, scanner: Scanner) -> dict[str, Any]:
+        """The arguments as far as they were completely read."""
+        try:
+            value = json.decode(scanner.partial() or "{}")
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _cut_off(self, name: str | None) -> str:
+        if not name:
+            return "cut off before the tool's name was complete"
+        return "cut off before the arguments ended"
+
+    def _after_call(self, shape: Shape) -> Steps:
+        """What follows a call in its section: (shape, match) of the next call, or None when text goes on."""
+        program = self.program
+        same = [other for other in program.shapes if other.group == shape.group]
+        while True:
+            buf, pos = self.buf, self.pos
+            at = skip_blanks(buf, pos)
+            if at == len(buf) and not self.final and at - pos <= _MAX_BLANKS:
+                yield
+                continue
+            waiting = False
+            between = shape.between
+            if between:
+                if buf.startswith(between, at):
+                    follow = skip_blanks(buf, at + len(between))
+                    if follow == len(buf) and not self.final and follow - at <= _MAX_BLANKS:
+                        yield
+                        continue
+                elif not self.final and len(buf) - at < len(between) and between.startswith(buf[at:]):
+                    yield
+                    continue
+                else:
+                    follow = at
+            else:
+                follow = at
+            if shape.opener or not shape.strong:
+                for other in same:
+                    match = other.head.match(buf, follow, self.final)
+                    if match is MORE:
+                        waiting = True
+                        break
+                    if match is not None:
+                        self.pos = match.start("at_")
+                        self._mark("markup", self._here())
+                        return other, match
+            if not waiting and shape.closer and self._section is not None:
+                if buf.startswith(shape.closer[0], at):
+                    yield from self._close_section(shape)
+                    return None
+                if not self.final and len(buf) - at < len(shape.closer[0]) and shape.closer[0].startswith(buf[at:]):
+                    waiting = True
+            if not waiting:
+                self._lead = shape.between_blanks
+                return None
+            yield
+
+    def _close_section(self, shape: Shape) -> Steps:
+        for core in shape.closer:
+            while True:
+                at = skip_blanks(self.buf, self.pos)
+                if self.buf.startswith(core, at):
+                    self.pos = at + len(core)
+                    self._mark("markup", self._here())
+                    break
+                if self.final or at - self.pos > _MAX_BLANKS or not core.startswith(self.buf[at:]):
+                    break
+                yield
+        self._section = None
+
+    # -- the result -----------------------------------------------------------------------------------------------
+
+    def _message(self) -> ParsedMessage:
+        spans = tuple(Span(kind, start, end) for kind, start, end in self._spans)  # type: ignore[arg-type]
+        reasoning = "".join(self._reasoning)
+        return ParsedMessage(
+            content="".join(self._content),
+            reasoning=reasoning or None,
+            tool_calls=tuple(self._calls),
+            issues=tuple(self._issues),
+            truncated=any(call.truncated for call in self._calls),
+            spans=spans,
+            text="".join(self._fed),
+        )
+
+
+__all__ = ["SLACK", "Machine", "Tools"]

@@ -1,0 +1,144 @@
+"""What a parse gives back: plain, frozen values that know nobody else in the library."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+SpanKind = Literal["content", "reasoning", "call", "markup"]
+
+#: Codes that tell of something read with help: the call can still be executed.
+NOTES = frozenset({"repaired", "duplicate-key"})
+
+#: Every issue code, stable across releases.
+ISSUE_CODES = frozenset(
+    {
+        "unknown-tool",
+        "no-name",
+        "missing-argument",
+        "unexpected-argument",
+        "wrong-type",
+        "invalid-value",
+        "malformed-arguments",
+        "truncated",
+        "repaired",
+        "duplicate-key",
+        "stray-marker",
+    }
+)
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A stretch of the parsed text.
+
+    `start` and `end` count characters of the text (half open); `token_start` and `token_end` count tokens and are
+    None when the text was not given as ids. A token belongs to the span in which its first character lies.
+    """
+
+    kind: SpanKind
+    start: int
+    end: int
+    token_start: int | None = None
+    token_end: int | None = None
+
+
+class Issue(msgspec.Struct, frozen=True):
+    """Something that is wrong with a call or with the message, in words that the model itself can act on."""
+
+    code: str
+    message: str
+    span: Span | None = None
+    call_index: int | None = None
+
+    @property
+    def is_note(self) -> bool:
+        """True when the call was read all the same and may be executed (`repaired`, `duplicate-key`)."""
+        return self.code in NOTES
+
+
+class ToolCall(msgspec.Struct, frozen=True, eq=False):
+    """One call that the model wrote.
+
+    `id` is what the text carries, else None. `index` counts the message's calls from 0. `raw` is the text of
+    `span`. Two calls are equal when name, arguments and id are.
+    """
+
+    name: str
+    arguments: dict[str, Any] = {}
+    id: str | None = None
+    index: int = 0
+    span: Span | None = None
+    raw: str = ""
+    issues: tuple[Issue, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call may be executed: it was read completely and nothing but notes is held against it."""
+        for issue in self.issues:
+            if issue.code not in NOTES:
+                return False
+        return True
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the text ended inside this call."""
+        return any(issue.code == "truncated" for issue in self.issues)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ToolCall):
+            return NotImplemented
+        return self.name == other.name and self.id == other.id and self.arguments == other.arguments
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.id))
+
+
+class ParsedMessage(msgspec.Struct, frozen=True):
+    """An assistant's turn, taken apart. The spans tile `text` exactly, in order.
+
+    `issues` holds everything that was noticed, in the order of the text, calls' issues included; `errors` leaves out
+    the notes. `truncated` is True when the text ended inside a call.
+    """
+
+    content: str
+    reasoning: str | None
+    tool_calls: tuple[ToolCall, ...]
+    issues: tuple[Issue, ...]
+    truncated: bool
+    spans: tuple[Span, ...]
+    text: str = ""
+
+    @property
+    def errors(self) -> tuple[Issue, ...]:
+        """The issues that are not mere notes."""
+        return tuple(issue for issue in self.issues if issue.code not in NOTES)
+
+    def to_message(self, *, id_picture: str = "call_{{index}}") -> dict[str, Any]:
+        """The message as chat templates take it; arguments are dicts, missing ids are filled in.
+
+        `id_picture` says how a missing id is made, from `{{index}}` (zero-padded as `{{index:05}}`) and `{{name}}`;
+        `Parser.to_message` passes the family's own.
+        """
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.reasoning is not None:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "type": "function",
+                    "id": call.id if call.id is not None else fill_id(id_picture, call.name, call.index),
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in self.tool_calls
+            ]
+        return message
+
+
+def fill_id(picture: str, name: str, index: int) -> str:
+    """An id made from its picture: `functions.{{name}}:{{index}}`, `call{{index:05}}`."""
+    head, hole, tail = picture.replace("{{name}}", name).partition("{{index")
+    if not hole:
+        return head
+    width, _, rest = tail.partition("}}")
+    return f"{head}{index:{width.lstrip(':') or '1'}}{rest}"

@@ -1,0 +1,350 @@
+"""`Parser`: what users hold. A format bound to a vocabulary, default tools and the state in which a turn begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event
+from toolparse.format import Format
+from toolparse.machine import Machine
+from toolparse.message import ParsedMessage, Span, ToolCall
+from toolparse.program import Program, compile_format
+from toolparse.prompts import prefill_of
+from toolparse.render import CallLike, as_calls, render
+from toolparse.tokens import TokenText, Vocabulary
+from toolparse.tools import ToolSet
+
+TextOrIds = str | Sequence[int]
+
+
+class Style(Protocol):
+    """How a template wants its messages (`toolparse.templates.style.MessageStyle`)."""
+
+    def message(self, message: Any) -> dict[str, Any]:
+        """The assistant's message, as the template renders it right."""
+
+
+class Parser:
+    """Reads what a model of one format writes.
+
+    `tools`: functions, pydantic models or OpenAI-style dicts, the default for every call. `tokenizer`: needed to read
+    token ids. `prefill`: what the generation prompt holds of the turn by default (the format's own if None).
+    `repair`: whether slips of the model (trailing commas, single quotes, ...) are mended and noted, or are errors.
+    """
+
+    def __init__(
+        self,
+        format: Format,
+        *,
+        tools: Any = None,
+        tokenizer: Any = None,
+        prefill: str | None = None,
+        repair: bool = True,
+        style: Style | None = None,
+    ) -> None:
+        self.format = format
+        self.tokenizer = tokenizer
+        self.prefill = format.prefill if prefill is None else prefill
+        self.repair = repair
+        self.style = style
+        self.tools = _tools(tools)
+        self._vocabulary: Vocabulary | None = None
+        self._program: Program = compile_format(format)
+
+    def __repr__(self) -> str:
+        return f"Parser({self.format.name!r})"
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def parse(self, text_or_ids: TextOrIds, *, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:
+        """The message in a completion, given as text or token ids. Never raises on what the model wrote.
+
+        `prompt`: the rendered prompt (text or ids) that the model continued; its tail decides whether a thought or a
+        call is already open. Time and memory are linear in the text.
+        """
+        tools = self.tools if tools is None else _tools(tools)
+        prefill = self.prefill if prompt is None else self._prefill(prompt)
+        if isinstance(text_or_ids, str):
+            return Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text_or_ids).close()
+        tokens = TokenText(self._ids(), self._markers())
+        text = tokens.feed(_as_ids(text_or_ids), final=True)
+        return tokens.finish(Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text).close())
+
+    def parse_batch(
+        self,
+        items: Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompts: Iterable[TextOrIds | None] | None = None,
+        processes: int = 1,
+    ) -> list[ParsedMessage]:
+        """Many completions, in order. `prompts`: one for each. `processes`: more than one spreads texts over workers."""
+        items = list(items)
+        heads = [None] * len(items) if prompts is None else list(prompts)
+        if len(heads) != len(items):
+            raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
+        tools = self.tools if tools is None else _tools(tools)
+        if processes > 1 and len(items) > 1:
+            return self._parse_in_processes(items, heads, tools, processes)
+        return [self.parse(item, tools=tools, prompt=head) for item, head in zip(items, heads, strict=True)]
+
+    def _parse_in_processes(
+        self, items: list[TextOrIds], heads: list[TextOrIds | None], tools: ToolSet | None, processes: int
+    ) -> list[ParsedMessage]:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        size = max(1, -(-len(items) // (processes * 4)))
+        schemas = tools.schemas if tools is not None else None
+        plain = Parser(self.format, tokenizer=self.tokenizer, prefill=self.prefill, repair=self.repair)
+        jobs = [(plain, items[at : at + size], schemas, heads[at : at + size]) for at in range(0, len(items), size)]
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            return [message for part in pool.map(_parse_job, jobs) for message in part]
+
+    def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
+        """A stream: feed it pieces of text or ids, get events; close it for the message."""
+        tools = self.tools if tools is None else _tools(tools)
+        prefill = self.prefill if prompt is None else self._prefill(prompt)
+        machine = Machine(self._program, tools, prefill=prefill, repair=self.repair, streaming=True)
+        return Stream(machine, self)
+
+    def _prefill(self, prompt: TextOrIds) -> str:
+        if not isinstance(prompt, str):
+            prompt = self._ids().decode(_as_ids(prompt)[-1024:])
+        return prefill_of(self.format, prompt)
+
+    def _ids(self) -> Vocabulary:
+        if self._vocabulary is None:
+            if self.tokenizer is None:
+                raise TypeError(
+                    "token ids were given, but this parser has no tokenizer; make it with parser_for(tokenizer), "
+                    "or pass text"
+                )
+            self._vocabulary = Vocabulary(self.tokenizer)
+        return self._vocabulary
+
+    def _markers(self) -> tuple[str, ...]:
+        return self._program.all_markers
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def render(
+        self, calls: Iterable[CallLike] = (), *, content: str = "", reasoning: str | None = None, end: bool = False
+    ) -> str:
+        """The text of a turn with these calls: the inverse of parse.
+
+        Raises RenderError, naming the call and the argument, for what the format cannot carry.
+        """
+        return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
+
+    def to_message(self, message: ParsedMessage) -> dict[str, Any]:
+        """The message as this parser's chat template renders it right: ids and arguments in the form that it accepts."""
+        if self.style is not None:
+            return self.style.message(message)
+        return message.to_message(id_picture=self.format.new_id or self.format.id or "call_{{index}}")
+
+    def grammar(self, tools: Any, *, syntax: str = "gbnf") -> str:
+        """A grammar that constrains decoding to calls of these tools."""
+        from toolparse.export.grammar import grammar
+
+        return grammar(self.format, ToolSet.of(tools), syntax=syntax)
+
+
+def _parse_job(job: tuple[Parser, list[TextOrIds], Any, list[TextOrIds | None]]) -> list[ParsedMessage]:
+    parser, items, schemas, heads = job
+    return parser.parse_batch(items, tools=schemas, prompts=heads)
+
+
+def _tools(tools: Any) -> ToolSet | None:
+    return None if tools is None else ToolSet.of(tools)
+
+
+def _as_ids(ids: Any) -> list[int]:
+    if isinstance(ids, int):
+        return [ids]
+    if hasattr(ids, "tolist"):
+        ids = ids.tolist()
+        if ids and isinstance(ids[0], list):
+            raise TypeError("a batch of ids was given; pass one row at a time, or use parse_batch")
+    return list(ids)
+
+
+class Stream:
+    """One completion, read as it arrives."""
+
+    def __init__(self, machine: Machine, parser: Parser) -> None:
+        self._machine = machine
+        self._parser = parser
+        self._tokens: TokenText | None = None
+        self._text = False
+        self._message: ParsedMessage | None = None
+
+    def feed(self, piece: TextOrIds) -> list[Event]:
+        """The events that this piece settles. A stream takes text or ids, not both."""
+        if self._message is not None:
+            raise ValueError("this stream is closed; make a new one with parser.stream()")
+        if isinstance(piece, str):
+            if self._tokens is not None:
+                raise TypeError("this stream was fed ids; go on with ids")
+            self._text = True
+            self._machine.feed(piece)
+            return self._take()
+        if self._text:
+            raise TypeError("this stream was fed text; go on with text")
+        if self._tokens is None:
+            self._tokens = TokenText(self._parser._ids(), self._parser._markers())
+        self._machine.feed(self._tokens.feed(_as_ids(piece)))
+        return self._take()
+
+    def _take(self) -> list[Event]:
+        events = self._machine.events
+        if not events:
+            return []
+        self._machine.events = []
+        if self._tokens is not None and self._tokens.masked:
+            return [self._tokens.unmask_event(event) for event in events]
+        return events
+
+    def close(self) -> ParsedMessage:
+        """The text is complete: the message, equal to what `parse` gives for the whole text.
+
+        Events that only the end settles are in `last_events`.
+        """
+        if self._message is None:
+            if self._tokens is not None:
+                self._machine.feed(self._tokens.feed((), final=True))
+            message = self._machine.close()
+            self._message = message if self._tokens is None else self._tokens.finish(message)
+            self._last = self._take()
+        return self._message
+
+    @property
+    def last_events(self) -> list[Event]:
+        """The events of the end of the text; there once the stream is closed."""
+        self.close()
+        return self._last
+
+
+class FunctionParser:
+    """A user's own parsing function, usable wherever a Parser is.
+
+    `function(text)` gives the calls in any usual form (ToolCall, dict, (name, arguments)), or a ParsedMessage. Without
+    positions of its own the whole text becomes one span. Streams hold the text back until it is complete.
+    """
+
+    def __init__(
+        self, function: Callable[[str], Any], *, name: str = "", tools: Any = None, tokenizer: Any = None
+    ) -> None:
+        self.function = function
+        self.name = name or getattr(function, "__name__", "function").replace("_", "-")
+        self.tools = _tools(tools)
+        self.tokenizer = tokenizer
+        self.aliases: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> FunctionParser:
+        """The declaration: the function itself."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"FunctionParser({self.name!r})"
+
+    def parse(self, text_or_ids: TextOrIds, *, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:
+        """What the function finds, validated against the tools. Errors of the function are the caller's to see."""
+        tools = self.tools if tools is None else _tools(tools)
+        if isinstance(text_or_ids, str):
+            text = text_or_ids
+        elif self.tokenizer is None:
+            raise TypeError("token ids were given, but this parser has no tokenizer; pass text")
+        else:
+            text = Vocabulary(self.tokenizer).decode(_as_ids(text_or_ids))
+        found = self.function(text)
+        if isinstance(found, ParsedMessage):
+            return found
+        calls = tuple(judge(call, tools, text) for call in as_calls(found or ()))
+        calls = tuple(msgspec.structs.replace(call, index=index) for index, call in enumerate(calls))
+        kind = "call" if calls else "content"
+        spans = (Span(kind, 0, len(text)),) if text else ()  # type: ignore[arg-type]
+        issues = tuple(issue for call in calls for issue in call.issues)
+        return ParsedMessage("" if calls else text, None, calls, issues, False, spans, text)
+
+    def parse_batch(
+        self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None, processes: int = 1
+    ) -> list[ParsedMessage]:
+        """Many completions, in order."""
+        return [self.parse(item, tools=tools) for item in items]
+
+    def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> FunctionStream:
+        """A stream that says everything at its end."""
+        return FunctionStream(self, tools)
+
+    def render(
+        self, calls: Iterable[CallLike] = (), *, content: str = "", reasoning: str | None = None, end: bool = False
+    ) -> str:
+        """A function can't be run backwards."""
+        raise TypeError(f"{self!r} reads only; declare a Format to render calls")
+
+    def to_message(self, message: ParsedMessage) -> dict[str, Any]:
+        """The message as chat templates take it."""
+        return message.to_message()
+
+
+class FunctionStream:
+    """Collects the text for a FunctionParser."""
+
+    def __init__(self, parser: FunctionParser, tools: Any) -> None:
+        self._parser = parser
+        self._tools = tools
+        self._pieces: list[Any] = []
+        self._message: ParsedMessage | None = None
+
+    def feed(self, piece: TextOrIds) -> list[Event]:
+        """Nothing is said before the end."""
+        self._pieces.append(piece)
+        return []
+
+    def close(self) -> ParsedMessage:
+        """The message."""
+        if self._message is None:
+            if all(isinstance(piece, str) for piece in self._pieces):
+                whole: Any = "".join(self._pieces)
+            else:
+                whole = [id for piece in self._pieces for id in _as_ids(piece)]
+            self._message = self._parser.parse(whole, tools=self._tools)
+        return self._message
+
+    @property
+    def last_events(self) -> list[Event]:
+        """Everything there is to say."""
+        message = self.close()
+        events: list[Event] = [ContentDelta(message.content)] if message.content else []
+        for call in message.tool_calls:
+            events.append(CallStarted(call.index, call.name, call.id))
+            events.append(ArgumentsDelta(call.index, msgspec.json.encode(call.arguments).decode()))
+            events.append(CallEnded(call.index, call))
+        return events
+
+
+def judge(call: ToolCall, tools: ToolSet | None, text: str) -> ToolCall:
+    """A call with what the tools hold against it."""
+    from toolparse.message import Issue
+
+    if tools is None:
+        return call
+    span = call.span or Span("call", 0, len(text))
+    tool = tools.get(call.name)
+    if tool is None:
+        hint = tools.suggest(call.name)
+        message = f"unknown tool {call.name!r}" + (f"; did you mean {hint!r}?" if hint else "")
+        found = [Issue("unknown-tool", message, span, call.index)]
+    else:
+        found = [Issue(p.code, p.message, span, call.index) for p in tool.validate(call.arguments)]
+    return msgspec.structs.replace(call, issues=(*call.issues, *found)) if found else call
+
+
+AnyParser = Parser | FunctionParser
+Registrable = Format | FunctionParser
+TemplateTexts = Sequence[str] | Mapping[str, str]

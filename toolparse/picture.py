@@ -1,0 +1,226 @@
+"""Reading pictures: a text with named holes becomes literals and holes.
+
+A picture shows a piece of an assistant's turn exactly as it is written, with `{{holes}}` where the text varies:
+
+    <tool_call>\\n{"name": {{name}}, "arguments": {{arguments}}}\\n</tool_call>
+
+Where a picture shows a JSON object (or its Python twin) around the holes `name` and `arguments`, that object becomes
+a `Wrapper`: it is then read as JSON, by the paths to its holes, so the order of its keys is free.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from toolparse.errors import FormatError
+
+_HOLE = re.compile(r"\{\{([A-Za-z_]+)(?::([^{}]*))?\}\}")
+_MARK = "\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Characters that stand in the picture as themselves."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A named hole. `spec` is what follows a colon inside the braces (`{{index:05}}`)."""
+
+    name: str
+    spec: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A JSON object in a picture that holds the call's holes.
+
+    Paths are tuples of keys. `name_is_key`: the tool's name is the key under which the arguments stand.
+    `encoded`: the arguments stand as a string that holds JSON.
+    """
+
+    parts: tuple[Text | Hole, ...]
+    name: tuple[str, ...] | None
+    arguments: tuple[str, ...] | None
+    id: tuple[str, ...] | None
+    name_is_key: bool = False
+    encoded: bool = False
+
+
+Part = Text | Hole | Wrapper
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture, read: `parts` in order; `source` is the text it was read from."""
+
+    source: str
+    parts: tuple[Part, ...] = field(default=())
+
+    def holes(self) -> tuple[str, ...]:
+        """The names of the holes, in order, those inside a wrapper included."""
+        names: list[str] = []
+        for part in self.parts:
+            if isinstance(part, Hole):
+                names.append(part.name)
+            elif isinstance(part, Wrapper):
+                names.extend(sub.name for sub in part.parts if isinstance(sub, Hole))
+        return tuple(names)
+
+    @property
+    def wrapper(self) -> Wrapper | None:
+        """The JSON object around the call's holes, if the picture shows one."""
+        for part in self.parts:
+            if isinstance(part, Wrapper):
+                return part
+        return None
+
+
+@lru_cache(maxsize=2048)
+def read_picture(
+    source: str, *, field: str, holes: frozenset[str], required: frozenset[str] = frozenset(), owner: str = ""
+) -> Picture:
+    """Read a picture and check its holes.
+
+    `field` and `owner` name the place in error messages; `holes` are the names that may occur, `required` those that
+    must. Raises FormatError with a caret under the offending character.
+    """
+    parts: list[Text | Hole] = []
+    at = 0
+    for match in _HOLE.finditer(source):
+        name, spec = match.group(1), match.group(2) or ""
+        if name not in holes:
+            allowed = ", ".join(sorted("{{" + hole + "}}" for hole in holes))
+            raise _error(
+                owner, field, source, match.start(), f"unknown hole {{{{{name}}}}}; this field takes {allowed}"
+            )
+        if match.start() > at:
+            parts.append(Text(source[at : match.start()]))
+        elif parts and isinstance(parts[-1], Hole) and name not in ("arguments", "params"):
+            raise _error(
+                owner,
+                field,
+                source,
+                match.start(),
+                "two holes touch; put a literal between them so that they can be told apart",
+            )
+        parts.append(Hole(name, spec))
+        at = match.end()
+    if at < len(source):
+        parts.append(Text(source[at:]))
+    stray = re.search(r"\{\{\s*\w*\s*\}\}", "".join(p.text if isinstance(p, Text) else "\x01" for p in parts))
+    if stray:
+        place = source.find(stray.group())
+        raise _error(owner, field, source, place, "this looks like a hole but isn't one; write {{name}} without blanks")
+    missing = required - {part.name for part in parts if isinstance(part, Hole)}
+    if missing:
+        lacking = ", ".join(sorted("{{" + hole + "}}" for hole in missing))
+        raise _error(owner, field, source, len(source), f"the picture lacks {lacking}")
+    return Picture(source, tuple(_find_wrapper(parts)))
+
+
+def _error(owner: str, field: str, source: str, at: int, what: str) -> FormatError:
+    start = source.rfind("\n", 0, at) + 1
+    end = source.find("\n", at)
+    line = source[start : end if end >= 0 else len(source)]
+    caret = " " * (at - start) + "^"
+    where = f"format {owner!r}, field {field!r}" if owner else f"field {field!r}"
+    return FormatError(f"{where}: {what}\n    {line}\n    {caret}")
+
+
+def _find_wrapper(parts: list[Text | Hole]) -> list[Part]:
+    """Replace the stretch that is a JSON object around `name` and/or `arguments` by a Wrapper."""
+    names = {part.name for part in parts if isinstance(part, Hole)}
+    if "arguments" not in names:
+        return list(parts)
+    flat = ""
+    where: list[tuple[int, int, int]] = []  # (part index, start in flat, end in flat)
+    for number, part in enumerate(parts):
+        if isinstance(part, Text):
+            piece = part.text
+        else:
+            before = parts[number - 1] if number else None
+            after = parts[number + 1] if number + 1 < len(parts) else None
+            quoted = (
+                isinstance(before, Text)
+                and isinstance(after, Text)
+                and before.text[-1:] in ("'", '"')
+                and after.text[:1] == before.text[-1:]
+            )
+            marker = json.dumps(f"{_MARK}{part.name}{_MARK}{'q' if quoted else ''}")
+            piece = marker[1:-1] if quoted else marker
+        where.append((number, len(flat), len(flat) + len(piece)))
+        flat += piece
+    decoder = json.JSONDecoder()
+    for attempt in (flat, flat.replace("'", '"')):
+        at = attempt.find("{")
+        while at >= 0:
+            try:
+                value, end = decoder.raw_decode(attempt, at)
+            except ValueError:
+                value, end = None, at
+            if isinstance(value, dict):
+                paths = dict(_paths(value, ()))
+                if "arguments" in paths and ("name" in paths or _key_marked(value)):
+                    return _cut(parts, where, at, end, paths, value)
+            at = attempt.find("{", at + 1)
+    return list(parts)
+
+
+def _paths(value: Any, path: tuple[str, ...]) -> list[tuple[str, tuple[tuple[str, ...], bool]]]:
+    found: list[tuple[str, tuple[tuple[str, ...], bool]]] = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            found.extend(_paths(item, (*path, key)))
+        elif isinstance(item, str) and item.startswith(_MARK):
+            hole, _, flag = item[1:].partition(_MARK)
+            found.append((hole, ((*path, key), flag == "q")))
+    return found
+
+
+def _key_marked(value: dict[str, Any]) -> bool:
+    return any(key.startswith(_MARK) for key in value)
+
+
+def _cut(
+    parts: list[Text | Hole],
+    where: list[tuple[int, int, int]],
+    at: int,
+    end: int,
+    paths: dict[str, tuple[tuple[str, ...], bool]],
+    value: dict[str, Any],
+) -> list[Part]:
+    before: list[Part] = []
+    inside: list[Text | Hole] = []
+    after: list[Part] = []
+    for number, start, stop in where:
+        part = parts[number]
+        if stop <= at:
+            before.append(part)
+        elif start >= end:
+            after.append(part)
+        elif isinstance(part, Hole):
+            inside.append(part)
+        else:
+            if start < at:
+                before.append(Text(part.text[: at - start]))
+            inside.append(Text(part.text[max(0, at - start) : end - start]))
+            if stop > end:
+                after.append(Text(part.text[end - start :]))
+    keyed = _key_marked(value)
+    arguments, encoded = paths["arguments"]
+    wrapper = Wrapper(
+        parts=tuple(inside),
+        name=None if keyed else paths["name"][0],
+        arguments=None if keyed else arguments,
+        id=paths["id"][0] if "id" in paths else None,
+        name_is_key=keyed,
+        encoded=encoded,
+    )
+    return [*before, wrapper, *after]

@@ -1,0 +1,631 @@
+"""A Format compiled: what the machine executes.
+
+Pictures become heads (patterns that capture name and id), bodies (which codec reads the arguments) and tails (closing
+markers in order). How a literal of a picture is matched is decided here, once, by three rules:
+
+* characters other than blanks match themselves;
+* blanks that a picture shows match any blanks or none, and so do the places around markers (`<...>`, `[NAME]`) and
+  free-standing brackets; blanks inside an open `<...` and between two words are part of the marker;
+* next to a hole that holds text (`text`, `value`) the pictured blanks are the markup, and they may be missing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+from toolparse.codecs.matching import SLACK, Rx, Tail
+from toolparse.codecs.tagged import TaggedProgram
+from toolparse.codecs.values import Watch
+from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, Format
+from toolparse.picture import Hole, Part, Picture, Text, Wrapper
+
+_TAG = re.compile(r"<[^<>\s][^<>\n]*>|\[/?[A-Z_ ]{2,}\]|[^\x00-\x7f]{1,4}[A-Z]+[^\x00-\x7f]{1,4}")
+_BRACKET_WORD = re.compile(r"\[/?[A-Z_ ]{2,}\]")
+BLANK = " \t\r\n"
+
+_HOLE_PATTERNS = {
+    "name": r"[^\s<>{}()\[\]\"'|=,;`]{1,256}?",
+    "id": r"[^\s<>{}\[\]\"'|]{1,256}?",
+    "index": r"[0-9]{1,9}",
+    "key": r"[^<>\n\"]{1,256}?",
+    "type": r"[^<>\n\"]{0,64}?",
+    "skip": r"[^\n{]{0,256}?",
+}
+_ATTRIBUTE_PATTERNS = {**_HOLE_PATTERNS, "name": r"[^<>\n\"]{1,256}?", "id": r"[^<>\n\"]{1,256}?"}
+
+
+@dataclass
+class Literal:
+    """The pieces of a picture's literals between two holes: `cores` matched exactly, slack between them."""
+
+    pattern: str
+    cores: tuple[str, ...]
+
+
+class _Compiler:
+    """Turns literals into patterns, keeping track of whether a `<` is still open."""
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def pieces(self, text: str) -> list[str]:
+        """The cores of a literal in order, with '' for each place where blanks are free."""
+        out: list[str] = []
+        core = ""
+        at = 0
+        while at < len(text):
+            char = text[at]
+            if char in BLANK and not self.open:
+                end = at
+                while end < len(text) and text[end] in BLANK:
+                    end += 1
+                inner = text[at - 1 : at].isalnum() and text[end : end + 1].isalnum() and "\n" not in text[at:end]
+                if inner:
+                    core += text[at:end]
+                else:
+                    core = _flush(out, core)
+                    out.append("")
+                at = end
+                continue
+            word = _BRACKET_WORD.match(text, at) if not self.open else None
+            if word is not None:
+                core = _flush(out, core)
+                out.extend(("", word.group(), ""))
+                at = word.end()
+                continue
+            if char == "<" and not self.open and text[at + 1 : at + 2] not in ("", " ", "<"):
+                core = _flush(out, core)
+                out.append("")
+                self.open = True
+            elif char in "[{" and not self.open and not text[at - 1 : at].isalnum():
+                core = _flush(out, core)
+                out.append("")
+            core += char
+            at += 1
+            if char == ">" and self.open:
+                self.open = False
+                core = _flush(out, core)
+                out.append("")
+            elif char in "[]{},;" and not self.open:
+                core = _flush(out, core)
+                out.append("")
+        _flush(out, core)
+        return out
+
+
+def _flush(out: list[str], core: str) -> str:
+    if core:
+        out.append(core)
+    return ""
+
+
+def _pattern(pieces: list[str]) -> str:
+    """The pattern of pieces: cores escaped, slack once wherever it is free."""
+    out: list[str] = []
+    for piece in pieces:
+        if piece:
+            out.append(re.escape(piece))
+        elif not out or out[-1] != SLACK:
+            out.append(SLACK)
+    return "".join(out)
+
+
+def _cores(pieces: list[str]) -> tuple[str, ...]:
+    return tuple(piece for piece in pieces if piece)
+
+
+@dataclass
+class Stretch:
+    """A run of literals and holes (no body) compiled: its pattern, its cores, and the first of them."""
+
+    pattern: str
+    cores: tuple[str, ...]
+    first: str
+    starts_with_hole: bool
+    ends_with_hole: bool
+
+
+def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = None) -> Stretch:
+    """Literals and simple holes as one pattern with named groups."""
+    compiler = compiler or _Compiler()
+    pattern = ""
+    cores: list[str] = []
+    first = ""
+    seen: set[str] = set()
+    quote_open = ""
+    skip = _skip_pattern(parts)
+    for number, part in enumerate(parts):
+        if isinstance(part, Text):
+            text = part.text
+            if quote_open:
+                text = text[1:]
+                quote_open = ""
+            following = parts[number + 1] if number + 1 < len(parts) else None
+            after = parts[number + 2] if number + 2 < len(parts) else None
+            attribute = (
+                isinstance(following, Hole)
+                and text.endswith('="')
+                and isinstance(after, Text)
+                and after.text.startswith('"')
+            )
+            if attribute:
+                text = text[:-1]
+                quote_open = '"'
+            pieces = compiler.pieces(text)
+            pattern += _pattern(pieces)
+            found = _cores(pieces)
+            cores.extend(found)
+            if not first and found and not seen:
+                first = found[0]
+        elif isinstance(part, Hole):
+            name = part.name
+            patterns = _ATTRIBUTE_PATTERNS if quote_open else _HOLE_PATTERNS
+            if name == "skip":
+                body = skip
+            elif name in seen:
+                body = f"(?P={name})"
+            else:
+                body = f"(?P<{name}>{_bounded(patterns[name], parts[number + 1 :])})"
+                seen.add(name)
+            if quote_open:
+                pattern += f"{SLACK}(?P<q{number}>[\"']?){body}(?P=q{number})"
+            else:
+                pattern += (SLACK if not pattern.endswith(SLACK) else "") + body + SLACK
+    solid = [part for part in parts if not isinstance(part, Text) or part.text.strip(BLANK)]
+    return Stretch(
+        pattern=pattern,
+        cores=tuple(cores),
+        first=first,
+        starts_with_hole=bool(parts) and isinstance(parts[0], Hole),
+        ends_with_hole=bool(solid) and isinstance(solid[-1], Hole),
+    )
+
+
+def _skip_pattern(parts: tuple[Part, ...]) -> str:
+    """What a `skip` takes: characters of one line up to the next marker that the same picture shows."""
+    if not any(isinstance(part, Hole) and part.name == "skip" for part in parts):
+        return ""
+    compiler = _Compiler()
+    cores = [core for part in parts if isinstance(part, Text) for core in _cores(compiler.pieces(part.text))]
+    markers = "|".join(re.escape(core) for core in cores if is_marker(core))
+    return f"(?:(?!{markers})[^\\n{{]){{0,256}}?" if markers else "[^\\n{]{0,256}?"
+
+
+def _bounded(pattern: str, following: tuple[Part, ...]) -> str:
+    """A hole's pattern; where nothing but blanks parts it from a `skip`, it takes all that it can."""
+    solid = [part for part in following if not isinstance(part, Text) or part.text.strip(BLANK)]
+    if not solid or not isinstance(solid[0], Hole) or solid[0].name != "skip":
+        return pattern
+    chars = pattern[: pattern.rindex("{")]
+    return f"{chars}{{1,256}}(?!{chars})"
+
+
+@dataclass
+class Shape:
+    """One way to write calls: the format's own or an alternative spelling."""
+
+    number: int
+    format: Format
+    opener: str  # the section's opening as a pattern, '' without one
+    opener_first: str
+    head: Rx  # one call up to its body
+    full: Rx  # the section's opening and the first call's head
+    head_first: str
+    anchored: bool  # nothing but a hole begins the call: tried only where a message begins
+    body: str  # "wrapper" | "arguments" | "params" | "kwargs"
+    watch: Watch | None
+    tagged: TaggedProgram | None
+    tail: tuple[str, ...]  # closing markers of a call, in order
+    between: str  # what stands between calls, without blanks
+    between_blanks: str
+    closer: tuple[str, ...]  # closing markers of the section, in order
+    id_pattern: re.Pattern[str] | None
+    cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
+    _extra: dict[str, Rx] = field(default_factory=dict)
+
+    @property
+    def strong(self) -> bool:
+        """Whether a call is announced by a marker that text does not hold by chance."""
+        return is_marker(self.opener_first or self.head_first)
+
+    @property
+    def bare(self) -> bool:
+        """Whether calls are JSON objects that nothing announces."""
+        return self.body == "wrapper" and not self.strong
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Shapes with the same opening may follow one another in one section."""
+        return (self.opener, self.closer[0] if self.closer else "")
+
+    def extra_closers(self, core: str) -> Rx:
+        """Superfluous closing brackets before a closing marker."""
+        rx = self._extra.get(core)
+        if rx is None:
+            rx = self._extra[core] = Rx(r"[ \t\r\n\]\}]{1,64}" + re.escape(core))
+        return rx
+
+    @cached_property
+    def next_call(self) -> Rx | None:
+        """Where the next call begins behind one that can't be read, for shapes that no marker closes."""
+        if any(is_marker(core) for core in self.tail):
+            return None
+        between = (re.escape(self.between) + SLACK) if self.between else ""
+        if self.body == "wrapper" and self.watch is not None and not self.watch.keyed:
+            keys = "|".join(re.escape(key) for key in self.watch.first_keys())
+            return Rx(r"\}" + SLACK + between + r"(?P<at_>)(?=\{" + SLACK + "[\"'](?:" + keys + ")[\"']" + SLACK + ":)")
+        if self.body == "kwargs" and self.between:
+            return Rx(r"\)" + SLACK + between + self.head.pattern.removeprefix(SLACK))
+        return None
+
+
+def is_marker(core: str) -> bool:
+    """Whether a core looks like a marker: a tag, a bracketed word, a symbol no prose holds."""
+    return bool(_TAG.search(core)) or (core.startswith("<") and len(core) > 2) or any(ord(c) > 0x2000 for c in core[:1])
+
+
+@dataclass
+class Frame:
+    """A framed text: a thought, or content where the family frames it."""
+
+    kind: str  # "reasoning" | "content"
+    open: Rx
+    open_first: str
+    lead: str  # blanks after the opening that are markup
+    trail: str  # blanks before the closing that are markup
+    close: Rx
+    close_first: str  # first core of the closing, '' without one
+    close_length: int  # characters that a closing can take
+    after: str  # blanks after the closing that are markup
+    cores: tuple[str, ...]
+
+
+@dataclass
+class Candidate:
+    """Something that may begin where a marker stands."""
+
+    kind: str  # call, section, reasoning, content, close, end, message, stray
+    core: str
+    rx: Rx
+    shape: Shape | None = None
+    frame: Frame | None = None
+
+    @property
+    def strong(self) -> bool:
+        """Whether text does not hold this marker by chance."""
+        return is_marker(self.core)
+
+
+@dataclass
+class Program:
+    """A compiled Format."""
+
+    format: Format
+    shapes: tuple[Shape, ...]
+    frames: tuple[Frame, ...]
+    ends: tuple[str, ...]
+    message: str  # first marker of what stands between messages
+    between: Rx
+    candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    anchored: tuple[Candidate, ...] = ()
+    reasoning_candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    _thought_ends: dict[str, re.Pattern[str]] = field(default_factory=dict)
+
+    @cached_property
+    def marker_cores(self) -> tuple[str, ...]:
+        """Every string at which content may turn into something else, longest first."""
+        return tuple(sorted(self.candidates, key=len, reverse=True))
+
+    @cached_property
+    def markers(self) -> re.Pattern[str]:
+        """Finds the next place in content at which something may begin."""
+        return _alternation(self.marker_cores)
+
+    @cached_property
+    def marker_tail(self) -> Tail:
+        """What a stream must hold back at the end of content."""
+        return Tail(self.marker_cores)
+
+    @cached_property
+    def reasoning_markers(self) -> re.Pattern[str]:
+        """Finds the next place in a thought at which something may happen."""
+        return _alternation(tuple(sorted(self.reasoning_candidates, key=len, reverse=True)))
+
+    @cached_property
+    def reasoning_tail(self) -> Tail:
+        """What a stream must hold back at the end of a thought."""
+        return Tail(tuple(self.reasoning_candidates))
+
+    @cached_property
+    def all_markers(self) -> tuple[str, ...]:
+        """Every literal that could be a marker of its own in a vocabulary."""
+        cores = dict.fromkeys((*self.candidates, *self.reasoning_candidates))
+        for shape in self.shapes:
+            for pattern_cores in (shape.tail, shape.closer, shape.cores):
+                cores.update(dict.fromkeys(pattern_cores))
+        for frame in self.frames:
+            cores.update(dict.fromkeys(frame.cores))
+        return tuple(core for core in cores if core)
+
+    def thought_ends(self, frame: Frame) -> re.Pattern[str]:
+        """Finds where a thought is closed, or the turn is over before it was."""
+        found = self._thought_ends.get(frame.close.pattern)
+        if found is None:
+            ends = "".join("|" + re.escape(end) for end in self.ends if not end.startswith(frame.close_first))
+            found = self._thought_ends[frame.close.pattern] = re.compile(frame.close.pattern + ends)
+        return found
+
+    @cached_property
+    def resync(self) -> re.Pattern[str]:
+        """Where a reader can find its feet again after a call that it could not read."""
+        return _alternation(self.resync_cores)
+
+    @cached_property
+    def resync_cores(self) -> tuple[str, ...]:
+        """The markers of `resync`."""
+        cores: dict[str, None] = {}
+        for shape in self.shapes:
+            for core in (*shape.tail, *shape.closer, shape.opener_first, shape.head_first):
+                if core and is_marker(core):
+                    cores[core] = None
+        for core in (*self.ends, self.message):
+            if core:
+                cores[core] = None
+        return tuple(sorted(cores, key=len, reverse=True))
+
+    @cached_property
+    def resync_tail(self) -> Tail:
+        """What a stream must hold back while it looks for its feet."""
+        return Tail(self.resync_cores)
+
+
+def _alternation(cores: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(core) for core in cores) if cores else r"(?!)")
+
+
+@lru_cache(maxsize=256)
+def compile_format(format: Format) -> Program:
+    """The program of a format. Cached; about a millisecond when new."""
+    return _build(format)
+
+
+def _build(format: Format) -> Program:
+    shapes = tuple(_shape(number, shape) for number, shape in enumerate(format.shapes()))
+    frames: list[Frame] = []
+    for shape in format.shapes() or (format,):
+        for kind, source in (("reasoning", shape.reasoning), ("content", shape.content)):
+            if source is not None and source.strip() != "{{text}}":
+                frame = _frame(kind, shape, source)
+                same = (frame.kind, frame.open.pattern, frame.close.pattern)
+                if all((other.kind, other.open.pattern, other.close.pattern) != same for other in frames):
+                    frames.append(frame)
+    message = compile_stretch((Text(format.between_messages),))
+    between = Rx(SLACK + _strip_slack(message.pattern.removeprefix(SLACK)))
+    program = Program(format, shapes, tuple(frames), format.ends, message.first, between)
+    _tabulate(program)
+    return program
+
+
+def _shape(number: int, format: Format) -> Shape:
+    call = format.picture("call", format.call, CALL_HOLES, frozenset())
+    section = format.picture("section", format.section, frozenset({"calls"}))
+    opening, closing = _around(section, "calls")
+    split = next(
+        i
+        for i, part in enumerate(call.parts)
+        if isinstance(part, Wrapper) or (isinstance(part, Hole) and part.name in BODIES)
+    )
+    body_part = call.parts[split]
+    body = "wrapper" if isinstance(body_part, Wrapper) else body_part.name  # type: ignore[union-attr]
+    compiler = _Compiler()
+    open_stretch = compile_stretch(opening)
+    head = compile_stretch(call.parts[:split], compiler=compiler)
+    tail = compile_stretch(call.parts[split + 1 :], compiler=compiler)
+    closer = compile_stretch(closing)
+    watch = None
+    if isinstance(body_part, Wrapper):
+        watch = Watch((body_part,), dict(format.synonyms))
+    tagged = None
+    if body == "params":
+        tagged = _tagged(format, tail.cores, closer.cores, head.first or open_stretch.first)
+    look = _lookahead(body, watch, head, tagged, weak=not is_marker(open_stretch.first or head.first))
+    head_pattern = _strip_slack(head.pattern) + look
+    bare_head = "(?P<at_>)" + head_pattern.removeprefix(SLACK)
+    full = open_stretch.pattern.removesuffix(SLACK) + SLACK + bare_head if open_stretch.pattern else bare_head
+    return Shape(
+        number=number,
+        format=format,
+        opener=open_stretch.pattern.removesuffix(SLACK),
+        opener_first=open_stretch.first,
+        head=Rx(SLACK + bare_head),
+        full=Rx(full.removeprefix(SLACK)),
+        head_first=head.first,
+        anchored=not (open_stretch.first or head.first) and body != "wrapper",
+        body=body,
+        watch=watch,
+        tagged=tagged,
+        tail=tail.cores,
+        between=format.between.strip(BLANK),
+        between_blanks=format.between if not format.between.strip(BLANK) else "",
+        closer=closer.cores,
+        id_pattern=_id_pattern(format),
+        cores=(*open_stretch.cores, *head.cores),
+    )
+
+
+def _strip_slack(pattern: str) -> str:
+    return pattern.removesuffix(SLACK)
+
+
+def _lookahead(body: str, watch: Watch | None, head: Stretch, tagged: TaggedProgram | None, *, weak: bool) -> str:
+    """What must follow a head for it to be one, where the head alone does not say so."""
+    if body == "wrapper":
+        assert watch is not None
+        if weak and not watch.keyed:
+            keys = "|".join(re.escape(key) for key in watch.first_keys())
+            return SLACK + r"(?=\{" + SLACK + "[\"'](?:" + keys + "|type)[\"']" + SLACK + ":)"
+        return SLACK + r"(?=\{)"
+    if body == "arguments" and head.ends_with_hole:
+        return SLACK + r"(?=\{)"
+    if body == "kwargs" and weak:
+        return SLACK + r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}" + SLACK + "=)"
+    if body == "params" and tagged is not None and head.ends_with_hole:
+        return SLACK + "(?=" + "|".join(re.escape(core) for core in tagged.follows) + ")"
+    return ""
+
+
+def _around(picture: Picture, hole: str) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    at = next(i for i, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == hole)
+    return picture.parts[:at], picture.parts[at + 1 :]
+
+
+def _id_pattern(format: Format) -> re.Pattern[str] | None:
+    """Reads the name out of an id, whatever of the picture the model kept."""
+    if format.id is None:
+        return None
+    picture = format.picture("id", format.id, frozenset({"name", "index", "skip"}), frozenset())
+    pattern = ""
+    named = False
+    for part in picture.parts:
+        if isinstance(part, Text):
+            pattern += f"(?:{re.escape(part.text)})?" if not named else f"(?:{re.escape(part.text)}"
+        elif isinstance(part, Hole) and part.name == "name":
+            pattern += r"(?P<name>.+?)"
+            named = True
+        elif isinstance(part, Hole):
+            pattern += (r"[0-9]+" if part.name == "index" else r".*?") + (")?" if named else "")
+    return re.compile(pattern + r"\Z", re.DOTALL)
+
+
+def _tagged(format: Format, tail: tuple[str, ...], closer: tuple[str, ...], opener: str) -> TaggedProgram:
+    assert format.param is not None
+    picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
+    at = next(i for i, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
+    before, lead = _cut_blanks_right(picture.parts[:at])
+    after, trail = _cut_blanks_left(picture.parts[at + 1 :])
+    compiler = _Compiler()
+    head = compile_stretch(before, compiler=compiler)
+    close = "".join(part.text if isinstance(part, Text) else TaggedProgram.KEY for part in after).rstrip(BLANK)
+    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends) if core))
+    following = tuple(dict.fromkeys(core for core in (head.first, *stops, opener) if core))
+    after_close = SLACK + "(?:" + "|".join(re.escape(core) for core in following) + ")"
+    after_tail = None
+    if tail:
+        rest = "".join(SLACK + re.escape(core) for core in tail[1:])
+        next_up = tuple(dict.fromkeys(core for core in (opener, *closer, *format.ends) if core))
+        choices = "|".join(re.escape(core) for core in next_up)
+        pattern = rest + SLACK + (f"(?:{choices})" if choices else "(?!)")
+        after_tail = Rx(pattern, at_end=rest + SLACK + r"\Z")
+    wrap = None
+    if format.wrap is not None:
+        left, _, right = format.wrap.partition("{{value}}")
+        wrap = (left, right)
+    return TaggedProgram(
+        follows=tuple(dict.fromkeys((*((head.first,) if head.first else ()), *stops))),
+        head=Rx(_strip_slack(head.pattern)),
+        lead=lead,
+        trail=trail,
+        close=close,
+        closes_with_key=TaggedProgram.KEY in close,
+        after_close=Rx(after_close, at_end=SLACK + r"\Z"),
+        tail=tail,
+        after_tail=after_tail,
+        stops=stops,
+        syntax=format.syntax,
+        types=dict(format.types) if format.types is not None else None,
+        wrap=wrap,
+        unescape=tuple(reversed(format.escapes)),
+    )
+
+
+def _cut_blanks_right(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
+    if parts and isinstance(parts[-1], Text):
+        text = parts[-1].text
+        bare = text.rstrip(BLANK)
+        return (*parts[:-1], *((Text(bare),) if bare else ())), text[len(bare) :]
+    return parts, ""
+
+
+def _cut_blanks_left(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
+    if parts and isinstance(parts[0], Text):
+        text = parts[0].text
+        bare = text.lstrip(BLANK)
+        return (*((Text(bare),) if bare else ()), *parts[1:]), text[: len(text) - len(bare)]
+    return parts, ""
+
+
+def _frame(kind: str, format: Format, source: str) -> Frame:
+    picture = format.picture(kind, source, frozenset({"text", "skip"}), frozenset({"text"}))
+    opening, closing = _around(picture, "text")
+    opening, lead = _cut_blanks_right(opening)
+    closing, trail = _cut_blanks_left(closing)
+    closing, after = _cut_blanks_right(closing)
+    open_stretch = compile_stretch(opening)
+    close_stretch = compile_stretch(closing)
+    return Frame(
+        kind=kind,
+        open=Rx(_strip_slack(open_stretch.pattern.removeprefix(SLACK))),
+        open_first=open_stretch.first,
+        lead=lead,
+        trail=trail,
+        close=Rx(_strip_slack(close_stretch.pattern.removeprefix(SLACK))),
+        close_first=close_stretch.first,
+        close_length=len(close_stretch.first) if len(close_stretch.cores) == 1 else 2048,
+        after=after,
+        cores=(*open_stretch.cores, *close_stretch.cores),
+    )
+
+
+def _tabulate(program: Program) -> None:
+    """The tables of what may begin at which marker, in content and in a thought."""
+    openers: list[Candidate] = []
+    for shape in program.shapes:
+        first = shape.opener_first or shape.head_first
+        if first:
+            openers.append(Candidate("call", first, shape.full, shape=shape))
+        elif shape.body == "wrapper":
+            openers.append(Candidate("call", "{", shape.full, shape=shape))
+        if shape.opener_first and shape.head_first and is_marker(shape.head_first):
+            alone = Rx(shape.head.pattern.removeprefix(SLACK))
+            openers.append(Candidate("call", shape.head_first, alone, shape=shape))
+    frames = [Candidate(f.kind, f.open_first, f.open, frame=f) for f in program.frames if f.open_first]
+    sections = [
+        Candidate("section", s.opener_first, Rx(s.opener.removeprefix(SLACK)), shape=s)
+        for s in program.shapes
+        if s.opener_first and is_marker(s.opener_first)
+    ]
+    ends = [Candidate("end", end, Rx(re.escape(end))) for end in program.ends]
+    message = [Candidate("message", program.message, program.between)] if program.message else []
+    strays: dict[str, Candidate] = {}
+    for shape in program.shapes:
+        for core in (*shape.tail, *shape.closer):
+            if is_marker(core):
+                strays.setdefault(core, Candidate("stray", core, Rx(re.escape(core))))
+    all_closes = [
+        Candidate("close", frame.close_first, frame.close, frame=frame) for frame in program.frames if frame.close_first
+    ]
+    everything = [*openers, *frames, *sections, *all_closes, *ends, *message, *strays.values()]
+    program.candidates = _by_core(everything)
+    closes = [candidate for candidate in all_closes if candidate.frame and candidate.frame.kind == "reasoning"]
+    reopen = [c for c in frames if c.kind == "reasoning"]
+    strong_openers = [c for c in openers if is_marker(c.core)]
+    other_frames = [c for c in frames if c.kind == "content" and is_marker(c.core)]
+    program.reasoning_candidates = _by_core(
+        [*closes, *strong_openers, *sections, *ends, *message, *reopen, *other_frames]
+    )
+    program.anchored = tuple(
+        Candidate("call", "", shape.full, shape=shape) for shape in program.shapes if shape.anchored
+    )
+
+
+def _by_core(candidates: list[Candidate]) -> dict[str, tuple[Candidate, ...]]:
+    """Candidates by marker; markers of which one begins the other share theirs, the longer ones first."""
+    cores = {candidate.core for candidate in candidates}
+    table: dict[str, tuple[Candidate, ...]] = {}
+    for core in cores:
+        sharing = [c for c in candidates if c.core.startswith(core) or core.startswith(c.core)]
+        sharing.sort(key=lambda c: -len(c.core))
+        table[core] = tuple(sharing)
+    return table

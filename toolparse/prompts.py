@@ -1,0 +1,71 @@
+"""What a prompt already holds of the assistant's turn.
+
+Generation prompts open a thought (`<think>`), a message (`<|start|>assistant`) or even a call on the model's behalf.
+The machine then starts with that tail, as if the model had written it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from toolparse.format import Format
+from toolparse.machine import Machine
+from toolparse.program import BLANK, Program, compile_format, is_marker
+
+_LOOK_BACK = 4096
+
+
+def prefill_of(format: Format, prompt: str) -> str:
+    """The tail of a rendered prompt that belongs to the turn; '' if the model starts afresh.
+
+    Linear in the last few thousand characters of the prompt.
+    """
+    tail = prompt[-_LOOK_BACK:]
+    openers, literals = _literals(format)
+    start = rest = len(tail)
+    while True:
+        bare = len(tail[:rest].rstrip(BLANK))
+        literal = next((text for text in literals if tail.endswith(text, 0, bare)), None)
+        if literal is None:
+            break
+        rest = bare - len(literal)
+        if literal in openers:
+            start = rest
+    if start < len(tail):
+        return tail[start:]
+    return _open_call(compile_format(format), tail)
+
+
+@lru_cache(maxsize=256)
+def _literals(format: Format) -> tuple[frozenset[str], tuple[str, ...]]:
+    """(openings, openings and closings) of thoughts and framed content, longest first."""
+    openers: set[str] = set()
+    closers: set[str] = set()
+    for shape in format.shapes():
+        for source in (shape.reasoning, shape.content):
+            if source is None:
+                continue
+            before, _, after = source.partition("{{text}}")
+            if before.strip(BLANK) and "{{" not in before:
+                openers.add(before.strip(BLANK))
+            if after.strip(BLANK) and "{{" not in after:
+                closers.add(after.strip(BLANK))
+        call_head = re.split(r"\{\{(?!calls)", shape.section.replace("{{calls}}", "") and shape.call)[0].strip(BLANK)
+        if call_head and shape.between_messages == "" and not shape.call.startswith("{{") and not is_marker(call_head):
+            openers.add(call_head)
+    return frozenset(openers), tuple(sorted(openers | closers, key=len, reverse=True))
+
+
+def _open_call(program: Program, tail: str) -> str:
+    """The tail from the last call opening on, if the prompt ends inside that call."""
+    cores = {
+        core for shape in program.shapes for core in (shape.opener_first, shape.head_first) if core and is_marker(core)
+    }
+    starts = sorted({tail.rfind(core) for core in cores} - {-1})
+    for start in starts:
+        machine = Machine(program, None, streaming=True)
+        machine.feed(tail[start:])
+        if machine.in_call() and not any(end in tail[start:] for end in program.ends):
+            return tail[start:]
+    return ""

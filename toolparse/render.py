@@ -1,0 +1,266 @@
+"""Calls -> text: a format's pictures, filled in. The inverse of parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from toolparse.codecs import json
+from toolparse.codecs.writing import write_kwargs, write_string, write_value
+from toolparse.errors import RenderError
+from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
+from toolparse.machine import Machine
+from toolparse.message import ToolCall, fill_id
+from toolparse.picture import Hole, Part, Text, Wrapper
+from toolparse.program import compile_format
+
+CallLike = ToolCall | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
+
+
+def as_calls(calls: Iterable[CallLike]) -> list[ToolCall]:
+    """Calls in any usual form: ToolCall, (name, arguments), {"name", "arguments"}, OpenAI's {"function": {...}}."""
+    return [_as_call(call, index) for index, call in enumerate(calls)]
+
+
+def _as_call(call: CallLike, index: int) -> ToolCall:
+    if isinstance(call, ToolCall):
+        return call
+    id = None
+    if isinstance(call, tuple):
+        name, arguments = call
+    elif isinstance(call, Mapping):
+        id = call.get("id")
+        inner = call.get("function", call)
+        if not isinstance(inner, Mapping) or "name" not in inner:
+            raise RenderError(f"call {index}: {call!r} has no name; write {{'name': ..., 'arguments': {{...}}}}")
+        name, arguments = inner["name"], inner.get("arguments", {})
+    else:
+        raise RenderError(
+            f"call {index}: {type(call).__name__} is no call; give a ToolCall, a dict or (name, arguments)"
+        )
+    if isinstance(arguments, str):
+        try:
+            arguments = json.decode(arguments or "{}")
+        except ValueError as error:
+            raise RenderError(f"call {index} ({name}): the arguments are no JSON: {error}") from None
+    if not isinstance(arguments, Mapping):
+        raise RenderError(f"call {index} ({name}): arguments must be a dict, not {type(arguments).__name__}")
+    return ToolCall(str(name), dict(arguments), id, index)
+
+
+def render(
+    format: Format,
+    calls: Iterable[CallLike] = (),
+    *,
+    content: str = "",
+    reasoning: str | None = None,
+    prefill: str = "",
+    end: bool = False,
+    verify: bool = True,
+) -> str:
+    """The turn as the format writes it, after `prefill` (what the prompt already holds of it).
+
+    `end`: with the end-of-turn marker. `verify`: read the result back and refuse, with RenderError, what the format
+    cannot carry: the message names the call and the argument.
+    """
+    items = as_calls(calls)
+    text = _turn(format, items, content, reasoning, prefill)
+    if verify:
+        _verify(format, items, content, reasoning, prefill, text)
+    if end and format.ends:
+        text += format.ends[0]
+    return text
+
+
+def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: str | None, prefill: str) -> str:
+    thought = ""
+    if format.reasoning is not None and (reasoning or _opens_thought(format, prefill)):
+        thought = format.reasoning.replace("{{text}}", reasoning or "").replace("{{skip}}", "")
+        if prefill.strip() and _bare(thought).startswith(_bare(prefill)):
+            thought = thought[_overlap(thought, prefill) :]
+    elif reasoning:
+        raise RenderError(f"format {format.name!r} does not write reasoning; leave it out")
+    body = format.content.replace("{{text}}", content).replace("{{skip}}", "") if content else ""
+    if not calls:
+        return _messages(format, [part for part in (thought, body) if part])
+    written = [write_call(format, call, number) for number, call in enumerate(calls)]
+    if format.between_messages:
+        return _messages(format, [part for part in (thought, body) if part] + written)
+    block = format.section.replace("{{calls}}", format.between.join(written))
+    if format.content.strip() != "{{text}}" and not format.between_messages:
+        return thought + body + block
+    return thought + (body + format.lead if body else "") + block
+
+
+def _messages(format: Format, parts: list[str]) -> str:
+    return format.between_messages.join(parts)
+
+
+def _opens_thought(format: Format, prefill: str) -> bool:
+    if not prefill or format.reasoning is None:
+        return False
+    machine = Machine(compile_format(format), None, prefill=prefill, streaming=True)
+    return machine.thinking
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def _overlap(text: str, prefill: str) -> int:
+    """How much of `text` the prefill already holds, blanks not counted."""
+    left = len(_bare(prefill))
+    for at, char in enumerate(text):
+        if not left:
+            trailing = prefill[len(prefill.rstrip()) :]
+            while trailing and text.startswith(trailing[0], at):
+                at, trailing = at + 1, trailing[1:]
+            return at
+        if not char.isspace():
+            left -= 1
+    return len(text)
+
+
+def write_call(format: Format, call: ToolCall, number: int) -> str:
+    """One call as the format writes it."""
+    picture = format.picture("call", format.call, CALL_HOLES, frozenset())
+    index = call.index or number
+    id = call.id if call.id is not None else fill_id(format.new_id or format.id or "call_{{index}}", call.name, index)
+    return "".join(_write_part(format, part, call, id, index) for part in picture.parts)
+
+
+def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int) -> str:
+    if isinstance(part, Text):
+        return part.text
+    if isinstance(part, Wrapper):
+        return _write_wrapper(format, part, call, id)
+    try:
+        if part.name == "name":
+            return _escaped(format, call.name)
+        if part.name == "id":
+            return id
+        if part.name == "index":
+            return f"{index + int(part.spec or 0)}"
+        if part.name == "arguments":
+            return write_value(call.arguments, format.syntax)
+        if part.name == "kwargs":
+            return write_kwargs(call.arguments, format.syntax)
+        if part.name == "params":
+            return "".join(_write_param(format, key, value) for key, value in call.arguments.items())
+    except ValueError as error:
+        raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
+    return ""
+
+
+def _escaped(format: Format, text: str) -> str:
+    for char, entity in format.escapes:
+        text = text.replace(char, entity)
+    return text
+
+
+def _write_wrapper(format: Format, wrapper: Wrapper, call: ToolCall, id: str) -> str:
+    out: list[str] = []
+    for number, part in enumerate(wrapper.parts):
+        if isinstance(part, Text):
+            out.append(part.text)
+            continue
+        try:
+            text = _wrapped(format, part, call, id)
+        except ValueError as error:
+            raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
+        before = wrapper.parts[number - 1] if number else None
+        quoted = isinstance(before, Text) and before.text[-1:] in ("'", '"')
+        if quoted:
+            text = json.quote(text)[1:-1] if part.name == "arguments" else text[1:-1]
+        out.append(text)
+    return "".join(out)
+
+
+def _wrapped(format: Format, part: Hole, call: ToolCall, id: str) -> str:
+    if part.name == "name":
+        return write_string(call.name, format.syntax)
+    if part.name == "id":
+        return write_string(id, format.syntax)
+    return write_value(call.arguments, format.syntax)
+
+
+def _write_param(format: Format, key: str, value: Any) -> str:
+    assert format.param is not None
+    picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
+    text = param_text(format, value)
+    fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
+    return "".join(part.text if isinstance(part, Text) else fields[part.name] for part in picture.parts)  # type: ignore[union-attr]
+
+
+def param_text(format: Format, value: Any) -> str:
+    """A parameter's value as text: strings raw, the rest in the format's syntax."""
+    if not isinstance(value, str):
+        return write_value(value, format.syntax)
+    if format.wrap is not None and any(char in value for char in format.wrap_when):
+        return format.wrap.replace("{{value}}", value)
+    return value
+
+
+def type_word(format: Format, value: Any) -> str:
+    """How the format spells the type of a value in an attribute."""
+    if format.types is None:
+        return ""
+    types = dict(format.types)
+    kind = json_type(value)
+    return types.get(kind, types.get("*", kind))
+
+
+def json_type(value: Any) -> str:
+    """The JSON schema type of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    return {str: "string", dict: "object", list: "array", tuple: "array"}[type(value)]
+
+
+def _verify(
+    format: Format, calls: Sequence[ToolCall], content: str, reasoning: str | None, prefill: str, text: str
+) -> None:
+    message = Machine(compile_format(format), None, prefill=prefill, complete=text).close()
+    for wanted, found in zip(calls, message.tool_calls, strict=False):
+        if found.name != wanted.name:
+            raise RenderError(
+                f"format {format.name!r} cannot carry the tool name {wanted.name!r}; it reads back as {found.name!r}"
+            )
+        for key, value in wanted.arguments.items():
+            if key not in found.arguments or not _same(format, value, found.arguments[key]):
+                raise RenderError(
+                    f"format {format.name!r} cannot carry argument {key!r} of {wanted.name!r}: "
+                    "its text would be taken for markup or lost; change the value or use another format"
+                )
+        if len(found.arguments) != len(wanted.arguments) or not found.ok:
+            raise RenderError(
+                f"format {format.name!r} cannot carry the arguments of {wanted.name!r}; they read back otherwise"
+            )
+    if len(message.tool_calls) != len(calls):
+        raise RenderError(
+            f"format {format.name!r} cannot carry these {len(calls)} calls together; {len(message.tool_calls)} read back"
+        )
+    if message.content != content:
+        raise RenderError(
+            f"format {format.name!r} cannot carry this content: it reads back as {message.content[:80]!r}"
+        )
+    if (message.reasoning or "") != (reasoning or ""):
+        raise RenderError(
+            f"format {format.name!r} cannot carry this reasoning: it reads back as {(message.reasoning or '')[:80]!r}"
+        )
+
+
+def _same(format: Format, wanted: Any, found: Any) -> bool:
+    if format.param is not None and format.types is None and not isinstance(wanted, str):
+        return bool(found == param_text(format, wanted))
+    if isinstance(wanted, tuple):
+        wanted = list(wanted)
+    return bool(json.encode(wanted) == json.encode(found)) or (
+        wanted == found and json_type(wanted) == json_type(found)
+    )
