@@ -49,6 +49,9 @@ TYPED: dict[str, Any] = {
     "kotext": "vwfour\té",
 }
 
+#: The tools of every probe: the same ones, so that all prompts begin alike.
+_CALLS = [(NAMES[0], {**PLAIN[0], **TYPED}), (NAMES[1], PLAIN[1]), (NAMES[2], PLAIN[2])]
+
 _RENDERS = 160
 _SECONDS = 12.0
 
@@ -68,15 +71,13 @@ class Turn:
         return style.message(message)
 
 
-def probe_tools(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+def tools_for(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Definitions of the tools that are called, with the schemas that their arguments suggest."""
     shapes: dict[str, dict[str, Any]] = {}
     for name, arguments in calls:
         properties = shapes.setdefault(name, {})
         for key, value in arguments.items():
             properties[key] = schema_of(value)
-    for name in NAMES[:2]:
-        shapes.setdefault(name, {key: schema_of("") for key in KEYS})
     return [_definition(name, properties) for name, properties in shapes.items()]
 
 
@@ -114,6 +115,7 @@ class Prober:
         self.renders = 0
         self.deadline = time.monotonic() + _SECONDS
         self.error = ""
+        self.tools = tools_for(_CALLS)
         self._known: dict[str, str | None] = {}
 
     def with_style(self, style: MessageStyle) -> Prober:
@@ -122,42 +124,42 @@ class Prober:
         if style.mutable != template.mutable:
             template = compile_template(template.source, mutable=style.mutable)
         other = Prober(template, style, self.tokens)
-        other.renders, other.deadline = self.renders, self.deadline
+        other.renders, other.deadline, other.tools = self.renders, self.deadline, self.tools
         return other
 
     def prompt(self, **switches: Any) -> str | None:
         """What the model is given: one user message and the generation prompt."""
-        return self.render([self.user()], calls=(), generation=True, **switches)
+        return self.render([self.user()], generation=True, **switches)
 
     def full(self, turn: Turn, **switches: Any) -> str | None:
         """One user message and the assistant's turn; cut where the tool's result begins, if one is needed."""
         messages = [self.user(), turn.message(self.style)]
         if not (self.style.tool_behind and turn.calls):
-            return self.render(messages, calls=turn.calls, **switches)
+            return self.render(messages, **switches)
         behind = self.style.tool_results(turn.message(self.style), [RESULT] * len(turn.calls))
-        return self.render([*messages, *behind], calls=turn.calls, **switches)
+        return self.render([*messages, *behind], **switches)
 
     def history(self, turn: Turn, **switches: Any) -> str | None:
         """The assistant's turn with its results and another user message behind it."""
         message = turn.message(self.style)
         behind = self.style.tool_results(message, [RESULT] * len(turn.calls)) if turn.calls else []
-        return self.render([self.user(), message, *behind, self.user(USER_2)], calls=turn.calls, **switches)
+        return self.render([self.user(), message, *behind, self.user(USER_2)], **switches)
 
     def user(self, text: str = USER) -> dict[str, Any]:
         """A user message."""
         return {"role": "user", "content": self.style.text(text)}
 
     def render(
-        self, messages: list[dict[str, Any]], *, calls: Sequence[tuple[str, Any]] = (), generation: bool = False, **switches: Any
+        self, messages: list[dict[str, Any]], *, generation: bool = False, **switches: Any
     ) -> str | None:
         """The rendering, or None with the reason in `error`. Raises LimitExceeded."""
-        key = repr((messages, calls, generation, switches))
+        key = repr((messages, generation, switches))
         if key in self._known:
             return self._known[key]
         self.renders += 1
         if self.renders > _RENDERS or time.monotonic() > self.deadline:
             raise LimitExceeded("the template takes too long to be examined")
-        tools = self.style.tool_definitions(probe_tools(calls))
+        tools = self.style.tool_definitions(self.tools)
         variables: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, **self.tokens}
         for name in self.style.variables:
             variables[name] = tools if name in ("functions", "tools_json") else "17 May 2024"

@@ -207,7 +207,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             budget.foresee("lipsum", "x" * 1000, args, _plain_kwargs(kwargs))
         budget.depth += 1
         if budget.depth > budget.limits.depth:
-            raise LimitExceeded("the template's macros call each other too deeply")
+            raise TemplateError("the template's macros call each other too deeply")
         try:
             result = super().call(__context, __obj, *args, **kwargs)
         finally:
@@ -270,7 +270,7 @@ class CompiledTemplate:
             except TemplateError:
                 raise
             except RecursionError:
-                raise LimitExceeded("the template calls itself without an end") from None
+                raise TemplateError("the template calls itself without an end") from None
             except MemoryError:
                 raise LimitExceeded("the template needs too much memory") from None
             except Exception as error:  # noqa: BLE001 - whatever a stranger's template makes Python raise
