@@ -179,8 +179,8 @@ def test_public_names_are_not_hidden_by_modules() -> None:
 
 @pytest.mark.slow
 def test_import_is_quick() -> None:
-    """Under 150 ms beyond Python's own start: the best of a few, as the machine may be busy."""
-    timed = "import time; t = time.perf_counter(); import toolparse; print(time.perf_counter() - t)"
+    """Under 150 ms beyond Python's own start, in time of this process: the best of a few, as machines are busy."""
+    timed = "import time; t = time.process_time(); import toolparse; print(time.process_time() - t)"
     assert min(float(run_python(timed)) for _ in range(5)) < 0.15
 
 

@@ -6,6 +6,7 @@ on stderr and an exit code. Answers go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -42,6 +43,8 @@ a model folder.
 
 # From this size of input on a progress bar is worth its lines.
 LONG_INPUT = 1_000_000
+
+WIDTH_OF_A_PIPE = 200
 
 # Where a JSON line may hold the model's output.
 TEXT_FIELDS = ("text", "output", "completion", "response", "content")
@@ -128,6 +131,10 @@ def _load_file(path: Path) -> Any:
     raise BadInput(f"{path} holds no chat_template, and there is no chat_template.jinja beside it")
 
 
+def _name_of(file: BinaryIO) -> str:
+    return str(getattr(file, "name", "<stdin>"))
+
+
 def _decoded(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8")
@@ -153,8 +160,9 @@ def load_tools(path: Path | None) -> list[dict[str, Any]] | None:
 
 
 def stdout() -> Console:
-    """Made when needed: it looks at what stdout is then."""
-    return Console(highlight=False, soft_wrap=True)
+    """Made when needed: it looks at what stdout is then. Tables for a pipe are not squeezed into 80 columns."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=WIDTH_OF_A_PIPE)
 
 
 def write_json(value: Any, *, pretty: bool = False) -> None:
@@ -176,9 +184,8 @@ def _encodable(text: str) -> bool:
 
 
 def picture_text(picture: str) -> Text:
-    """A picture for people: holes coloured, newlines at the ends and blanks visible."""
-    shown = re.sub(r"^\n+|\n+$", lambda ends: "⏎" * len(ends[0]), picture)
-    text = Text(shown if shown.strip() == shown else shown.replace(" ", "␣"))
+    """A picture for people: holes coloured, newlines and blanks at its ends visible."""
+    text = Text(re.sub(r"^\s+|\s+$", lambda ends: ends[0].replace("\n", "⏎").replace(" ", "␣"), picture))
     text.highlight_regex(r"\{\{[^{}]*\}\}", "bold cyan")
     text.highlight_regex(r"[⏎␣]", "dim")
     return text
@@ -207,10 +214,9 @@ def format_table(fmt: Format) -> Table:
         value = getattr(fmt, field)
         if value and value not in ("{{text}}", "{{calls}}"):
             table.add_row(field, picture_text(value))
-    for also in fmt.also:
-        given = also if isinstance(also, str) else (also.call or also.section or "")
-        if given:
-            table.add_row("also reads", picture_text(given))
+    for also in also_data(fmt):
+        for field, picture in also.items():
+            table.add_row(f"also {field}", picture_text(picture))
     if fmt.ends:
         table.add_row("ends", Text("  ".join(fmt.ends)))
     if fmt.prefill:
@@ -228,8 +234,14 @@ def format_data(fmt: Format) -> dict[str, Any]:
         "aliases": list(fmt.aliases),
         "models": fmt.models,
     }
-    data["also"] = [also if isinstance(also, str) else also.call for also in fmt.also]
+    data["also"] = also_data(fmt)
     return data
+
+
+def also_data(fmt: Format) -> list[dict[str, str]]:
+    """The pictures of each alternative spelling."""
+    spellings = [{"call": also} if isinstance(also, str) else dataclasses.asdict(also) for also in fmt.also]
+    return [{name: value for name, value in also.items() if isinstance(value, str)} for also in spellings]
 
 
 # --------------------------------------------------------------------------------------------------------- commands
@@ -321,7 +333,7 @@ def parse(
     parser = toolparse.parser_for(load_source(source), tools=load_tools(tools_file))
     code = OK
     with progress(file) as stream:
-        for item in _items(stream, file.name, lines, field):
+        for item in _items(stream, _name_of(file), lines, field):
             options = {"prompt": prompt, **item}
             message = parser.parse(options.pop("text"), **options)
             write_json(message_data(message, parser), pretty=not as_json and stdout().is_terminal)
@@ -345,7 +357,7 @@ def message_data(message: ParsedMessage, parser: Any) -> dict[str, Any]:
 
 def _items(stream: Iterable[bytes], name: str, lines: bool | None, field: str | None) -> Iterator[dict[str, Any]]:
     """What is to be parsed: dicts with `text` and perhaps `tools` and `prompt`."""
-    by_name = {".jsonl": True, ".ndjson": True, ".txt": False}.get(Path(str(name)).suffix)
+    by_name = {".jsonl": True, ".ndjson": True, ".txt": False}.get(Path(name).suffix)
     lines = by_name if lines is None else lines
     rows = iter(stream)
     if lines is None:
@@ -430,9 +442,9 @@ def render(source: str, file: BinaryIO, as_json: bool) -> int:
     """
     parser = toolparse.parser_for(load_source(source))
     try:
-        value = json.loads(_decoded(file.read(), str(file.name)))
+        value = json.loads(_decoded(file.read(), _name_of(file)))
     except ValueError as error:
-        raise BadInput(f"{file.name} is not JSON: {error}") from error
+        raise BadInput(f"{_name_of(file)} is not JSON: {error}") from error
     message = value if isinstance(value, dict) and "role" in value else {"tool_calls": value}
     calls = message.get("tool_calls") or []
     calls = [_plain_call(call) for call in (calls if isinstance(calls, list) else [calls])]
