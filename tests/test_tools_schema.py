@@ -365,6 +365,22 @@ def test_typed_dicts_and_named_tuples(cls: Any, required: list[str]) -> None:
     assert len(body["properties"]) == 2
 
 
+def test_typed_dict_of_typing_extensions() -> None:
+    extensions = pytest.importorskip("typing_extensions", reason="tests its TypedDict")
+    movie = extensions.TypedDict("Movie", {"title": str, "year": extensions.NotRequired[extensions.ReadOnly[int]]})
+
+    def f(x):
+        return x
+
+    f.__annotations__ = {"x": movie}
+    assert parameters(f)["$defs"]["Movie"] == parameters(movie)
+    assert parameters(movie) == {
+        "type": "object",
+        "properties": {"title": {"type": "string"}, "year": {"type": "integer"}},
+        "required": ["title"],
+    }
+
+
 def test_two_classes_of_one_name() -> None:
     first = pydantic.create_model("Item", a=(int, ...))
     second = pydantic.create_model("Item", b=(str, ...))

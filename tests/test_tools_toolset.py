@@ -203,6 +203,52 @@ def test_closures_are_not_kept_alive() -> None:
     assert seen() is None
 
 
+def test_partials_and_objects_are_remembered() -> None:
+    import functools
+
+    bound = functools.partial(get_weather, unit="f")
+    first, second = ToolSet.of([bound]), ToolSet.of([bound])
+    assert first["get_weather"].schema is second["get_weather"].schema
+    assert [p.code for p in first["get_weather"].validate({"city": "x", "unit": "c"})] == ["unexpected-argument"]
+    seen = weakref.ref(bound)
+    del bound, first, second
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_changed_object_is_noticed() -> None:
+    class Remote:
+        name = "f"
+        inputSchema: Any = {"type": "object", "properties": {"a": {"type": "integer"}}}  # noqa: N815, RUF012
+
+    remote = Remote()
+    assert ToolSet.of([remote])["f"].admits("a") == "typed"
+    remote.inputSchema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert ToolSet.of([remote])["f"].admits("a") == "text"
+
+
+def test_pickle() -> None:
+    import pickle
+
+    tools = ToolSet.of([get_weather, Book, PING])
+    tools["ping"].validate({})
+    again = pickle.loads(pickle.dumps(tools))
+    assert again.names == tools.names
+    assert again["get_weather"].source is get_weather
+    assert pickle.loads(pickle.dumps(tools["ping"])).schema == PING
+
+
+def test_threads() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(number: int) -> bool:
+        tools = ToolSet.of([get_weather, {"name": f"g{number % 5}", "parameters": {"properties": {"a": {}}}}])
+        return tools["get_weather"].validate({"city": 1}) != [] and not tools[f"g{number % 5}"].validate({"a": 1})
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(200)))
+
+
 def test_the_documentation_runs() -> None:
     import doctest
     from pathlib import Path

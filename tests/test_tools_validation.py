@@ -252,7 +252,7 @@ def test_deep_and_wide_values() -> None:
         "$defs": {"N": {"type": "array", "items": {"$ref": "#/$defs/N"}}}
     })  # fmt: skip
     one.validate({"k": deep})
-    assert len(one.validate({"w": ["x"] * 100_000})) == 20
+    assert len(one.validate({"w": ["x"] * 10_000})) == 20
     assert len(one.validate({f"x{i}": 1 for i in range(1000)})) == 20
 
 

@@ -7,7 +7,6 @@ A schema is reduced to alternatives: sets of JSON types, each perhaps with the f
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 Schema = dict[str, Any]
@@ -31,6 +30,8 @@ _SUGGESTS = {
 # needs more (they exist only as attacks) counts as silent.
 _MAX_STEPS = 5_000
 _MAX_ALTERNATIVES = 200
+# Keys come from models: what is remembered about them must not grow without end.
+_MAX_KNOWN = 10_000
 
 
 class Alternative(NamedTuple):
@@ -71,7 +72,7 @@ ANYTHING = Admitted((Alternative(None),))
 _NOTHING = Admitted(())
 
 
-class _TooComplex(Exception):  # noqa: N818 - ends a walk, never leaves this module
+class _TooComplex(Exception):
     pass
 
 
@@ -122,13 +123,13 @@ class Resolver:
                 result = ANYTHING
         except (_TooComplex, RecursionError):
             result = ANYTHING
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
         self._known[id(schema)] = (schema, result)
         return result
 
     def child(self, schema: Any, key: str) -> Any:
         """The schema of a property, combined from every place that declares it; None if it is undeclared."""
-        # Only declared keys are remembered: names come from models, and a memory of them would grow without
-        # end.
         known = self._children.get((id(schema), key))
         if known is not None:
             return known[1]
@@ -136,7 +137,7 @@ class Resolver:
             result = _Walk(self).child(schema, key)
         except (_TooComplex, RecursionError):
             result = None
-        if result is not None and len(self._children) < 10_000:
+        if result is not None and len(self._children) < _MAX_KNOWN:
             self._children[id(schema), key] = (schema, result)
         return result
 
@@ -368,11 +369,12 @@ def _own_child(schema: Schema, key: str) -> Any:
 
 def matches(pattern: str, key: str) -> bool:
     """Whether a `patternProperties` pattern applies to a key."""
-    if len(key) > 1_000:  # a pattern may take time that explodes with the key's length
-        return False
+    import regex
+
     try:
-        return re.search(pattern, key) is not None
-    except (re.error, RecursionError):
+        # the key is a model's, and some patterns take exponential time on some keys
+        return regex.search(pattern, key, timeout=0.1) is not None
+    except (regex.error, TimeoutError, RecursionError):
         return False
 
 

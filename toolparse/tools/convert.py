@@ -126,6 +126,7 @@ class Plan:
         return value
 
 
+_MAX_PLANS = 10_000
 _DECLARING = ("$ref", "allOf", "anyOf", "oneOf", "patternProperties", "additionalProperties")
 
 
@@ -135,7 +136,7 @@ class Converter:
     def __init__(self, root: dict[str, Any]) -> None:
         self.root = root
         self.resolver = Resolver(root)
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, tuple[Any, Plan]] = {}
         self._by_key: dict[str, Plan] = {}
         # the usual schema: nothing but `properties` can declare a key
         self._flat = not any(word in root for word in _DECLARING)
@@ -148,17 +149,20 @@ class Converter:
                 return UNKNOWN
             schema = self.resolver.child(self.root, key)
             plan = self._plan(schema)
-            if schema is not None and len(self._by_key) < 10_000:
+            if schema is not None and len(self._by_key) < _MAX_PLANS:
                 self._by_key[key] = plan
         return plan
 
     def _plan(self, schema: Any) -> Plan:
         if not isinstance(schema, dict):
             return UNKNOWN
-        plan = self._plans.get(id(schema))
-        if plan is None:
-            # the resolver keeps the schema alive, so its identity stays its own
-            plan = self._plans[id(schema)] = Plan(self.resolver.admitted(schema))
+        known = self._plans.get(id(schema))
+        if known is not None:
+            return known[1]
+        plan = Plan(self.resolver.admitted(schema))
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        self._plans[id(schema)] = (schema, plan)  # kept with its schema, so that the identity stays its own
         return plan
 
     def tree(self, tree: Tree, schema: Any, path: Path, problems: list[Problem], *, python: bool) -> Any:

@@ -50,7 +50,7 @@ _SKIP = (
 )
 
 
-class Unsupported(Exception):  # noqa: N818 - a verdict, not an error
+class Unsupported(Exception):
     """A hint with no JSON form that this mapping knows."""
 
 
@@ -123,6 +123,10 @@ def _literals(values: list[Any]) -> Schema:
     return {"type": names[0] if len(names) == 1 else names, "enum": values}
 
 
+def _is_read_only(origin: Any) -> bool:
+    return getattr(origin, "_name", None) == "ReadOnly"  # of Python 3.13, or of typing_extensions
+
+
 def is_injected(hint: Any) -> bool:
     """Whether a parameter's hint says that the program supplies it."""
     if get_origin(hint) is not Annotated:
@@ -161,7 +165,7 @@ class Generous:
         origin, args = get_origin(hint), get_args(hint)
         if origin is Annotated:
             return self._annotated(hint, args)
-        if origin in (typing.Required, typing.NotRequired, ClassVar, typing.Final):
+        if origin in (typing.Required, typing.NotRequired, ClassVar, typing.Final) or _is_read_only(origin):
             return self.schema(args[0]) if args else {}
         if isinstance(hint, typing.NewType):
             return self.schema(hint.__supertype__)
@@ -264,7 +268,7 @@ class Generous:
                 for field in dataclasses.fields(cls)
                 if field.init
             }
-        elif typing.is_typeddict(cls):
+        elif is_typed_dict(cls):
             required = _required_keys(cls)
             fields = {key: (hint, key in required, dataclasses.MISSING) for key, hint in hints.items()}
         else:
@@ -336,7 +340,12 @@ def is_fields(cls: Any) -> bool:
     """Whether a class is described by its annotated fields alone."""
     if not isinstance(cls, type):
         return False
-    return dataclasses.is_dataclass(cls) or typing.is_typeddict(cls) or is_named_tuple(cls)
+    return dataclasses.is_dataclass(cls) or is_typed_dict(cls) or is_named_tuple(cls)
+
+
+def is_typed_dict(cls: type) -> bool:
+    """Whether a class is a TypedDict, from `typing` or from `typing_extensions` (which differ before 3.13)."""
+    return issubclass(cls, dict) and hasattr(cls, "__required_keys__") and hasattr(cls, "__total__")
 
 
 def is_named_tuple(cls: type) -> bool:

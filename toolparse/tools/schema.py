@@ -43,7 +43,7 @@ def tool_schema(obj: Any) -> Schema:
         return _from_mapping(obj)
     if isinstance(obj, type):
         return _wrap(_from_class(obj))
-    carried = _carried(obj)
+    carried = carried_schema(obj)
     if carried is not None:
         return carried
     if not callable(obj):
@@ -91,9 +91,9 @@ def _copied(tool: Mapping[str, Any]) -> Schema:
         raise ToolError(f"tool {_short(tool.get('name'))} can't be copied ({error}): use plain JSON values") from error
 
 
-def _carried(obj: Any) -> Schema | None:
+def carried_schema(obj: Any) -> Schema | None:
     """The schema that an object of another library carries (MCP, LangChain, ...); None for functions."""
-    if isinstance(obj, types.FunctionType | types.MethodType | types.BuiltinFunctionType | functools.partial):
+    if isinstance(obj, type | types.FunctionType | types.MethodType | types.BuiltinFunctionType | functools.partial):
         return None
     whole = getattr(obj, "json_schema", None)
     if isinstance(whole, Mapping) and ("function" in whole or "name" in whole):
@@ -124,7 +124,7 @@ def _from_class(cls: type) -> Schema:
     if _is_pydantic(cls):
         return _from_pydantic(cls)
     if hints.is_fields(cls):
-        if not typing.is_typeddict(cls):
+        if not hints.is_typed_dict(cls):
             strict = _strict(cls)
             if strict is not None:
                 return strict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import types
 import weakref
@@ -14,7 +15,7 @@ import msgspec
 from toolparse.errors import ToolError
 from toolparse.tools.convert import Converter, Path, Tree
 from toolparse.tools.literals import MISSING
-from toolparse.tools.schema import tool_schema
+from toolparse.tools.schema import carried_schema, tool_schema
 from toolparse.tools.validation import Validator, check_json
 from toolparse.tools.wording import Problem, closest, place, show
 
@@ -80,6 +81,9 @@ class Tool:
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tool.of, (self.source,)  # what is compiled is compiled again where it is needed
 
     def admits(self, key: str) -> str:
         """How text for an argument is read.
@@ -223,6 +227,9 @@ class ToolSet(Sequence[Tool]):
     def __repr__(self) -> str:
         return f"ToolSet({', '.join(self._by_name)})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ToolSet.of, ([tool.source for tool in self._tools],)
+
 
 # --- what is remembered -------------------------------------------------------------------------------------
 
@@ -231,9 +238,32 @@ _MAX_DICTS = 512
 _lock = threading.Lock()
 _sets: OrderedDict[tuple[Any, ...], ToolSet] = OrderedDict()
 _dicts: OrderedDict[bytes, _Core] = OrderedDict()
-# A function's schema lives as long as the function; nothing here keeps a user's object alive.
-_functions: weakref.WeakKeyDictionary[Any, _Core] = weakref.WeakKeyDictionary()
-_methods: weakref.WeakKeyDictionary[Any, _Core] = weakref.WeakKeyDictionary()
+
+
+class _Memory:
+    """Schemas by the identity of what they were made from; keeps nothing alive."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], _Core]] = {}
+
+    def get(self, owner: Any) -> _Core | None:
+        entry = self._known.get(id(owner))
+        return entry[1] if entry is not None and entry[0]() is owner else None
+
+    def put(self, owner: Any, core: _Core) -> None:
+        key, known = id(owner), self._known
+
+        def forget(ref: weakref.ref[Any]) -> None:
+            entry = known.get(key)
+            if entry is not None and entry[0] is ref:
+                del known[key]
+
+        with contextlib.suppress(TypeError):  # an object without weak references is not remembered
+            known[key] = (weakref.ref(owner, forget), core)
+
+
+_objects = _Memory()
+_methods = _Memory()
 _EMPTY = ToolSet()
 
 
@@ -270,22 +300,19 @@ def _list_key(tools: list[Any]) -> tuple[Any, ...] | None:
 
 
 def _core(tool: Any) -> _Core:
-    if isinstance(tool, Mapping):
-        return _core_of_dict(tool)
-    memory, owner = _functions, tool
+    carried = tool if isinstance(tool, Mapping) else carried_schema(tool)
+    if carried is not None:
+        return _core_of_dict(carried)
+    memory, owner = _objects, tool
     if type(tool) is types.MethodType:
-        # an inherited docstring depends on the class, so only functions with one of their own are shared
         memory, owner = _methods, tool.__func__
         if not getattr(owner, "__doc__", None):
-            return _made(tool)
-    if type(owner) is not types.FunctionType and not isinstance(owner, type):
-        return _made(tool)
-    with _lock:
-        known = memory.get(owner)
+            # an inherited docstring depends on the class: nothing to share between instances
+            return _Core(tool_schema(tool), trusted=True, closed=True)
+    known = memory.get(owner)
     if known is None:
-        known = _made(tool)
-        with _lock:
-            memory[owner] = known
+        known = _Core(tool_schema(tool), trusted=True, closed=True)
+        memory.put(owner, known)
     return known
 
 
@@ -304,10 +331,3 @@ def _core_of_dict(tool: Mapping[str, Any]) -> _Core:
             while len(_dicts) > _MAX_DICTS:
                 _dicts.popitem(last=False)
     return core
-
-
-def _made(tool: Any) -> _Core:
-    is_code = isinstance(tool, type) or callable(tool)
-    schema = tool_schema(tool)
-    carried = is_code and not isinstance(tool, type) and not isinstance(tool, types.FunctionType | types.MethodType)
-    return _Core(schema, trusted=is_code and not carried, closed=is_code and not carried)
