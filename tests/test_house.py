@@ -121,8 +121,11 @@ def _imports_the_face(path: Path) -> bool:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import) and any(alias.name == "toolparse" for alias in node.names):
             return True
-        taken = isinstance(node, ast.ImportFrom) and node.module == "toolparse" and not node.level
-        if taken and any(alias.name not in ROOMS for alias in node.names):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "toolparse"
+            and any(alias.name not in ROOMS for alias in node.names)
+        ):
             return True
     return False
 
