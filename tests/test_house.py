@@ -211,24 +211,20 @@ def test_every_skip_has_a_reason() -> None:
     for path in tracked():
         if path.suffix != ".py":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and ast.unparse(node) == "pytest.mark.skip":
-                bare.append((path, node.lineno, "called" if _is_called(path, node) else "bare"))
-            if not isinstance(node, ast.Call):
-                continue
-            called = ast.unparse(node.func)
-            reasoned = any(keyword.arg == "reason" for keyword in node.keywords)
-            if called in ("pytest.skip", "pytest.xfail") and not (node.args or reasoned):
-                bare.append((path, node.lineno, called))
-            if called in ("pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail") and not reasoned:
-                bare.append((path, node.lineno, called))
-    assert [entry for entry in bare if entry[2] != "called"] == []
-
-
-def _is_called(path: Path, attribute: ast.Attribute) -> bool:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    places = [(node.func.lineno, node.func.col_offset) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return (attribute.lineno, attribute.col_offset) in places
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        called = {id(call.func) for call in calls}
+        for call in calls:
+            name = ast.unparse(call.func)
+            reasoned = any(keyword.arg == "reason" for keyword in call.keywords)
+            if name in ("pytest.skip", "pytest.xfail") and not (call.args or reasoned):
+                bare.append(f"{path.name}:{call.lineno}")
+            if name in ("pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail") and not reasoned:
+                bare.append(f"{path.name}:{call.lineno}")
+        for node in nodes:
+            if isinstance(node, ast.Attribute) and id(node) not in called and ast.unparse(node) == "pytest.mark.skip":
+                bare.append(f"{path.name}:{node.lineno}")
+    assert bare == []
 
 
 def test_no_leftovers() -> None:
