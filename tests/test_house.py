@@ -221,9 +221,8 @@ def test_every_skip_has_a_reason() -> None:
                 bare.append(f"{path.name}:{call.lineno}")
             if name in ("pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail") and not reasoned:
                 bare.append(f"{path.name}:{call.lineno}")
-        for node in nodes:
-            if isinstance(node, ast.Attribute) and id(node) not in called and ast.unparse(node) == "pytest.mark.skip":
-                bare.append(f"{path.name}:{node.lineno}")
+        marks = [node for node in nodes if isinstance(node, ast.Attribute) and id(node) not in called]
+        bare += [f"{path.name}:{mark.lineno}" for mark in marks if ast.unparse(mark) == "pytest.mark.skip"]
     assert bare == []
 
 
