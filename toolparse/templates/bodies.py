@@ -237,6 +237,8 @@ def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) 
         return syntax_of_value(text[start:end], dict(arguments)) or (JSON if body.kind == "json" else PYTHON)
     words = {key: _scalar(text, key, body) for key in keys}
     ordered = [key for _, key in sorted(zip(places, keys, strict=True))]
+    if any(not word.isalpha() for word in (words["kttrue"], words["ksfalse"], words["krnull"])):
+        words = {"kttrue": "true", "ksfalse": "false", "krnull": "null"}
     true, false, null = words["kttrue"], words["ksfalse"], words["krnull"]
     quote = body.value_quote or '"'
     return Syntax(
@@ -261,7 +263,7 @@ def _inner_colon(text: str, body: Body) -> str:
 def _scalar(text: str, key: str, body: Body) -> str:
     """The word that stands for a value which is no string, list or map."""
     at = text.find(key) + len(key) + len(body.key_quote) + len(body.colon)
-    match = re.match(r"[^\s,}\])]+", text[at:])
+    match = re.match(r"[^\s,}\])=]+", text[at:])
     word = match.group() if match else ""
     quote = body.value_quote
     return word[len(quote) : -len(quote)] if quote and word.startswith(quote) and word.endswith(quote) else word

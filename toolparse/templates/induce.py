@@ -92,8 +92,10 @@ class Induction:
     switches: dict[str, Any] = field(default_factory=dict)
     header: str = ""
     single: bool = False
-    has_content: bool = True
     has_reasoning: bool = False
+    unended: bool = False
+    body: Body | None = None
+    cutter: _Cutter | None = None
 
 
 def induce(prober: Prober, name: str = "induced") -> Induction:
@@ -147,8 +149,9 @@ class _Inducer:
         if self.body is None:
             self.out.notes.append("the call's arguments do not appear in the rendering")
             return self.out
+        self.out.body, self.out.cutter = self.body, cutter
         calls = self._calls(one)
-        self._frame(calls, one)
+        self._frame(calls)
         self._syntax()
         self._assemble(name, calls)
         return self.out
@@ -201,22 +204,20 @@ class _Inducer:
 
     # -- what stands around the calls -----------------------------------------------------------------------------
 
-    def _frame(self, calls: _Calls, one: str) -> None:
+    def _frame(self, calls: _Calls) -> None:
         spoken = self.prober.full(SPOKEN)
         spoken_turn = self.cutter.turn(spoken) if spoken and CONTENT in spoken else None
         self._thought(spoken_turn)
         head = calls.head if not calls.single else calls.opening
         head = self._without_thought(head)
         after = atoms(spoken_turn.partition(CONTENT)[2]) if spoken_turn is not None else None
-        closing = self._ends(calls, after, spoken)
+        closing = self._ends(calls, head, after, spoken)
         if spoken_turn is not None:
             before = self._without_thought(atoms(spoken_turn.partition(CONTENT)[0]))
             self._content(before, closing)
         head = self._lead(calls, head)
         if not calls.single:
-            trailing = blanks_at_start(calls.opening)
             self.frames.section = (text_of(head), text_of(calls.tail))
-            assert trailing == 0
         else:
             calls.opening[:] = head
 
@@ -228,32 +229,32 @@ class _Inducer:
                 if full is None or THOUGHT not in full[_after_user(full) :]:
                     continue
                 if switches:
-                    self.cutter.learn(self.prober.prompt(**switches), self.prober.full(SPOKEN, **switches), full)
-                if self._thought_frame(full, turn):
+                    self.cutter.learn(self.prober.full(SPOKEN, **switches), full)
+                if self._thought_frame(full, turn, switches):
                     self.out.switches = dict(switches)
                     self.out.has_reasoning = True
                     return
         self._guess_thought(spoken_turn)
 
-    def _thought_frame(self, full: str, turn: Turn) -> bool:
+    def _thought_frame(self, full: str, turn: Turn, switches: Mapping[str, Any]) -> bool:
         self.cutter.learn(full)
         text = self.cutter.turn(full)
         before_text, found, rest = text.partition(THOUGHT)
         if not found:
             return False
+        if not before_text.strip() and self.cutter.give_back():
+            before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
         before = atoms(before_text)
-        if not solid(before):
-            before = self.cutter.borrow(before)
         if turn.content:
             after = atoms(rest.partition(CONTENT)[0]) if CONTENT in rest else atoms(rest)
         else:
             sequence = self._atoms(rest, turn.calls)
             start = _core(sequence, 0)[0]
             after = sequence[:start]
-        self._split_thought(before, after, rest, turn)
+        self._split_thought(before, after, turn, switches)
         return self.frames.reasoning is not None
 
-    def _split_thought(self, before: Atoms, after: Atoms, rest: str, turn: Turn) -> None:
+    def _split_thought(self, before: Atoms, after: Atoms, turn: Turn, switches: Mapping[str, Any]) -> None:
         header = self.cutter.header_run()
         at = find_run(after, header) if header else -1
         if at >= 0:
@@ -261,16 +262,26 @@ class _Inducer:
             self.frames.reasoning = text_of(before) + "{{text}}"
             return
         if turn.content:
-            plain = self.prober.full(SPOKEN, **self.out.switches)
+            plain = self.prober.full(SPOKEN, **switches)
             lead = atoms(self.cutter.turn(plain).partition(CONTENT)[0]) if plain else []
             shared = common_end(after, lead) if not blanks_at_end(lead) == len(lead) else 0
             # What also stands before content without a thought belongs to the content, unless it closes an empty one.
-            if shared and solid(lead[len(lead) - shared :]) and not _contains(solid(lead), solid(before)[-1:]):
-                after = after[: len(after) - shared]
+            kept = after[: len(after) - shared]
+            if solid(kept) and solid(after[len(kept) :]) and not _contains(solid(lead), solid(before)[-1:]):
+                after = kept
         else:
-            after = after[: len(after) - common_end(after, self._opening_of_calls())]
+            after = self._closing_before_calls(before, after)
         if solid(after):
             self.frames.reasoning = text_of(before) + "{{text}}" + text_of(after)
+
+    def _closing_before_calls(self, before: Atoms, after: Atoms) -> Atoms:
+        """What closes a thought that stands directly before calls."""
+        opening = self._opening_of_calls()
+        if not (solid(before) and _starts_like(opening, solid(before))):
+            return after[: len(after) - common_end(after, opening)]
+        marks = [index for index, atom in enumerate(after) if is_marker(atom)]  # an empty thought is always written
+        end = marks[0] + 1 if marks else 0
+        return after[: end + blanks_at_start(after[end:])]
 
     def _opening_of_calls(self) -> Atoms:
         one = self.prober.full(ONE)
@@ -279,19 +290,30 @@ class _Inducer:
 
     def _guess_thought(self, spoken_turn: str | None) -> None:
         """A template that drops thoughts but whose prompt opens one: the closing is what it cuts content at."""
-        opened = self.cutter.tail()
-        if not any(is_marker(atom) for atom in solid(opened)) or spoken_turn is None:
+        if spoken_turn is None or not any(is_marker(atom) for tail in self._tails() for atom in tail):
             return
         for closing in _marker_constants(self.prober.template.source):
             full = self.prober.full(Turn(content=f"{THOUGHT}{closing}{CONTENT}"))
             if full is None or CONTENT not in full or THOUGHT in full[_after_user(full) :]:
                 continue
-            opener = text_of(opened)
-            if closing.strip() in opener:
-                opener = opener[: opener.index(closing.strip())]
-            self.frames.reasoning = opener.lstrip() + "{{text}}" + ("\n" if opener.endswith("\n") else "") + closing.strip()
+            opener = self._opener_before(closing)
+            line = "\n" if opener.endswith("\n") else ""
+            self.frames.reasoning = opener.lstrip() + "{{text}}" + line + closing
             self.out.notes.append(f"thoughts are dropped from messages; the prompt opens one, {closing!r} ends it")
             return
+
+    def _tails(self) -> list[Atoms]:
+        """What the prompt holds of the turn, by default and with thinking switched on."""
+        return [self.cutter.tail(), *(self.cutter.tail(self.prober.prompt(**switches)) for switches in SWITCHES[:1])]
+
+    def _opener_before(self, closing: str) -> str:
+        """What the prompt writes to open a thought that `closing` ends."""
+        for _ in range(2):
+            openers = [text_of(tail).partition(closing)[0] for tail in self._tails()]
+            found = [opener for opener in openers if opener.strip()]
+            if found or not self.cutter.give_back():
+                return max(found, key=len, default="")
+        return ""
 
     def _without_thought(self, before: Atoms) -> Atoms:
         """The atoms without the empty thought that some templates write in every turn."""
@@ -314,7 +336,6 @@ class _Inducer:
         """What stands between content and calls; returns the head without what belongs to the lead."""
         full = self.prober.full(SPOKEN_ONE)
         if full is None or CONTENT not in full[_after_user(full) :]:
-            self.out.has_content = False
             return head
         turn = self.cutter.turn(full)
         sequence = self._atoms(turn, SPOKEN_ONE.calls)
@@ -340,7 +361,7 @@ class _Inducer:
         self.frames.lead = text_of([*lead, *own[:cut]])
         return [*head[: len(head) - shared], *own[cut:]] if not cut else own[cut:]
 
-    def _ends(self, calls: _Calls, after: Atoms | None, spoken: str | None) -> Atoms:
+    def _ends(self, calls: _Calls, head: Atoms, after: Atoms | None, spoken: str | None) -> Atoms:
         """Find the end markers; returns what closes content. What is left in `calls.tail` closes the section."""
         tail = calls.tail
         shared = common_end(after, tail) if after is not None else 0
@@ -350,18 +371,18 @@ class _Inducer:
             run = tail[len(tail) - shared :]
             first = next(index for index, atom in enumerate(run) if not blank(atom))
             ends.append(run[first:])
-            closing = after[: len(after) - shared] + run[:first] * 0
+            closing = after[: len(after) - shared]
             tail = tail[: len(tail) - shared]
         elif solid(closing):
             ends.append(closing[blanks_at_start(closing) :])
             closing = []
-        section_open = solid(calls.head) and not calls.single
+        section_open = solid(head) and not calls.single
         if len(ends) == 0 or not shared:
             if solid(tail) and not section_open:
                 ends.append(tail[blanks_at_start(tail) :])
                 tail = tail[: blanks_at_start(tail)] if not calls.single else []
             elif solid(tail) and section_open and len(solid(tail)) > 1 and solid(closing) == [] and after is not None and ends:
-                last = max(index for index, atom in enumerate(tail) if is_marker(atom))
+                last = max((index for index, atom in enumerate(tail) if is_marker(atom)), default=len(tail))
                 ends.append(tail[last:])
                 tail = tail[:last]
         marks = [mark for run in ends for mark in [_end_marker(run)] if mark]
@@ -370,6 +391,7 @@ class _Inducer:
             if at >= 0:
                 tail = tail[:at]
         if not marks and spoken is not None:
+            self.out.unended = True
             marks = self._ends_behind()
         if not solid(tail):
             tail = []
@@ -390,7 +412,7 @@ class _Inducer:
             own = plain[plain.rindex(word) + len(word) :] if word in plain else ""
             if behind[:stop].startswith(own.rstrip()):
                 mark = _end_marker(atoms(behind[len(own.rstrip()) : stop]))
-                if mark and mark not in marks:
+                if is_marker(mark) and mark not in marks:
                     marks.append(mark)
         return marks
 
@@ -505,6 +527,8 @@ class _Inducer:
             fields["section"] = frames.section[0] + "{{calls}}" + text_of(calls.tail)
             fields["between"] = text_of(calls.between)
         fields["prefill"] = self.cutter.prefill()
+        if frames.between_messages:
+            self._unwrap_messages(fields)
         for key in ("lead", "reasoning", "content", "between_messages", "ends"):
             fields[key] = getattr(frames, key)
         self.out.header = self.cutter.header()
@@ -512,6 +536,16 @@ class _Inducer:
             self.out.format = Format(name, **{key: value for key, value in fields.items() if value is not None})
         except FormatError as error:
             self.out.notes.append(f"what the template writes is no picture: {error}")
+
+
+    def _unwrap_messages(self, fields: dict[str, Any]) -> None:
+        """Where calls are messages of their own, what separates messages separates calls."""
+        between = fields.get("between", "")
+        before = fields.get("section", "{{calls}}").partition("{{calls}}")[0]
+        self.frames.lead = ""
+        if not between or between.rstrip() == self.frames.between_messages:
+            fields["call"] = before + fields["call"]
+            fields["between"], fields["section"] = "", "{{calls}}"
 
 
 _JSON_TYPES = {
@@ -538,117 +572,135 @@ def _after_user(text: str) -> int:
 class _Cutter:
     """Finds where the turn begins in a rendering.
 
-    The prompt and a rendering agree up to the header of the turn; where a thought is opened by the prompt, some
-    renderings agree with it further than others, so the shortest agreement counts. Blanks are not compared: there are
-    templates that indent one and not the other.
+    Behind the user's message, the prompt and a rendering agree up to the header of the turn. Where a thought is opened
+    by the prompt, some renderings agree with it further than others, so the shortest agreement counts. Blanks are not
+    compared: there are templates that indent one and not the other.
     """
 
     def __init__(self, prober: Prober, prompt: str) -> None:
         self.prober = prober
-        self.trailer = self._trailer(prompt)
-        self.prompt = self._trimmed(prompt)
-        self.agreed = len(solid(atoms(self.prompt)))
+        self.prompt = atoms(prompt[_after_user(prompt) :])
+        self.before = prompt[: _after_user(prompt)]
+        self.trailer: Atoms = []
         self.extra: Atoms = []
-        others = [self.prober.full(turn) for turn in (ONE, SPOKEN)] + [self.prober.history(SPOKEN)]
-        self.learn(*others, *(self.prober.prompt(**switches) for switches in SWITCHES))
-        self._find_extra(others)
+        self.agreed = len(solid(self.prompt))
+        one, spoken = prober.full(ONE), prober.full(SPOKEN)
+        history = prober.history(SPOKEN)
+        self.trailer = self._find_trailer(one, spoken, history)
+        self.learn(one, spoken, history)
+        for switches in SWITCHES:
+            self._learn(self._behind_user(prober.prompt(**switches)))
+        self._find_extra(one, spoken)
 
-    def _trailer(self, prompt: str) -> Atoms:
+    def _find_trailer(self, one: str | None, spoken: str | None, history: str | None) -> Atoms:
         """What the template appends to every conversation, asked for a generation prompt or not."""
         plain = self.prober.render([self.prober.user()])
-        if plain != prompt:
+        if not (plain and one and spoken and history and CONTENT in history and CONTENT in spoken):
             return []
-        full = [text for text in (self.prober.full(SPOKEN), self.prober.full(ONE)) if text]
-        shared = common_end(*(atoms(text) for text in [prompt, *full]))
-        sequence = atoms(prompt)[len(atoms(prompt)) - shared :] if full else []
-        first = next((index for index, atom in enumerate(sequence) if is_marker(atom)), len(sequence))
-        return sequence[first:]
+        sequences = [atoms(text[_after_user(text) :]) for text in (plain, one, spoken)]
+        run = sequences[0][len(sequences[0]) - common_end(*sequences) :]
+        behind = atoms(history[history.rindex(CONTENT) + len(CONTENT) : history.rindex(USER_2)])
+        after = atoms(spoken[spoken.rindex(CONTENT) + len(CONTENT) :])
+        ends = common_start(after, behind)
+        if ends >= 2 and is_marker(after[ends - 1]) and after[ends - 1] in self.prompt[1:]:
+            ends -= 1  # the next message's opening, whoever writes it
+        trailer = run[max(0, len(run) - (len(after) - ends)) :]
+        return trailer if solid(trailer) else []
 
-    def _trimmed(self, text: str) -> str:
-        ending = text_of(self.trailer)
-        return text[: len(text) - len(ending)] if ending and text.endswith(ending) else text
+    def _rest(self, text: str) -> Atoms:
+        """The atoms behind the user's message, without the trailer."""
+        sequence = atoms(text[_after_user(text) :])
+        size = len(self.trailer)
+        return sequence[: len(sequence) - size] if size and sequence[-size:] == self.trailer else sequence
 
     def learn(self, *texts: str | None) -> None:
         """Take renderings into account that may agree with the prompt for a shorter stretch."""
-        wanted = solid(atoms(self.prompt))
         for text in texts:
-            if text is not None:
-                self.agreed = min(self.agreed, common_start(wanted, solid(atoms(self._trimmed(text)))))
+            if text is not None and USER in text:
+                self._learn(self._rest(text))
 
-    def _find_extra(self, texts: Sequence[str | None]) -> None:
+    def _learn(self, sequence: Atoms | None) -> None:
+        agreed = common_start(solid(self.prompt), solid(sequence)) if sequence is not None else 0
+        if agreed:  # else a switch changed the user's message, which tells nothing about the turn
+            self.agreed = min(self.agreed, agreed)
+
+    def _behind_user(self, text: str | None) -> Atoms | None:
+        return None if text is None or USER not in text else atoms(text[_after_user(text) :])
+
+    def _find_extra(self, *texts: str | None) -> None:
         """A header that the prompt shows at its very end only, behind something that renderings lack."""
-        turns = [atoms(self.turn(text)) for text in texts[:2] if text]
-        if not turns:
+        turns = [atoms(self.turn(text)) for text in texts if text]
+        if len(turns) < 2:
             return
-        shared = turns[0][: common_start(*turns)] if len(turns) > 1 else turns[0]
-        prompt = atoms(self.prober.prompt() or "")
+        shared = turns[0][: common_start(*turns)]
+        tail = solid(self.prompt)[self.agreed :]
+        if common_start(tail, solid(shared)):
+            return
         for size in range(len(shared), 0, -1):
-            if len(shared[:size]) <= len(prompt) and prompt[-size:] == shared[:size] and solid(shared[:size]):
+            if self.prompt[-size:] == shared[:size] and solid(shared[:size]) and is_marker(shared[size - 1]):
                 self.extra = shared[:size]
                 return
 
     def turn(self, full: str) -> str:
         """The assistant's turn in a rendering."""
-        text = self._trimmed(full)
-        sequence = atoms(text)
-        reference = atoms(self.prompt)
-        at, other = _behind(sequence, self.agreed), _behind(reference, self.agreed)
-        while at < len(sequence) and other < len(reference) and blank(sequence[at]) and sequence[at] == reference[other]:
+        sequence = self._rest(full)
+        at, other = _behind(sequence, self.agreed), _behind(self.prompt, self.agreed)
+        while (
+            at < len(sequence) and other < len(self.prompt) and blank(sequence[at]) and sequence[at] == self.prompt[other]
+        ):
             at, other = at + 1, other + 1
         rest = sequence[at:]
         if self.extra and rest[: len(self.extra)] == self.extra:
             rest = rest[len(self.extra) :]
         return text_of(rest)
 
-    def _split_prompt(self) -> tuple[Atoms, Atoms]:
+    def _header_end(self) -> int:
         if self.extra:
-            sequence = atoms(self.prober.prompt() or "")
-            return sequence, []
-        sequence = atoms(self.prompt)
-        at = _behind(sequence, self.agreed)
-        while at < len(sequence) and blank(sequence[at]):
+            return len(self.prompt)
+        at = _behind(self.prompt, self.agreed)
+        while at < len(self.prompt) and blank(self.prompt[at]):
             at += 1
-        return sequence[:at], sequence[at:]
+        return at
 
     def header(self) -> str:
         """The prompt up to the turn."""
-        return text_of(self._split_prompt()[0])
+        return self.before + text_of(self.prompt[: self._header_end()])
 
-    def tail(self) -> Atoms:
-        """What the prompt already holds of the turn."""
-        return self._split_prompt()[1]
+    def tail(self, prompt: str | None = None) -> Atoms:
+        """What a prompt already holds of the turn: the default one, or one rendered with switches."""
+        if prompt is None:
+            return self.prompt[self._header_end() :]
+        sequence = atoms(prompt[_after_user(prompt) :])
+        at = _behind(sequence, self.agreed) if not self.extra else len(sequence)
+        while at < len(sequence) and blank(sequence[at]):
+            at += 1
+        return sequence[at:]
 
     def prefill(self) -> str:
-        """The same as text; blanks alone are nothing."""
+        """The default tail as text; blanks alone are nothing."""
         text = text_of(self.tail())
         return text if text.strip() else ""
 
     def header_run(self) -> Atoms:
-        """The last marker of the header and what follows it: how a message of the assistant is opened."""
-        header = atoms(self.header())
-        header = header[: len(header) - blanks_at_end(header)]
-        user = self.header().rfind(USER)
-        behind = atoms(self.header()[user + len(USER) :]) if user >= 0 else header
+        """The last marker of the header and the words behind it: how a message of the assistant is opened."""
+        behind = self.prompt[: self._header_end()]
         behind = behind[: len(behind) - blanks_at_end(behind)]
         marks = [index for index, atom in enumerate(behind) if is_marker(atom)]
         if not marks:
             return []
-        last = marks[-1]
-        return behind[last:] if last < len(behind) - 1 else behind[marks[-2] :] if len(marks) > 1 else []
+        if marks[-1] < len(behind) - 1:
+            return behind[marks[-1] :]
+        return behind[marks[-2] :] if len(marks) > 1 else []
 
-    def borrow(self, before: Atoms) -> Atoms:
-        """A thought's opening that every rendering shares with the prompt: the header's last marker."""
-        header = atoms(self.header())
+    def give_back(self) -> bool:
+        """Count the header's last marker to the turn: a thought's opening that every rendering shares with the prompt."""
+        header = self.prompt[: self._header_end()]
         marks = [index for index, atom in enumerate(header) if is_marker(atom)]
-        if not marks:
-            return before
-        opening = header[marks[-1] :]
-        count = len(solid(opening))
         plain = self.prober.full(SPOKEN)
-        if plain is not None and self.turn(plain).lstrip().startswith(CONTENT):
-            return before  # content stands directly behind it: it opens the message, not a thought
-        self.agreed -= count
-        return [*opening, *before[blanks_at_start(before) :]] if blanks_at_end(opening) else [*opening, *before]
+        if not marks or plain is None or self.turn(plain).lstrip().startswith(CONTENT):
+            return False  # content stands directly behind it: it opens the message, not a thought
+        self.agreed -= len(solid(header[marks[-1] :]))
+        return True
 
 
 def _behind(sequence: Atoms, count: int) -> int:

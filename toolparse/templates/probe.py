@@ -6,6 +6,7 @@ template takes too long altogether. `find_style` tries styles until the calls co
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,20 +90,19 @@ def _definition(name: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def schema_of(value: Any) -> dict[str, Any]:
-    """A schema that a value fits."""
-    if value is None:
-        return {"type": "null"}
+    """A schema that a value fits, in the words that every template knows."""
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int):
         return {"type": "integer"}
     if isinstance(value, float):
         return {"type": "number"}
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):
         return {"type": "string"}
     if isinstance(value, Mapping):
         return {"type": "object", "properties": {key: schema_of(item) for key, item in value.items()}}
-    return {"type": "array"}
+    items = [item for item in value if item is not None]
+    return {"type": "array", "items": schema_of(items[0]) if items else {"type": "string"}}
 
 
 class Prober:
@@ -161,13 +161,12 @@ class Prober:
             raise LimitExceeded("the template takes too long to be examined")
         tools = self.style.tool_definitions(self.tools)
         variables: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, **self.tokens}
-        for name in self.style.variables:
-            variables[name] = tools if name in ("functions", "tools_json") else "17 May 2024"
+        variables.update(self.style.extra_variables(self.tools))
         text: str | None
         try:
             text = self.template.render(
                 messages=messages,
-                tools=tools,
+                tools=tools or None,
                 documents=None,
                 add_generation_prompt=generation,
                 **variables,
@@ -194,6 +193,7 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"call": "flat"},
     {"tools": "flat"},
     {"tools": "nested"},
+    {"tools": "none"},
     {"tool_behind": True},
 )
 
@@ -211,14 +211,6 @@ def mentions_calls(source: str) -> bool:
         if isinstance(node, nodes.Const) and node.value in wanted:
             return True
     return False
-
-
-def free_variables(source: str) -> tuple[str, ...]:
-    """Variables of the template that nobody sets by default."""
-    from jinja2 import meta
-
-    given = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
-    return tuple(sorted(meta.find_undeclared_variables(parse_template(source)) - given))
 
 
 def find_style(prober: Prober) -> tuple[Prober, int]:
@@ -267,11 +259,20 @@ def _try(prober: Prober, changes: dict[str, Any]) -> Prober:
     return prober.with_style(prober.style.changed(**changes))
 
 
-def _missing_variables(prober: Prober) -> tuple[str, ...]:
-    """Free variables without which the template cannot even write a prompt."""
-    if prober.prompt() is not None:
-        return ()
-    return tuple(name for name in free_variables(prober.template.source) if name not in ("enable_thinking", "thinking"))
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+
+
+def _missing_variables(prober: Prober) -> tuple[tuple[str, str], ...]:
+    """Variables without which the template cannot even write a prompt, and what to pass in them."""
+    missing: dict[str, str] = {}
+    while prober.prompt() is None and len(missing) < 6:
+        named = _UNDEFINED.search(prober.error)
+        if named is None or named.group(1) in missing:
+            return ()
+        kind = "date" if re.search("date|time|day", named.group(1)) else "tools as text"
+        missing[named.group(1)] = kind
+        prober = _try(prober, {"variables": tuple(missing.items())})
+    return tuple(missing.items())
 
 
 def score(text: str | None, turn: Turn) -> int:

@@ -28,10 +28,11 @@ class MessageStyle:
 
     `arguments`: a call's arguments as `dict` or as JSON `string`. `content`: what stands for "no text" beside calls:
     `empty` string, `null`, or `absent`; `parts`: text is a list of parts. `new_id`: how ids are made. `tools`: tool
-    definitions as OpenAI writes them (`openai`), without the outer object (`flat`), or with `additionalProperties`
-    spelled out (`nested`). `call`: calls as OpenAI writes them or without the inner `function` object (`flat`).
+    definitions as OpenAI writes them (`openai`), without the outer object (`flat`), with `additionalProperties`
+    spelled out (`nested`), or not at all, because the template cannot write them (`none`). `call`: calls as OpenAI writes them or without the inner `function` object (`flat`).
     `reasoning`: the keys under which a thought is passed. `results`: the keys that a tool result needs beside its
-    content. `variables`: further variables that the template cannot do without. `tool_behind`: calls are only
+    content. `variables`: further variables that the template cannot do without, with what they hold (`date`, or
+    `tools as text`: the definitions as JSON). `tool_behind`: calls are only
     rendered when a tool result follows them. `mutable`: the template calls methods that change lists, which
     transformers' sandbox refuses.
     """
@@ -40,11 +41,11 @@ class MessageStyle:
     content: Literal["empty", "null", "absent"] = "empty"
     parts: bool = False
     new_id: str = PLAIN_ID
-    tools: Literal["openai", "flat", "nested"] = "openai"
+    tools: Literal["openai", "flat", "nested", "none"] = "openai"
     call: Literal["openai", "flat"] = "openai"
     reasoning: tuple[str, ...] = ("reasoning_content", "thinking")
     results: tuple[str, ...] = ("tool_call_id", "name")
-    variables: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
     tool_behind: bool = False
     mutable: bool = False
 
@@ -94,13 +95,18 @@ class MessageStyle:
 
     def tool_definitions(self, tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Tool definitions (OpenAI's form) as this template takes them."""
-        plain = [dict(tool) for tool in tools]
-        if self.tools == "openai":
+        plain = [dict(tool) for tool in tools] if self.tools != "none" else []
+        if self.tools in ("openai", "none"):
             return plain
         functions = [dict(tool.get("function", tool)) for tool in plain]
         if self.tools == "flat":
             return functions
         return [{**tool, "function": _spelled_out(function)} for tool, function in zip(plain, functions, strict=True)]
+
+    def extra_variables(self, tools: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """The further variables that the template needs."""
+        text = json.dumps(list(tools), ensure_ascii=False)
+        return {name: text if kind == "tools as text" else "17 May 2024" for name, kind in self.variables}
 
     def changed(self, **changes: Any) -> MessageStyle:
         """A style like this one but for the given fields."""

@@ -1,0 +1,382 @@
+"""Proof: what the template writes for a message reads back to that message.
+
+A case is an assistant's turn. It is rendered by the template, read by the format, and compared. Where it differs, the
+message that was read is rendered in turn: if the template writes the same text for it, the template did not keep what
+differs, and nobody could read it (`lost`); else the format read wrongly (`failed`). Where nothing differs, the same
+text is read again in pieces, and the format writes the calls itself: that must be what the template wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from toolparse.errors import RenderError
+from toolparse.format import Format
+from toolparse.message import ParsedMessage
+from toolparse.parser import Parser
+from toolparse.templates.induce import Induction
+from toolparse.templates.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, USER, VALUES, Prober, Turn
+
+Status = Literal["passed", "lost", "failed", "refused", "absent"]
+
+#: Arguments that break careless readers.
+AWKWARD: dict[str, Any] = {
+    "quotes": 'He said "no" and \'yes\' \\ `so`',
+    "lines": "first\n  second\n\nlast",
+    "unicode": "naïve 日本語 🎉 ｜▁",
+    "markup": "a <b>bold</b> & <br/> move",
+    "brackets": "f(x)=[{1}], :;",
+    "empty": "",
+    "spaces": "  both sides  ",
+    "newlines": "\nboth sides\n",
+    "big": 12345678901234567890,
+    "negative": -17,
+    "float": 2.5,
+    "small": 1e-07,
+    "yes": True,
+    "no": False,
+    "nothing": None,
+    "nested": {"a": [{"b": {"c": "d"}}, [], {}], "e": None, "f": [True, 1.5, "x\ny"]},
+    "list": ["one", 2, "3", False],
+    "no_items": [],
+    "no_keys": {},
+}
+
+#: Strings that look like something else.
+LOOKALIKES: dict[str, Any] = {
+    "zip": "75001",
+    "word": "true",
+    "none": "null",
+    "pair": "[1, 2]",
+    "map": '{"a": 1}',
+    "python": "None",
+    "real": "3.0",
+    "minus": "-1",
+}
+
+TYPES: dict[str, Any] = {"count": 3, "ratio": 0.5, "on": True, "off": False, "tags": ["a", 1], "deep": {"x": {"y": 2}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One case of the proof. `lost` and `refused` are the template's doing; `failed` is the format's."""
+
+    name: str
+    status: Status
+    detail: str = ""
+    evidence: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it speaks for the format, or at least not against it."""
+        return self.status != "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The checks of one format on one template."""
+
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing failed and a call was really read."""
+        return all(check.ok for check in self.checks) and self.status("single") in ("passed", "lost")
+
+    def status(self, name: str) -> Status:
+        """The status of a check by name."""
+        return next((check.status for check in self.checks if check.name == name), "absent")
+
+    def get(self, name: str) -> Check | None:
+        """A check by name."""
+        return next((check for check in self.checks if check.name == name), None)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that speak against the format."""
+        return tuple(check for check in self.checks if check.status == "failed")
+
+
+@dataclass
+class Case:
+    """A turn and the switches with which it is rendered."""
+
+    name: str
+    turn: Turn
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    render: bool = True
+
+
+def cases_for(format: Format, induction: Induction) -> list[Case]:
+    """The cases that a format is tried on."""
+    first, second = (NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])
+    closing = f"{VALUES[0]} {_closing(format)} {VALUES[1]}"
+    on = induction.switches
+    found = [
+        Case("single", Turn((first,))),
+        Case("parallel", Turn((first, second))),
+        Case("same tool twice", Turn(((NAMES[0], PLAIN[0]), (NAMES[0], {KEYS[0]: VALUES[2]})))),
+        Case("no arguments", Turn(((NAMES[0], {}),))),
+        Case("types", Turn(((NAMES[0], TYPES),)), render=False),
+        Case("awkward", Turn(((NAMES[0], AWKWARD),)), render=False),
+        Case("look-alikes", Turn(((NAMES[0], LOOKALIKES),))),
+        Case("content", Turn(content=f"{CONTENT} one.\n\nTwo")),
+        Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo")),
+    ]
+    if "{{params}}" not in format.call:
+        found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False))
+    if format.reasoning is not None and induction.has_reasoning:
+        thought = f"{THOUGHT} one.\n\nTwo"
+        found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on))
+        found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on))
+        found.append(Case("reasoning, content, calls", Turn((first, second), CONTENT, thought), on))
+    return found
+
+
+def _closing(format: Format) -> str:
+    """What closes a call in a format, as a text."""
+    behind = format.call.rpartition("}}")[2].strip()
+    section = format.section.rpartition("}}")[2].strip()
+    return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
+
+
+def prove(prober: Prober, format: Format, induction: Induction, *, quick: bool = False) -> Proof:
+    """Try a format on everything that its template writes. `quick`: stop at the first failure."""
+    prover = _Prover(prober, format, induction)
+    checks: list[Check] = []
+    for case in cases_for(format, induction):
+        check = prover.check(case)
+        checks.append(check)
+        if quick and not check.ok:
+            break
+    return Proof(tuple(checks))
+
+
+class _Prover:
+    def __init__(self, prober: Prober, format: Format, induction: Induction) -> None:
+        self.prober = prober
+        self.format = format
+        self.cutter = induction.cutter
+        self.parser = Parser(format)
+
+    def check(self, case: Case) -> Check:
+        """The outcome of one case."""
+        full = self.prober.full(case.turn, **case.switches)
+        if full is None:
+            return Check(case.name, "refused", self.prober.error)
+        text, prefill = self.completion(full)
+        message = self.read(text, prefill, case.turn)
+        got = turn_of(message)
+        if got != case.turn:
+            return self._differs(case, full, text, got, message)
+        streamed = self._streamed(text, prefill, case.turn)
+        if streamed is not None:
+            return Check(case.name, "failed", streamed, _shown(text))
+        return self._written(case, text, prefill)
+
+    def completion(self, full: str) -> tuple[str, str]:
+        """The model's part of a rendering, and what the prompt holds before it."""
+        assert self.cutter is not None
+        text = self.cutter.turn(full).split(EOS)[0]
+        prefill = self.format.prefill
+        if prefill and _bare(text).startswith(_bare(prefill)):
+            return text[_behind(text, prefill) :], prefill
+        return text, ""
+
+    def read(self, text: str, prefill: str, turn: Turn) -> ParsedMessage:
+        """The text, read with the tools that the turn calls."""
+        parser = self.parser if prefill == self.parser.prefill else Parser(self.format, prefill=prefill)
+        return parser.parse(text, tools=schemas(turn.calls))
+
+    def _differs(self, case: Case, full: str, text: str, got: Turn, message: ParsedMessage) -> Check:
+        if self._lost(case, full, got):
+            return Check(case.name, "lost", _difference(case.turn, got), _shown(text))
+        detail = _difference(case.turn, got)
+        issues = "; ".join(issue.message for issue in message.errors[:2])
+        return Check(case.name, "failed", f"{detail}{f' ({issues})' if issues else ''}", _shown(text))
+
+    def _lost(self, case: Case, full: str, got: Turn) -> bool:
+        """Whether the template writes the same for what was read: then the difference was never in the text."""
+        stray = got.content not in ("", case.turn.content) and got.content != case.turn.content.strip()
+        if stray or (got.reasoning or "") not in ("", case.turn.reasoning or ""):
+            return False
+        if any(name not in NAMES for name, _ in got.calls):
+            return False
+        return self.prober.full(got, **case.switches) == full
+
+    def _streamed(self, text: str, prefill: str, turn: Turn) -> str | None:
+        """What is wrong with the stream, if anything."""
+        whole = self.read(text, prefill, turn)
+        parser = self.parser if prefill == self.parser.prefill else Parser(self.format, prefill=prefill)
+        stream = parser.stream(tools=schemas(turn.calls))
+        for at in range(0, len(text), 5):
+            stream.feed(text[at : at + 5])
+        if stream.close() != whole:
+            return "read in pieces it gives another message"
+        return None
+
+    def _written(self, case: Case, text: str, prefill: str) -> Check:
+        """Whether the format writes what the template wrote."""
+        turn = case.turn
+        calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
+        parser = Parser(self.format, prefill=prefill)
+        try:
+            own = parser.render(calls, content=turn.content, reasoning=turn.reasoning)
+        except RenderError as error:
+            return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
+        wanted = self._without_end(text)
+        if own == wanted or self._without_empty_thought(wanted) == own:
+            return Check(case.name, "passed")
+        for spelled in (wanted, self._without_empty_thought(wanted)):
+            if _spelling(own) == _spelling(spelled):
+                return Check(case.name, "passed", "written alike but for white space or spelling", _pair(own, wanted))
+        if not case.render:
+            return Check(case.name, "passed", "read; written otherwise", _pair(own, wanted))
+        return Check(case.name, "failed", "the format writes it otherwise", _pair(own, wanted))
+
+    def _without_end(self, text: str) -> str:
+        for end in self.format.ends:
+            head, found, tail = text.rpartition(end)
+            if found and (not tail.strip() or tail.strip() in self.format.ends):
+                return head
+        return text
+
+    def _without_empty_thought(self, text: str) -> str:
+        if self.format.reasoning is None:
+            return text
+        before, _, after = self.format.reasoning.partition("{{text}}")
+        for empty in (before + after, after):
+            if empty.strip() and _bare(text).startswith(_bare(empty)):
+                return text[_behind(text, empty) :]
+        return text
+
+
+def turn_of(message: ParsedMessage) -> Turn:
+    """A parsed message as a turn."""
+    calls = tuple((call.name, call.arguments) for call in message.tool_calls)
+    return _Turn(calls, message.content, message.reasoning or None)
+
+
+class _Turn(Turn):
+    """A turn that is compared with JSON's ideas of equality: 1 is not True, 1.0 is not 1."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Turn):
+            return NotImplemented
+        return _key(self) == _key(other)
+
+    __hash__ = Turn.__hash__
+
+
+def _key(turn: Turn) -> tuple[str, str, str]:
+    calls = json.dumps([[name, arguments] for name, arguments in turn.calls], sort_keys=True, default=repr)
+    return calls, turn.content, turn.reasoning or ""
+
+
+def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Tool definitions with the types that the arguments of these calls have."""
+    shapes: dict[str, dict[str, Any]] = {}
+    for name, arguments in calls:
+        shapes.setdefault(name, {}).update({key: _typed(value) for key, value in arguments.items()})
+    return [
+        {
+            "type": "function",
+            "function": {"name": name, "description": "", "parameters": {"type": "object", "properties": shape}},
+        }
+        for name, shape in (shapes or {NAMES[0]: {}}).items()
+    ]
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {"type": "null"}
+    kinds: Iterable[tuple[type, str]] = (
+        (bool, "boolean"),
+        (int, "integer"),
+        (float, "number"),
+        (str, "string"),
+        (dict, "object"),
+    )
+    return {"type": next((word for kind, word in kinds if isinstance(value, kind)), "array")}
+
+
+def _difference(wanted: Turn, got: Turn) -> str:
+    """The first thing that differs, in words."""
+    if len(got.calls) != len(wanted.calls):
+        return f"{len(wanted.calls)} calls were written, {len(got.calls)} read"
+    for (name, arguments), (own, values) in zip(wanted.calls, got.calls, strict=True):
+        if name != own:
+            return f"the tool {name!r} was read as {own!r}"
+        for key, value in arguments.items():
+            if key not in values:
+                return f"argument {key!r} ({value!r}) is missing"
+            if json.dumps(values[key], sort_keys=True) != json.dumps(value, sort_keys=True):
+                return f"argument {key!r}: {value!r} was read as {values[key]!r}"
+        extra = [key for key in values if key not in arguments]
+        if extra:
+            return f"argument {extra[0]!r} was never passed"
+    if got.content != wanted.content:
+        return f"content {wanted.content!r} was read as {got.content!r}"
+    return f"reasoning {wanted.reasoning!r} was read as {got.reasoning!r}"
+
+
+def lost_values(prober: Prober, prover_format: Format, induction: Induction, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Which of several arguments the template does not keep, each tried alone, and how it reads instead."""
+    prover = _Prover(prober, prover_format, induction)
+    found: dict[str, str] = {}
+    for key, value in arguments.items():
+        check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False))
+        if check.status == "lost":
+            found[key] = check.detail
+    return found
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def _behind(text: str, prefix: str) -> int:
+    """The index behind `prefix`, white space not counted, with the white space that `prefix` itself ends in."""
+    left = len(_bare(prefix))
+    at = 0
+    while left:
+        left -= not text[at].isspace()
+        at += 1
+    for wanted in prefix[len(prefix.rstrip()) :]:
+        if at < len(text) and text[at] == wanted:
+            at += 1
+    return at
+
+
+def _spelling(text: str) -> str:
+    """A text without what JSON and Python spell differently."""
+    return _bare(text).lower().replace("none", "null").replace("'", '"')
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-180:]}"
+
+
+def _pair(own: str, wanted: str) -> str:
+    return f"format:   {_shown(own)!r}\ntemplate: {_shown(wanted)!r}"
+
+
+def message_of(turn: Turn, prober: Prober) -> dict[str, Any]:
+    """The message of a turn in the template's style."""
+    return turn.message(prober.style)
+
+
+def with_switches(case: Case, **switches: Any) -> Case:
+    """A case rendered with other switches."""
+    return replace(case, switches=switches)
+
+
+def user_end(text: str) -> int:
+    """Where the user's message ends in a rendering."""
+    at = text.rfind(USER)
+    return at + len(USER) if at >= 0 else 0
