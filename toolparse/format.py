@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from toolparse.errors import FormatError
@@ -17,6 +18,23 @@ from toolparse.picture import Picture, read_picture
 CALL_HOLES = frozenset({"name", "id", "index", "arguments", "params", "kwargs", "skip"})
 BODIES = frozenset({"arguments", "params", "kwargs"})
 PARAM_HOLES = frozenset({"key", "value", "type", "skip"})
+
+
+SUFFIX = "{{suffix}}"
+#: The fields that hold pictures or markers.
+PICTURED = (
+    "call",
+    "section",
+    "between",
+    "lead",
+    "param",
+    "item",
+    "reasoning",
+    "content",
+    "between_messages",
+    "ends",
+    "prefill",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,10 @@ class Also:
     syntax: Syntax | None = None
     types: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.types, Mapping):
+            object.__setattr__(self, "types", tuple(self.types.items()))  # hashable
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -96,6 +118,8 @@ class Format:
       `new_id`    how an id is made where the text carries none, in the form that the template accepts.
       `synonyms`  keys of a JSON wrapper that are read as another one, (read, meant) pairs.
       `no_call`   names that mean "no tool" and are dropped.
+    Anywhere: the hole `suffix`, for markers that carry a suffix of their checkpoint (`<think{{suffix}}>`); `bind` gives
+    it, and where nobody did, the first marker in the text tells it.
     Turn:
       `reasoning` a thought, with the hole `text`; `content` likewise, where the family frames its content.
       `between_messages`  what stands between the messages of one turn, where a family frames them separately.
@@ -193,7 +217,11 @@ class Format:
     ) -> Picture:
         """The picture of a field, read; raises FormatError when it does not fit."""
         return read_picture(
-            source, field=field, holes=holes, required=holes if required is None else required, owner=self.name
+            source.replace(SUFFIX, ""),
+            field=field,
+            holes=holes,
+            required=holes if required is None else required,
+            owner=self.name,
         )
 
     def shapes(self) -> tuple[Format, ...]:
@@ -210,6 +238,27 @@ class Format:
             shapes.append(dataclasses.replace(base, **given))
         return tuple(shapes)
 
+    @property
+    def has_suffix(self) -> bool:
+        """Whether markers carry a suffix that is not known yet."""
+        return any(SUFFIX in source for source in self.sources())
+
+    def sources(self) -> tuple[str, ...]:
+        """Every picture and marker as written, those of the alternative spellings included."""
+        found: list[str] = []
+        for entry in (self, *self.also):
+            if isinstance(entry, str):
+                found.append(entry)
+                continue
+            for name in PICTURED:
+                value = getattr(entry, name, None)
+                found.extend((value,) if isinstance(value, str) else value or ())
+        return tuple(found)
+
+    def bind(self, suffix: str) -> Format:
+        """This format with the suffix of one checkpoint in its markers (`:opensource`, or nothing)."""
+        return _bind(self, suffix)
+
     def variant(self, name: str, **changes: Any) -> Self:
         """A format like this one but for the given fields; it records where it came from."""
         changes.setdefault("variant_of", self.name)
@@ -225,3 +274,26 @@ class Format:
             if field.name != "name" and value != field.default:
                 lines.append(f"    {field.name}={value!r},")
         return "\n".join([*lines, ")"])
+
+
+@lru_cache(maxsize=256)
+def _bind(format: Format, suffix: str) -> Format:
+    if not format.has_suffix:
+        return format
+
+    def bound(entry: Any) -> Any:
+        if isinstance(entry, str):
+            return entry.replace(SUFFIX, suffix)
+        changes: dict[str, Any] = {}
+        for name in PICTURED:
+            value = getattr(entry, name, None)
+            if isinstance(value, str):
+                changes[name] = value.replace(SUFFIX, suffix)
+            elif value is not None:
+                changes[name] = tuple(text.replace(SUFFIX, suffix) for text in value)
+        if isinstance(entry, Format):
+            changes["also"] = tuple(bound(also) for also in entry.also)
+        return dataclasses.replace(entry, **changes)
+
+    found: Format = bound(format)
+    return found

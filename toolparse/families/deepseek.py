@@ -1,4 +1,7 @@
-"""DeepSeek's JSON generations. Sources: DeepSeek's chat templates; vLLM and SGLang `deepseek_v3`, `deepseek_v31`."""
+"""DeepSeek: three JSON generations, three of DSML.
+
+Sources: DeepSeek's chat templates; vLLM and SGLang `deepseek_v3`, `deepseek_v31`, `deepseek_v32`, `deepseek_v4`.
+"""
 
 from toolparse.format import Format
 
@@ -33,4 +36,36 @@ DEEPSEEK_V31 = DEEPSEEK_V3.variant(
     source="DeepSeek-V3.1's chat template; vLLM `deepseek_v31`",
 )
 
-FORMATS = (DEEPSEEK_V3, DEEPSEEK_R1, DEEPSEEK_V31)
+DEEPSEEK_V4 = Format(
+    "deepseek-v4",
+    section="<｜DSML｜tool_calls>\n{{calls}}</｜DSML｜tool_calls>",
+    call='<｜DSML｜invoke name="{{name}}">\n{{params}}</｜DSML｜invoke>\n',
+    param='<｜DSML｜parameter name="{{key}}" string="{{type}}">{{value}}</｜DSML｜parameter>\n',
+    types={"string": "true", "*": "false"},
+    lead="\n\n",
+    reasoning="<think>{{text}}</think>",
+    ends=("<｜end▁of▁sentence｜>",),
+    aliases=("deepseekv4",),
+    models="DeepSeek-V4, V4-Pro, V4-Flash",
+    source="DeepSeek-V4's chat template; vLLM `deepseek_v4`, SGLang `deepseekv4`",
+)
+
+DEEPSEEK_V32 = DEEPSEEK_V4.variant(
+    "deepseek-v32",
+    section="<｜DSML｜function_calls>\n{{calls}}</｜DSML｜function_calls>",
+    aliases=("deepseekv32", "deepseek-v3-2"),
+    models="DeepSeek-V3.2",
+    source="DeepSeek-V3.2's encoder; vLLM `deepseek_v32`, SGLang `deepseekv32`",
+)
+
+DEEPSEEK_V41 = DEEPSEEK_V4.variant(
+    "deepseek-v41",
+    section="<｜DSML｜ calls>\n{{calls}}</｜DSML｜ calls>",
+    call='<｜DSML｜ invoke name="{{name}}">\n{{params}}</｜DSML｜ invoke>\n',
+    param='<｜DSML｜ parameter name="{{key}}" string="{{type}}">{{value}}</｜DSML｜ parameter>\n',
+    aliases=("deepseekv41", "deepseek-v4-1"),
+    models="DeepSeek-V4.1-Flash",
+    source="DeepSeek-V4.1's encoder; vLLM `deepseek_v41`",
+)
+
+FORMATS = (DEEPSEEK_V3, DEEPSEEK_R1, DEEPSEEK_V31, DEEPSEEK_V32, DEEPSEEK_V4, DEEPSEEK_V41)

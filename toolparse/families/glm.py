@@ -28,4 +28,55 @@ GLM47 = GLM45.variant(
     source="GLM-4.7's chat template; vLLM `glm47`",
 )
 
-FORMATS = (GLM45, GLM47)
+LING3 = GLM45.variant(
+    "ling3",
+    call="<tool_call>{{name}}\n{{params}}\n</tool_call>",
+    param="<arg_key>{{key}}</arg_key>\n<arg_value>{{value}}</arg_value>",
+    reasoning="<think>{{text}}</think>",
+    prefill="<think>",
+    ends=("<|role_end|>",),
+    aliases=("ling-3", "ring-26", "bailing-v3"),
+    models="Ling-3.0-flash, Ring-2.6",
+    source="Ling 3's chat template; vLLM `ling3`, SGLang `ling3`",
+)
+
+SPARK25 = GLM47.variant(
+    "spark25",
+    ends=("<｜end▁of▁sentence｜>",),
+    aliases=("spark-x25", "spark"),
+    models="Spark-X2.5 1.7B and 4B",
+    source="Spark-X2.5's chat template; SGLang `spark25`",
+)
+
+LAGUNA = GLM45.variant(
+    "laguna",
+    reasoning="<think>\n{{text}}\n</think>\n",
+    prefill="</think>",
+    ends=("</assistant>", "〈|EOS|〉"),
+    aliases=("poolside-v1", "poolside"),
+    models="Laguna XS.2, M.1, XS-2.1, S-2.1",
+    source="Laguna XS.2's chat template; vLLM `poolside_v1`",
+)
+
+IQUEST_Q1 = GLM47.variant(
+    "iquest-q1",
+    call="<iquest_tool_call>{{name}}{{params}}</iquest_tool_call>",
+    ends=("<|iquest_end|>",),
+    aliases=("iquest",),
+    models="IQuest-Q1",
+    source="SGLang `iquest_q1`",
+)
+
+GLM4_9B = Format(
+    "glm4-9b",
+    call="{{name}}\n{{arguments}}",
+    lead="",
+    between_messages="<|assistant|>",
+    reasoning="<think>{{text}}</think>",
+    ends=("<|observation|>", "<|user|>", "<|endoftext|>"),
+    aliases=("glm4", "chatglm4", "glm-4-0414"),
+    models="GLM-4-9B-chat, GLM-4-0414, GLM-Z1, GLM-4V",
+    source="GLM-4's function-calling guide; LLaMA-Factory and ms-swift `glm4`",
+)
+
+FORMATS = (GLM45, GLM47, LING3, SPARK25, LAGUNA, IQUEST_Q1, GLM4_9B)

@@ -1,6 +1,7 @@
 """IBM Granite. Sources: Granite's chat templates; vLLM's `granite` and `granite4` parsers."""
 
 from toolparse.families.hermes import HERMES
+from toolparse.families.qwen_coder import NEMOTRON3
 from toolparse.format import Also, Format
 
 GRANITE3 = Format(
@@ -29,4 +30,25 @@ GRANITE4 = HERMES.variant(
     source="Granite 4.0's chat template; vLLM `granite4`",
 )
 
-FORMATS = (GRANITE3, GRANITE4)
+GRANITE_20B_FC = Format(
+    "granite-20b-fc",
+    call='<function_call> {"name": {{name}}, "arguments": {{arguments}}}',
+    between="\n",
+    lead="\n",
+    ends=("<|endoftext|>",),
+    synonyms=(("parameters", "arguments"),),
+    no_call=("no_function",),
+    aliases=("granite-20b-functioncalling",),
+    models="granite-20b-functioncalling",
+    source="vLLM's chat template for it and `granite-20b-fc` parser",
+)
+
+GRANITE_THINKING = NEMOTRON3.variant(
+    "granite-thinking",
+    ends=("<|end_of_text|>",),
+    aliases=("granite42", "granite-42"),
+    models="Granite 4.2",
+    source="Granite 4.2's chat template; vLLM and SGLang read it as Nemotron 3",
+)
+
+FORMATS = (GRANITE3, GRANITE4, GRANITE_20B_FC, GRANITE_THINKING)

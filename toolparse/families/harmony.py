@@ -22,4 +22,19 @@ HARMONY = Format(
     source="gpt-oss's chat template; openai-harmony's format guide; vLLM `openai`",
 )
 
-FORMATS = (HARMONY,)
+BEAM = HARMONY.variant(
+    "beam",
+    call=" to={{name}}<|channel|>analysis <|constrain|>xml<|message|>{{params}}<|call|>",
+    param='<rfl:parameter name="{{key}}">\n{{value}}\n</rfl:parameter>',
+    content="<|channel|>final<|message|>{{text}}<|return|>",
+    no_call=(),
+    also=(
+        " to={{name}}<|channel|>{{skip}}<|message|>{{params}}<|call|>",
+        "<|channel|>{{skip}} to={{name}} {{skip}}<|message|>{{params}}<|call|>",
+    ),
+    aliases=("rfl",),
+    models="Beam",
+    source="SGLang and vLLM `beam`",
+)
+
+FORMATS = (HARMONY, BEAM)

@@ -28,4 +28,55 @@ QWEN = HERMES.variant(
     source="Qwen2.5's and Qwen3's chat templates; SGLang `qwen25`, vLLM `hermes`",
 )
 
-FORMATS = (HERMES, QWEN)
+EXAONE4 = HERMES.variant(
+    "exaone4",
+    call='<tool_call>{"name": {{name}}, "arguments": {{arguments}}}</tool_call>',
+    ends=("[|endofturn|]",),
+    aliases=("exaone", "exaone-4"),
+    models="EXAONE 4.0 1.2B and 32B",
+    source="EXAONE 4.0's chat template; xgrammar `exaone`",
+)
+
+ERNIE45 = HERMES.variant(
+    "ernie45",
+    between="",
+    call='<tool_call>\n{"name": {{name}}, "arguments": {{arguments}}}\n</tool_call>\n',
+    lead="",
+    reasoning="<think>\n{{text}}\n</think>\n\n\n",
+    content="<response>\n{{text}}\n</response>\n",
+    prefill="<think>\n",
+    ends=("<|end_of_sentence|>", "</s>"),
+    aliases=("ernie-45", "ernie"),
+    models="ERNIE-4.5-21B-A3B-Thinking",
+    source="ERNIE-4.5-Thinking's model card; vLLM `ernie45`",
+)
+
+TRINITY = QWEN.variant(
+    "trinity",
+    calls_in_reasoning="call",
+    aliases=("arcee",),
+    models="Arcee Trinity Mini, Trinity Large",
+    source="SGLang `trinity`: calls stand inside the thought",
+)
+
+LING2 = HERMES.variant(
+    "ling2",
+    ends=("<|role_end|>",),
+    aliases=("ling", "ring2", "bailing", "ling-v2"),
+    models="Ling-mini, -flash, -1T and Ring (versions 1 and 2), Ling-lite, Ling-plus",
+    source="Ling 2's tool prompt as LLaMA-Factory trains it",
+)
+
+LONGCAT = HERMES.variant(
+    "longcat",
+    call='<longcat_tool_call>{"name": {{name}}, "arguments": {{arguments}}}</longcat_tool_call>',
+    param="<longcat_arg_key>{{key}}</longcat_arg_key>\n<longcat_arg_value>{{value}}</longcat_arg_value>\n",
+    reasoning="<longcat_think>\n{{text}}\n</longcat_think>\n\n",
+    ends=("</longcat_s>",),
+    also=("<longcat_tool_call>{{name}}\n{{params}}</longcat_tool_call>",),
+    aliases=("longcat-flash",),
+    models="LongCat-Flash-Chat, LongCat-Flash-Thinking",
+    source="LongCat-Flash-Chat's chat template; vLLM `longcat`, mlx-lm `longcat`",
+)
+
+FORMATS = (HERMES, QWEN, EXAONE4, ERNIE45, TRINITY, LING2, LONGCAT)

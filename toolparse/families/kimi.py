@@ -1,4 +1,4 @@
-"""Moonshot's Kimi K2. Sources: Kimi-K2's chat templates and tool-call guide; vLLM and SGLang `kimi_k2`."""
+"""Moonshot's Kimi. Sources: Kimi-K2's chat templates and tool-call guide; vLLM and SGLang `kimi_k2`, `kimi_k3`."""
 
 from toolparse.format import Also, Format
 
@@ -16,4 +16,38 @@ KIMI_K2 = Format(
     source="Kimi-K2-Instruct's chat template and tool-call guide; vLLM `kimi_k2`",
 )
 
-FORMATS = (KIMI_K2,)
+KIMI_K2_THINKING = KIMI_K2.variant(
+    "kimi-k2-thinking",
+    prefill="<think>",
+    aliases=("kimi-k25", "kimi-k2-5"),
+    models="Kimi-K2-Thinking, K2.5, K2.6, K2.7-Code",
+    source="Kimi-K2-Thinking's chat template; vLLM `kimi_k2`, llama.cpp `Kimi K2`",
+)
+
+KIMI_K3 = Format(
+    "kimi-k3",
+    section="<|open|>tools<|sep|>{{calls}}<|close|>tools<|sep|>",
+    call='<|open|>call tool="{{name}}" index="{{index:1}}"<|sep|>{{params}}<|close|>call<|sep|>',
+    param='<|open|>argument key="{{key}}" type="{{type}}"<|sep|>{{value}}<|close|>argument<|sep|>',
+    types={
+        "string": "string",
+        "integer": "number",
+        "number": "number",
+        "boolean": "boolean",
+        "null": "null",
+        "object": "object",
+        "array": "array",
+    },
+    escapes=(("&", "&amp;"), ('"', "&quot;")),
+    reasoning="<|open|>think<|sep|>{{text}}<|close|>think<|sep|>",
+    content="<|open|>response<|sep|>{{text}}<|close|>response<|sep|>",
+    prefill="<|open|>think<|sep|>",
+    calls_in_reasoning="end",
+    ends=("<|close|>message<|sep|>", "<|end_of_msg|>"),
+    also=('<|open|>call tool="{{name}}"<|sep|>{{params}}<|close|>call<|sep|>',),
+    aliases=("kimik3",),
+    models="Kimi-K3",
+    source="vLLM, SGLang and smg `kimi_k3`",
+)
+
+FORMATS = (KIMI_K2, KIMI_K2_THINKING, KIMI_K3)

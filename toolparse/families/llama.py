@@ -1,6 +1,6 @@
-"""Llama 3's bare JSON, and functionary v3.1. Sources: Meta's and MeetKai's chat templates; vLLM `llama3_json`."""
+"""Llama's bare JSON. Sources: Meta's chat templates; vLLM `llama3_json` and `llama4_json`."""
 
-from toolparse.format import Format
+from toolparse.format import Also, Format
 
 LLAMA3_JSON = Format(
     "llama3-json",
@@ -17,13 +17,18 @@ LLAMA3_JSON = Format(
     source="Llama 3.1 and 3.2 chat templates; vLLM `llama3_json`, SGLang `llama3`",
 )
 
-FUNCTIONARY_V31 = Format(
-    "functionary-v31",
-    call="<function={{name}}>{{arguments}}</function>",
-    ends=("<|eom_id|>", "<|eot_id|>"),
-    aliases=("functionary-v31-llama-31", "functionary-31"),
-    models="functionary-small-v3.1, functionary-medium-v3.1; the custom-tool prompt of Llama 3.1",
-    source="functionary v3.1's chat template; llama.cpp `Functionary v3.1 Llama 3.1`",
+LLAMA4_JSON = LLAMA3_JSON.variant(
+    "llama4-json",
+    between="",
+    ends=("<|eot|>", "<|eom|>"),
+    also=(
+        Also(between="; "),
+        '<|python_start|>{"name": {{name}}, "parameters": {{arguments}}}<|python_end|>',
+        *LLAMA3_JSON.also[1:],
+    ),
+    aliases=("llama4-json-tools",),
+    models="Llama 4 Scout and Maverick with a JSON template",
+    source="Llama 4's JSON chat templates; vLLM `llama4_json`",
 )
 
-FORMATS = (LLAMA3_JSON, FUNCTIONARY_V31)
+FORMATS = (LLAMA3_JSON, LLAMA4_JSON)

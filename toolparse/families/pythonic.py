@@ -37,4 +37,43 @@ LFM2 = Format(
     source="LFM2's and LFM2.5's chat templates; vLLM and SGLang `lfm2`",
 )
 
-FORMATS = (PYTHONIC, LLAMA4_PYTHONIC, LFM2)
+OLMO3 = Format(
+    "olmo3",
+    section="<function_calls>{{calls}}</function_calls>",
+    call="{{name}}({{kwargs}})",
+    between="\n",
+    lead="\n",
+    reasoning="<think>{{text}}</think>",
+    ends=("<|im_end|>",),
+    aliases=("olmo-3",),
+    models="Olmo-3-7B-Instruct, Olmo-3.1-32B-Instruct",
+    source="vLLM `olmo3`",
+)
+
+GEMMA3_TOOL_CODE = OLMO3.variant(
+    "gemma3-tool-code",
+    section="```tool_code\n{{calls}}\n```",
+    syntax=PYTHON,
+    reasoning=None,
+    ends=("<end_of_turn>",),
+    also=("print({{name}}({{kwargs}}))",),
+    aliases=("gemma3", "tool-code"),
+    models="Gemma 3 with a tool_code prompt",
+    source="Google's prompt for Gemma 3 with tool_code blocks",
+)
+
+SARASHINA = Format(
+    "sarashina",
+    section="<|tool_calls|>[{{calls}}]",
+    call="{'name': {{name}}, 'arguments': {{arguments}}}",
+    between=", ",
+    syntax=PYTHON,
+    ends=("</s>",),
+    synonyms=(("parameters", "arguments"),),
+    also=(Also(section="[{{calls}}]"), Also(section="<|tool_calls|>{{calls}}")),
+    aliases=("sarashina2",),
+    models="Sarashina 2.2 and later",
+    source="smg `sarashina`",
+)
+
+FORMATS = (PYTHONIC, LLAMA4_PYTHONIC, LFM2, OLMO3, GEMMA3_TOOL_CODE, SARASHINA)

@@ -1,6 +1,6 @@
 """`<function=...><parameter=...>`: Qwen3-Coder and its relatives. Sources: the models' chat templates; vLLM `qwen3_xml`."""
 
-from toolparse.format import Format, Syntax
+from toolparse.format import JSON, PYTHON, Format, Syntax
 
 JSON_PYTHON_WORDS = Syntax(true="True", false="False", null="None")
 
@@ -19,4 +19,50 @@ QWEN3_CODER = Format(
     source="Qwen3-Coder's and Qwen3.5's chat templates; vLLM `qwen3_coder` and `qwen3_xml`, SGLang `qwen3_coder`",
 )
 
-FORMATS = (QWEN3_CODER,)
+NEMOTRON3 = QWEN3_CODER.variant(
+    "nemotron3",
+    lead="\n",
+    reasoning="<think>\n{{text}}\n</think>\n",
+    prefill="<think>\n",
+    aliases=("nemotron-3", "nemotron-nano-v3", "nano-v3"),
+    models="Nemotron-3 Nano, Super and Ultra, 3.5 Lightning and Super, Cascade-2",
+    source="Nemotron 3's chat templates; SGLang and vLLM read it as `qwen3_coder`",
+)
+
+STEP3P5 = NEMOTRON3.variant(
+    "step3p5",
+    between="",
+    lead="",
+    aliases=("step-35", "step-3-5", "step5", "step3-5"),
+    models="Step-3.5-Flash, Step-3.7-Flash, Step-5",
+    source="Step-3.5-Flash's chat template; vLLM and SGLang `step3p5`",
+)
+
+SEED_OSS = QWEN3_CODER.variant(
+    "seed-oss",
+    call="<seed:tool_call>\n<function={{name}}>\n{{params}}</function>\n</seed:tool_call>",
+    param="<parameter={{key}}>{{value}}</parameter>\n",
+    syntax=PYTHON,
+    reasoning="<seed:think>{{text}}</seed:think>\n",
+    ends=("<seed:eos>",),
+    also=("<function={{name}}>\n{{params}}</function>\n</seed:tool_call>",),
+    aliases=("seedoss",),
+    models="Seed-OSS-36B-Instruct",
+    source="Seed-OSS's chat template; vLLM `seed_oss`, llama.cpp `Seed-OSS`",
+)
+
+MIMO = QWEN3_CODER.variant(
+    "mimo",
+    call="<tool_call><function={{name}}>{{params}}</function></tool_call>",
+    param="<parameter={{key}}>{{value}}</parameter>",
+    between="",
+    lead="",
+    syntax=JSON,
+    reasoning="<think>{{text}}</think>",
+    also=("<function={{name}}>{{params}}</function></tool_call>",),
+    aliases=("xiaomi-mimo", "mimo-v2"),
+    models="MiMo-V2.5, MiMo-V2.6",
+    source="vLLM and SGLang `mimo`; xgrammar `mimo`",
+)
+
+FORMATS = (QWEN3_CODER, NEMOTRON3, STEP3P5, SEED_OSS, MIMO)
