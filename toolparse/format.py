@@ -192,13 +192,13 @@ class Format:
             bodies = [hole for hole in picture.holes() if hole in BODIES]
             if len(bodies) != 1:
                 raise FormatError(
-                    f"format {self.name!r}, field 'call': a call needs exactly one of {{{{arguments}}}}, {{{{params}}}}, "
-                    f"{{{{kwargs}}}}, here are {len(bodies)}\n    {self.call!r}"
+                    f"format {self.name!r}, field 'call': a call needs exactly one of "
+                    f"{{{{arguments}}}}, {{{{params}}}}, {{{{kwargs}}}}, here are {len(bodies)}\n    {self.call!r}"
                 )
             if "name" not in picture.holes() and not (self.id and "id" in picture.holes() and "{{name}}" in self.id):
                 raise FormatError(
-                    f"format {self.name!r}, field 'call': nothing gives the tool's name; write {{{{name}}}}, or {{{{id}}}} "
-                    f"together with an id picture that holds it\n    {self.call!r}"
+                    f"format {self.name!r}, field 'call': nothing gives the tool's name; write {{{{name}}}}, "
+                    f"or {{{{id}}}} together with an id picture that holds it\n    {self.call!r}"
                 )
             if bodies == ["params"] and self.param is None:
                 raise FormatError(
@@ -225,7 +225,7 @@ class Format:
         )
 
     def shapes(self) -> tuple[Format, ...]:
-        """The format itself and each alternative spelling as a format of its own, in the order in which they are tried."""
+        """The format itself and each alternative spelling as a format of its own, in the order of trial."""
         plain = dataclasses.replace(self, also=()) if self.also else self
         shapes = [plain] if self.call else []
         for also in self.also:

@@ -566,13 +566,13 @@ class Machine:
                 self._keep = None
                 return False
             scanner = self._scanner(shape, name)
-            if weak:
-                if not (yield from self._is_call(shape, scanner)):
-                    reached = self._here()
-                    self._rewind(opening)
-                    self._keep = None
-                    self._text_until = max(self._text_until, reached)
-                    return False
+            bare = weak and shape.bare
+            if bare and isinstance(scanner, ValueScanner) and not (yield from self._is_call(scanner)):
+                reached = self._here()
+                self._rewind(opening)
+                self._keep = None
+                self._text_until = max(self._text_until, reached)
+                return False
             self._settle_at(opening, shape.format.lead)
             self._mark("markup", start)
             if shape.opener_first and match.start("at_") > match.start():
@@ -614,15 +614,12 @@ class Machine:
         stops = (*shape.tail, *shape.closer, *self.program.ends)
         return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
 
-    def _is_call(self, shape: Shape, scanner: Scanner) -> Steps:
-        """Whether what nothing announces is a call: an object with the family's keys and an offered name, a first argument."""
+    def _is_call(self, scanner: ValueScanner) -> Steps:
+        """Whether a JSON object that nothing announces is a call: it has the family's keys and an offered name."""
         while True:
             self.pos = scanner.scan(self.buf, self.pos, self.final)
-            if isinstance(scanner, ValueScanner) and scanner.watch is not None:
-                if scanner.name is not None and scanner.arguments_seen:
-                    return bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
-            elif scanner.status == DONE or scanner.partial() not in ("", "{}"):
-                return True
+            if scanner.name is not None and scanner.arguments_seen:
+                return bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
             if scanner.status or self.final:
                 return False
             yield
@@ -707,7 +704,7 @@ class Machine:
         self.events.append(ArgumentsDelta(index, json.encode(arguments)))
 
     def _tail(self, shape: Shape) -> Steps:
-        """Step over the closing markers. Returns None when they are there (or the text is over), else what is missing."""
+        """Step over the closing markers. Returns what is missing, None when nothing is or the text is over."""
         if not shape.tail:
             return None
         matched = 0
@@ -796,10 +793,7 @@ class Machine:
             return
         self._limited_until = max(self._limited_until, reached)
         if core in shape.tail:
-            for closer in shape.tail[shape.tail.index(core) :]:
-                at = skip_blanks(self.buf, self.pos)
-                if self.buf.startswith(closer, at):
-                    self.pos = at + len(closer)
+            yield from self._step_over_closers(shape.tail[shape.tail.index(core) :])
         end = self._here()
         error = scanner.error or "the arguments are not closed"
         if not name:
@@ -888,17 +882,21 @@ class Machine:
             yield
 
     def _close_section(self, shape: Shape) -> Steps:
-        for core in shape.closer:
+        yield from self._step_over_closers(shape.closer)
+        self._mark("markup", self._here())
+        self._section = None
+
+    def _step_over_closers(self, cores: tuple[str, ...]) -> Steps:
+        """Step over those of some closing markers that stand here, in order, blanks between them included."""
+        for core in cores:
             while True:
                 at = skip_blanks(self.buf, self.pos)
                 if self.buf.startswith(core, at):
                     self.pos = at + len(core)
-                    self._mark("markup", self._here())
                     break
                 if self.final or at - self.pos > _MAX_BLANKS or not core.startswith(self.buf[at:]):
                     break
                 yield
-        self._section = None
 
     # -- the result -----------------------------------------------------------------------------------------------
 

@@ -75,10 +75,7 @@ class ToolCall(msgspec.Struct, frozen=True, eq=False):
     @property
     def ok(self) -> bool:
         """Whether the call may be executed: it was read completely and nothing but notes is held against it."""
-        for issue in self.issues:
-            if issue.code not in NOTES:
-                return False
-        return True
+        return all(issue.code in NOTES for issue in self.issues)
 
     @property
     def truncated(self) -> bool:

@@ -81,9 +81,9 @@ class Parser:
         prompts: Iterable[TextOrIds | None] | None = None,
         processes: int = 1,
     ) -> list[ParsedMessage]:
-        """Many completions, in order. `prompts`: one for each. `processes`: more than one spreads texts over workers."""
+        """Many completions, in order. `prompts`: one for each. `processes`: how many workers."""
         items = list(items)
-        heads = [None] * len(items) if prompts is None else list(prompts)
+        heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
         if len(heads) != len(items):
             raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
         tools = self.tools if tools is None else _tools(tools)
@@ -141,16 +141,10 @@ class Parser:
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
 
     def to_message(self, message: ParsedMessage) -> dict[str, Any]:
-        """The message as this parser's chat template renders it right: ids and arguments in the form that it accepts."""
+        """The message as this parser's chat template renders it right, its ids in the form that it accepts."""
         if self.style is not None:
             return self.style.message(message)
         return message.to_message(id_picture=self.format.new_id or self.format.id or "call_{{index}}")
-
-    def grammar(self, tools: Any, *, syntax: str = "gbnf") -> str:
-        """A grammar that constrains decoding to calls of these tools."""
-        from toolparse.export.grammar import grammar
-
-        return grammar(self.format, ToolSet.of(tools), syntax=syntax)
 
 
 def _parse_job(job: tuple[Parser, list[TextOrIds], Any, list[TextOrIds | None]]) -> list[ParsedMessage]:

@@ -40,7 +40,8 @@ def register(entry: Entry, *, templates: Iterable[str] = (), overwrite: bool = F
 def _register(entry: Entry, templates: Iterable[str] = (), overwrite: bool = False) -> Entry:
     if not isinstance(entry, Format | FunctionParser):
         raise TypeError(
-            f"register() takes a Format or a FunctionParser, not {type(entry).__name__}; wrap a function as FunctionParser(fn, name=...)"
+            f"register() takes a Format or a FunctionParser, not {type(entry).__name__}; "
+            "wrap a function as FunctionParser(fn, name=...)"
         )
     if isinstance(templates, str):
         templates = (templates,)

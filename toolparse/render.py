@@ -26,11 +26,12 @@ def _as_call(call: CallLike, index: int) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
     id = None
+    arguments: Any
     if isinstance(call, tuple):
         name, arguments = call
     elif isinstance(call, Mapping):
         id = call.get("id")
-        inner = call.get("function", call)
+        inner: Any = call.get("function", call)
         if not isinstance(inner, Mapping) or "name" not in inner:
             raise RenderError(f"call {index}: {call!r} has no name; write {{'name': ..., 'arguments': {{...}}}}")
         name, arguments = inner["name"], inner.get("arguments", {})
@@ -189,7 +190,11 @@ def _write_param(format: Format, key: str, value: Any) -> str:
     picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
     text = param_text(format, value)
     fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
-    return "".join(part.text if isinstance(part, Text) else fields[part.name] for part in picture.parts)  # type: ignore[union-attr]
+    return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
+
+
+def _text(part: Part) -> str:
+    return part.text if isinstance(part, Text) else ""
 
 
 def param_text(format: Format, value: Any) -> str:
@@ -220,7 +225,9 @@ def json_type(value: Any) -> str:
         return "integer"
     if isinstance(value, float):
         return "number"
-    return {str: "string", dict: "object", list: "array", tuple: "array"}[type(value)]
+    if isinstance(value, str):
+        return "string"
+    return "object" if isinstance(value, Mapping) else "array"
 
 
 def _verify(
@@ -244,7 +251,8 @@ def _verify(
             )
     if len(message.tool_calls) != len(calls):
         raise RenderError(
-            f"format {format.name!r} cannot carry these {len(calls)} calls together; {len(message.tool_calls)} read back"
+            f"format {format.name!r} cannot carry these {len(calls)} calls together; "
+            f"{len(message.tool_calls)} read back"
         )
     if message.content != content:
         raise RenderError(

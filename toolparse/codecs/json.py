@@ -92,7 +92,7 @@ def has_duplicate_keys(text: str) -> bool:
     return found
 
 
-def _zero(digits: str) -> int:
+def _zero(_digits: str) -> int:
     return 0
 
 

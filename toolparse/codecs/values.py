@@ -193,7 +193,7 @@ class ValueScanner:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         self._discard.clear()
         end = len(buf)
-        while pos < end:
+        while pos < end and not self.status:
             if self._quote:
                 pos = self._string(buf, pos, end, final)
                 if self._quote:
@@ -454,8 +454,7 @@ class ValueScanner:
         self._flush_comma()
         if self.watch is not None and not self._capture:
             if self._stack:
-                self._begin_watched(string=False)
-                if self._capture == "arguments" and char != "{":
+                if self._begin_watched(string=False) == "arguments" and char != "{":
                     self._fail("arguments must be an object, not a list")
                     return False
             elif char != "{":
@@ -522,34 +521,36 @@ class ValueScanner:
         del self._path[depth - 1 :]
         self._path.append(key)
 
-    def _begin_watched(self, *, string: bool) -> None:
+    def _begin_watched(self, *, string: bool) -> str:
+        """What the value that begins here is to the wrapper: its role, '' for none."""
         watch = self.watch
         assert watch is not None
         depth = len(self._stack)
         if len(self._path) != depth or self._stack[-1] != "}":
-            return
+            return ""
         role = "arguments" if watch.keyed and depth == 1 else watch.roles.get(tuple(self._path), "")
         if not role:
-            return
+            return ""
         if role == "arguments":
             if watch.keyed:
                 if self.name is not None:
                     self._repair("more than one call in one object")
-                    return
+                    return ""
                 self.name = self._path[0]
             if self.arguments_seen:
                 # What a stream has said can't be taken back, so the later one can't win here.
                 self._fail("the arguments are given twice")
-                return
+                return ""
             self.arguments_seen = True
             self._capture, self._capture_depth = "encoded" if string else "arguments", depth
             self._sink = [] if string else self.out
-            return
+            return role
         if role == "name" and self.name is not None:
             self._fail("the name is given twice")
-            return
+            return ""
         self._capture, self._capture_depth = role, depth
         self._sink = []
+        return role
 
     def _end_capture(self) -> None:
         capture, self._capture = self._capture, ""

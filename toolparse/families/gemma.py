@@ -1,4 +1,4 @@
-"""Gemma's literal maps. Sources: Gemma 4's chat template, Google's FunctionGemma guide; vLLM `gemma4`, `functiongemma`."""
+"""Gemma's literal maps. Sources: Gemma 4's chat template, Google's FunctionGemma guide, vLLM's parsers."""
 
 from toolparse.format import Format, Syntax
 

@@ -1,4 +1,4 @@
-"""`<function=...><parameter=...>`: Qwen3-Coder and its relatives. Sources: the models' chat templates; vLLM `qwen3_xml`."""
+"""`<function=...><parameter=...>`: Qwen3-Coder and its relatives. Sources: chat templates; vLLM `qwen3_xml`."""
 
 from toolparse.format import JSON, PYTHON, Format, Syntax
 
