@@ -29,6 +29,7 @@ from typing import Any, Protocol
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, MORE, SLACK, Rx, skip_blanks
+from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.values import DONE, ERROR, ValueScanner
 from toolparse.events import (
@@ -374,7 +375,7 @@ class Machine:
                 match = yield from self._match(candidate.rx)  # the window may have moved
             if kind == "call":
                 return (yield from self._call(candidate.shape, match))
-            self._settle(candidate.shape.format.lead)
+            self._settle(candidate.shape.lead)
             self.pos = match.end()
             self._mark("markup", self._here())
             self._section = candidate.shape
@@ -573,7 +574,7 @@ class Machine:
                 self._keep = None
                 self._text_until = max(self._text_until, reached)
                 return False
-            self._settle_at(opening, shape.format.lead)
+            self._settle_at(opening, shape.lead)
             self._mark("markup", start)
             if shape.opener_first and match.start("at_") > match.start():
                 self._section = shape
@@ -610,7 +611,8 @@ class Machine:
         if shape.body == "params":
             assert shape.tagged is not None
             tool = self.tools.get(name or "") if self.tools is not None else None
-            return TaggedScanner(shape.tagged, tool, streaming=self.streaming)
+            kind = TaggedScanner if shape.tagged.item is None else NestedScanner
+            return kind(shape.tagged, tool, streaming=self.streaming)
         stops = (*shape.tail, *shape.closer, *self.program.ends)
         return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
 

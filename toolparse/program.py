@@ -14,15 +14,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
-from toolparse.codecs.tagged import TaggedProgram
+from toolparse.codecs.tagged import ParamProgram, TaggedProgram
 from toolparse.codecs.values import Watch
-from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, Format
+from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 
 _TAG = re.compile(r"<[^<>\s][^<>\n]*>|\[/?[A-Z_ ]{2,}\]|[^\x00-\x7f]{1,4}[A-Z]+[^\x00-\x7f]{1,4}")
 _BRACKET_WORD = re.compile(r"\[/?[A-Z_ ]{2,}\]")
+_ATOM = re.compile(r"<\|[^<>|\n]{1,64}\|>|\]<\][^\[\]<>\n]{1,64}\[>\[")
 BLANK = " \t\r\n"
 
 _HOLE_PATTERNS = {
@@ -34,6 +36,8 @@ _HOLE_PATTERNS = {
     "skip": r"[^\n{]{0,256}?",
 }
 _ATTRIBUTE_PATTERNS = {**_HOLE_PATTERNS, "name": r"[^<>\n\"]{1,256}?", "id": r"[^<>\n\"]{1,256}?"}
+# Where attributes are escaped, nothing but their quotes ends them.
+_ESCAPED_PATTERNS = {**_ATTRIBUTE_PATTERNS, "name": r"[^\n\"]{1,256}?", "key": r"[^\n\"]{1,256}?"}
 
 
 @dataclass
@@ -45,10 +49,20 @@ class Literal:
 
 
 class _Compiler:
-    """Turns literals into patterns, keeping track of whether a `<` is still open."""
+    """Turns literals into patterns, keeping track of whether a `<` is still open.
 
-    def __init__(self) -> None:
+    `glue`: markers that begin pictures of several kinds (`<|open|>`), so that only together with what follows them,
+    up to the next `>`, they are a marker. `escaped`: whether attributes hold entities.
+    """
+
+    def __init__(self, glue: frozenset[str] = frozenset(), *, escaped: bool = False) -> None:
         self.open = False
+        self.glue = glue
+        self.escaped = escaped
+
+    def fresh(self) -> _Compiler:
+        """The same for another stretch."""
+        return _Compiler(self.glue, escaped=self.escaped)
 
     def pieces(self, text: str) -> list[str]:
         """The cores of a literal in order, with '' for each place where blanks are free."""
@@ -68,6 +82,14 @@ class _Compiler:
                     core = _flush(out, core)
                     out.append("")
                 at = end
+                continue
+            atom = next((mark for mark in self.glue if text.startswith(mark, at)), None) if not self.open else None
+            if atom is not None:
+                core = _flush(out, core)
+                out.append("")
+                core = atom
+                at += len(atom)
+                self.open = True
                 continue
             word = _BRACKET_WORD.match(text, at) if not self.open else None
             if word is not None:
@@ -161,7 +183,9 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
                 first = found[0]
         elif isinstance(part, Hole):
             name = part.name
-            patterns = _ATTRIBUTE_PATTERNS if quote_open else _HOLE_PATTERNS
+            patterns = _HOLE_PATTERNS
+            if quote_open:
+                patterns = _ESCAPED_PATTERNS if compiler.escaped else _ATTRIBUTE_PATTERNS
             if name == "skip":
                 body = skip
             elif name in seen:
@@ -222,13 +246,15 @@ class Shape:
     between_blanks: str
     closer: tuple[str, ...]  # closing markers of the section, in order
     id_pattern: re.Pattern[str] | None
+    lead: str = ""  # blanks between text and the first call, those with which the pictures begin included
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
     _extra: dict[str, Rx] = field(default_factory=dict)
 
     @property
     def strong(self) -> bool:
         """Whether a call is announced by a marker that text does not hold by chance."""
-        return is_marker(self.opener_first or self.head_first)
+        first = self.opener_first or self.head_first
+        return is_marker(first) if first else any(is_marker(core) for core in self.cores)
 
     @property
     def bare(self) -> bool:
@@ -308,6 +334,7 @@ class Program:
     ends: tuple[str, ...]
     message: str  # first marker of what stands between messages
     between: Rx
+    suffix: Rx | None = None  # finds a marker and the suffix that its checkpoint gave it, while that is not known
     candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
     anchored: tuple[Candidate, ...] = ()
     reasoning_candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
@@ -347,7 +374,13 @@ class Program:
                 cores.update(dict.fromkeys(pattern_cores))
         for frame in self.frames:
             cores.update(dict.fromkeys(frame.cores))
+        for core in tuple(cores):
+            cores.update(dict.fromkeys(atom.group() for atom in _ATOM.finditer(core)))
         return tuple(core for core in cores if core)
+
+    def bind(self, suffix: str) -> Program:
+        """The program of this format with a suffix in its markers."""
+        return compile_format(self.format.bind(suffix))
 
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
@@ -388,16 +421,32 @@ def _alternation(cores: tuple[str, ...]) -> re.Pattern[str]:
 @lru_cache(maxsize=256)
 def compile_format(format: Format) -> Program:
     """The program of a format. Cached; about a millisecond when new."""
-    return _build(format)
+    program = _build(format.bind(""))
+    if format.has_suffix:
+        program.format = format
+        program.suffix = _suffix(format)
+    return program
+
+
+def _suffix(format: Format) -> Rx:
+    """Finds the first marker that carries a suffix, or could."""
+    found: dict[str, None] = {}
+    for source in format.sources():
+        left = source.split(SUFFIX)
+        for before, after in pairwise(left):
+            word = before[before.rfind("<") :]
+            found[re.escape(word) + r"(?P<s{}>:[A-Za-z0-9_.\-]{{1,64}})?" + re.escape(after[:1])] = None
+    return Rx("|".join(pattern.format(number) for number, pattern in enumerate(found)))
 
 
 def _build(format: Format) -> Program:
-    shapes = tuple(_shape(number, shape) for number, shape in enumerate(format.shapes()))
+    shapes = _shapes(format)
+    glue = _glue(format)
     frames: list[Frame] = []
     for shape in format.shapes() or (format,):
         for kind, source in (("reasoning", shape.reasoning), ("content", shape.content)):
             if source is not None and source.strip() != "{{text}}":
-                frame = _frame(kind, shape, source)
+                frame = _frame(kind, shape, source, _Compiler(glue))
                 same = (frame.kind, frame.open.pattern, frame.close.pattern)
                 if all((other.kind, other.open.pattern, other.close.pattern) != same for other in frames):
                     frames.append(frame)
@@ -408,7 +457,41 @@ def _build(format: Format) -> Program:
     return program
 
 
-def _shape(number: int, format: Format) -> Shape:
+def _shapes(format: Format) -> tuple[Shape, ...]:
+    """Every way to write calls. Those that differ in the picture of a parameter only are read as one."""
+    merged: list[tuple[Format, list[Format]]] = []
+    for shape in format.shapes():
+        same = (shape.call, shape.section, shape.between)
+        known = next((params for other, params in merged if (other.call, other.section, other.between) == same), None)
+        if known is None:
+            merged.append((shape, [shape]))
+        elif shape.param is not None and "{{params}}" in shape.call:
+            if all((shape.param, shape.types) != (other.param, other.types) for other in known):
+                known.append(shape)
+        elif shape.syntax != known[0].syntax:
+            merged.append((shape, [shape]))
+    glue = _glue(format)
+    shapes = [_shape(number, shape, params, glue) for number, (shape, params) in enumerate(merged)]
+    if any(shape.body == "arguments" for shape in shapes):
+        # A value where parameters may stand too is told by its brace, so it is tried first.
+        shapes.sort(key=lambda shape: shape.body == "params")
+    return tuple(shapes)
+
+
+def _glue(format: Format) -> frozenset[str]:
+    """Markers with which both calls and parameters begin or end: they mean something only with what follows them."""
+    if format.param is None:
+        return frozenset()
+
+    def first_atoms(source: str, hole: str) -> set[str]:
+        before, _, after = source.partition(hole)
+        atoms = (_ATOM.match(text.strip(BLANK)) for text in (before, after))
+        return {atom.group() for atom in atoms if atom is not None}
+
+    return frozenset(first_atoms(format.param, "{{value}}") & first_atoms(format.call, "{{params}}"))
+
+
+def _shape(number: int, format: Format, params: list[Format], glue: frozenset[str]) -> Shape:
     call = format.picture("call", format.call, CALL_HOLES, frozenset())
     section = format.picture("section", format.section, frozenset({"calls"}))
     opening, closing = _around(section, "calls")
@@ -419,18 +502,19 @@ def _shape(number: int, format: Format) -> Shape:
     )
     body_part = call.parts[split]
     body = "wrapper" if isinstance(body_part, Wrapper) else body_part.name  # type: ignore[union-attr]
-    compiler = _Compiler()
-    open_stretch = compile_stretch(opening)
+    compiler = _Compiler(glue, escaped=bool(format.escapes))
+    open_stretch = compile_stretch(opening, compiler=compiler.fresh())
+    closer = compile_stretch(closing, compiler=compiler.fresh())
     head = compile_stretch(call.parts[:split], compiler=compiler)
     tail = compile_stretch(call.parts[split + 1 :], compiler=compiler)
-    closer = compile_stretch(closing)
     watch = None
     if isinstance(body_part, Wrapper):
         watch = Watch((body_part,), dict(format.synonyms))
     tagged = None
     if body == "params":
-        tagged = _tagged(format, tail.cores, closer.cores, head.first or open_stretch.first)
-    look = _lookahead(body, watch, head, tagged, weak=not is_marker(open_stretch.first or head.first))
+        tagged = _tagged(params, tail.cores, closer.cores, head.first or open_stretch.first, glue)
+    weak = not is_marker(open_stretch.first or head.first)
+    look = _lookahead(body, watch, head, tagged, weak=weak, mixed=format.param is not None)
     head_pattern = _strip_slack(head.pattern) + look
     bare_head = "(?P<at_>)" + head_pattern.removeprefix(SLACK)
     full = open_stretch.pattern.removesuffix(SLACK) + SLACK + bare_head if open_stretch.pattern else bare_head
@@ -442,7 +526,7 @@ def _shape(number: int, format: Format) -> Shape:
         head=Rx(SLACK + bare_head),
         full=Rx(full.removeprefix(SLACK)),
         head_first=head.first,
-        anchored=not (open_stretch.first or head.first) and body != "wrapper",
+        anchored=not (open_stretch.first or head.first) and (body != "wrapper" or head.starts_with_hole),
         body=body,
         watch=watch,
         tagged=tagged,
@@ -451,23 +535,35 @@ def _shape(number: int, format: Format) -> Shape:
         between_blanks=format.between if not format.between.strip(BLANK) else "",
         closer=closer.cores,
         id_pattern=_id_pattern(format),
+        lead=format.lead + _leading(opening if open_stretch.first else call.parts[:split]),
         cores=(*open_stretch.cores, *head.cores),
     )
+
+
+def _leading(parts: tuple[Part, ...]) -> str:
+    """The blanks with which a picture begins."""
+    text = parts[0].text if parts and isinstance(parts[0], Text) else ""
+    return text[: len(text) - len(text.lstrip(BLANK))]
 
 
 def _strip_slack(pattern: str) -> str:
     return pattern.removesuffix(SLACK)
 
 
-def _lookahead(body: str, watch: Watch | None, head: Stretch, tagged: TaggedProgram | None, *, weak: bool) -> str:
-    """What must follow a head for it to be one, where the head alone does not say so."""
+def _lookahead(
+    body: str, watch: Watch | None, head: Stretch, tagged: TaggedProgram | None, *, weak: bool, mixed: bool
+) -> str:
+    """What must follow a head for it to be one, where the head alone does not say so.
+
+    `mixed`: in this format parameters may stand in the place of a value.
+    """
     if body == "wrapper":
         assert watch is not None
         if weak and not watch.keyed:
             keys = "|".join(re.escape(key) for key in watch.first_keys())
             return SLACK + r"(?=\{" + SLACK + "[\"'](?:" + keys + "|type)[\"']" + SLACK + ":)"
         return SLACK + r"(?=\{)"
-    if body == "arguments" and head.ends_with_hole:
+    if body == "arguments" and (head.ends_with_hole or mixed):
         return SLACK + r"(?=\{)"
     if body == "kwargs" and weak:
         return SLACK + r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}" + SLACK + "=)"
@@ -499,17 +595,24 @@ def _id_pattern(format: Format) -> re.Pattern[str] | None:
     return re.compile(pattern + r"\Z", re.DOTALL)
 
 
-def _tagged(format: Format, tail: tuple[str, ...], closer: tuple[str, ...], opener: str) -> TaggedProgram:
-    assert format.param is not None
-    picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
-    at = next(i for i, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
-    before, lead = _cut_blanks_right(picture.parts[:at])
-    after, trail = _cut_blanks_left(picture.parts[at + 1 :])
-    compiler = _Compiler()
-    head = compile_stretch(before, compiler=compiler)
-    close = "".join(part.text if isinstance(part, Text) else TaggedProgram.KEY for part in after).rstrip(BLANK)
+def _tagged(
+    formats: list[Format], tail: tuple[str, ...], closer: tuple[str, ...], opener: str, glue: frozenset[str]
+) -> TaggedProgram:
+    """The parameters of a shape; `formats`: the format and those that differ from it in the picture of a parameter."""
+    format = formats[0]
+    compiler = _Compiler(glue, escaped=bool(format.escapes))
+    params = tuple(
+        _param(shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), compiler.fresh())
+        for shape in formats
+        if shape.param is not None
+    )
+    item = None
+    if format.item is not None:
+        item = _param(format, format.picture("item", format.item, PARAM_HOLES, frozenset()), compiler.fresh())
     stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends) if core))
-    following = tuple(dict.fromkeys(core for core in (head.first, *stops, opener) if core))
+    firsts = [param.first for param in (*params, *((item,) if item is not None else ()))]
+    closes = [param.close.partition(ParamProgram.KEY)[0] for param in (*params, item) if param] if item else []
+    following = tuple(dict.fromkeys(core for core in (*firsts, *closes, *stops, opener) if core))
     after_close = SLACK + "(?:" + "|".join(re.escape(core) for core in following) + ")"
     after_tail = None
     if tail:
@@ -523,20 +626,32 @@ def _tagged(format: Format, tail: tuple[str, ...], closer: tuple[str, ...], open
         left, _, right = format.wrap.partition("{{value}}")
         wrap = (left, right)
     return TaggedProgram(
-        follows=tuple(dict.fromkeys((*((head.first,) if head.first else ()), *stops))),
-        head=Rx(_strip_slack(head.pattern)),
-        lead=lead,
-        trail=trail,
-        close=close,
-        closes_with_key=TaggedProgram.KEY in close,
+        follows=tuple(dict.fromkeys((*(param.first for param in params if param.first), *stops))),
+        params=params,
+        item=item,
         after_close=Rx(after_close, at_end=SLACK + r"\Z"),
         tail=tail,
         after_tail=after_tail,
         stops=stops,
         syntax=format.syntax,
-        types=dict(format.types) if format.types is not None else None,
         wrap=wrap,
         unescape=tuple(reversed(format.escapes)),
+    )
+
+
+def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgram:
+    at = next(i for i, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
+    before, lead = _cut_blanks_right(picture.parts[:at])
+    after, trail = _cut_blanks_left(picture.parts[at + 1 :])
+    head = compile_stretch(before, compiler=compiler)
+    close = "".join(part.text if isinstance(part, Text) else ParamProgram.KEY for part in after).rstrip(BLANK)
+    return ParamProgram(
+        head=Rx(_strip_slack(head.pattern)),
+        first=head.first,
+        lead=lead,
+        trail=trail,
+        close=close,
+        types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
     )
 
 
@@ -556,14 +671,14 @@ def _cut_blanks_left(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
     return parts, ""
 
 
-def _frame(kind: str, format: Format, source: str) -> Frame:
+def _frame(kind: str, format: Format, source: str, compiler: _Compiler) -> Frame:
     picture = format.picture(kind, source, frozenset({"text", "skip"}), frozenset({"text"}))
     opening, closing = _around(picture, "text")
     opening, lead = _cut_blanks_right(opening)
     closing, trail = _cut_blanks_left(closing)
     closing, after = _cut_blanks_right(closing)
-    open_stretch = compile_stretch(opening)
-    close_stretch = compile_stretch(closing)
+    open_stretch = compile_stretch(opening, compiler=compiler.fresh())
+    close_stretch = compile_stretch(closing, compiler=compiler.fresh())
     return Frame(
         kind=kind,
         open=Rx(_strip_slack(open_stretch.pattern.removeprefix(SLACK))),

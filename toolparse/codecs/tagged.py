@@ -27,31 +27,49 @@ class ParameterTypes(Protocol):
     def convert_text(self, key: str, text: str, *, python: bool = False) -> tuple[Any, Any]:
         """The value that a text stands for, and what is wrong with it."""
 
+    def convert_tree(self, tree: Any, key: str | None = None, *, python: bool = False) -> tuple[Any, Any]:
+        """The value that nested elements stand for, and what is wrong with it."""
+
+    def retype(self, key: str, value: Any) -> Any:
+        """A text that is exactly a literal of what is admitted, where no text is admitted, as that value."""
+
 
 @dataclass(frozen=True)
-class TaggedProgram:
-    """The pictures of a parameter, compiled.
+class ParamProgram:
+    """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
     picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`.
     """
 
-    follows: tuple[str, ...]  # what may stand where parameters begin
     head: Rx
+    first: str
     lead: str
     trail: str
     close: str
-    closes_with_key: bool
+    types: dict[str, str] | None
+
+    KEY = "\x00"
+
+    def close_of(self, key: str) -> str:
+        """The closing tag of the parameter called `key`."""
+        return self.close.replace(self.KEY, key)
+
+
+@dataclass(frozen=True)
+class TaggedProgram:
+    """A run of parameters, compiled. `item`: an element of a list, where objects and lists are nested elements."""
+
+    follows: tuple[str, ...]  # what may stand where parameters begin
+    params: tuple[ParamProgram, ...]
+    item: ParamProgram | None
     after_close: Rx
     tail: tuple[str, ...]
     after_tail: Rx | None
     stops: tuple[str, ...]
     syntax: Syntax
-    types: dict[str, str] | None
     wrap: tuple[str, str] | None
     unescape: tuple[tuple[str, str], ...]
-
-    KEY = "\x00"
 
 
 class TaggedScanner:
@@ -66,8 +84,10 @@ class TaggedScanner:
         "_hold",
         "_json_type",
         "_key",
+        "_param",
         "_parts",
         "_text",
+        "_typed_by_attribute",
         "arguments_",
         "duplicates",
         "error",
@@ -94,8 +114,10 @@ class TaggedScanner:
         self.arguments_: dict[str, Any] = {}
         self.out: list[str] = ["{"] if streaming else []
         self._key: str | None = None
+        self._param = program.params[0]
         self._text = False
         self._json_type = False
+        self._typed_by_attribute = False
         self._at_lead = False
         self._parts: list[str] = []
         self._close = ""
@@ -132,32 +154,42 @@ class TaggedScanner:
         if isinstance(stop, str):
             self._finish()
             return pos
-        match = program.head.match(buf, pos, final)
-        if match is UNDECIDED or (match is None and stop is UNDECIDED):
-            return pos
-        if match is None:
+        undecided = stop is UNDECIDED
+        for param in program.params:
+            match = param.head.match(buf, pos, final)
+            if match is UNDECIDED:
+                undecided = True
+            elif match is not None:
+                groups = match.groupdict()
+                self._param = param
+                self._begin(self._unescaped(groups["key"].strip()), groups.get("type"))
+                return match.end()  # type: ignore[no-any-return]
+        if not undecided:
             self.status = ERROR
             self.error = f"expected a parameter, found {buf[pos]!r}"
-            return pos
-        groups = match.groupdict()
-        key = groups["key"].strip()
-        for char, entity in program.unescape:
-            key = key.replace(entity, char)
-        self._begin(key, groups.get("type"))
-        return match.end()  # type: ignore[no-any-return]
+        return pos
+
+    def _unescaped(self, text: str) -> str:
+        for char, entity in self.program.unescape:
+            text = text.replace(entity, char)
+        return text
 
     def _begin(self, key: str, declared: str | None) -> None:
-        program = self.program
         if key in self.arguments_:
             self.duplicates = True
         self._key = key
-        self._json_type = False
-        if program.types is not None and declared is not None:
-            self._text = declared == program.types.get("string", "string")
-            self._json_type = not self._text
+        self._json_type = self._typed_by_attribute = False
+        admitted = "unknown" if self.tool is None else self.tool.admits(key)
+        types = self._param.types
+        if types is not None and declared is not None:
+            # The schema comes first; the attribute decides where it leaves a choice, and where it is silent.
+            said_text = declared == types.get("string", "string")
+            self._typed_by_attribute = True
+            self._json_type = not said_text
+            self._text = admitted == "text" or (said_text and admitted == "unknown")
         else:
-            self._text = self.tool is None or self.tool.admits(key) != "typed"
-        self._close = program.close.replace(program.KEY, key) if program.closes_with_key else program.close
+            self._text = admitted != "typed"
+        self._close = self._param.close_of(key)
         self._hold = None
         self._at_lead = True
         self._parts = []
@@ -175,7 +207,7 @@ class TaggedScanner:
                     return pos + len(opener)
                 if not final and opener.startswith(buf[pos:]):
                     return pos
-            for blank in program.lead:
+            for blank in self._param.lead:
                 if pos < len(buf) and buf[pos] == blank:
                     pos += 1
                 elif pos == len(buf) and not final:
@@ -217,12 +249,12 @@ class TaggedScanner:
             return len(buf), -1
         if self._hold is None:
             strings = [close, tail] if tail else [close]
-            self._hold = Tail(tuple(dict.fromkeys([*strings, *(program.trail + text for text in strings)])))
+            self._hold = Tail(tuple(dict.fromkeys([*strings, *(self._param.trail + text for text in strings)])))
         return self._hold.safe_end(buf, pos), -1
 
     def _before(self, buf: str, pos: int, at: int) -> int:
         """Where a value ends that is closed at `at`: before the newline that the picture writes there, if it stands."""
-        trail = self.program.trail
+        trail = self._param.trail
         while trail and at > pos and buf[at - 1] == trail[-1]:
             at -= 1
             trail = trail[:-1]
@@ -247,17 +279,26 @@ class TaggedScanner:
         self._parts = []
 
     def _typed(self, key: str, text: str) -> Any:
-        if self._json_type:
-            scanner = ValueScanner(self.program.syntax)
-            end = scanner.scan(text, 0, True)
-            if scanner.status == DONE and not text[end:].strip():
-                try:
-                    return json.decode("".join(scanner.out))
-                except ValueError:
-                    pass
-            return text
+        python = not self.program.syntax.is_json
+        if self._param.types is not None and self._typed_by_attribute:
+            if not self._json_type:
+                return self.tool.retype(key, text) if self.tool is not None else text
+            value = self._literal(text)
+            if not isinstance(value, str) or self.tool is None:
+                return value
         assert self.tool is not None
-        return self.tool.convert_text(key, text, python=not self.program.syntax.is_json)[0]
+        return self.tool.convert_text(key, text, python=python)[0]
+
+    def _literal(self, text: str) -> Any:
+        """The value that a text is in the format's syntax; the text itself if it is none."""
+        scanner = ValueScanner(self.program.syntax)
+        end = scanner.scan(text, 0, True)
+        if scanner.status == DONE and not text[end:].strip():
+            try:
+                return json.decode("".join(scanner.out))
+            except ValueError:
+                pass
+        return text
 
     def _finish(self) -> None:
         self.status = DONE

@@ -1,0 +1,167 @@
+"""Nested elements: objects and lists that are written as elements within elements, read incrementally.
+
+An element holds either text or elements, never both; where a type attribute says which, it decides, else what stands
+first in it. A text ends as a tagged parameter's does. Members that are given twice in a row make a list. An argument
+is complete, and is said to a stream, when another one begins. The elements' stack is a list, so that depth costs no
+recursion while reading; it is bounded because values are converted recursively.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolparse.codecs import json
+from toolparse.codecs.matching import MORE as UNDECIDED
+from toolparse.codecs.matching import skip_blanks, starts_with_any
+from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner
+from toolparse.codecs.values import ERROR
+from toolparse.tools import untyped_tree
+
+MAX_DEPTH = 120
+
+
+class _Node:
+    """An element that is open. `kind`: `text`, `json`, `object`, `array`, or '' while nothing tells."""
+
+    __slots__ = ("children", "close", "kind", "name", "param")
+
+    def __init__(self, name: str, param: ParamProgram, kind: str) -> None:
+        self.name = name
+        self.param = param
+        self.kind = kind
+        self.close = param.close_of(name)
+        self.children: list[tuple[str, Any]] = []
+
+
+class NestedScanner(TaggedScanner):
+    """Scans a run of parameters whose values may be elements themselves."""
+
+    __slots__ = ("_ready", "_stack")
+
+    def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
+        super().__init__(program, tool, streaming=streaming)
+        self._stack: list[_Node] = []
+        self._ready: tuple[str, list[Any]] | None = None  # the last argument, which may still become a list
+
+    def _between(self, buf: str, pos: int, final: bool) -> int:
+        """Where elements stand: another one begins, or the one that holds them ends."""
+        program = self.program
+        pos = skip_blanks(buf, pos)
+        if pos == len(buf):
+            return pos
+        undecided = False
+        if self._stack:
+            closing = starts_with_any((self._stack[-1].close,), buf, pos, final)
+            if isinstance(closing, str):
+                self._end_element(None)
+                return pos + len(closing)
+            undecided = closing is UNDECIDED
+        else:
+            stop = starts_with_any(program.stops, buf, pos, final)
+            if isinstance(stop, str):
+                self._finish()
+                return pos
+            undecided = stop is UNDECIDED
+        for param in (*((program.item,) if program.item is not None and self._stack else ()), *program.params):
+            match = param.head.match(buf, pos, final)
+            if match is UNDECIDED:
+                undecided = True
+            elif match is not None:
+                groups = match.groupdict()
+                key = self._unescaped(groups["key"].strip()) if "key" in groups else "item"
+                self._open(key, param, groups.get("type"))
+                return match.end()  # type: ignore[no-any-return]
+        if not undecided:
+            self.status = ERROR
+            self.error = f"expected a parameter, found {buf[pos]!r}"
+        return pos
+
+    def _open(self, key: str, param: ParamProgram, declared: str | None) -> None:
+        if len(self._stack) >= MAX_DEPTH:
+            self.status = ERROR
+            self.error = "nested too deeply"
+            return
+        kind = ""
+        if param.types is not None and declared is not None:
+            spelled = {word: name for name, word in reversed(param.types.items())}
+            kind = spelled.get(declared.strip(), "*")
+            kind = {"string": "text", "object": "object", "array": "array"}.get(kind, "json")
+        node = _Node(key, param, kind)
+        self._stack.append(node)
+        self._param = param
+        self._close = node.close
+        self._hold = None
+        self._parts = []
+        self._at_lead = True
+        self._key = key if kind not in ("object", "array") else None
+
+    def _value(self, buf: str, pos: int, final: bool) -> int:
+        node = self._stack[-1]
+        if not node.kind:
+            at = skip_blanks(buf, pos)
+            if at == len(buf) and not final:
+                return pos
+            for param in (*((self.program.item,) if self.program.item is not None else ()), *self.program.params):
+                match = param.head.match(buf, at, final)
+                if match is UNDECIDED:
+                    return pos
+                if match is not None:
+                    node.kind = "tree"
+                    self._key = None
+                    return at
+            node.kind = "text"
+        return super()._value(buf, pos, final)
+
+    def _take(self, text: str) -> None:
+        self._parts.append(text)
+
+    def _end_value(self) -> None:
+        text = "".join(self._parts)
+        self._parts = []
+        self._key = None
+        self._end_element(text)
+
+    def _end_element(self, text: str | None) -> None:
+        node = self._stack.pop()
+        value: Any
+        if text is None:
+            value = node.children
+            if node.kind == "object":
+                value = dict(node.children)
+            elif node.kind == "array":
+                value = [child for _, child in node.children]
+        else:
+            value = self._literal(text) if node.kind == "json" else text
+        if self._stack:
+            self._stack[-1].children.append((node.name, value))
+            return
+        if self._ready is not None and self._ready[0] == node.name and node.param.types is None:
+            self._ready[1].append(value)
+            return
+        self._say()
+        self._ready = (node.name, [value])
+
+    def _say(self) -> None:
+        """The last argument is complete."""
+        if self._ready is None:
+            return
+        (key, values), self._ready = self._ready, None
+        value = values[0]
+        if self._param.types is None:
+            python = not self.program.syntax.is_json
+            tree = values[0] if len(values) == 1 else [("item", one) for one in values]
+            value = untyped_tree(tree) if self.tool is None else self.tool.convert_tree(tree, key, python=python)[0]
+        if self.streaming:
+            self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": " + json.encode(value))
+        if key in self.arguments_:
+            self.duplicates = True
+        self.arguments_[key] = value
+
+    def _finish(self) -> None:
+        self._say()
+        super()._finish()
+
+    def partial(self) -> str:
+        """The complete arguments as JSON text."""
+        self._say()
+        return json.encode(self.arguments_)
