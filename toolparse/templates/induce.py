@@ -84,7 +84,9 @@ class Induction:
     """What was learnt. `format` is None where the template writes no calls that can be told apart.
 
     `notes` say in words what was seen and what could not be; `switches` make the template write thoughts, where it
-    does not by default; `header` is what the generation prompt writes before the turn.
+    does not by default; `header` is what the generation prompt writes before the turn. `single`: only one call is
+    written. `unended`: the template does not close a turn. `content_behind`: content stands behind the calls. `pads`:
+    white space is written around content.
     """
 
     format: Format | None
@@ -94,6 +96,8 @@ class Induction:
     single: bool = False
     has_reasoning: bool = False
     unended: bool = False
+    content_behind: bool = False
+    pads: bool = False
     body: Body | None = None
     cutter: _Cutter | None = None
 
@@ -327,10 +331,10 @@ class _Inducer:
         return before
 
     def _content(self, before: Atoms, after: Atoms) -> None:
-        header = text_of(before)
-        closing = text_of(after)
-        if self.frames.between_messages or header or closing.strip():
-            self.frames.content = header + "{{text}}" + (closing if closing.strip() else "")
+        if solid(before) or solid(after):
+            self.frames.content = text_of(before) + "{{text}}" + text_of(after)
+        else:
+            self.out.pads = bool(before or after)
 
     def _lead(self, calls: _Calls, head: Atoms) -> Atoms:
         """What stands between content and calls; returns the head without what belongs to the lead."""
@@ -339,10 +343,12 @@ class _Inducer:
             return head
         turn = self.cutter.turn(full)
         sequence = self._atoms(turn, SPOKEN_ONE.calls)
-        start = _core(sequence, 0)[0]
-        before = text_of(sequence[:start])
+        before = text_of(sequence[: _core(sequence, 0)[0]])
         if CONTENT not in before:
-            self.out.notes.append("content is written after the calls")
+            self.out.content_behind = True
+            self.out.notes.append("content is written behind the calls")
+            return head
+        if self.frames.between_messages:
             return head
         opening = [] if calls.single else calls.opening
         between = atoms(before.partition(CONTENT)[2])
@@ -354,12 +360,12 @@ class _Inducer:
         own = head[len(head) - shared :]
         if not solid(own) and shared and solid(head):
             return head
-        cut = blanks_at_start(own) if len(head) > shared else 0
         closing = atoms(self.frames.content.partition("{{text}}")[2])
-        if closing and solid(lead) and common_start(lead, closing) == len(closing):
+        if solid(closing) and common_start(lead, closing) == len(closing):
             lead = lead[len(closing) :]
+        cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
         self.frames.lead = text_of([*lead, *own[:cut]])
-        return [*head[: len(head) - shared], *own[cut:]] if not cut else own[cut:]
+        return own[cut:] if not solid(head[: len(head) - shared]) else [*head[: len(head) - shared], *own[cut:]]
 
     def _ends(self, calls: _Calls, head: Atoms, after: Atoms | None, spoken: str | None) -> Atoms:
         """Find the end markers; returns what closes content. What is left in `calls.tail` closes the section."""
@@ -375,7 +381,7 @@ class _Inducer:
             tail = tail[: len(tail) - shared]
         elif solid(closing):
             ends.append(closing[blanks_at_start(closing) :])
-            closing = []
+            closing = closing[: blanks_at_start(closing)]
         section_open = solid(head) and not calls.single
         if len(ends) == 0 or not shared:
             if solid(tail) and not section_open:
@@ -397,7 +403,7 @@ class _Inducer:
             tail = []
         calls.tail = tail[: len(tail) - blanks_at_end(tail)] if tail else tail
         self.frames.ends = self._real_ends(marks)
-        return closing[: len(closing) - blanks_at_end(closing)] if solid(closing) else []
+        return closing
 
     def _ends_behind(self) -> list[str]:
         """Where the template does not close a turn, the next message's opening ends it."""
@@ -526,7 +532,7 @@ class _Inducer:
         if not calls.single:
             fields["section"] = frames.section[0] + "{{calls}}" + text_of(calls.tail)
             fields["between"] = text_of(calls.between)
-        fields["prefill"] = self.cutter.prefill()
+        fields["prefill"] = self._prefill()
         if frames.between_messages:
             self._unwrap_messages(fields)
         for key in ("lead", "reasoning", "content", "between_messages", "ends"):
@@ -537,6 +543,12 @@ class _Inducer:
         except FormatError as error:
             self.out.notes.append(f"what the template writes is no picture: {error}")
 
+
+    def _prefill(self) -> str:
+        """What the prompt holds of the turn; a thought that is closed without having been opened is nothing."""
+        text = self.cutter.prefill()
+        closing = (self.frames.reasoning or "").partition("{{text}}")[2].strip()
+        return "" if closing and text.strip() == closing else text
 
     def _unwrap_messages(self, fields: dict[str, Any]) -> None:
         """Where calls are messages of their own, what separates messages separates calls."""

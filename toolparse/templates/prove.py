@@ -123,16 +123,16 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
         Case("types", Turn(((NAMES[0], TYPES),)), render=False),
         Case("awkward", Turn(((NAMES[0], AWKWARD),)), render=False),
         Case("look-alikes", Turn(((NAMES[0], LOOKALIKES),))),
-        Case("content", Turn(content=f"{CONTENT} one.\n\nTwo")),
-        Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo")),
+        Case("content", Turn(content=f"{CONTENT} one.\n\nTwo"), render=False),
+        Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo"), render=False),
     ]
     if "{{params}}" not in format.call:
         found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False))
     if format.reasoning is not None and induction.has_reasoning:
         thought = f"{THOUGHT} one.\n\nTwo"
-        found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on))
-        found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on))
-        found.append(Case("reasoning, content, calls", Turn((first, second), CONTENT, thought), on))
+        found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False))
+        found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on, render=False))
+        found.append(Case("reasoning, content, calls", Turn((first, second), CONTENT, thought), on, render=False))
     return found
 
 
@@ -145,7 +145,7 @@ def _closing(format: Format) -> str:
 
 def prove(prober: Prober, format: Format, induction: Induction, *, quick: bool = False) -> Proof:
     """Try a format on everything that its template writes. `quick`: stop at the first failure."""
-    prover = _Prover(prober, format, induction)
+    prover = Prover(prober, format, induction)
     checks: list[Check] = []
     for case in cases_for(format, induction):
         check = prover.check(case)
@@ -155,11 +155,14 @@ def prove(prober: Prober, format: Format, induction: Induction, *, quick: bool =
     return Proof(tuple(checks))
 
 
-class _Prover:
+class Prover:
+    """Tries one format on turns of one template."""
+
     def __init__(self, prober: Prober, format: Format, induction: Induction) -> None:
         self.prober = prober
         self.format = format
         self.cutter = induction.cutter
+        self.pads = induction.pads
         self.parser = Parser(format)
 
     def check(self, case: Case) -> Check:
@@ -170,20 +173,26 @@ class _Prover:
         text, prefill = self.completion(full)
         message = self.read(text, prefill, case.turn)
         got = turn_of(message)
+        padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.pads
+        if padded:
+            got = _Turn(got.calls, case.turn.content, got.reasoning)
         if got != case.turn:
             return self._differs(case, full, text, got, message)
         streamed = self._streamed(text, prefill, case.turn)
         if streamed is not None:
             return Check(case.name, "failed", streamed, _shown(text))
-        return self._written(case, text, prefill)
+        check = self._written(case, text, prefill)
+        if padded and check.ok:
+            return replace(check, detail="read with the white space that the template writes around content")
+        return check
 
     def completion(self, full: str) -> tuple[str, str]:
         """The model's part of a rendering, and what the prompt holds before it."""
         assert self.cutter is not None
         text = self.cutter.turn(full).split(EOS)[0]
-        prefill = self.format.prefill
-        if prefill and _bare(text).startswith(_bare(prefill)):
-            return text[_behind(text, prefill) :], prefill
+        held = self.cutter.prefill()
+        if held and _bare(text).startswith(_bare(held)):
+            return text[_behind(text, held) :], self.format.prefill
         return text, ""
 
     def read(self, text: str, prefill: str, turn: Turn) -> ParsedMessage:
@@ -200,12 +209,52 @@ class _Prover:
 
     def _lost(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template writes the same for what was read: then the difference was never in the text."""
+        if self._content_behind_end(full, case.turn, got) or self._unescaped(case, got):
+            return True
         stray = got.content not in ("", case.turn.content) and got.content != case.turn.content.strip()
-        if stray or (got.reasoning or "") not in ("", case.turn.reasoning or ""):
+        if stray or (got.reasoning or "") not in ("", case.turn.reasoning or "", case.turn.content):
             return False
         if any(name not in NAMES for name, _ in got.calls):
             return False
         return self.prober.full(got, **case.switches) == full
+
+    def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
+        """Whether content stands behind the end of the turn, as a message of its own."""
+        if not turn.content or got.content or _key(_Turn(got.calls, "", got.reasoning)) != _key(
+            _Turn(turn.calls, "", turn.reasoning)
+        ):
+            return False
+        assert self.cutter is not None
+        text = self.cutter.turn(full)
+        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
+        return 0 <= end < text.rfind(turn.content)
+
+    def _unescaped(self, case: Case, got: Turn) -> bool:
+        """Whether the template puts text between quotes without escaping it, and the text holds such a quote.
+
+        Shown by two different messages for which the template writes the same: one value that holds what stands
+        between two values, and the two values.
+        """
+        if "{{kwargs}}" not in self.format.call and "{{arguments}}" not in self.format.call:
+            return False
+        between = self._between_values()
+        if between is None:
+            return False
+        quote = between.partition(",")[0].strip()
+        texts = [value for _, arguments in case.turn.calls for value in arguments.values() if isinstance(value, str)]
+        if quote and not any(quote in text or "\\" in text or "\n" in text for text in texts):
+            return False
+        return got.content == case.turn.content or not quote
+
+    def _between_values(self) -> str | None:
+        """What stands between two string values, if a value may hold just that and nobody can tell."""
+        first, second = {KEYS[0]: VALUES[0], KEYS[1]: VALUES[1]}, VALUES[0]
+        two = self.prober.full(Turn(((NAMES[0], first),)))
+        if two is None or VALUES[0] not in two or VALUES[1] not in two:
+            return None
+        between = two[two.rindex(VALUES[0]) + len(VALUES[0]) : two.rindex(VALUES[1])]
+        one = self.prober.full(Turn(((NAMES[0], {KEYS[0]: second + between + VALUES[1]}),)))
+        return between if one == two else None
 
     def _streamed(self, text: str, prefill: str, turn: Turn) -> str | None:
         """What is wrong with the stream, if anything."""
@@ -230,6 +279,8 @@ class _Prover:
         wanted = self._without_end(text)
         if own == wanted or self._without_empty_thought(wanted) == own:
             return Check(case.name, "passed")
+        if self._leaves_open(own, wanted):
+            return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
         for spelled in (wanted, self._without_empty_thought(wanted)):
             if _spelling(own) == _spelling(spelled):
                 return Check(case.name, "passed", "written alike but for white space or spelling", _pair(own, wanted))
@@ -238,11 +289,15 @@ class _Prover:
         return Check(case.name, "failed", "the format writes it otherwise", _pair(own, wanted))
 
     def _without_end(self, text: str) -> str:
-        for end in self.format.ends:
-            head, found, tail = text.rpartition(end)
-            if found and (not tail.strip() or tail.strip() in self.format.ends):
-                return head
-        return text
+        last = max((text.rfind(name) for name in NAMES), default=0)
+        places = [text.find(end, max(0, last)) for end in self.format.ends]
+        found = [at for at in places if at >= 0]
+        return text[: min(found)] if found else text
+
+    def _leaves_open(self, own: str, wanted: str) -> bool:
+        """Whether only the section's closing is missing from what the template wrote."""
+        closing = self.format.section.rpartition("}}")[2].strip()
+        return bool(closing) and own.startswith(wanted.rstrip()) and own[len(wanted.rstrip()) :].strip() == closing
 
     def _without_empty_thought(self, text: str) -> str:
         if self.format.reasoning is None:
@@ -325,17 +380,6 @@ def _difference(wanted: Turn, got: Turn) -> str:
     return f"reasoning {wanted.reasoning!r} was read as {got.reasoning!r}"
 
 
-def lost_values(prober: Prober, prover_format: Format, induction: Induction, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Which of several arguments the template does not keep, each tried alone, and how it reads instead."""
-    prover = _Prover(prober, prover_format, induction)
-    found: dict[str, str] = {}
-    for key, value in arguments.items():
-        check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False))
-        if check.status == "lost":
-            found[key] = check.detail
-    return found
-
-
 def _bare(text: str) -> str:
     return "".join(text.split())
 
@@ -364,19 +408,3 @@ def _shown(text: str) -> str:
 
 def _pair(own: str, wanted: str) -> str:
     return f"format:   {_shown(own)!r}\ntemplate: {_shown(wanted)!r}"
-
-
-def message_of(turn: Turn, prober: Prober) -> dict[str, Any]:
-    """The message of a turn in the template's style."""
-    return turn.message(prober.style)
-
-
-def with_switches(case: Case, **switches: Any) -> Case:
-    """A case rendered with other switches."""
-    return replace(case, switches=switches)
-
-
-def user_end(text: str) -> int:
-    """Where the user's message ends in a rendering."""
-    at = text.rfind(USER)
-    return at + len(USER) if at >= 0 else 0

@@ -1,0 +1,112 @@
+"""Fingerprints: when two templates, or a template and a family, are the same.
+
+The exact fingerprint is the sha256 of the text. The behaviour fingerprint is made of what is written: two calls with
+two parameters each, put together from the pictures with holes left open, without white space and without what ends the
+turn. It does not depend on where the pictures were cut, only on the text that they make together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
+from toolparse.picture import Hole, Text, Wrapper
+
+_BLANK = re.compile(r"\s+")
+
+
+def behaviour(format: Format) -> str:
+    """The behaviour fingerprint of a format's own picture, its `also` left out."""
+    return hashlib.sha256(canonical(format).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def canonical(format: Format, calls: int = 2) -> str:
+    """What the fingerprint is made of: the calls of a turn with open holes."""
+    one = _call(format)
+    between = format.between
+    if format.between_messages:
+        one = _without_ends(one, format)
+        between = between or format.between_messages
+    block = format.section.replace("{{calls}}", between.join([one] * calls))
+    text = _without_ends(_BLANK.sub("", block), format)
+    return "\n".join([text, _types(format), _syntax(format)])
+
+
+def _call(format: Format) -> str:
+    """One call, with its parameters written out twice."""
+    picture = format.picture("call", format.call, CALL_HOLES, frozenset())
+    made: list[str] = []
+    for part in picture.parts:
+        if isinstance(part, Wrapper):
+            made.append(_wrapper(part))
+        elif isinstance(part, Text):
+            made.append(part.text)
+        else:
+            made.append(_hole(format, part))
+    return _BLANK.sub("", "".join(made))
+
+
+def _wrapper(wrapper: Wrapper) -> str:
+    """A JSON object: a name or id in quotes is the same as one that brings its own."""
+    text = "".join(part.text if isinstance(part, Text) else "{{" + part.name + "}}" for part in wrapper.parts)
+    return re.sub(r"([:])\s*([\"'])\{\{(name|id|index)\}\}\2", r"\1{{\3}}", text).replace("{{index}}", "{{id}}")
+
+
+def _hole(format: Format, hole: Hole) -> str:
+    if hole.name == "params" and format.param is not None:
+        picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
+        one = "".join(part.text if isinstance(part, Text) else _plain(part) for part in picture.parts)
+        return one * 2
+    if hole.name == "id" and format.id is not None:
+        return re.sub(r":\d+(?=\}\})", "", format.id)
+    return _plain(hole)
+
+
+def _plain(part: object) -> str:
+    return "{{" + part.name + "}}" if isinstance(part, Hole) else ""
+
+
+def _types(format: Format) -> str:
+    """How types are spelled, every one of them written out."""
+    if format.types is None:
+        return ""
+    kinds = ("string", "number", "boolean", "null", "object", "array")
+    types = dict(format.types)
+    return ",".join(f"{kind}={types.get(kind, types.get('*', ''))}" for kind in kinds)
+
+
+def _syntax(format: Format) -> str:
+    """What a reader of the arguments must know; how words and separators are spelled is slack."""
+    if "{{params}}" in format.call or format.syntax.is_json:
+        return ""
+    quotes = format.syntax.quotes
+    if quotes and quotes[0] in ("'", '"') and format.syntax.escapes:
+        return ""  # Python and JSON are both read where either is
+    return f"{quotes[:1]}{format.syntax.escapes}{format.syntax.bare_keys}"
+
+
+def _without_ends(text: str, format: Format) -> str:
+    """The text without the end markers it closes with."""
+    changed = True
+    while changed:
+        changed = False
+        for end in format.ends:
+            bare = _BLANK.sub("", end)
+            if bare and text.endswith(bare) and len(text) > len(bare):
+                text, changed = text[: -len(bare)], True
+    return text
+
+
+def same_picture(format: Format, family: Format, *, single: bool = False) -> bool:
+    """Whether a family writes what an induced format writes; `single`: only one call of it was seen."""
+    if canonical(format) == canonical(family):
+        return True
+    if not single:
+        return False
+    both = (*format.ends, *family.ends)
+    one, other = (canonical(each, 1) for each in (format, family))
+    for end in both:
+        bare = _BLANK.sub("", end)
+        one, other = (each.replace(bare + "\n", "\n", 1) for each in (one, other))
+    return one == other

@@ -1,0 +1,364 @@
+"""What is wrong with a template itself, told with its own rendering as evidence and with advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from toolparse.format import Format
+from toolparse.templates.induce import ONE, SPOKEN, THOUGHT_SPOKEN, Induction
+from toolparse.templates.probe import (
+    CONTENT,
+    EOS,
+    KEYS,
+    NAMES,
+    PLAIN,
+    RESULT,
+    THOUGHT,
+    USER,
+    USER_2,
+    Prober,
+    Turn,
+)
+from toolparse.templates.prove import AWKWARD, TYPES, Case, Proof, Prover
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a template does to the data that pass through it.
+
+    `code` is stable; `evidence` is what it wrote; `training` and `serving` say what to do about it.
+    """
+
+    code: str
+    message: str
+    severity: Severity = "warning"
+    evidence: str = ""
+    training: str = ""
+    serving: str = ""
+
+
+_ADVICE: dict[str, tuple[Severity, str, str]] = {
+    "calls-dropped": (
+        "error",
+        "Train on one call per message, or change the template so that it writes all of them.",
+        "Feed calls of earlier turns back as one message each.",
+    ),
+    "calls-refused": (
+        "warning",
+        "Train on one call per message.",
+        "Execute the first call only, or feed parallel calls back as one message each.",
+    ),
+    "calls-dropped-beside-content": (
+        "error",
+        "Put the text of such messages into a message of its own, or leave it out.",
+        "Send content null with calls of earlier turns: with text, the calls vanish from the prompt.",
+    ),
+    "content-dropped-beside-calls": (
+        "warning",
+        "What the model says before a call is not trained on and vanishes from later prompts.",
+        "The model does not see what it said before its earlier calls.",
+    ),
+    "content-as-reasoning": (
+        "note",
+        "Text beside calls is written as a thought; pass it as reasoning.",
+        "Text beside calls reads back as reasoning.",
+    ),
+    "content-behind-calls": (
+        "warning",
+        "The order of text and calls in training differs from what the model writes.",
+        "Earlier turns are shown to the model in another order than it wrote them.",
+    ),
+    "content-behind-end": (
+        "warning",
+        "Text beside calls becomes a message of its own behind the end of the turn.",
+        "Earlier turns are shown to the model as two messages.",
+    ),
+    "types-lost": (
+        "warning",
+        "Numbers, booleans and null become text: the model learns to write text.",
+        "Give the parser the tools: types come back from the schema only.",
+    ),
+    "types-from-schema": (
+        "note",
+        "The text does not tell a string from a number; that is the format's way.",
+        "Give the parser the tools: types come back from the schema only.",
+    ),
+    "null-dropped": (
+        "warning",
+        "Arguments that are null are left out: the model can't learn to pass them.",
+        "A null argument of an earlier call is missing from the prompt.",
+    ),
+    "strings-not-escaped": (
+        "error",
+        "Quotes inside strings are not escaped: such calls can't be read back by anyone.",
+        "Calls of earlier turns whose strings hold quotes are shown garbled.",
+    ),
+    "values-changed": (
+        "warning",
+        "Some values are written in a form from which they can't be read back.",
+        "Calls of earlier turns are shown changed.",
+    ),
+    "double-encoded": (
+        "warning",
+        "Arguments are written as JSON within JSON; that is what the model learns.",
+        "Decode the arguments once more; toolparse does.",
+    ),
+    "double-encodes-strings": (
+        "note",
+        "Pass arguments as a dict: a JSON string is encoded a second time.",
+        "Pass arguments as a dict: a JSON string is encoded a second time.",
+    ),
+    "wants-strings": (
+        "warning",
+        "Pass arguments as a JSON string: a dict is refused or written as Python's repr.",
+        "Pass arguments as a JSON string: a dict is refused or written as Python's repr.",
+    ),
+    "python-repr": (
+        "warning",
+        "Arguments are written as Python's repr, not as JSON; that is what the model learns.",
+        "Clients that expect JSON can't read the text; toolparse does.",
+    ),
+    "results-unnamed": (
+        "note",
+        "Results of parallel calls are told apart by their order only: keep the order of the calls.",
+        "Send tool results in the order of the calls.",
+    ),
+    "results-dropped": (
+        "error",
+        "Tool results do not appear in the prompt.",
+        "Tool results do not appear in the prompt.",
+    ),
+    "reasoning-dropped": (
+        "warning",
+        "Thoughts in messages are not written: train with a template that writes them.",
+        "The model does not see its earlier thoughts.",
+    ),
+    "reasoning-stripped": (
+        "note",
+        "Thoughts of earlier turns are left out: only the last turn of a conversation can be trained with its "
+        "thought, and tokens sampled in earlier turns are not what the next prompt holds.",
+        "Prefix caches end at the first stripped thought.",
+    ),
+    "not-a-prefix": (
+        "warning",
+        "Prompt and completion together are not the beginning of the next prompt: never re-render a rollout; append "
+        "what was sampled.",
+        "Prefix caches miss from this turn on.",
+    ),
+    "end-missing": (
+        "warning",
+        "The template does not close the assistant's turn: add the end marker in training, or the model never stops.",
+        "Set the next message's opening as a stop string.",
+    ),
+    "section-unclosed": (
+        "note",
+        "A single call is written without the section's closing marker.",
+        "The closing marker may be missing; toolparse accepts that.",
+    ),
+    "mutates-lists": (
+        "error",
+        "The template calls methods that change lists, which transformers' sandbox refuses: apply_chat_template fails "
+        "on messages with calls. Replace `list.append(x)` by `list + [x]`.",
+        "Servers that render in the same sandbox fail on messages with calls.",
+    ),
+    "tools-unwritable": (
+        "error",
+        "The template fails when tools are passed: tell the model about them in the system message.",
+        "The template fails when tools are passed: tell the model about them in the system message.",
+    ),
+    "arguments-run-together": (
+        "error",
+        "Arguments are written without anything between them: such calls can't be read back.",
+        "Calls of earlier turns are shown garbled.",
+    ),
+    "special-style": (
+        "note",
+        "Build messages with detection.message_style.message(...).",
+        "Build messages with detection.message_style.message(...).",
+    ),
+}
+
+
+def problem(code: str, message: str, evidence: str = "") -> Problem:
+    """A problem with its usual severity and advice."""
+    severity, training, serving = _ADVICE[code]
+    shown = evidence if len(evidence) <= 500 else f"{evidence[:240]} ... {evidence[-240:]}"
+    return Problem(code, message, severity, shown, training, serving)
+
+
+def find_problems(prober: Prober, format: Format, induction: Induction, proof: Proof) -> tuple[Problem, ...]:
+    """Everything that the template does to data, each thing once."""
+    finder = _Finder(prober, format, induction, proof)
+    found: dict[str, Problem] = {}
+    steps: tuple[Callable[[], Iterator[Problem]], ...] = (
+        finder.style,
+        finder.calls,
+        finder.content,
+        finder.values,
+        finder.encoding,
+        finder.results,
+        finder.reasoning,
+        finder.turns,
+    )
+    for step in steps:
+        for item in step():
+            found.setdefault(item.code, item)
+    return tuple(found.values())
+
+
+class _Finder:
+    def __init__(self, prober: Prober, format: Format, induction: Induction, proof: Proof) -> None:
+        self.prober = prober
+        self.format = format
+        self.induction = induction
+        self.proof = proof
+
+    def _turn(self, turn: Turn, **switches: Any) -> str:
+        full = self.prober.full(turn, **switches)
+        return self.induction.cutter.turn(full) if full and self.induction.cutter else ""
+
+    def style(self) -> Iterator[Problem]:
+        """What the template demands of messages."""
+        style = self.prober.style
+        if style.mutable:
+            yield problem("mutates-lists", "transformers' sandbox refuses this template: it changes lists in place")
+        if style.tools == "none":
+            yield problem("tools-unwritable", "the template fails when tools are passed", self._error(tools="openai"))
+        if style.arguments == "string":
+            yield problem(
+                "wants-strings", "arguments must be passed as JSON strings", self._error(arguments="dict")
+            )
+        others = {key: value for key, value in style.differences().items() if key not in ("mutable", "arguments")}
+        if others:
+            yield problem("special-style", f"messages must be built in a style of their own: {others}")
+
+    def _error(self, **changes: Any) -> str:
+        """What the template says or writes in another style."""
+        other = self.prober.with_style(self.prober.style.changed(**changes))
+        full = other.full(ONE)
+        self.prober.renders = other.renders
+        return other.error if full is None else full[full.rfind(USER) + len(USER) :]
+
+    def calls(self) -> Iterator[Problem]:
+        """Calls that are dropped, refused or left open."""
+        check = self.proof.get("parallel")
+        if check is not None and check.status == "lost":
+            yield problem("calls-dropped", f"of two calls only one is written ({check.detail})", check.evidence)
+        if check is not None and check.status == "refused":
+            yield problem("calls-refused", "two calls in one message are refused", check.detail)
+        single = self.proof.get("single")
+        if single is not None and "does not close" in single.detail:
+            yield problem("section-unclosed", "a single call's section is not closed", single.evidence)
+
+    def content(self) -> Iterator[Problem]:
+        """What becomes of text beside calls."""
+        check = self.proof.get("content and call")
+        if self.induction.content_behind:
+            evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
+            yield problem("content-behind-calls", "text that came before the calls is written behind them", evidence)
+        if check is None or check.status != "lost":
+            return
+        evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
+        if NAMES[0] not in evidence:
+            yield problem("calls-dropped-beside-content", "calls vanish when the message has text", evidence)
+        elif CONTENT not in evidence:
+            yield problem("content-dropped-beside-calls", "text vanishes when the message has calls", evidence)
+        elif any(mark in evidence[: evidence.find(CONTENT)] for mark in (*self.format.ends, EOS)):
+            yield problem("content-behind-end", "text beside calls is written behind the end of the turn", evidence)
+        else:
+            yield problem("content-as-reasoning", "text beside calls is written as a thought", evidence)
+
+    def values(self) -> Iterator[Problem]:
+        """Values that do not survive."""
+        if self.induction.body is not None and self.induction.body.kind == "kwargs":
+            if not self.induction.body.comma.strip():
+                yield problem("arguments-run-together", "nothing stands between two arguments", self._turn(ONE))
+        pairs = (("3107", 3107), ("true", True), ("2.5", 2.5))
+        same = [value for text, value in pairs if self._alike({KEYS[0]: text}, {KEYS[0]: value})]
+        if same:
+            code = "types-from-schema" if "{{params}}" in self.format.call else "types-lost"
+            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: same[0]}),)))
+            yield problem(code, f"{same[0]!r} and {str(same[0])!r} as text are written alike", evidence)
+        if self._alike({KEYS[0]: "a", KEYS[1]: None}, {KEYS[0]: "a"}):
+            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: "a", KEYS[1]: None}),)))
+            yield problem("null-dropped", "an argument that is null is left out", evidence)
+        if any(check.status == "lost" for check in self.proof.checks if check.name in ("awkward", "look-alikes")):
+            yield from self._each_value()
+
+    def _alike(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        first = self.prober.full(Turn(((NAMES[0], one),)))
+        return first is not None and first == self.prober.full(Turn(((NAMES[0], other),)))
+
+    def _each_value(self) -> Iterator[Problem]:
+        prover = Prover(self.prober, self.format, self.induction)
+        lost: list[str] = []
+        for key, value in {**AWKWARD, **TYPES}.items():
+            check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False))
+            if check.status == "lost":
+                if isinstance(value, str):
+                    yield problem("strings-not-escaped", f"{value!r} is written so that it can't be read back", check.evidence)
+                lost.append(check.detail)
+        if lost:
+            yield problem("values-changed", "; ".join(lost[:3]))
+
+    def encoding(self) -> Iterator[Problem]:
+        """How arguments are encoded."""
+        body = self.induction.body
+        if body is not None and body.kind == "encoded":
+            yield problem("double-encoded", "arguments are JSON within a JSON string", self._turn(ONE))
+        elif body is not None and body.kind == "python":
+            yield problem("python-repr", "arguments are written as Python's repr", self._turn(ONE))
+        if self.prober.style.arguments == "dict" and body is not None and body.kind == "json":
+            written = self._error(arguments="string")
+            if '\\"' + KEYS[0] in written:
+                yield problem("double-encodes-strings", "arguments given as a JSON string are encoded again", written)
+
+    def results(self) -> Iterator[Problem]:
+        """What becomes of tool results."""
+        turn = Turn(((NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])))
+        text = self.prober.history(turn)
+        if text is None:
+            turn = ONE
+            text = self.prober.history(turn)
+        if text is None or USER_2 not in text:
+            return
+        shown = text[text.rfind(USER) : text.rfind(USER_2)]
+        if RESULT not in shown:
+            yield problem("results-dropped", "tool results are not written", shown)
+            return
+        last = max((shown.find(value) for value in PLAIN[1].values()), default=0)
+        behind = shown[max(0, last if last >= 0 else shown.find(RESULT) - 80) :]
+        known = [self.prober.style.tool_call(index, name, {}, None)["id"] for index, (name, _) in enumerate(turn.calls)]
+        if not any(word in behind for word in (*known, *(name for name, _ in turn.calls))):
+            yield problem("results-unnamed", "results carry neither the tool's name nor the call's id", behind)
+
+    def reasoning(self) -> Iterator[Problem]:
+        """What becomes of thoughts."""
+        switches = self.induction.switches
+        full = self.prober.full(THOUGHT_SPOKEN, **switches)
+        if self.format.reasoning is not None and not self.induction.has_reasoning:
+            yield problem("reasoning-dropped", "thoughts in messages are not written", self._turn(THOUGHT_SPOKEN))
+        if full is None or THOUGHT not in full:
+            return
+        later = self.prober.history(THOUGHT_SPOKEN, **switches)
+        if later is not None and THOUGHT not in later:
+            yield problem("reasoning-stripped", "thoughts of earlier turns are left out", later[later.rfind(USER) :])
+
+    def turns(self) -> Iterator[Problem]:
+        """Whether turns are closed, and whether a conversation grows at its end only."""
+        if self.induction.unended:
+            yield problem("end-missing", "nothing closes the assistant's turn", self._turn(SPOKEN))
+        prompt = self.prober.prompt()
+        for turn in (SPOKEN, ONE):
+            later, full = self.prober.history(turn), self.prober.full(turn)
+            for before in (prompt, full.rstrip() if full else None):
+                if before is None or later is None or later.startswith(before):
+                    continue
+                at = next((i for i, (a, b) in enumerate(zip(before, later, strict=False)) if a != b), len(later))
+                evidence = f"first: ...{before[max(0, at - 40) : at + 60]!r}\nthen:  ...{later[max(0, at - 40) : at + 60]!r}"
+                yield problem("not-a-prefix", "prompt and completion are not the beginning of the next prompt", evidence)
+                return
