@@ -259,7 +259,6 @@ def inspect(source: str, as_json: bool) -> int:
 
     found = detect(loaded)
     fmt = found.format
-    evidence, problems = [str(line) for line in found.evidence], [str(line) for line in found.problems]
     code = OK if fmt is not None and found.verified else NOT_FOUND
     if as_json:
         known = {
@@ -270,7 +269,8 @@ def inspect(source: str, as_json: bool) -> int:
         }
         shown = _format_of(fmt)
         pictures = format_data(shown) if shown else None
-        write_json({**known, "evidence": evidence, "problems": problems, "format": pictures})
+        problems = [dataclasses.asdict(problem) for problem in found.problems]
+        write_json({**known, "evidence": found.evidence, "problems": problems, "format": pictures})
         return code
     console = stdout()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -279,9 +279,11 @@ def inspect(source: str, as_json: bool) -> int:
     facts.add_row("family", f"[bold green]{escape(fmt.name)}[/]" if fmt else "[bold red]none found[/]")
     facts.add_row("found by", escape(str(found.how)))
     facts.add_row("proof", "[green]reads its own template[/]" if found.verified else "[yellow]not verified[/]")
-    for title, lines in (("evidence", evidence), ("problems", problems)):
-        for number, line in enumerate(lines):
-            facts.add_row("" if number else title, escape(line))
+    for number, line in enumerate(found.evidence):
+        facts.add_row("" if number else "evidence", escape(line))
+    for number, problem in enumerate(found.problems):
+        colour = {"error": "red", "warning": "yellow"}.get(problem.severity, "dim")
+        facts.add_row("" if number else "problems", f"[{colour}]{problem.severity}[/] {escape(problem.message)}")
     console.print(facts)
     shown = _format_of(fmt)
     if shown:
