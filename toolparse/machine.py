@@ -42,7 +42,8 @@ from toolparse.events import (
     ReasoningDelta,
 )
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
-from toolparse.program import Candidate, Frame, Program, Shape
+from toolparse.format import SUFFIX
+from toolparse.program import Candidate, Frame, Program, Shape, suffix_of
 
 _NAME_IN_JSON = re.compile(r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']""")
 _MAX_BLANKS = 512
@@ -82,6 +83,13 @@ class Machine:
         complete: str | None = None,
     ) -> None:
         """`prefill`: what the prompt already holds of the turn. `complete`: the whole text, if it is known."""
+        self._seeking: Rx | None = None  # while the suffix of the markers is not known
+        self._held = ""
+        if program.suffix is not None:
+            suffix = program.suffix_in(prefill) or (program.suffix_in(complete) if complete is not None else "")
+            self._seeking = program.suffix if not suffix and complete is None else None
+            prefill = prefill.replace(SUFFIX, suffix)
+            program = program.bind(suffix)
         self.program = program
         self.tools = tools
         self.repair = repair
@@ -122,15 +130,36 @@ class Machine:
         if not text:
             return
         self._fed.append(text)
+        if self._seeking is not None:
+            text = self._seek(self._seeking, text)
         self._append(text)
         next(self._run, None)
 
     def close(self) -> ParsedMessage:
         """Nothing follows: the message."""
         self.final = True
+        if self._seeking is not None:
+            self._append(self._seek(self._seeking, ""))
         for _ in self._run:
             pass
         return self._message()
+
+    def _seek(self, suffix: Rx, text: str) -> str:
+        """The part of the text that can be read: all of it once a marker told the suffix, before that what is none."""
+        text = self._held + text
+        match, safe = suffix.search(text, 0, self.final)
+        if match is None and not self.final:
+            self._held = text[safe:]
+            return text[:safe]
+        self._seeking, self._held = None, ""
+        program = self.program.bind_again(suffix_of(match))
+        frames = self.program.frames
+        if self._thinking is not None:
+            self._thinking = program.frames[frames.index(self._thinking)]
+        if self._framed is not None:
+            self._framed = program.frames[frames.index(self._framed)]
+        self.program = program
+        return text
 
     @property
     def thinking(self) -> bool:
@@ -293,6 +322,10 @@ class Machine:
                 if self.final:
                     break
                 yield
+                if program is not self.program:  # the suffix of its markers became known
+                    break
+            if program is not self.program:
+                continue
             if found is None:
                 break
             if not (yield from self._at_marker(found)):
@@ -369,17 +402,21 @@ class Machine:
         kind = candidate.kind
         if kind == "call" or kind == "section":
             assert candidate.shape is not None
-            if self._thinking is not None:
+            thought = self._thinking
+            if thought is not None:
                 if not (yield from self._leave_thought()):
                     return True
                 match = yield from self._match(candidate.rx)  # the window may have moved
             if kind == "call":
-                return (yield from self._call(candidate.shape, match))
-            self._settle(candidate.shape.lead)
-            self.pos = match.end()
-            self._mark("markup", self._here())
-            self._section = candidate.shape
-            return True
+                taken = yield from self._call(candidate.shape, match)
+            else:
+                self._settle(candidate.shape.lead)
+                self._step_over(match)
+                self._section = candidate.shape
+                taken = True
+            if thought is not None and self.program.format.calls_in_reasoning == "call" and not self._ended:
+                self._thinking = thought  # which goes on behind the call
+            return taken
         if kind == "reasoning":
             return self._open_thought(candidate, match)
         if kind == "content":
@@ -421,16 +458,20 @@ class Machine:
     def _close_frame(self, candidate: Candidate, match: Any) -> bool:
         frame = candidate.frame
         assert frame is not None
+        framed = self._framed
         if self._thinking is not None:
             self._settle(frame.trail)
             self._thinking = None
-        elif frame.kind == "content" and self._framed is not None:
+        elif framed is not None and framed.close.pattern == frame.close.pattern:
+            frame = framed
             self._settle(frame.trail)
             self._framed = None
+        elif match.group() in self.program.ends:
+            return False
         else:
             self._settle("")
             at = self._here()
-            if frame.kind == "reasoning":
+            if frame.kind == "reasoning" and (self._content or self._reasoning or self._calls):
                 text = match.group()
                 self._issues.append(
                     self._issue("stray-marker", f"{text!r} closes a thought that was not open", at, at + len(text))
@@ -841,6 +882,7 @@ class Machine:
         """What follows a call in its section: (shape, match) of the next call, or None when text goes on."""
         program = self.program
         same = [other for other in program.shapes if other.group == shape.group]
+        betweens = dict.fromkeys(other.between for other in same if other.between)
         while True:
             buf, pos = self.buf, self.pos
             at = skip_blanks(buf, pos)
@@ -848,20 +890,16 @@ class Machine:
                 yield
                 continue
             waiting = False
-            between = shape.between
+            follow = at
+            between = next((text for text in betweens if buf.startswith(text, at)), "")
             if between:
-                if buf.startswith(between, at):
-                    follow = skip_blanks(buf, at + len(between))
-                    if follow == len(buf) and not self.final and follow - at <= _MAX_BLANKS:
-                        yield
-                        continue
-                elif not self.final and len(buf) - at < len(between) and between.startswith(buf[at:]):
+                follow = skip_blanks(buf, at + len(between))
+                if follow == len(buf) and not self.final and follow - at <= _MAX_BLANKS:
                     yield
                     continue
-                else:
-                    follow = at
-            else:
-                follow = at
+            elif not self.final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in betweens):
+                yield
+                continue
             if shape.opener or not shape.strong:
                 for other in same:
                     match = other.head.match(buf, follow, self.final)

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from typing import Any
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.codecs.tagged import ParamProgram, TaggedProgram
@@ -334,6 +335,7 @@ class Program:
     ends: tuple[str, ...]
     message: str  # first marker of what stands between messages
     between: Rx
+    unbound: Program | None = None
     suffix: Rx | None = None  # finds a marker and the suffix that its checkpoint gave it, while that is not known
     candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
     anchored: tuple[Candidate, ...] = ()
@@ -379,8 +381,20 @@ class Program:
         return tuple(core for core in cores if core)
 
     def bind(self, suffix: str) -> Program:
-        """The program of this format with a suffix in its markers."""
-        return compile_format(self.format.bind(suffix))
+        """The program of this format with a suffix in its markers; it remembers what it was bound from."""
+        bound = compile_format(self.format.bind(suffix))
+        bound.unbound = self
+        return bound
+
+    def bind_again(self, suffix: str) -> Program:
+        """The same format with another suffix."""
+        return self.unbound.bind(suffix) if self.unbound is not None else self
+
+    def suffix_in(self, text: str) -> str:
+        """The suffix of the first marker that has one in a text, '' if none has."""
+        if self.suffix is None:
+            return ""
+        return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
 
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
@@ -426,6 +440,11 @@ def compile_format(format: Format) -> Program:
         program.format = format
         program.suffix = _suffix(format)
     return program
+
+
+def suffix_of(match: Any) -> str:
+    """The suffix in a match of `Program.suffix`."""
+    return next((group for group in match.groups() if group), "") if match is not None else ""
 
 
 def _suffix(format: Format) -> Rx:
@@ -606,12 +625,14 @@ def _tagged(
         for shape in formats
         if shape.param is not None
     )
+    elements = list(params)
     item = None
     if format.item is not None:
         item = _param(format, format.picture("item", format.item, PARAM_HOLES, frozenset()), compiler.fresh())
+        elements.append(item)
     stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends) if core))
-    firsts = [param.first for param in (*params, *((item,) if item is not None else ()))]
-    closes = [param.close.partition(ParamProgram.KEY)[0] for param in (*params, item) if param] if item else []
+    firsts = [param.first for param in elements]
+    closes = [param.close.partition(ParamProgram.KEY)[0] for param in elements] if item is not None else []
     following = tuple(dict.fromkeys(core for core in (*firsts, *closes, *stops, opener) if core))
     after_close = SLACK + "(?:" + "|".join(re.escape(core) for core in following) + ")"
     after_tail = None

@@ -22,6 +22,7 @@ def prefill_of(format: Format, prompt: str) -> str:
     Linear in the last few thousand characters of the prompt.
     """
     tail = prompt[-_LOOK_BACK:]
+    format = format.bind(compile_format(format).suffix_in(tail))
     openers, literals = _literals(format)
     start = rest = len(tail)
     while True:

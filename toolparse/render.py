@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.nested import MAX_DEPTH
 from toolparse.codecs.writing import write_kwargs, write_string, write_value
 from toolparse.errors import RenderError
-from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
+from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.machine import Machine
 from toolparse.message import ToolCall, fill_id
-from toolparse.picture import Hole, Part, Text, Wrapper
+from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 from toolparse.program import compile_format
 
 CallLike = ToolCall | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
@@ -65,7 +66,10 @@ def render(
     cannot carry: the message names the call and the argument.
     """
     items = as_calls(calls)
+    format, prefill = format.bind(""), prefill.replace(SUFFIX, "")
     text = _turn(format, items, content, reasoning, prefill)
+    if prefill.strip() and not _opens_thought(format, prefill) and _bare(text).startswith(_bare(prefill)):
+        text = text[_overlap(text, prefill) :]  # the prompt opened a message or a call
     if verify:
         _verify(format, items, content, reasoning, prefill, text)
     if end and format.ends:
@@ -85,10 +89,11 @@ def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: st
     if not calls:
         return _messages(format, [part for part in (thought, body) if part])
     written = [write_call(format, call, number) for number, call in enumerate(calls)]
-    if format.between_messages:
-        return _messages(format, [part for part in (thought, body) if part] + written)
     block = format.section.replace("{{calls}}", format.between.join(written))
-    if format.content.strip() != "{{text}}" and not format.between_messages:
+    if format.between_messages:
+        alone = format.section == "{{calls}}"  # then every call is a message
+        return _messages(format, [*(part for part in (thought, body) if part), *(written if alone else [block])])
+    if format.content.strip() != "{{text}}":
         return thought + body + block
     return thought + (body + format.lead if body else "") + block
 
@@ -188,6 +193,8 @@ def _wrapped(format: Format, part: Hole, call: ToolCall, id: str) -> str:
 def _write_param(format: Format, key: str, value: Any) -> str:
     assert format.param is not None
     picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
+    if format.item is not None:
+        return _write_element(format, picture, key, value, 0)
     text = param_text(format, value)
     fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
     return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
@@ -195,6 +202,27 @@ def _write_param(format: Format, key: str, value: Any) -> str:
 
 def _text(part: Part) -> str:
     return part.text if isinstance(part, Text) else ""
+
+
+def _element_text(format: Format, value: Any, depth: int) -> str:
+    """A value as the inside of an element: objects and lists as elements within it."""
+    if depth > MAX_DEPTH:
+        raise ValueError("the value is nested too deeply")
+    if isinstance(value, Mapping):
+        assert format.param is not None
+        picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
+        return "".join(_write_element(format, picture, str(key), item, depth) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        assert format.item is not None
+        picture = format.picture("item", format.item, PARAM_HOLES, frozenset())
+        return "".join(_write_element(format, picture, "", item, depth) for item in value)
+    return param_text(format, value)
+
+
+def _write_element(format: Format, picture: Picture, key: str, value: Any, depth: int) -> str:
+    text = _element_text(format, value, depth + 1)
+    fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
+    return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
 
 
 def param_text(format: Format, value: Any) -> str:
@@ -265,10 +293,23 @@ def _verify(
 
 
 def _same(format: Format, wanted: Any, found: Any) -> bool:
-    if format.param is not None and format.types is None and not isinstance(wanted, str):
-        return bool(found == param_text(format, wanted))
+    if format.types is None and "{{params}}" in format.call:
+        # Without a tool's schema everything but text reads back as the text that it was written as.
+        return bool(found == _untyped(format, wanted))
     if isinstance(wanted, tuple):
         wanted = list(wanted)
     return bool(json.encode(wanted) == json.encode(found)) or (
         wanted == found and json_type(wanted) == json_type(found)
     )
+
+
+def _untyped(format: Format, value: Any, *, in_list: bool = False) -> Any:
+    if isinstance(value, str):
+        return None if in_list and not value else value
+    if format.item is not None and isinstance(value, Mapping | list | tuple):
+        if not value:
+            return None if in_list else ""
+        if isinstance(value, Mapping):
+            return {str(key): _untyped(format, item) for key, item in value.items()}
+        return [_untyped(format, item, in_list=True) for item in value]
+    return param_text(format, value)

@@ -5,7 +5,8 @@ from toolparse.format import Format
 
 GIGACHAT3 = Format(
     "gigachat3",
-    call='<|message_sep|>\n\nfunction call<|role_sep|>\n{"name": {{name}}, "arguments": {{arguments}}}<|message_sep|>\n\n',
+    call="<|message_sep|>\n\nfunction call<|role_sep|>\n"
+    '{"name": {{name}}, "arguments": {{arguments}}}<|message_sep|>\n\n',
     ends=("</s>", "<|message_sep|>"),
     synonyms=(("parameters", "arguments"),),
     also=(
@@ -33,7 +34,7 @@ GIGACHAT35 = DEEPSEEK_V4.variant(
     param='<｜GCML｜parameter name="{{key}}" string="{{type}}">{{value}}</｜GCML｜parameter>\n',
     lead="\n",
     ends=("<|message_sep|>", "</s>"),
-    also=(),
+    also=('<｜GCML｜invoke name="{{name}}">\n{{arguments}}</｜GCML｜invoke>\n',),
     aliases=("gigachat-35",),
     models="GigaChat 3.5",
     source="SGLang `gigachat35`",

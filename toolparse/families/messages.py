@@ -25,6 +25,7 @@ INKLING = Format(
     reasoning="<|content_thinking|>{{text}}<|end_message|>",
     content="<|content_text|>{{text}}<|end_message|>",
     between_messages="<|message_model|>",
+    calls_in_reasoning="end",
     ends=("<|content_model_end_sampling|>",),
     synonyms=(("arguments", "args"), ("parameters", "args")),
     also=(
@@ -47,10 +48,10 @@ MUSE = Format(
     between_messages="<|start|>assistant",
     ends=("<|eot|>", "<|eom|>"),
     also=(
-        ' to={{skip}}<|message|><atem:function_calls>\n<atem:invoke name="{{name}}.{{name}}">\n{{params}}</atem:invoke>\n'
-        "</atem:function_calls>",
-        ' to={{skip}}<|message|><atem:function_calls>\n<atem:invoke name="{{name}}">\n{{params}}</atem:invoke>\n'
-        "</atem:function_calls>",
+        " to={{skip}}<|message|><atem:function_calls>\n"
+        '<atem:invoke name="{{name}}.{{name}}">\n{{params}}</atem:invoke>\n</atem:function_calls>',
+        " to={{skip}}<|message|><atem:function_calls>\n"
+        '<atem:invoke name="{{name}}">\n{{params}}</atem:invoke>\n</atem:function_calls>',
         Also(content=" to=commentary<|message|>{{text}}<|eom|>"),
     ),
     aliases=("muse-glimmer", "muse-spark", "atem"),

@@ -1,4 +1,7 @@
-"""Invoke elements: MiniMax and dots. Sources: MiniMax-M2's chat template; vLLM and SGLang `minimax_m2`, `minimax_m3`, `dots`."""
+"""Invoke elements: MiniMax and dots.
+
+Sources: MiniMax-M2's and M3's chat templates; vLLM and SGLang `minimax_m2`, `minimax_m3`, `dots`.
+"""
 
 from toolparse.format import Format
 

@@ -1,6 +1,6 @@
 """Calls as Python writes them. Sources: the models' chat templates; vLLM `pythonic`, `llama4_pythonic`, `lfm2`."""
 
-from toolparse.format import JSON, PYTHON, Also, Format
+from toolparse.format import JSON, PYTHON, Also, Format, Syntax
 
 PYTHONIC = Format(
     "pythonic",
@@ -43,6 +43,7 @@ OLMO3 = Format(
     call="{{name}}({{kwargs}})",
     between="\n",
     lead="\n",
+    syntax=Syntax(quotes=('"', "'")),
     reasoning="<think>{{text}}</think>",
     ends=("<|im_end|>",),
     aliases=("olmo-3",),
