@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import fixtures
 import toolparse
@@ -242,6 +244,20 @@ def test_parse_long_input_shows_no_bar_to_programs(tmp_path: Path) -> None:
     assert result.exit_code == OK
     assert result.stderr == ""
     assert all(message["tool_calls"] for message in lines(result))
+
+
+def test_parse_long_input_shows_a_bar_to_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is on stderr only; every message is on stdout all the same."""
+    seen = io.StringIO()
+    monkeypatch.setattr("toolparse.cli.err", Console(file=seen, force_terminal=True, width=80))
+    path = tmp_path / "long.jsonl"
+    row = json.dumps({"text": "x" * 10_000 + CALL}) + "\n"
+    count = LONG_INPUT // len(row) + 1
+    path.write_text(row * count, encoding="utf-8")
+    result = run("parse", "hermes", path)
+    assert len(lines(result)) == count
+    assert "parsing" in seen.getvalue()
+    assert "100 %" in seen.getvalue()
 
 
 # ------------------------------------------------------------------------------------------- render, and back again

@@ -421,7 +421,9 @@ def progress(file: BinaryIO) -> Iterator[Iterable[bytes]]:
         yield file
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+    # stdout is the answer's: the bar must not take it over.
+    bar = Progress(*columns, TimeRemainingColumn(), console=err, transient=True, redirect_stdout=False)
+    with bar:
         task = bar.add_task("parsing", total=size)
 
         def counted() -> Iterator[bytes]:
