@@ -1,0 +1,161 @@
+"""What the tests of trl_integration share: templates, tokenizers, tools, and short ways to write a scripted rollout."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toolparse
+
+from trl_integration import Budget, MultiTurnRollout, Rollout, ScriptedBackend, ToolExecutor
+from trl_integration.tiny import tiny_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared") / "templates"
+_TRL = importlib.util.find_spec("trl")
+SHIPPED = Path(str(_TRL.origin)).parent / "chat_templates" if _TRL is not None else Path("nowhere")
+
+EOS = {
+    "qwen3": "<|im_end|>",
+    "qwen3_5_think": "<|im_end|>",
+    "llama3_1": "<|eot_id|>",
+    "gemma4_v5": "<turn|>",
+    "glm4moe": "<|endoftext|>",
+    "deepseekv3": "<｜end▁of▁sentence｜>",
+}
+
+
+def template(name: str) -> str:
+    """A template that the installed TRL ships, or one of the shared real ones; skips with a reason if it isn't here."""
+    for folder in (SHIPPED, SHARED):
+        path = folder / f"{name}.jinja"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    pytest.skip(f"template {name!r} is neither in the installed trl package nor in {SHARED.name} beside the repository")
+
+
+def all_templates() -> list[Path]:
+    """Every template at hand."""
+    return sorted(SHARED.glob("*.jinja")) + sorted(SHIPPED.glob("*.jinja"))
+
+
+@cache
+def tokenizer(name: str) -> Any:
+    """A tiny tokenizer for the named template: bytes, and the template's markers as added tokens."""
+    text = template(name)
+    made = tiny_tokenizer(text, eos=EOS.get(name))
+    if "bos_token" in text:
+        made.add_special_tokens({"bos_token": "<s>"})
+    return made
+
+
+@cache
+def parser(name: str) -> toolparse.Parser:
+    """The parser for that tokenizer."""
+    return toolparse.parser_for(tokenizer(name))
+
+
+# -- tools ----------------------------------------------------------------------------------------------------
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers.
+
+    Args:
+        a: One number.
+        b: Another one.
+    """
+    return a + b
+
+
+async def weather(city: str) -> dict[str, Any]:
+    """Tell the weather.
+
+    Args:
+        city: Where.
+    """
+    await asyncio.sleep(0.02)
+    return {"city": city, "sky": "clear"}
+
+
+def echo(text: str) -> str:
+    """Say it again.
+
+    Args:
+        text: What to say.
+    """
+    return text
+
+
+def hang(seconds: float = 60.0) -> str:
+    """Take for ever.
+
+    Args:
+        seconds: How long that is.
+    """
+    time.sleep(seconds)
+    return "awake"
+
+
+TOOLS = [add, weather, echo, hang]
+
+
+# -- rollouts -------------------------------------------------------------------------------------------------
+
+
+def ids_of(name: str, text: str) -> list[int]:
+    """Ids of a text with its markers."""
+    return list(tokenizer(name)(text, add_special_tokens=False)["input_ids"])
+
+
+def written(name: str, *calls: tuple[str, dict[str, Any]], end: str | None = None, content: str = "") -> str:
+    """A turn with these calls as the format writes it, and the end-of-turn token."""
+    made = [toolparse.ToolCall(name=tool, arguments=arguments) for tool, arguments in calls]
+    text = parser(name).render(made, content=content)
+    stop = tokenizer(name).eos_token if end is None else end
+    return text if stop and text.endswith(stop) else text + (stop or "")
+
+
+def roll(
+    name: str,
+    script: Sequence[Sequence[Any]] | Callable[[int, int], Any],
+    *,
+    tools: Sequence[Any] = tuple(TOOLS),
+    count: int | None = None,
+    budget: Budget | None = None,
+    prompt: Any = None,
+    timeout: float = 2.0,
+    eos_ids: Sequence[int] = (),
+    **options: Any,
+) -> tuple[list[Rollout], ScriptedBackend, MultiTurnRollout]:
+    """Run a script; every rollout has the same prompt."""
+    backend = ScriptedBackend(script, encode=lambda text: ids_of(name, text))
+    loop = MultiTurnRollout(
+        tools,
+        parser=parser(name),
+        budget=budget,
+        executor=ToolExecutor(timeout=timeout),
+        **options,
+    )
+    loop.bind(tokenizer(name), eos_ids=eos_ids)
+    size = count if count is not None else len(script)  # type: ignore[arg-type]
+    prompts = [prompt or [{"role": "user", "content": "Go."}]] * size
+    rollouts = loop.run(prompts, backend)
+    for rollout in rollouts:
+        rollout.transcript.check()
+    return rollouts, backend, loop
+
+
+def told(name: str, rollout: Rollout) -> list[tuple[str, str]]:
+    """The completion as (author, text) pairs."""
+    return [
+        (segment.author.value, tokenizer(name).decode(list(segment.ids)))
+        for segment in rollout.transcript.segments[1:]
+    ]
