@@ -26,10 +26,10 @@ from toolparse.render import render
 from toolparse.templates import verdicts
 from toolparse.templates.fingerprint import behaviour, same_picture
 from toolparse.templates.induce import ONE, TWO, Induction, induce
-from toolparse.templates.probe import NOTHING, Prober, Turn, find_style, mentions_calls
+from toolparse.templates.probe import NOTHING, Prober, Turn, find_style
 from toolparse.templates.problems import Problem, find_problems
 from toolparse.templates.prove import Check, Proof, Prover, prove
-from toolparse.templates.sandbox import compile_template
+from toolparse.templates.sandbox import compile_template, facts_of
 from toolparse.templates.source import Source, read_source
 from toolparse.templates.style import MessageStyle
 from toolparse.templates.vocabulary import by_names, by_response_template, by_vocabulary
@@ -80,7 +80,7 @@ def detect(source: Any, *, use_registry: bool = True) -> Detection:
     evidence = list(found.notes)
     best: Detection | None = None
     for name, text in found.ordered():
-        detection = _detect_template(text, found.tokens, use_registry)
+        detection = _detect_template(text, found, use_registry)
         if len(found.templates) > 1:
             note = f"template {name!r} of {len(found.templates)}"
             detection = replace(detection, evidence=(note, *detection.evidence))
@@ -120,10 +120,11 @@ def _without_template(found: Source, best: Detection | None, evidence: list[str]
 # ---------------------------------------------------------------------------------------------------- one template
 
 
-def _detect_template(text: str, tokens: dict[str, str], use_registry: bool) -> Detection:
+def _detect_template(text: str, found: Source, use_registry: bool) -> Detection:
     """The verdict on a template: remembered, kept on disk, or reached now."""
     families = _families() if use_registry else ()
-    key = verdicts.key_of(text, repr(sorted(tokens.items())), _stamp(families), str(use_registry))
+    hints = f"{sorted(found.tokens.items())} {found.names} {use_registry}"
+    key = verdicts.key_of(text, hints, _stamp(families))
     known = verdicts.recall(key)
     if isinstance(known, Detection):
         return known
@@ -133,28 +134,39 @@ def _detect_template(text: str, tokens: dict[str, str], use_registry: bool) -> D
         if isinstance(stored, Detection):
             verdicts.remember(key, stored)
             return stored
-    detection = _examine(text, tokens, families, exact)
+    detection = _examine(text, found, families, exact)
     verdicts.remember(key, detection)
     if exact is None:
         verdicts.store(key, detection)
     return detection
 
 
-def _examine(text: str, tokens: dict[str, str], families: Sequence[Format], exact: Entry | None) -> Detection:
+def _examine(text: str, found: Source, families: Sequence[Format], exact: Entry | None) -> Detection:
     """Climb the rungs that need the template."""
     if isinstance(exact, FunctionParser):
         return Detection(exact, "exact text", (f"the template is registered for {exact.name!r}",), template=text)
     try:
-        if exact is None and not mentions_calls(text):
+        if exact is None and not facts_of(text).mentions_calls:
             return Detection(None, evidence=("the template never looks at tool calls",), template=text)
-        prober, score = find_style(Prober(compile_template(text), MessageStyle(), tokens))
+        prober, score = find_style(Prober(compile_template(text), MessageStyle(), found.tokens))
         if score == NOTHING and exact is None:
             why = f": {prober.error}" if prober.error else ""
             return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
         induction = induce(prober)
-        return _choose(prober, induction, families, exact, text)
+        return _choose(prober, induction, _hinted(families, found.names), exact, text)
     except TemplateError as error:
         return Detection(None, evidence=(f"the template cannot be rendered: {error}",), template=text)
+
+
+def _hinted(families: Sequence[Format], names: Sequence[str]) -> list[Format]:
+    """The families, those first that are called like the model: where pictures are the same, the name decides."""
+    spelled = [registry.normal(name) for name in names]
+
+    def called(family: Format) -> bool:
+        own = [registry.normal(name) for name in (family.name, *family.aliases)]
+        return any(name.startswith(alias) for name in spelled for alias in own)
+
+    return sorted(families, key=lambda family: not called(family)) if spelled else list(families)
 
 
 def _choose(
@@ -236,8 +248,10 @@ def _likeness(prober: Prober, induction: Induction, family: Format) -> int:
         full = prober.full(turn)
         if full is not None and _writes(family, turn) in cutter.turn(full):
             points += 4
-    points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
-    points += 2 * bool(set(family.ends) & set(induced.ends))
+    if induced.reasoning is not None:
+        points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
+    if induced.ends:
+        points += 3 * bool(set(family.ends) & set(induced.ends))
     points += _bare(family.prefill) == _bare(induced.prefill)
     points += _bare(family.content) == _bare(induced.content)
     points += family.lead == induced.lead

@@ -218,9 +218,7 @@ def syntax_of_value(written: str, value: Any) -> Syntax | None:
 
 def dump_json(value: Any, style: Syntax) -> str:
     """A value as JSON in a style."""
-    return json.dumps(
-        value, ensure_ascii=style.ascii, separators=(style.comma, style.colon), sort_keys=style.sort_keys
-    )
+    return json.dumps(value, ensure_ascii=style.ascii, separators=(style.comma, style.colon), sort_keys=style.sort_keys)
 
 
 def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) -> Syntax | None:

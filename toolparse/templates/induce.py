@@ -62,6 +62,7 @@ from toolparse.templates.probe import (
     Prober,
     Turn,
 )
+from toolparse.templates.sandbox import facts_of
 
 #: Switches that templates use for thinking; those that change nothing cost two renders.
 SWITCHES: tuple[dict[str, Any], ...] = (
@@ -296,7 +297,7 @@ class _Inducer:
         """A template that drops thoughts but whose prompt opens one: the closing is what it cuts content at."""
         if spoken_turn is None or not any(is_marker(atom) for tail in self._tails() for atom in tail):
             return
-        for closing in _marker_constants(self.prober.template.source):
+        for closing in facts_of(self.prober.template.source).markers:
             full = self.prober.full(Turn(content=f"{THOUGHT}{closing}{CONTENT}"))
             if full is None or CONTENT not in full or THOUGHT in full[_after_user(full) :]:
                 continue
@@ -377,7 +378,7 @@ class _Inducer:
             run = tail[len(tail) - shared :]
             first = next(index for index, atom in enumerate(run) if not blank(atom))
             ends.append(run[first:])
-            closing = after[: len(after) - shared]
+            closing = [*after[: len(after) - shared], *run[:first]]
             tail = tail[: len(tail) - shared]
         elif solid(closing):
             ends.append(closing[blanks_at_start(closing) :])
@@ -387,7 +388,14 @@ class _Inducer:
             if solid(tail) and not section_open:
                 ends.append(tail[blanks_at_start(tail) :])
                 tail = tail[: blanks_at_start(tail)] if not calls.single else []
-            elif solid(tail) and section_open and len(solid(tail)) > 1 and solid(closing) == [] and after is not None and ends:
+            elif (
+                solid(tail)
+                and section_open
+                and len(solid(tail)) > 1
+                and solid(closing) == []
+                and after is not None
+                and ends
+            ):
                 last = max((index for index, atom in enumerate(tail) if is_marker(atom)), default=len(tail))
                 ends.append(tail[last:])
                 tail = tail[:last]
@@ -496,7 +504,11 @@ class _Inducer:
         if written is None or written == probe or probe not in written:
             return
         self.fields["wrap"] = written.replace(probe, "{{value}}")
-        special = [char for char in "<>&\"'\n" if self._written(f"{VALUES[0]}{char}{VALUES[1]}") != f"{VALUES[0]}{char}{VALUES[1]}"]
+        special = [
+            char
+            for char in "<>&\"'\n"
+            if self._written(f"{VALUES[0]}{char}{VALUES[1]}") != f"{VALUES[0]}{char}{VALUES[1]}"
+        ]
         self.fields["wrap_when"] = "".join(special)
 
     def _written(self, value: str) -> str | None:
@@ -528,7 +540,9 @@ class _Inducer:
         if id_picture is not None:
             fields["id"] = id_picture
         if "{{id}}" in call:
-            fields["new_id"] = id_picture or ("{{index}}" if "{{index" in text_of(calls.core) else self.prober.style.new_id)
+            fields["new_id"] = id_picture or (
+                "{{index}}" if "{{index" in text_of(calls.core) else self.prober.style.new_id
+            )
         if not calls.single:
             fields["section"] = frames.section[0] + "{{calls}}" + text_of(calls.tail)
             fields["between"] = text_of(calls.between)
@@ -542,7 +556,6 @@ class _Inducer:
             self.out.format = Format(name, **{key: value for key, value in fields.items() if value is not None})
         except FormatError as error:
             self.out.notes.append(f"what the template writes is no picture: {error}")
-
 
     def _prefill(self) -> str:
         """What the prompt holds of the turn; a thought that is closed without having been opened is nothing."""
@@ -658,7 +671,10 @@ class _Cutter:
         sequence = self._rest(full)
         at, other = _behind(sequence, self.agreed), _behind(self.prompt, self.agreed)
         while (
-            at < len(sequence) and other < len(self.prompt) and blank(sequence[at]) and sequence[at] == self.prompt[other]
+            at < len(sequence)
+            and other < len(self.prompt)
+            and blank(sequence[at])
+            and sequence[at] == self.prompt[other]
         ):
             at, other = at + 1, other + 1
         rest = sequence[at:]
@@ -756,20 +772,6 @@ def _end_marker(run: Atoms) -> str:
             break
         words.append(atom)
     return "".join(words)
-
-
-def _marker_constants(source: str) -> list[str]:
-    """Texts of a template's code that look like one closing marker."""
-    import jinja2.nodes as nodes
-
-    from toolparse.templates.sandbox import parse_template
-
-    found: list[str] = []
-    for node in parse_template(source).find_all(nodes.Const):
-        value = node.value
-        if isinstance(value, str) and is_marker(value.strip()) and value.strip() not in found:
-            found.append(value.strip())
-    return found[:12]
 
 
 # ------------------------------------------------------------------------------------------------- splitting calls

@@ -74,9 +74,7 @@ class Budget:
         """Spend steps."""
         self.steps -= count
         if self.steps < 0:
-            raise LimitExceeded(
-                f"the template needs more than {self.limits.steps} steps: it loops without an end"
-            )
+            raise LimitExceeded(f"the template needs more than {self.limits.steps} steps: it loops without an end")
         if time.monotonic() > self.deadline:
             raise LimitExceeded("the template takes too long to render")
 
@@ -133,10 +131,8 @@ class Budget:
         """Refuse what multiplies before it is done. `name`: of the method or filter; `value`: what it is applied to."""
         self.tick(1 + (len(value) >> 6 if isinstance(value, (str, bytes, list, tuple, range, dict)) else 0))
         if name in _REGEX_FILTERS and isinstance(value, str) and len(value) > _REGEX_INPUT:
-            raise LimitExceeded(
-                f"the template applies {name!r} to a text of more than {_REGEX_INPUT} characters"
-            )
-        if name not in _AMPLIFIERS:
+            raise LimitExceeded(f"the template applies {name!r} to a text of more than {_REGEX_INPUT} characters")
+        if name not in _AMPLIFIERS or (name == "tojson" and not args and "indent" not in kwargs):
             return
         arguments = [*args, *kwargs.values()]
         own = self.weigh(value)
@@ -158,9 +154,7 @@ class Budget:
             inner = value.values() if isinstance(value, dict) else value
             self.visits -= len(value)
             ints = sum(
-                min(abs(part), 1 << 60)
-                for part in inner
-                if isinstance(part, int) and not isinstance(part, bool)
+                min(abs(part), 1 << 60) for part in inner if isinstance(part, int) and not isinstance(part, bool)
             )
             return self.weigh(value) + ints
         if isinstance(value, range):

@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2.nodes as nodes
-
 from toolparse.errors import TemplateError
 from toolparse.templates.limits import LimitExceeded
-from toolparse.templates.sandbox import CompiledTemplate, compile_template, parse_template
+from toolparse.templates.sandbox import CompiledTemplate, compile_template
 from toolparse.templates.style import NAMED_ID, MessageStyle
 
 USER = "usrquebec"
@@ -50,8 +48,8 @@ TYPED: dict[str, Any] = {
     "kotext": "vwfour\té",
 }
 
-#: The tools of every probe: the same ones, so that all prompts begin alike.
-_CALLS = [(NAMES[0], {**PLAIN[0], **TYPED}), (NAMES[1], PLAIN[1]), (NAMES[2], PLAIN[2])]
+#: The tools of every probe: the same ones, so that all prompts begin alike; few, because every render writes them.
+_CALLS = [(NAMES[0], {**PLAIN[0], "an_object": {"inside": 1}, "a_list": ["x"]}), (NAMES[1], PLAIN[1])]
 
 _RENDERS = 160
 _SECONDS = 12.0
@@ -108,7 +106,9 @@ def schema_of(value: Any) -> dict[str, Any]:
 class Prober:
     """Renders conversations with one template in one style."""
 
-    def __init__(self, template: CompiledTemplate, style: MessageStyle, tokens: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, template: CompiledTemplate, style: MessageStyle, tokens: Mapping[str, str] | None = None
+    ) -> None:
         self.template = template
         self.style = style
         self.tokens = dict(tokens or {})
@@ -149,9 +149,7 @@ class Prober:
         """A user message."""
         return {"role": "user", "content": self.style.text(text)}
 
-    def render(
-        self, messages: list[dict[str, Any]], *, generation: bool = False, **switches: Any
-    ) -> str | None:
+    def render(self, messages: list[dict[str, Any]], *, generation: bool = False, **switches: Any) -> str | None:
         """The rendering, or None with the reason in `error`. Raises LimitExceeded."""
         key = repr((messages, generation, switches))
         if key in self._known:
@@ -199,18 +197,6 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
 
 #: How well a call is rendered: arguments as JSON; in another syntax; Python's repr; JSON within JSON; not whole; not.
 WHOLE, READABLE, REPR, TWICE, PARTIAL, NOTHING = range(6)
-
-
-def mentions_calls(source: str) -> bool:
-    """Whether the template's code ever looks at a message's calls: names `tool_calls` or walks a message's items."""
-    tree = parse_template(source)
-    wanted = {"tool_calls", "function_call", "function_calls", "tool_call"}
-    for node in tree.find_all((nodes.Getattr, nodes.Const, nodes.Name)):
-        if isinstance(node, nodes.Getattr) and node.attr in wanted:
-            return True
-        if isinstance(node, nodes.Const) and node.value in wanted:
-            return True
-    return False
 
 
 def find_style(prober: Prober) -> tuple[Prober, int]:

@@ -229,9 +229,7 @@ class _Finder:
         if style.tools == "none":
             yield problem("tools-unwritable", "the template fails when tools are passed", self._error(tools="openai"))
         if style.arguments == "string":
-            yield problem(
-                "wants-strings", "arguments must be passed as JSON strings", self._error(arguments="dict")
-            )
+            yield problem("wants-strings", "arguments must be passed as JSON strings", self._error(arguments="dict"))
         others = {key: value for key, value in style.differences().items() if key not in ("mutable", "arguments")}
         if others:
             yield problem("special-style", f"messages must be built in a style of their own: {others}")
@@ -246,7 +244,7 @@ class _Finder:
     def calls(self) -> Iterator[Problem]:
         """Calls that are dropped, refused or left open."""
         check = self.proof.get("parallel")
-        if check is not None and check.status == "lost":
+        if check is not None and check.status == "lost" and self.induction.single:
             yield problem("calls-dropped", f"of two calls only one is written ({check.detail})", check.evidence)
         if check is not None and check.status == "refused":
             yield problem("calls-refused", "two calls in one message are refused", check.detail)
@@ -300,7 +298,9 @@ class _Finder:
             check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False))
             if check.status == "lost":
                 if isinstance(value, str):
-                    yield problem("strings-not-escaped", f"{value!r} is written so that it can't be read back", check.evidence)
+                    yield problem(
+                        "strings-not-escaped", f"{value!r} is written so that it can't be read back", check.evidence
+                    )
                 lost.append(check.detail)
         if lost:
             yield problem("values-changed", "; ".join(lost[:3]))
@@ -359,6 +359,10 @@ class _Finder:
                 if before is None or later is None or later.startswith(before):
                     continue
                 at = next((i for i, (a, b) in enumerate(zip(before, later, strict=False)) if a != b), len(later))
-                evidence = f"first: ...{before[max(0, at - 40) : at + 60]!r}\nthen:  ...{later[max(0, at - 40) : at + 60]!r}"
-                yield problem("not-a-prefix", "prompt and completion are not the beginning of the next prompt", evidence)
+                evidence = (
+                    f"first: ...{before[max(0, at - 40) : at + 60]!r}\nthen:  ...{later[max(0, at - 40) : at + 60]!r}"
+                )
+                yield problem(
+                    "not-a-prefix", "prompt and completion are not the beginning of the next prompt", evidence
+                )
                 return

@@ -24,7 +24,7 @@ Status = Literal["passed", "lost", "failed", "refused", "absent"]
 
 #: Arguments that break careless readers.
 AWKWARD: dict[str, Any] = {
-    "quotes": 'He said "no" and \'yes\' \\ `so`',
+    "quotes": "He said \"no\" and 'yes' \\ `so`",
     "lines": "first\n  second\n\nlast",
     "unicode": "naïve 日本語 🎉 ｜▁",
     "markup": "a <b>bold</b> & <br/> move",
@@ -108,6 +108,7 @@ class Case:
     turn: Turn
     switches: Mapping[str, Any] = field(default_factory=dict)
     render: bool = True
+    stream: bool = True
 
 
 def cases_for(format: Format, induction: Induction) -> list[Case]:
@@ -118,20 +119,20 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
     found = [
         Case("single", Turn((first,))),
         Case("parallel", Turn((first, second))),
-        Case("same tool twice", Turn(((NAMES[0], PLAIN[0]), (NAMES[0], {KEYS[0]: VALUES[2]})))),
-        Case("no arguments", Turn(((NAMES[0], {}),))),
-        Case("types", Turn(((NAMES[0], TYPES),)), render=False),
+        Case("same tool twice", Turn(((NAMES[0], PLAIN[0]), (NAMES[0], {KEYS[0]: VALUES[2]}))), stream=False),
+        Case("no arguments", Turn(((NAMES[0], {}),)), stream=False),
+        Case("types", Turn(((NAMES[0], TYPES),)), render=False, stream=False),
         Case("awkward", Turn(((NAMES[0], AWKWARD),)), render=False),
-        Case("look-alikes", Turn(((NAMES[0], LOOKALIKES),))),
-        Case("content", Turn(content=f"{CONTENT} one.\n\nTwo"), render=False),
+        Case("look-alikes", Turn(((NAMES[0], LOOKALIKES),)), stream=False),
+        Case("content", Turn(content=f"{CONTENT} one.\n\nTwo"), render=False, stream=False),
         Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo"), render=False),
     ]
     if "{{params}}" not in format.call:
         found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False))
     if format.reasoning is not None and induction.has_reasoning:
         thought = f"{THOUGHT} one.\n\nTwo"
-        found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False))
-        found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on, render=False))
+        found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False, stream=False))
+        found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on, render=False, stream=False))
         found.append(Case("reasoning, content, calls", Turn((first, second), CONTENT, thought), on, render=False))
     return found
 
@@ -143,16 +144,11 @@ def _closing(format: Format) -> str:
     return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
 
 
-def prove(prober: Prober, format: Format, induction: Induction, *, quick: bool = False) -> Proof:
-    """Try a format on everything that its template writes. `quick`: stop at the first failure."""
+def prove(prober: Prober, format: Format, induction: Induction, *, stream_all: bool = False) -> Proof:
+    """Try a format on everything that its template writes. `stream_all`: read every case in pieces as well."""
     prover = Prover(prober, format, induction)
-    checks: list[Check] = []
-    for case in cases_for(format, induction):
-        check = prover.check(case)
-        checks.append(check)
-        if quick and not check.ok:
-            break
-    return Proof(tuple(checks))
+    cases = cases_for(format, induction)
+    return Proof(tuple(prover.check(replace(case, stream=True) if stream_all else case) for case in cases))
 
 
 class Prover:
@@ -178,7 +174,7 @@ class Prover:
             got = _Turn(got.calls, case.turn.content, got.reasoning)
         if got != case.turn:
             return self._differs(case, full, text, got, message)
-        streamed = self._streamed(text, prefill, case.turn)
+        streamed = self._streamed(text, prefill, case.turn) if case.stream else None
         if streamed is not None:
             return Check(case.name, "failed", streamed, _shown(text))
         check = self._written(case, text, prefill)
@@ -220,8 +216,10 @@ class Prover:
 
     def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content stands behind the end of the turn, as a message of its own."""
-        if not turn.content or got.content or _key(_Turn(got.calls, "", got.reasoning)) != _key(
-            _Turn(turn.calls, "", turn.reasoning)
+        if (
+            not turn.content
+            or got.content
+            or _key(_Turn(got.calls, "", got.reasoning)) != _key(_Turn(turn.calls, "", turn.reasoning))
         ):
             return False
         assert self.cutter is not None

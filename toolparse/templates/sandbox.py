@@ -16,14 +16,16 @@ import hashlib
 import json
 import marshal
 import os
+import re
 import sys
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import jinja2.ext
@@ -143,9 +145,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     counted = staticmethod(limits.counted)
 
     def __init__(self, *, mutable: bool) -> None:
-        super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-        )
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
         self.mutable = mutable
         self.filters["tojson"] = _tojson
         self.globals.update(
@@ -259,14 +259,13 @@ class CompiledTemplate:
         self.mutable = mutable
         self._template = template
 
-    def render(
-        self, *, deadline: float | None = None, bounds: Limits = limits.LIMITS, **variables: Any
-    ) -> str:
+    def render(self, *, deadline: float | None = None, bounds: Limits = limits.LIMITS, **variables: Any) -> str:
         """The text that the template writes for these variables."""
         budget = Budget(bounds, deadline)
         with spending(budget):
             try:
-                return self._template.render(_plain(variables))
+                # Only the mutable sandbox lets a template change what it is given.
+                return self._template.render(_plain(variables) if self.mutable else variables)
             except TemplateError:
                 raise
             except RecursionError:
@@ -323,11 +322,65 @@ def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
     return made
 
 
-def parse_template(source: str) -> nodes.Template:
-    """The template's syntax tree. Raises TemplateError."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a template's source tells without being rendered.
+
+    `mentions_calls`: its code looks at a message's calls. `markers`: constants that look like one marker.
+    """
+
+    mentions_calls: bool
+    markers: tuple[str, ...]
+
+
+_CALL_KEYS = frozenset({"tool_calls", "tool_call", "function_call", "function_calls"})
+_MARKER = re.compile(r"\s*(<[^<>\n]{1,80}>|\[/?[A-Z][A-Z0-9_ ]*\])\s*")
+_facts: OrderedDict[str, Facts] = OrderedDict()
+_trees: OrderedDict[str, nodes.Template] = OrderedDict()  # parsed and not yet compiled
+
+
+def facts_of(source: str) -> Facts:
+    """Facts about a template; parses it once. Raises TemplateError."""
+    key = digest(source)
+    known = _facts.get(key)
+    if known is not None:
+        return known
+    stored = read_cache("facts", key)
+    if stored is not None:
+        with contextlib.suppress(ValueError, TypeError):
+            mentions, markers = json.loads(stored)
+            return _keep(_facts, key, Facts(bool(mentions), tuple(map(str, markers))))
+    tree = _parse(source)
+    _keep(_trees, key, tree, 4)
+    mentions, markers = False, []
+    for node in tree.find_all((nodes.Getattr, nodes.Const)):
+        value = node.attr if isinstance(node, nodes.Getattr) else getattr(node, "value", None)
+        if not isinstance(value, str):
+            continue
+        mentions = mentions or value in _CALL_KEYS
+        marker = _MARKER.fullmatch(value)
+        if marker and marker.group(1) not in markers:
+            markers.append(marker.group(1))
+    write_cache("facts", key, json.dumps([mentions, markers[:12]]).encode())
+    return _keep(_facts, key, Facts(mentions, tuple(markers[:12])))
+
+
+def _parse(source: str) -> nodes.Template:
     if len(source) > limits.LIMITS.source:
         raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
-    return _guarded_compile(lambda: environment().parse(source))
+    tree: nodes.Template = _guarded_compile(lambda: environment().parse(source))
+    return tree
+
+
+T = TypeVar("T")
+
+
+def _keep(cache: OrderedDict[str, T], key: str, value: T, limit: int = 256) -> T:
+    cache[key] = value
+    while len(cache) > limit:
+        with contextlib.suppress(KeyError):
+            cache.popitem(last=False)
+    return value
 
 
 _codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the same code
@@ -335,24 +388,18 @@ _codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the sam
 
 def _code(source: str, key: str, env: _Environment) -> CodeType:
     known = _codes.get(key)
-    if known is None:
-        known = _codes[key] = _load_code(source, key, env)
-        while len(_codes) > _COMPILED_KEPT:
-            with contextlib.suppress(KeyError):
-                _codes.popitem(last=False)
-    return known
+    return known if known is not None else _keep(_codes, key, _load_code(source, key, env))
 
 
 def _load_code(source: str, key: str, env: _Environment) -> CodeType:
-    if len(source) > limits.LIMITS.source:
-        raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
     stored = read_cache("code", key)
     if stored is not None:
         with contextlib.suppress(ValueError, EOFError, TypeError):
             code = marshal.loads(stored)  # checked by a digest and read from the user's own folder only
             if isinstance(code, CodeType):
                 return code
-    code = _guarded_compile(lambda: env.compile(source))
+    tree = _trees.pop(key, None) or _parse(source)
+    code = _guarded_compile(lambda: env.compile(tree))
     write_cache("code", key, marshal.dumps(code))
     return code
 
