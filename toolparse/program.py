@@ -477,24 +477,70 @@ def _build(format: Format) -> Program:
 
 
 def _shapes(format: Format) -> tuple[Shape, ...]:
-    """Every way to write calls. Those that differ in the picture of a parameter only are read as one."""
-    merged: list[tuple[Format, list[Format]]] = []
+    """Every way to write calls. What differs only in a parameter's picture, or in a wrapper's keys, is read as one."""
+    merged: list[list[Format]] = []
     for shape in format.shapes():
-        same = (shape.call, shape.section, shape.between)
-        known = next((params for other, params in merged if (other.call, other.section, other.between) == same), None)
+        known = next((group for group in merged if _reads_as_one(group[0], shape)), None)
         if known is None:
-            merged.append((shape, [shape]))
-        elif shape.param is not None and "{{params}}" in shape.call:
-            if all((shape.param, shape.types) != (other.param, other.types) for other in known):
+            merged.append([shape])
+        elif all(_difference(shape) != _difference(other) for other in known):
+            if all(_compatible(shape, other) for other in known):
                 known.append(shape)
-        elif shape.syntax != known[0].syntax:
-            merged.append((shape, [shape]))
+            else:
+                merged.append([shape])
     glue = _glue(format)
-    shapes = [_shape(number, shape, params, glue) for number, (shape, params) in enumerate(merged)]
+    shapes = [_shape(number, group, glue) for number, group in enumerate(merged)]
     if any(shape.body == "arguments" for shape in shapes):
         # A value where parameters may stand too is told by its brace, so it is tried first.
         shapes.sort(key=lambda shape: shape.body == "params")
     return tuple(shapes)
+
+
+def _call_of(format: Format) -> tuple[Picture, Wrapper | None]:
+    picture = format.picture("call", format.call, CALL_HOLES, frozenset())
+    return picture, picture.wrapper
+
+
+def _reads_as_one(one: Format, other: Format) -> bool:
+    if (one.section, one.between, one.syntax) != (other.section, other.between, other.syntax):
+        return False
+    if one.call == other.call:
+        return True
+    (picture, wrapper), (picture2, wrapper2) = _call_of(one), _call_of(other)
+    if wrapper is None or wrapper2 is None:
+        return False
+    return _bare_around(picture) == _bare_around(picture2)
+
+
+def _bare_around(picture: Picture) -> tuple[object, ...]:
+    """What stands around a wrapper, blanks left out."""
+    return tuple(
+        None if isinstance(part, Wrapper) else "".join(part.text.split()) if isinstance(part, Text) else part
+        for part in picture.parts
+    )
+
+
+def _difference(format: Format) -> tuple[object, ...]:
+    wrapper = _call_of(format)[1]
+    if wrapper is not None:
+        return (wrapper.name, wrapper.arguments, wrapper.id, wrapper.name_is_key)
+    return (format.param, format.types) if "{{params}}" in format.call else ()
+
+
+def _compatible(one: Format, other: Format) -> bool:
+    """Whether two wrappers can be watched for at once: nowhere one keeps a value where the other has keys."""
+    first, second = _call_of(one)[1], _call_of(other)[1]
+    if first is None or second is None:
+        return True
+    if first.name_is_key or second.name_is_key:
+        return False
+    return not any(
+        short != long and long[: len(short)] == short
+        for left, right in ((first, second), (second, first))
+        for short in (left.name, left.arguments, left.id)
+        for long in (right.name, right.arguments, right.id)
+        if short is not None and long is not None
+    )
 
 
 def _glue(format: Format) -> frozenset[str]:
@@ -510,7 +556,9 @@ def _glue(format: Format) -> frozenset[str]:
     return frozenset(first_atoms(format.param, "{{value}}") & first_atoms(format.call, "{{params}}"))
 
 
-def _shape(number: int, format: Format, params: list[Format], glue: frozenset[str]) -> Shape:
+def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
+    """One way to write calls; `formats`: the format and those that are read as one with it."""
+    format = formats[0]
     call = format.picture("call", format.call, CALL_HOLES, frozenset())
     section = format.picture("section", format.section, frozenset({"calls"}))
     opening, closing = _around(section, "calls")
@@ -528,10 +576,11 @@ def _shape(number: int, format: Format, params: list[Format], glue: frozenset[st
     tail = compile_stretch(call.parts[split + 1 :], compiler=compiler)
     watch = None
     if isinstance(body_part, Wrapper):
-        watch = Watch((body_part,), dict(format.synonyms))
+        wrappers = (_call_of(other)[1] for other in formats)
+        watch = Watch(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
     tagged = None
     if body == "params":
-        tagged = _tagged(params, tail.cores, closer.cores, head.first or open_stretch.first, glue)
+        tagged = _tagged(formats, tail.cores, closer.cores, head.first or open_stretch.first, glue)
     weak = not is_marker(open_stretch.first or head.first)
     look = _lookahead(body, watch, head, tagged, weak=weak, mixed=format.param is not None)
     head_pattern = _strip_slack(head.pattern) + look
@@ -752,7 +801,7 @@ def _tabulate(program: Program) -> None:
         [*closes, *strong_openers, *sections, *ends, *message, *reopen, *other_frames]
     )
     program.anchored = tuple(
-        Candidate("call", "", shape.full, shape=shape) for shape in program.shapes if shape.anchored
+        Candidate("call", "", Rx(SLACK + shape.full.pattern), shape=shape) for shape in program.shapes if shape.anchored
     )
 
 

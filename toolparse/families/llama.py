@@ -9,7 +9,7 @@ LLAMA3_JSON = Format(
     ends=("<|eot_id|>", "<|eom_id|>"),
     synonyms=(("arguments", "parameters"),),
     also=(
-        '<|python_tag|>{"name": {{name}}, "parameters": {{arguments}}}',
+        Also(section="<|python_tag|>{{calls}}"),
         '{"type": "function", "function": {"name": {{name}}, "parameters": {{arguments}}}}',
     ),
     aliases=("llama3", "llama-3x", "llama31-json", "llama3x"),
@@ -23,7 +23,7 @@ LLAMA4_JSON = LLAMA3_JSON.variant(
     ends=("<|eot|>", "<|eom|>"),
     also=(
         Also(between="; "),
-        '<|python_start|>{"name": {{name}}, "parameters": {{arguments}}}<|python_end|>',
+        Also(section="<|python_start|>{{calls}}<|python_end|>"),
         *LLAMA3_JSON.also[1:],
     ),
     aliases=("llama4-json-tools",),
