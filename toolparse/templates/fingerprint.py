@@ -24,11 +24,9 @@ def behaviour(format: Format) -> str:
 def canonical(format: Format, calls: int = 2) -> str:
     """What the fingerprint is made of: the calls of a turn with open holes."""
     one = _call(format)
-    between = format.between
     if format.between_messages:
-        one = _without_ends(one, format)
-        between = between or format.between_messages
-    block = format.section.replace("{{calls}}", between.join([one] * calls))
+        calls = 1  # each call is a message of its own; what separates messages is not part of the call
+    block = format.section.replace("{{calls}}", format.between.join([one] * calls))
     text = _without_ends(_BLANK.sub("", block), format)
     return "\n".join([text, _types(format), _syntax(format)])
 

@@ -1,0 +1,174 @@
+"""The table of detection over every real template at hand, as Markdown.
+
+    python scripts/template_table.py [--no-registry] [--time] [FOLDER_OR_FILE ...]
+
+Without arguments: the templates of the shared folder (`TOOLPARSE_SHARED`, else `../shared`), of the installed trl (which
+is not imported) and of the tokenizers fetched by `scripts/fetch_tokenizers.py`. Columns: `+` read back exactly, `L` the
+template loses it (the problems say what), `-` refused by the template, `x` read wrongly, blank: not shown by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from toolparse.detect import Detection, detect  # noqa: E402
+from toolparse.errors import TemplateError  # noqa: E402
+from toolparse.templates import verdicts  # noqa: E402
+from toolparse.templates.sandbox import compile_template, facts_of  # noqa: E402
+
+CHECKS = {
+    "single": "single",
+    "parallel": "parallel",
+    "awkward": "awkward",
+    "look-alike": "look-alikes",
+    "closing marker": "closing marker",
+    "content": "content",
+    "content + call": "content and call",
+    "reasoning": "reasoning",
+    "reasoning + call": "reasoning and call",
+}
+SIGNS = {"passed": "+", "lost": "L", "refused": "-", "failed": "x", "absent": ""}
+
+
+@dataclass
+class Row:
+    """One template and what was found for it."""
+
+    name: str
+    text: str
+    found: Detection
+    compiling: float
+    detecting: float
+
+    @property
+    def calls(self) -> bool:
+        """Whether the template writes tool calls."""
+        return self.found.message_style is not None
+
+
+def templates(places: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, text) of every template, each text once."""
+    seen: set[str] = set()
+    for name, text in _all(places):
+        if text not in seen:
+            seen.add(text)
+            yield name, text
+
+
+def _all(places: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for folder in [Path(place) for place in places] or list(_folders()):
+        files = [folder] if folder.is_file() else sorted(folder.glob("*.jinja"))
+        for file in files:
+            yield file.stem, file.read_text(encoding="utf-8")
+    if not places:
+        yield from _tokenizers()
+
+
+def _folders() -> Iterator[Path]:
+    shared = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared")
+    yield shared / "templates"
+    spec = importlib.util.find_spec("trl")
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(location) / "chat_templates"
+
+
+def _tokenizers() -> Iterator[tuple[str, str]]:
+    for config in sorted((ROOT / ".cache" / "tokenizers").glob("*/tokenizer_config.json")):
+        template = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+        if isinstance(template, str):
+            yield f"npm {config.parent.name}", template
+
+
+def examine(name: str, text: str, use_registry: bool) -> Row:
+    """Detect one template; compiling it is timed apart."""
+    begun = time.process_time()
+    try:
+        if facts_of(text).mentions_calls:
+            compile_template(text)
+    except TemplateError:
+        pass
+    compiled = time.process_time()
+    found = detect(text, use_registry=use_registry)
+    return Row(name, text, found, compiled - begun, time.process_time() - compiled)
+
+
+def lines(rows: Sequence[Row], timed: bool) -> Iterator[str]:
+    """The table."""
+    heads = ["template", "rung", "family", "verified", *CHECKS, "problems", *(["ms"] if timed else [])]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        found = row.found
+        statuses = {check.name: check.status for check in found.checks}
+        cells = [row.name, found.how, found.format.name if found.format else "", "yes" if found.verified else ""]
+        cells += [SIGNS[statuses.get(check, "absent")] for check in CHECKS.values()]
+        cells.append(" ".join(item.code for item in found.problems))
+        if timed:
+            cells.append(f"{1000 * row.compiling:.0f} + {1000 * row.detecting:.0f}")
+        yield "| " + " | ".join(cells) + " |"
+
+
+def totals(rows: Sequence[Row], timed: bool) -> Iterator[str]:
+    """What the table adds up to."""
+    calling = [row for row in rows if row.calls]
+    others = [row for row in rows if not row.calls]
+    verified = sum(row.found.verified for row in calling)
+    yield f"{len(rows)} templates; {len(calling)} write tool calls: {verified} verified."
+    rungs = Counter(row.found.how for row in calling)
+    yield "Rungs: " + ", ".join(f"{how} {count}" for how, count in rungs.most_common()) + "."
+    for title, check in CHECKS.items():
+        found = Counter(
+            next((item.status for item in row.found.checks if item.name == check), "absent") for row in calling
+        )
+        parts = [f"{found[status]} {status}" for status in ("passed", "lost", "refused", "failed") if found[status]]
+        yield f"{title}: {', '.join(parts)}."
+    wrong = [row.name for row in others if row.found.verified]
+    yield f"{len(others)} templates without tool calls; a format was wrongly verified for {len(wrong)}."
+    unverified = [row.name for row in calling if not row.found.verified]
+    if unverified:
+        yield f"Not verified: {', '.join(unverified)}."
+    if timed and calling:
+        for title, values in (
+            ("Compilation", [row.compiling for row in calling]),
+            ("Beyond it", [row.detecting for row in calling]),
+            ("Without tool calls", [row.detecting for row in others] or [0.0]),
+        ):
+            ordered = sorted(1000 * value for value in values)
+            yield f"{title}: median {ordered[len(ordered) // 2]:.1f} ms, 95 % {ordered[int(len(ordered) * 0.95)]:.1f} ms (CPU)."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="detection over real chat templates, as a table")
+    parser.add_argument("places", nargs="*", help="folders of .jinja files, or files")
+    parser.add_argument("--no-registry", action="store_true", help="induction alone, without the known families")
+    parser.add_argument("--time", action="store_true", help="add milliseconds (nothing is taken from the disk cache)")
+    options = parser.parse_args(argv)
+    if options.time:
+        os.environ["TOOLPARSE_CACHE"] = "off"
+        detect("{{ messages }}")  # imports are not what is timed
+        verdicts.forget()
+    rows = [examine(name, text, not options.no_registry) for name, text in templates(options.places)]
+    if not rows:
+        print("no templates at hand: set TOOLPARSE_SHARED or name a folder", file=sys.stderr)
+        return 1
+    print("\n".join(lines(rows, options.time)))
+    print()
+    print("\n".join(totals(rows, options.time)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
