@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,6 @@ settings.register_profile("dev", _QUIET, max_examples=50)
 settings.register_profile("ci", _QUIET, max_examples=500, derandomize=True)
 settings.register_profile("laws", _QUIET, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """A parameter that shows itself by its address has another name in every process: xdist would refuse to run."""
-    item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
