@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .bridge import Bridge, BridgeRefused
     from .environment import Environment
     from .executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
-    from .generation import ScriptedBackend, TransformersBackend, VLLMBackend
+    from .generation import Sampled, ScriptedBackend, TransformersBackend, VLLMBackend
     from .masks import assistant_mask
     from .prepare import prepare
     from .rewards import environment_reward, per_rollout
@@ -37,6 +37,7 @@ _WHERE = {
     "Limits": "sandbox",
     "MultiTurnRollout": "rollout",
     "Rollout": "rollout",
+    "Sampled": "generation",
     "ScriptedBackend": "generation",
     "Segment": "transcript",
     "ToolExecutor": "executor",
@@ -68,6 +69,7 @@ __all__ = [
     "Limits",
     "MultiTurnRollout",
     "Rollout",
+    "Sampled",
     "ScriptedBackend",
     "Segment",
     "ToolExecutor",

@@ -32,11 +32,11 @@ from .transcript import Author, Segment
 __all__ = ["Bridge", "BridgeCall", "BridgeRefused", "ForeignStop", "MessageStyle"]
 
 
-class BridgeRefused(Exception):  # noqa: N818 - an outcome, not a mistake
+class BridgeRefused(Exception):
     """No bridge can be proved for this template and these messages; the message says why."""
 
 
-class ForeignStop(Exception):  # noqa: N818 - an outcome, not a mistake
+class ForeignStop(Exception):
     """The turn ended on a token that the template doesn't write at the end of such a turn."""
 
 
@@ -247,16 +247,18 @@ class Bridge:
                 "the turn was stopped without an end-of-turn token, and the template shows none to put there"
             )
         at = closing.find(self._encoder.spelling(canonical))
-        # What the model already wrote of the text before the end-of-turn token.
+        # What the model already wrote of the text before the end-of-turn token: the longest end of its turn
+        # that is found there. (The text begins with the end of an argument, which may look otherwise in the
+        # model's own call.)
         before = closing[:at]
-        for length in range(len(before), 0, -1):
-            if tail.endswith(before[:length]):
-                return closing[length:]
-        stripped = tail.rstrip()
-        for length in range(len(before), 0, -1):
-            if before[:length].strip() and stripped.endswith(before[:length].rstrip()):
-                return closing[length:]
-        return closing[at:]
+        best = (0, 0)
+        for end in range(1, at + 1):
+            for length in range(1, end + 1):
+                if not tail.endswith(before[end - length : end]):
+                    break
+                if before[end - length : end].strip() and (length, end) > best:
+                    best = (length, end)
+        return closing[best[1] if best[0] else at :]
 
     def _canonical_stop(
         self, skeleton: _Skeleton, calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]

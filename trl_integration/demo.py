@@ -73,7 +73,7 @@ class Warehouse:
         self._stock: dict[str, str] = {}
         self.expected = ""
 
-    def reset(self, *, bays: list[str], goods: list[str], wanted: list[str], **row: Any) -> None:  # noqa: ARG002
+    def reset(self, *, bays: list[str], goods: list[str], wanted: list[str], **row: Any) -> None:
         """Fill the bays as the row says."""
         self._stock = dict(zip(bays, goods, strict=True))
         self.expected = "\n".join(self._stock[bay] for bay in wanted)
@@ -119,14 +119,14 @@ def call_text(bay: str) -> str:
     return f'<tool_call>\n{{"name": "lookup", "arguments": {{"bay": "{bay}"}}}}\n</tool_call>'
 
 
-def behaviour(row: dict[str, Any], chance: random.Random) -> list[str]:
-    """The assistant's turns in one conversation of the warm-up: right in three of ten, wrong in three ways
-    otherwise.
+def behaviour(row: dict[str, Any], chance: random.Random, *, right: float = 0.3) -> list[str]:
+    """The assistant's turns in one conversation of the warm-up: right with the given chance, else wrong in
+    one of three ways.
     """
     wanted = row["wanted"]
     stock = dict(zip(row["bays"], row["goods"], strict=True))
     guess = "\n".join(chance.choice(GOODS) for _ in wanted)
-    kind = chance.choices(("right", "guess", "elsewhere", "careless"), (0.3, 0.3, 0.2, 0.2))[0]
+    kind = "right" if chance.random() < right else chance.choice(("guess", "elsewhere", "careless"))
     if kind == "guess":
         return [f"{guess}<|im_end|>"]
     asked = chance.sample(row["bays"], len(wanted)) if kind == "elsewhere" else wanted
@@ -163,44 +163,54 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
-        # At this width the usual 0.02 leaves attention flat, and copying (the name into the call, the result into the
-        # answer) takes ten times as many steps to appear.
+        # At this width the usual 0.02 leaves attention flat, and copying (the name into the call, the result
+        # into the answer) takes ten times as many steps to appear.
         initializer_range=0.12,
     )
     return LlamaForCausalLM(config)
 
 
-def warm_up(model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], *, steps: int, batch: int, seed: int) -> float:
-    """Supervised steps on scripted rollouts; only what the assistant wrote is learned. Returns the last mean
-    loss.
+def warm_up(
+    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], *, steps: Sequence[int], batch: int, seed: int
+) -> list[float]:
+    """Supervised steps on scripted rollouts; only what the assistant wrote is learned.
+
+    First on right conversations, from which the skill of copying names and results is learned, then on mixed
+    ones, from which the habit of not using it is. ``steps`` are those of the two phases; returns the last
+    mean loss of each.
     """
     chance = random.Random(seed)
-    scripts = [behaviour(row, chance) for row in rows]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01)
     loop = MultiTurnRollout(environments=Warehouse)
     loop.bind(tokenizer)
-    backend = ScriptedBackend(scripts, encode=lambda text: tokenizer(text)["input_ids"], logprob=None)
-    rollouts = loop.run([row["prompt"] for row in rows], backend, rows=rows)
-    loop.close()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
     model.train()
-    losses: list[float] = []
-    for _ in range(steps):
-        picked = TranscriptBatch.of(
-            [rollouts[i].transcript for i in chance.sample(range(len(rollouts)), batch)], tokenizer.pad_token_id
-        )
-        ids = torch.cat([picked.prompt_ids, picked.completion_ids], dim=1)
-        mask = torch.cat([picked.prompt_mask, picked.completion_mask], dim=1)
-        learned = torch.cat([torch.zeros_like(picked.prompt_mask), picked.tool_mask], dim=1).bool()
-        labels = ids.masked_fill(~learned, -100)
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return sum(losses[-20:]) / len(losses[-20:])
+    ends: list[float] = []
+    for count, right in zip(steps, (1.0, 0.3), strict=True):
+        scripts = [behaviour(row, chance, right=right) for row in rows]
+        backend = ScriptedBackend(scripts, encode=lambda text: tokenizer(text)["input_ids"], logprob=None)
+        rollouts = loop.run([row["prompt"] for row in rows], backend, rows=rows)
+        # Neighbours in length share a batch: less padding.
+        rollouts.sort(key=lambda rollout: len(rollout.transcript.ids))
+        losses: list[float] = []
+        for step in range(count):
+            for group in optimizer.param_groups:
+                group["lr"] = 3e-3 * min(1.0, (step + 1) / 20, (count - step) / 20)
+            start = chance.randrange(len(rollouts) - batch + 1)
+            picked = TranscriptBatch.of(
+                [rollout.transcript for rollout in rollouts[start : start + batch]], tokenizer.pad_token_id
+            )
+            ids = torch.cat([picked.prompt_ids, picked.completion_ids], dim=1)
+            mask = torch.cat([picked.prompt_mask, picked.completion_mask], dim=1)
+            learned = torch.cat([torch.zeros_like(picked.prompt_mask), picked.tool_mask], dim=1).bool()
+            loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(~learned, -100)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        ends.append(sum(losses[-20:]) / len(losses[-20:]))
+    loop.close()
+    return ends
 
 
 def plot(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -225,7 +235,9 @@ def plot(history: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def run(out: Path, *, steps: int = 70, warm_steps: int = 260, seed: int = 0, threads: int = 1) -> dict[str, float]:
+def run(
+    out: Path, *, steps: int = 70, warm_steps: tuple[int, int] = (200, 80), seed: int = 0, threads: int = 1
+) -> dict[str, float]:
     """The whole run; returns held-out mean rewards before and after, and seconds."""
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
@@ -244,16 +256,20 @@ def run(out: Path, *, steps: int = 70, warm_steps: int = 260, seed: int = 0, thr
 
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed)
-    loss = warm_up(model, tokenizer, make_rows(1500, known, seed=seed + 1), steps=warm_steps, batch=32, seed=seed + 2)
+    losses = warm_up(model, tokenizer, make_rows(900, known, seed=seed + 1), steps=warm_steps, batch=32, seed=seed + 2)
     warmed = time.monotonic()
-    print(f"warm-up: {warm_steps} steps, loss {loss:.3f}, {warmed - started:.0f} s", flush=True)
+    print(
+        f"warm-up: {warm_steps[0]} steps on right conversations (loss {losses[0]:.3f}), {warm_steps[1]} on mixed ones "
+        f"(loss {losses[1]:.3f}), {warmed - started:.0f} s",
+        flush=True,
+    )
 
     examples: list[tuple[float, Rollout]] = []
 
     class Show(TrainerCallback):  # type: ignore[misc]
         """Keeps the first held-out rollout of every evaluation, and says where training stands."""
 
-        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **others: Any) -> None:  # noqa: ARG002
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **others: Any) -> None:
             rollout = trainer.rollout.last[0]
             examples.append((float(rollout.answer.strip() == rollout.environment.expected), rollout))
             print(

@@ -244,7 +244,7 @@ class CodeSandbox:
         self._limits = limits or Limits()
         self._folder: Path | None = None
 
-    def reset(self, **row: Any) -> None:  # noqa: ARG002 - the row is the data set's; this environment needs none of it
+    def reset(self, **row: Any) -> None:
         """Start with an empty folder."""
         self.close()
         self._folder = Path(tempfile.mkdtemp(prefix="rollout-"))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toolparse
 
+import toolparse
 from trl_integration import Budget, MultiTurnRollout, Rollout, ScriptedBackend, ToolExecutor
 from trl_integration.tiny import tiny_tokenizer
 
@@ -156,6 +156,5 @@ def roll(
 def told(name: str, rollout: Rollout) -> list[tuple[str, str]]:
     """The completion as (author, text) pairs."""
     return [
-        (segment.author.value, tokenizer(name).decode(list(segment.ids)))
-        for segment in rollout.transcript.segments[1:]
+        (segment.author.value, tokenizer(name).decode(list(segment.ids))) for segment in rollout.transcript.segments[1:]
     ]

@@ -1,0 +1,41 @@
+"""Tools for the tests of process isolation: importable by name, as they must be."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from trl_integration.sandbox import Limits, isolated
+
+
+@isolated(limits=Limits(wall_seconds=5, memory_mb=1024))
+def double(number: int) -> int:
+    """Double a number.
+
+    Args:
+        number: The number.
+    """
+    print("this goes nowhere")
+    return number * 2
+
+
+@isolated(limits=Limits(wall_seconds=5, memory_mb=1024))
+def fail(text: str) -> str:
+    """Fail.
+
+    Args:
+        text: What to say.
+    """
+    raise LookupError(text)
+
+
+@isolated(limits=Limits(wall_seconds=1, memory_mb=1024))
+def freeze() -> None:
+    """Freeze."""
+    time.sleep(60)
+
+
+@isolated(limits=Limits(wall_seconds=5, memory_mb=1024))
+def die() -> None:
+    """End the process at once."""
+    os._exit(7)
