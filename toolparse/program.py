@@ -632,7 +632,7 @@ def _lookahead(
             return SLACK + r"(?=\{" + SLACK + "[\"'](?:" + keys + "|type)[\"']" + SLACK + ":)"
         return SLACK + r"(?=\{)"
     if body == "arguments" and (head.ends_with_hole or mixed):
-        return SLACK + r"(?=\{)"
+        return SLACK + (r"(?=\{" + SLACK + "[\"'}])" if weak else r"(?=\{)")
     if body == "kwargs" and weak:
         return SLACK + r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}" + SLACK + "=)"
     if body == "params" and tagged is not None and head.ends_with_hole:

@@ -23,7 +23,7 @@ LLAMA4_JSON = LLAMA3_JSON.variant(
     ends=("<|eot|>", "<|eom|>"),
     also=(
         Also(between="; "),
-        Also(section="<|python_start|>{{calls}}<|python_end|>"),
+        Also(section="<|python_start|>{{calls}}<|python_end|>", between="; "),
         *LLAMA3_JSON.also[1:],
     ),
     aliases=("llama4-json-tools",),

@@ -1,0 +1,381 @@
+"""The catalogue of families: complete, data only, nothing said twice, and the hard words of the language at work."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import random
+import time
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toolparse
+from toolparse import registry
+from toolparse.format import Format
+from toolparse.program import compile_format
+
+# fmt: off
+CANONICAL = [
+    "hermes", "qwen", "exaone4", "granite4", "ernie45", "trinity", "ling2", "longcat", "llama3-json", "llama4-json",
+    "mistral", "mistral-v3", "mistral-v11", "mistral-v13", "deepseek-v3", "deepseek-r1", "deepseek-v31", "kimi-k2",
+    "kimi-k2-thinking", "harmony", "granite3", "granite-thinking", "granite-20b-fc", "internlm2", "jamba", "apriel",
+    "hunyuan-a13b", "minimax-m1", "nemotron-nano-v2", "xlam", "phi4-mini", "firefunction-v2", "functionary-v2",
+    "functionary-v31", "functionary-v32", "command-r-plus", "command-r7b", "command4", "apertus", "gigachat3",
+    "gigachat31", "solar-open", "plamo3", "inkling", "glm4-9b", "sarashina", "react", "qwen-agent", "generic-json",
+    "qwen3-coder", "nemotron3", "step3p5", "seed-oss", "mimo", "glm45", "glm47", "ling3", "spark25", "laguna", "hy3",
+    "hy4", "iquest-q1", "k2-horizon", "deepseek-v32", "deepseek-v4", "deepseek-v41", "gigachat35", "minimax-m2",
+    "minimax-m3", "dots3", "minicpm5", "step3", "kimi-k3", "muse", "beam", "cohere-cofl", "pythonic",
+    "llama4-pythonic", "lfm2", "olmo3", "gemma3-tool-code", "functiongemma", "gemma4",
+]
+# fmt: on
+
+# The names under which vLLM, SGLang, llama.cpp and mlx-lm know the parsers.
+PEERS = {
+    "apertus": "apertus",
+    "deepseek_v3": "deepseek-v3",
+    "deepseekv3": "deepseek-v3",
+    "deepseek_v31": "deepseek-v31",
+    "deepseekv31": "deepseek-v31",
+    "deepseek_v32": "deepseek-v32",
+    "deepseekv32": "deepseek-v32",
+    "deepseek_v4": "deepseek-v4",
+    "deepseek_v41": "deepseek-v41",
+    "dots": "dots3",
+    "ernie45": "ernie45",
+    "function_gemma": "functiongemma",
+    "functiongemma": "functiongemma",
+    "gemma4": "gemma4",
+    "gigachat3": "gigachat3",
+    "gigachat35": "gigachat35",
+    "glm": "glm45",
+    "glm45": "glm45",
+    "glm47": "glm47",
+    "gpt-oss": "harmony",
+    "granite": "granite3",
+    "granite-20b-fc": "granite-20b-fc",
+    "granite4": "granite4",
+    "hermes": "hermes",
+    "hunyuan": "hunyuan-a13b",
+    "hunyuan_a13b": "hunyuan-a13b",
+    "hy_v3": "hy3",
+    "hy_v4": "hy4",
+    "inkling": "inkling",
+    "internlm": "internlm2",
+    "interns1": "internlm2",
+    "jamba": "jamba",
+    "json_tools": "hermes",
+    "kimi_k2": "kimi-k2",
+    "kimi_k3": "kimi-k3",
+    "lfm2": "lfm2",
+    "ling3": "ling3",
+    "llama3": "llama3-json",
+    "llama3_json": "llama3-json",
+    "llama4_json": "llama4-json",
+    "llama4_pythonic": "llama4-pythonic",
+    "longcat": "longcat",
+    "mimo": "mimo",
+    "minicpm5": "minicpm5",
+    "minimax": "minimax-m1",
+    "minimax-m2": "minimax-m2",
+    "minimax_m2": "minimax-m2",
+    "minimax_m3": "minimax-m3",
+    "mistral": "mistral",
+    "muse_glimmer": "muse",
+    "olmo3": "olmo3",
+    "openai": "harmony",
+    "phi4_mini_json": "phi4-mini",
+    "plamo3": "plamo3",
+    "poolside_v1": "laguna",
+    "pythonic": "pythonic",
+    "qwen": "qwen",
+    "qwen25": "qwen",
+    "qwen3_coder": "qwen3-coder",
+    "qwen3_xml": "qwen3-coder",
+    "sarashina": "sarashina",
+    "seed_oss": "seed-oss",
+    "step3": "step3",
+    "step3p5": "step3p5",
+    "step5": "step3p5",
+    "trinity": "trinity",
+    "xlam": "xlam",
+}
+
+FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
+ABOUT = {"name", "aliases", "models", "source", "variant_of"}
+
+
+def tool(name: str, **properties: Any) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+def streamed(parser: Any, text: str, seed: int = 0, **how: Any) -> toolparse.ParsedMessage:
+    stream = parser.stream(**how)
+    choose = random.Random(f"{text}/{seed}")
+    at = 0
+    while at < len(text):
+        size = choose.randint(1, 9)
+        stream.feed(text[at : at + size])
+        at += size
+    message: toolparse.ParsedMessage = stream.close()
+    return message
+
+
+def read(family: str, text: str, **how: Any) -> toolparse.ParsedMessage:
+    """The message of a text; the stream says the same."""
+    parser = toolparse.parser_for(family)
+    message = parser.parse(text, **how)
+    for seed in range(3):
+        assert streamed(parser, text, seed, **how) == message
+    return message
+
+
+def calls(message: toolparse.ParsedMessage) -> list[tuple[str, dict[str, Any]]]:
+    return [(call.name, call.arguments) for call in message.tool_calls]
+
+
+# --- the catalogue ----------------------------------------------------------------------------------------------------
+
+
+def test_every_canonical_name_is_registered() -> None:
+    assert len(CANONICAL) == 83
+    assert set(CANONICAL) <= set(toolparse.families())
+
+
+@pytest.mark.parametrize(("peer", "family"), PEERS.items())
+def test_the_names_of_peers_are_known(peer: str, family: str) -> None:
+    assert toolparse.get(peer).name == family
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_declaration_says_where_it_is_from(format: Format) -> None:
+    assert format.models
+    assert format.source
+    assert format.aliases or format.name.startswith("mistral-v")
+    assert format.ends or format.name == "generic-json"
+    compile_format(format)
+    compile_format(format.bind(":x"))
+
+
+def test_declarations_are_data() -> None:
+    """A module of families holds declarations: 5 to 25 lines each, and no code."""
+    folder = Path(toolparse.__file__).parent / "families"
+    for path in sorted(folder.glob("*.py")):
+        if path.name == "__init__.py":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            kinds = ast.Import | ast.ImportFrom | ast.Assign | ast.Expr
+            assert isinstance(node, kinds), f"{path.name}, line {node.lineno}"
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                function = node.value.func
+                made = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+                assert made in ("Format", "variant", "Syntax"), f"{path.name}, line {node.lineno}: {made}"
+                assert made == "Syntax" or 5 <= lines <= 40, f"{path.name}, line {node.lineno}: {lines} lines"
+            for inner in ast.walk(node):
+                assert not isinstance(inner, ast.FunctionDef | ast.Lambda), f"{path.name}, line {node.lineno}"
+
+
+def test_nothing_is_said_twice() -> None:
+    """Two families that share most of what they declare are variants, of one another or of a third."""
+    formats = registry.formats()
+    known = {format.name: format for format in formats}
+
+    def root(format: Format) -> str:
+        while format.variant_of in known:
+            format = known[format.variant_of]
+        return format.name
+
+    def said(format: Format) -> dict[str, Any]:
+        fields = dataclasses.fields(format)
+        return {f.name: getattr(format, f.name) for f in fields if getattr(format, f.name) != f.default} | {}
+
+    twice = []
+    for one, other in combinations(formats, 2):
+        if root(one) == root(other):
+            continue
+        first, second = ({k: v for k, v in said(f).items() if k not in ABOUT | {"ends"}} for f in (one, other))
+        equal = [key for key in first if key in second and first[key] == second[key]]
+        if "call" in equal and 2 * len(equal) > max(len(first), len(second)):
+            twice.append((one.name, other.name, equal))
+    assert twice == []
+
+
+# --- the words that only few families need ------------------------------------------------------------------------
+
+
+SUFFIXED = (
+    "ok</think:S><tool_calls:S>\n<tool_call:S>run<tool_sep:S>\n<arg_key:S>text</arg_key:S>\n"
+    "<arg_value:S>a </tool_call:S> b</arg_value:S>\n</tool_call:S>\n</tool_calls:S><｜hy_eos:S｜>"
+)
+
+
+@pytest.mark.parametrize("suffix", ["", ":opensource", ":6124c78e"])
+def test_a_suffix_is_read_from_the_text(suffix: str) -> None:
+    text = SUFFIXED.replace(":S", suffix)
+    message = read("hy3", text, prompt=f"<｜hy_Assistant{suffix}｜><think{suffix}>")
+    assert calls(message) == [("run", {"text": f"a </tool_call{suffix}> b"})]
+    assert (message.reasoning, message.content, message.issues) == ("ok", "", ())
+    plain = read("hy3", "Nothing to call.")
+    assert plain.content == "Nothing to call."
+    assert read("hy3", f"<think{suffix}>a</think{suffix}>b").reasoning == "a"
+
+
+def test_a_bound_suffix_is_the_only_one() -> None:
+    format = toolparse.get("hy3")
+    assert isinstance(format, Format)
+    parser = toolparse.parser_for(format.bind(":a"))
+    text = parser.render([("run", {"text": "x"})])
+    assert text.startswith("<tool_calls:a>")
+    assert calls(parser.parse(text)) == [("run", {"text": "x"})]
+    assert parser.parse(text.replace(":a>", ":b>")).tool_calls == ()
+    assert format.has_suffix
+    assert not parser.format.has_suffix
+
+
+def test_a_call_inside_a_thought_does_not_end_it() -> None:
+    text = '<think>I look.\n<tool_call>\n{"name": "search", "arguments": {"q": "a"}}\n</tool_call>\nThen more.</think>Done.'
+    message = read("trinity", text)
+    assert calls(message) == [("search", {"q": "a"})]
+    assert "I look." in (message.reasoning or "")
+    assert "Then more." in (message.reasoning or "")
+    assert message.content == "Done."
+    text = '<|inner_prefix|>A<|tools_prefix|>[{"f": {}}, {"g": {"n": 1}}]<|tools_suffix|>B<|inner_suffix|>C'
+    message = read("apertus", text)
+    assert calls(message) == [("f", {}), ("g", {"n": 1})]
+    assert (message.reasoning, message.content) == ("AB", "C")
+
+
+def test_attributes_are_unescaped() -> None:
+    parser = toolparse.parser_for("kimi-k3")
+    arguments = {'a "b" & <c>': "x & <y>", "n": 3, "o": {"k": None}}
+    text = parser.render([("calc", arguments), ("ping", {})])
+    assert 'index="1"' in text
+    assert 'index="2"' in text
+    assert 'key="a &quot;b&quot; &amp; <c>" type="string"' in text
+    assert calls(read("kimi-k3", text)) == [("calc", arguments), ("ping", {})]
+
+
+def test_the_schema_comes_before_the_attribute() -> None:
+    text = (
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="f">\n<｜DSML｜parameter name="n" string="true">3</｜DSML｜parameter>\n'
+        '<｜DSML｜parameter name="s" string="false">42</｜DSML｜parameter>\n'
+        '<｜DSML｜parameter name="u" string="true">7</｜DSML｜parameter>\n'
+        '<｜DSML｜parameter name="x" string="false">[1]</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>'
+    )
+    untyped = {"n": "3", "s": 42, "u": "7", "x": [1]}
+    assert calls(read("deepseek-v4", text)) == [("f", untyped)]
+    typed = tool("f", n={"type": "integer"}, s={"type": "string"}, u={"type": ["string", "integer"]}, x={})
+    assert calls(read("deepseek-v4", text, tools=[typed])) == [("f", {"n": 3, "s": "42", "u": "7", "x": [1]})]
+
+
+SEP = "]<]minimax[>["
+
+
+def elements(text: str) -> str:
+    return f'{SEP}<tool_call>\n{SEP}<invoke name="f">{text.replace("§", SEP)}{SEP}</invoke>\n{SEP}</tool_call>'
+
+
+def test_nested_elements() -> None:
+    text = elements("§<a>§<b>1§</b>§<c>§<item>x§</item>§<item>2§</item>§</c>§</a>§<t> <b>no tag</b> §</t>§<e>§</e>")
+    untyped = {"a": {"b": "1", "c": ["x", "2"]}, "t": " <b>no tag</b> ", "e": ""}
+    assert calls(read("minimax-m3", text)) == [("f", untyped)]
+    inner = {"type": "object", "properties": {"b": {"type": "integer"}, "c": {"type": "array"}}}
+    typed = tool("f", a=inner, t={"type": "string"}, e={"type": "array"})
+    expected = {"a": {"b": 1, "c": ["x", "2"]}, "t": " <b>no tag</b> ", "e": []}
+    assert calls(read("minimax-m3", text, tools=[typed])) == [("f", expected)]
+    repeated = elements("§<v>1§</v>§<v>2§</v>§<w>3§</w>")
+    typed = tool("f", v={"type": "array", "items": {"type": "integer"}}, w={"type": "integer"})
+    assert calls(read("minimax-m3", repeated, tools=[typed])) == [("f", {"v": [1, 2], "w": 3})]
+
+
+def test_typed_elements_need_no_schema() -> None:
+    parser = toolparse.parser_for("cohere-cofl")
+    arguments = {"a<b": {"x": [1, "two", None, {"y": True}], "e": {}}, "l": [], "s": "7 & <tag>", "n": -1.5}
+    text = parser.render([("f", arguments), ("g", {})])
+    assert calls(read("cohere-cofl", text)) == [("f", arguments), ("g", {})]
+
+
+@pytest.mark.parametrize("family", ["minimax-m3", "cohere-cofl"])
+def test_nested_elements_are_bounded_and_linear(family: str) -> None:
+    opening = f"{SEP}<n>" if family == "minimax-m3" else '<cofl:value name="n" type="dict">'
+    head = (
+        elements("").partition(f"{SEP}</invoke>")[0]
+        if family == "minimax-m3"
+        else ('<cofl:tool_calls><cofl:tool_call id="0" name="f">')
+    )
+    deep = read(family, head + opening * 1000)
+    assert [issue.code for issue in deep.errors] == ["malformed-arguments"] or deep.truncated
+    parser = toolparse.parser_for(family)
+    took = []
+    for size in (2_000, 8_000):
+        arguments = {"l": [{"k": "v"}] * size}
+        text = parser.render([("f", arguments)], content="")
+        start = time.process_time()
+        assert calls(parser.parse(text)) == [("f", arguments)]
+        took.append(time.process_time() - start)
+    assert took[1] < 10 * took[0] + 0.2
+
+
+def test_a_doubled_name_is_one() -> None:
+    text = (
+        ' to=f<|message|><atem:function_calls>\n<atem:invoke name="f.f">\n<atem:parameter name="a">1</atem:parameter>\n'
+        "</atem:invoke>\n</atem:function_calls><|eot|>"
+    )
+    assert calls(read("muse", text)) == [("f", {"a": "1"})]
+
+
+def test_text_in_character_data() -> None:
+    text = (
+        '<function name="f"><param name="t"><![CDATA[a </param> <b>\n]]></param><param name="n">True</param></function>'
+    )
+    message = read("minicpm5", text, tools=[tool("f", t={"type": "string"}, n={"type": "boolean"})])
+    assert calls(message) == [("f", {"t": "a </param> <b>\n", "n": True})]
+
+
+def test_modes_of_one_family() -> None:
+    typed = (
+        "<ifm|tool_call>f\n<ifm|arg_key>a</ifm|arg_key>\n<ifm|arg_type>integer</ifm|arg_type>\n"
+        "<ifm|arg_value>3</ifm|arg_value>\n</ifm|tool_call>"
+    )
+    plain = "<ifm|tool_call>f\n<ifm|arg_key>a</ifm|arg_key>\n<ifm|arg_value>3</ifm|arg_value>\n</ifm|tool_call>"
+    json = '<ifm|tool_call>{"name": "f", "arguments": {"a": 3}}</ifm|tool_call>'
+    text = f"<ifm|tool_calls>\n{typed}\n{plain}\n{json}\n</ifm|tool_calls>"
+    assert calls(read("k2-horizon", text, prompt="")) == [("f", {"a": 3}), ("f", {"a": "3"}), ("f", {"a": 3})]
+    for mode in ("think", "think_fast", "think_faster"):
+        message = read("k2-horizon", f"why\n</ifm|{mode}>\nyes", prompt=f"<|ifm|im_start|>assistant\n<ifm|{mode}>\n")
+        assert (message.reasoning, message.content) == ("why", "yes")
+
+
+def test_a_name_that_nothing_announces() -> None:
+    text = 'get_weather\n{"city": "Oslo"}<|assistant|>get_time\n{}<|observation|>'
+    assert calls(read("glm4-9b", text)) == [("get_weather", {"city": "Oslo"}), ("get_time", {})]
+    prose = 'The answer\n{"city": "Oslo"}'
+    assert read("glm4-9b", prose, tools=[tool("get_weather")]).content == prose
+    assert read("glm4-9b", "Hello {world}").content == "Hello {world}"
+
+
+def test_names_that_mean_no_tool() -> None:
+    assert read("granite-20b-fc", '<function_call> {"name": "no_function", "arguments": {}}').tool_calls == ()
+    text = 'Action:\n```json\n[{"tool_name": "directly-answer", "parameters": {}}]```'
+    assert read("command-r-plus", text).tool_calls == ()
+
+
+def test_a_message_that_the_prompt_opened() -> None:
+    parser = toolparse.parser_for("functionary-v32")
+    assert calls(parser.parse('ping\n{}>>>f\n{"a": 1}')) == [("ping", {}), ("f", {"a": 1})]
+    message = parser.parse('all\nI ask.>>>f\n{"a": 1}')
+    assert (message.content, calls(message)) == ("I ask.", [("f", {"a": 1})])
+    assert parser.render([("f", {"a": 1})], content="I ask.") == 'all\nI ask.>>>f\n{"a": 1}'
+
+
+def test_separators_of_several_spellings() -> None:
+    call = '{"name": "f", "parameters": {"a": "; {"}}'
+    for between in ("", "; ", ";\n"):
+        message = read("llama4-json", between.join([call] * 3))
+        assert (len(message.tool_calls), message.content) == (3, "")
+        message = read("llama4-json", "<|python_start|>" + between.join([call] * 2) + "<|python_end|>")
+        assert (len(message.tool_calls), message.content) == (2, "")
