@@ -1,0 +1,868 @@
+"""The benchmarks: ours, the floor and other parsers on the same texts, in one run, interleaved.
+
+    python benchmarks/run.py [--quick] [--write-docs] [--only PART,...]
+
+Every contender's result is compared with the truth before its times count. What is reported are ratios: of the medians
+of times taken in turns (one round of every contender, then the next round), never times of different runs.
+Writes `results/benchmarks.md`, `.json` and `.png`; `--write-docs` copies the tables into docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __package__ in (None, ""):
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks import peers as peer_parsers
+from benchmarks.cases import (
+    ONE,
+    WRITERS,
+    Case,
+    Truth,
+    calls_case,
+    long_argument,
+    many_small,
+    one_call,
+    one_shot_cases,
+    text_case,
+    thought_only,
+    tools_of,
+)
+from benchmarks.floors import MARKERS, StreamFloor, floor_for, plain_floor
+from toolparse import (
+    ArgumentsDelta,
+    ContentDelta,
+    Format,
+    ParsedMessage,
+    Parser,
+    ReasoningDelta,
+    get,
+    registry,
+)
+
+RESULTS = Path(__file__).resolve().parent / "results"
+DOCS = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- benchmarks: begin (written by benchmarks/run.py --write-docs) -->", "<!-- benchmarks: end -->"
+
+# The targets: case -> (JSON, XML), at most so many times the floor.
+TARGETS = {
+    "one call": (3.0, 1.5),
+    "one call, validated": (4.0, 2.5),
+    "8 calls": (2.0, 1.2),
+    "64 KB argument": (1.5, 1.0),
+    "1 MB argument": (1.2, 1.0),
+    "20 KB text": (1.8, 1.8),
+    "20 KB thought + call": (1.8, 1.8),
+}
+# At least so many times faster than the fastest peer that gives decoded arguments.
+PEER_TARGETS = {
+    "one call": (3.0, 4.0),
+    "8 calls": (5.0, 5.0),
+    "64 KB argument": (3.0, 100.0),
+    "1 MB argument": (1.4, 100.0),
+    "20 KB text": (1.0, 1.0),
+    "20 KB thought + call": (2.0, 2.0),
+}
+STREAM_TARGETS = {"text": 1.6, "thought": 1.6, "JSON argument": 1.6, "XML argument": 2.2, "small calls": 2.2}
+
+
+@dataclass
+class Contender:
+    """Something that is timed on one case."""
+
+    name: str
+    run: Callable[[], Any]
+    times: list[float] = field(default_factory=list)
+    loops: int = 1
+    slow: bool = False
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.times)
+
+
+@dataclass
+class Row:
+    """One measured case: the medians in seconds, and notes on who was left out."""
+
+    part: str
+    format: str
+    case: str
+    seconds: dict[str, float]
+    extra: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    decoding: list[str] = field(default_factory=list)
+
+    def ratio(self, name: str, to: str) -> float | None:
+        if name not in self.seconds or to not in self.seconds:
+            return None
+        return self.seconds[name] / self.seconds[to]
+
+
+class WrongError(AssertionError):
+    """A contender did not read the truth."""
+
+
+def measure(
+    contenders: Sequence[Contender],
+    budget: float,
+    *,
+    most: int = 41,
+    least: int = 3,
+    clock: Callable[[], float] = time.thread_time,
+) -> None:
+    """Time all contenders in turns; about `budget` seconds altogether.
+
+    The clock is this thread's processor time, so that other work on the machine does not count. Whoever takes more
+    than a tenth of the budget for one run is timed in the first rounds only.
+    """
+    for contender in contenders:
+        start = clock()
+        contender.run()
+        once = clock() - start
+        contender.loops = max(1, min(10_000, int(0.001 / max(once, 1e-7))))
+        contender.slow = once > budget / 10
+    deadline = time.perf_counter() + budget
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(most):
+            for contender in contenders:
+                if contender.slow and number >= min(2, least):
+                    continue
+                run = contender.run
+                loops = range(contender.loops)
+                start = clock()
+                for _ in loops:
+                    run()
+                contender.times.append((clock() - start) / contender.loops)
+            if number + 1 >= least and time.perf_counter() > deadline:
+                break
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """Interrupt strangers' code that takes longer (regular expressions that explode, say)."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"takes more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check(truth: Truth, calls: Any, content: str | None, reasoning: str | None) -> None:
+    """Raise WrongError unless that is what the text says. None: the contender does not tell."""
+    found = [(name, arguments) for name, arguments in calls]
+    if found != list(truth.calls):
+        raise WrongError(f"{len(found)} calls, and not those that were written ({len(truth.calls)})")
+    if content is not None and content.strip() != truth.content.strip():
+        raise WrongError("other content than was written")
+    if reasoning is not None and reasoning.strip() != truth.reasoning.strip():
+        raise WrongError("other reasoning than was written")
+
+
+def check_ours(truth: Truth, message: ParsedMessage) -> None:
+    """Ours must also be without any remark."""
+    check(truth, [(call.name, call.arguments) for call in message.tool_calls], message.content, message.reasoning or "")
+    if message.issues:
+        raise WrongError(f"remarks: {message.issues[0].message}")
+
+
+def transformers_contender(format: str, text: str, truth: Truth) -> Contender:
+    """transformers' parse_response with its template loaded beforehand."""
+    from transformers.utils.chat_parsing import parse_response
+    from transformers.utils.chat_parsing.response_templates import load_response_template
+
+    from benchmarks.response_templates import RESPONSE_TEMPLATES
+
+    template = load_response_template(RESPONSE_TEMPLATES[format])
+    message = parse_response(text, template, prefix="")
+    calls = [(item["function"]["name"], item["function"]["arguments"]) for item in message.get("tool_calls", [])]
+    thought = message.get("reasoning_content") or message.get("thinking") or ""
+    check(truth, calls, message.get("content") or "", thought)
+    return Contender("transformers", lambda: parse_response(text, template, prefix=""))
+
+
+class Bench:
+    """One run."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.rows: list[Row] = []
+        self.notes: list[str] = []
+        # Imported before anything is timed or interrupted.
+        from transformers.utils.chat_parsing import ResponseParser  # noqa: F401
+
+        import fixtures.tokenizers
+
+        fixtures.tokenizers.tokenizer("qwen")
+        self.peers, missing = peer_parsers.available()
+        self.notes += missing
+        self.slice = 0.1 if quick else 0.8  # seconds for one case
+
+    def say(self, row: Row) -> None:
+        self.rows.append(row)
+        ours = row.seconds.get("toolparse", math.nan)
+        ratios = "  ".join(f"{name} {value / ours:.2f}" for name, value in row.seconds.items() if name != "toolparse")
+        print(
+            f"{row.part:10} {row.format:14} {row.case:24} {ours * 1e6:10.1f} us   {ratios}  {row.extra or ''}",
+            flush=True,
+        )
+        for name, why in row.left_out.items():
+            print(f"           {name} left out: {why}", flush=True)
+
+    def compare(
+        self,
+        part: str,
+        case: Case,
+        ours: Callable[[], ParsedMessage],
+        *,
+        tools: Any = None,
+        label: str = "",
+        with_peers: bool = True,
+    ) -> Row:
+        """Ours, the floor and whoever else reads the case right."""
+        text, truth = case.text, case.truth
+        check_ours(truth, ours())
+        floor = floor_for(case.format, text, truth)
+        read = floor(text)
+        check(truth, read.calls, read.content, read.reasoning)
+        contenders = [Contender("toolparse", ours), Contender("floor", lambda: floor(text))]
+        left_out: dict[str, str] = {}
+        decoding: list[str] = []
+        if with_peers:
+            try:
+                with limit(0.5 if self.quick else 5):
+                    contenders.append(transformers_contender(case.format, text, truth))
+                decoding.append("transformers")
+            except KeyError:
+                pass  # no template for this format
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+                left_out["transformers"] = f"{type(error).__name__}: {str(error)[:100]}"
+            for adapter in peer_parsers.adapters(self.peers, case.format, tools or tools_of(case.format)):
+                if case.plain and adapter.name.startswith(("mlx-lm", "renderers")):
+                    continue  # they are not asked where no call was announced
+                try:
+                    given = adapter.prepare(text) if len(text) < 200_000 or adapter.name[0] != "r" else None
+                    if given is None:
+                        continue
+                    with limit(0.5 if self.quick else 5):
+                        result = adapter.run(given)
+                    check(truth, *adapter.read(result))
+                    contenders.append(Contender(adapter.name, lambda run=adapter.run, given=given: run(given)))  # type: ignore[misc]
+                    if adapter.decoded:
+                        decoding.append(adapter.name)
+                except Exception as error:  # noqa: BLE001
+                    left_out[adapter.name] = f"{type(error).__name__}: {str(error)[:100]}"
+        measure(contenders, self.slice)
+        seconds = {contender.name: contender.median for contender in contenders}
+        row = Row(part, case.format, label or case.name, seconds, {"chars": len(text)}, left_out, decoding)
+        self.say(row)
+        return row
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def one_shot(self) -> None:
+        """The cases of one text at once."""
+        for format in WRITERS:
+            parser = Parser(get_format(format), prefill="")
+            for case in one_shot_cases(format, quick=self.quick):
+                self.compare("one-shot", case, lambda parser=parser, text=case.text: parser.parse(text))  # type: ignore[misc]
+
+    def validated(self) -> None:
+        """One call, judged by its tool's schema."""
+        for format in WRITERS:
+            parser = Parser(get_format(format), prefill="", tools=tools_of(format))
+            case = one_call(format)
+            self.compare(
+                "validated",
+                case,
+                lambda parser=parser, text=case.text: parser.parse(text),  # type: ignore[misc]
+                label="one call, validated",
+                with_peers=False,
+            )
+
+    def streams(self) -> None:
+        """Streams in pieces of four characters: the cost of a piece, and how it grows."""
+        cost = 6_000 if self.quick else 20_000
+        makers: list[tuple[str, str, Callable[[int], Case]]] = [
+            ("hermes", "text", lambda size: text_case("hermes", size)),
+            ("hermes", "thought", lambda size: thought_only("hermes", size)),
+            ("hermes", "JSON argument", lambda size: long_argument("hermes", size)),
+            ("hermes", "small calls", lambda size: many_small("hermes", size)),
+            ("qwen3-coder", "XML argument", lambda size: long_argument("qwen3-coder", size)),
+            ("qwen3-coder", "small calls", lambda size: many_small("qwen3-coder", size)),
+        ]
+        if not self.quick:
+            makers += [
+                ("harmony", "JSON argument", lambda size: long_argument("harmony", size)),
+                ("llama3-json", "JSON argument", lambda size: long_argument("llama3-json", size)),
+                ("pythonic", "Python argument", lambda size: long_argument("pythonic", size)),
+                ("gemma4", "literal argument", lambda size: long_argument("gemma4", size)),
+            ]
+        for format, name, make in makers:
+            self.stream_cost(format, name, make(cost))
+            sizes = (2_000, 16_000, 64_000) if self.quick else (2_000, 32_000, 250_000, 1_000_000)
+            self.stream_growth(format, name, make, sizes)
+
+    def stream_cost(self, format: str, name: str, case: Case) -> None:
+        """The cost of a piece against the floor and transformers."""
+        parser = Parser(get_format(format), prefill="")
+        pieces = cut(case.text)
+        check_stream(parser, case)
+        contenders = [Contender("toolparse", lambda: feed_all(parser.stream(), pieces))]
+        if format in MARKERS:
+            floor = floor_for(format, case.text, case.truth)
+            contenders.append(Contender("floor", lambda: feed_all(StreamFloor(MARKERS[format], floor), pieces)))
+        left_out: dict[str, str] = {}
+        try:
+            with limit(0.5 if self.quick else 5):
+                contenders.append(transformers_stream(format, pieces, case.truth))
+        except KeyError:
+            pass
+        except Exception as error:  # noqa: BLE001
+            left_out["transformers"] = f"{type(error).__name__}: {str(error)[:100]}"
+        measure(contenders, self.slice)
+        row = Row(
+            "stream",
+            format,
+            name,
+            {contender.name: contender.median / len(pieces) for contender in contenders},
+            {"chars": len(case.text)},
+            left_out,
+            [contender.name for contender in contenders if contender.name == "transformers"],
+        )
+        self.say(row)
+
+    def stream_growth(self, format: str, name: str, make: Callable[[int], Case], sizes: Sequence[int]) -> None:
+        """How ours and transformers grow with the length."""
+        parser = Parser(get_format(format), prefill="")
+        growth: dict[str, list[tuple[int, float]]] = {"toolparse": [], "transformers": []}
+        cutoff = 0.4 if self.quick else 2.0
+        for size in sizes:
+            case = make(size)
+            pieces = cut(case.text)
+            check_stream(parser, case)
+            runs: list[Contender] = [Contender("toolparse", lambda pieces=pieces: feed_all(parser.stream(), pieces))]  # type: ignore[misc]
+            last = growth["transformers"]
+            # The next size of a quadratic stream would take size² as long: it is not tried.
+            expected = last[-1][1] * (len(case.text) / last[-1][0]) ** 2 if last else 0.0
+            if expected < cutoff and (last or size == sizes[0]):
+                with suppress(Exception), limit(10):
+                    runs.append(transformers_stream(format, pieces, case.truth))
+            measure(runs, 1e9, most=2, least=2)
+            for contender in runs:
+                growth[contender.name].append((len(case.text), min(contender.times)))
+        slopes = {who: slope(points) for who, points in growth.items() if len(points) > 1}
+        row = Row(
+            "growth",
+            format,
+            name,
+            {who: points[-1][1] for who, points in growth.items() if points and points[-1][0] > sizes[-1] // 2},
+            {
+                "exponent": {who: round(value, 3) for who, value in slopes.items()},
+                "points": growth,
+                "largest": max(points[-1][0] for points in growth.values() if points),
+            },
+        )
+        peer = growth["transformers"]
+        if peer:
+            size, took = peer[-1]
+            mine = dict(growth["toolparse"])[size]
+            row.extra["peer_at"] = {"chars": size, "times": took / mine}
+        self.say(row)
+
+    def families(self) -> None:
+        """One call of every registered format, against the nearest of the formats above."""
+        arguments = {key: value for key, value in ONE[1].items() if isinstance(value, str | int)}
+        reference = {"params": "qwen3-coder", "kwargs": "pythonic"}
+        for format in registry.formats():
+            body = next((name for name in ("params", "kwargs") if "{{" + name + "}}" in format.call), "")
+            nearest = reference.get(body, "gemma4" if not format.syntax.is_json else "hermes")
+            values: dict[str, Any] = (
+                {key: str(value) for key, value in arguments.items()} if body == "params" else arguments
+            )
+            pair = []
+            for name in (format.name, nearest):
+                parser = Parser(get_format(name), prefill="")
+                text = parser.render([(ONE[0], values)])
+                check_ours(Truth(((ONE[0], values),)), parser.parse(text))
+                pair.append((parser, text))
+            (parser, text), (near, near_text) = pair
+            floor = plain_floor([values], format.ends[:1] or (">",))
+            contenders = [
+                Contender("toolparse", lambda parser=parser, text=text: parser.parse(text)),  # type: ignore[misc]
+                Contender("nearest", lambda near=near, near_text=near_text: near.parse(near_text)),  # type: ignore[misc]
+                Contender("floor", lambda floor=floor, text=text: floor(text)),  # type: ignore[misc]
+            ]
+            measure(contenders, self.slice / 3)
+            self.say(
+                Row("families", format.name, "one call", {c.name: c.median for c in contenders}, {"nearest": nearest})
+            )
+
+    def detection(self) -> None:
+        """A template never seen before, and one seen a moment ago."""
+        try:
+            from toolparse import detect
+        except ImportError:
+            self.notes.append("detection: toolparse.detect is not there yet")
+            return
+        import jinja2
+
+        import fixtures
+
+        for format in ("hermes", "qwen3-coder", "harmony"):
+            template = fixtures.template(format)
+            fresh = iter(range(1_000_000))
+
+            def new(template: str = template, fresh: Any = fresh) -> Any:
+                return detect(template + f"{{# {next(fresh)} #}}")
+
+            def compiled(template: str = template, fresh: Any = fresh) -> Any:
+                environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
+                return environment.from_string(
+                    template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+                    + f"{{# {next(fresh)} #}}"
+                )
+
+            try:
+                found = detect(template)
+                if found.format is None:
+                    raise WrongError("no format was found")
+                contenders = [
+                    Contender("toolparse", new),
+                    Contender("seen", lambda template=template: detect(template)),  # type: ignore[misc]
+                    Contender("Jinja compiles it", compiled),
+                ]
+                measure(contenders, self.slice)
+            except Exception as error:  # noqa: BLE001 - detection is young; what it does is reported
+                self.notes.append(f"detection of {format}: {type(error).__name__}: {str(error)[:200]}")
+                continue
+            self.say(Row("detection", format, "a new template", {c.name: c.median for c in contenders}))
+
+    def batches(self) -> None:
+        """`parse_batch` with one and two processes."""
+        count = 1_000 if self.quick else 10_000
+        for format in ("hermes", "qwen3-coder"):
+            parser = Parser(get_format(format), prefill="")
+            base = [one_call(format), calls_case(format, 3), text_case(format, 1_000)]
+            cases = [base[number % 3] for number in range(count)]
+            texts = [case.text for case in cases]
+            for case, message in zip(cases, parser.parse_batch(texts, processes=2), strict=True):
+                check_ours(case.truth, message)
+            floors = [floor_for(format, case.text, case.truth) for case in cases]
+            contenders = [
+                Contender("toolparse", lambda texts=texts, parser=parser: parser.parse_batch(texts)),  # type: ignore[misc]
+                Contender("2 processes", lambda texts=texts, parser=parser: parser.parse_batch(texts, processes=2)),  # type: ignore[misc]
+                Contender(
+                    "floor", lambda floors=floors, texts=texts: [f(t) for f, t in zip(floors, texts, strict=True)]
+                ),  # type: ignore[misc]
+            ]
+            measure(contenders, 0.0, most=3, least=3, clock=time.perf_counter)
+            row = Row("batch", format, f"{count} completions", {c.name: c.median for c in contenders})
+            row.extra["per_second"] = round(count / row.seconds["toolparse"])
+            self.say(row)
+
+    def masks(self) -> None:
+        """The masks of 256 rollouts of 8 turns, against lists of the same length put together by hand."""
+        try:
+            import torch
+
+            from trl_integration import Transcript
+            from trl_integration.transcript import TranscriptBatch
+        except ImportError as error:
+            self.notes.append(f"masks: {error}")
+            return
+        rollouts, turns = (32, 8) if self.quick else (256, 8)
+        prompt, sampled, scaffold = list(range(200)), list(range(120)), list(range(60))
+        logprobs = [-0.5] * len(sampled)
+
+        def ours() -> Any:
+            made = []
+            for _ in range(rollouts):
+                transcript = Transcript(prompt)
+                transcript.add_turn(sampled, logprobs)
+                for _ in range(turns - 1):
+                    transcript.add_turn(sampled, logprobs, before=[("tool", scaffold)])
+                made.append(transcript)
+            batch = TranscriptBatch.of(made, pad_token_id=0)
+            return batch.completion_ids, batch.completion_mask, batch.tool_mask
+
+        def floor() -> Any:
+            ids, masks, completion = [], [], []
+            for _ in range(rollouts):
+                row: list[int] = list(sampled)
+                mask = [1] * len(sampled)
+                for _ in range(turns - 1):
+                    row += scaffold
+                    mask += [0] * len(scaffold)
+                    row += sampled
+                    mask += [1] * len(sampled)
+                ids.append(row)
+                masks.append(mask)
+                completion.append([1] * len(row))
+            return torch.tensor(ids), torch.tensor(completion), torch.tensor(masks)
+
+        try:
+            for mine, theirs in zip(ours(), floor(), strict=True):
+                if not torch.equal(mine.long(), theirs):
+                    raise WrongError("other masks than were built by hand")
+        except Exception as error:  # noqa: BLE001 - the interface is young; what fails is reported
+            self.notes.append(f"masks: {type(error).__name__}: {error}")
+            return
+        contenders = [Contender("toolparse", ours), Contender("floor", floor)]
+        measure(contenders, self.slice * 2, most=9, least=3)
+        self.say(Row("masks", "-", f"{rollouts} rollouts, {turns} turns", {c.name: c.median for c in contenders}))
+
+    def memory(self) -> None:
+        """What a parse retains, as a multiple of the text."""
+        size = 200_000 if self.quick else 1_000_000
+        for format in WRITERS:
+            case = long_argument(format, size)
+            parser = Parser(get_format(format), prefill="")
+            parser.parse(one_call(format).text)
+            gc.collect()
+            tracemalloc.start()
+            before = tracemalloc.get_traced_memory()[0]
+            message = parser.parse(case.text)
+            gc.collect()
+            after, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            del message
+            retained, most = (after - before) / sys.getsizeof(case.text), (peak - before) / sys.getsizeof(case.text)
+            extra = {"retained": round(retained, 2), "peak": round(most, 2)}
+            self.say(Row("memory", format, f"{size} argument", {}, extra))
+
+    def imports(self) -> None:
+        """What `import toolparse` adds to the start of Python."""
+
+        def start(code: str) -> Callable[[], Any]:
+            return lambda: subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+        contenders = [
+            Contender("toolparse", start("import toolparse")),
+            Contender("floor", start("pass")),
+            Contender("msgspec alone", start("import msgspec")),
+        ]
+        measure(contenders, 0.0, most=5 if self.quick else 9, least=5, clock=time.perf_counter)
+        fastest = {contender.name: min(contender.times) for contender in contenders}
+        row = Row("import", "-", "import toolparse", fastest)
+        row.extra["adds_ms"] = round((fastest["toolparse"] - fastest["floor"]) * 1e3)
+        self.say(row)
+
+
+PARTS = ("one_shot", "validated", "streams", "families", "detection", "batches", "masks", "memory", "imports")
+
+
+def get_format(name: str) -> Format:
+    """A registered format."""
+    found = get(name)
+    assert isinstance(found, Format)
+    return found
+
+
+def cut(text: str, size: int = 4) -> list[str]:
+    """The text in pieces."""
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def feed_all(stream: Any, pieces: list[str]) -> Any:
+    """A whole stream."""
+    feed = stream.feed
+    for piece in pieces:
+        feed(piece)
+    return stream.close()
+
+
+def check_stream(parser: Parser, case: Case) -> None:
+    """The final message is the truth, and so are the deltas put together."""
+    stream = parser.stream()
+    events = [event for piece in cut(case.text) for event in stream.feed(piece)]
+    message = stream.close()
+    events += stream.last_events
+    check_ours(case.truth, message)
+    content = "".join(event.text for event in events if isinstance(event, ContentDelta))
+    reasoning = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
+    arguments: dict[int, list[str]] = {}
+    for event in events:
+        if isinstance(event, ArgumentsDelta):
+            arguments.setdefault(event.index, []).append(event.json)
+    calls = [(call.name, json.loads("".join(arguments[call.index]))) for call in message.tool_calls]
+    check(case.truth, calls, content, reasoning)
+
+
+def transformers_stream(format: str, pieces: list[str], truth: Truth) -> Contender:
+    """transformers' ResponseParser, fed in pieces."""
+    from transformers.utils.chat_parsing import ResponseParser
+    from transformers.utils.chat_parsing.response_templates import load_response_template
+
+    from benchmarks.response_templates import RESPONSE_TEMPLATES
+
+    template = load_response_template(RESPONSE_TEMPLATES[format])
+
+    def run() -> Any:
+        stream = ResponseParser(template, prefix="")
+        for piece in pieces:
+            stream.feed(piece)
+        return stream.finalize()[0]
+
+    message = run()
+    calls = [(item["function"]["name"], item["function"]["arguments"]) for item in message.get("tool_calls", [])]
+    thought = message.get("reasoning_content") or message.get("thinking") or ""
+    check(truth, calls, message.get("content") or "", thought)
+    return Contender("transformers", run)
+
+
+def slope(points: Sequence[tuple[int, float]]) -> float:
+    """The exponent of growth: least squares in logarithms."""
+    xs = [math.log(size) for size, _ in points]
+    ys = [math.log(took) for _, took in points]
+    mean_x, mean_y = statistics.fmean(xs), statistics.fmean(ys)
+    return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / sum((x - mean_x) ** 2 for x in xs)
+
+
+# -- reports ----------------------------------------------------------------------------------------------------------
+
+
+def mark(value: float | None, target: float | None, *, at_least: bool = False) -> str:
+    """A ratio, with its target where it is missed."""
+    if value is None:
+        return "–"
+    text = f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+    if target is None:
+        return text
+    good = value >= target * 0.995 if at_least else value <= target * 1.005
+    return text if good else f"**{text}** (target {'≥' if at_least else '≤'} {target:g})"
+
+
+def markdown(bench: Bench) -> str:
+    """The tables."""
+    by_part: dict[str, list[Row]] = {}
+    for row in bench.rows:
+        by_part.setdefault(row.part, []).append(row)
+    versions = peer_parsers.versions() if bench.peers else {}
+    lines: list[str] = []
+    shot = [*by_part.get("one-shot", []), *by_part.get("validated", [])]
+    if shot:
+        others = ["transformers", "SGLang", "mlx-lm", "renderers (ids)"]
+        others = [name for name in others if any(name in row.seconds for row in shot)]
+        lines += [
+            "**One-shot.** × floor: our time over the floor's. The other columns: their time over ours. Bold: a target missed.",
+            "",
+            f"| format | case | × floor | × faster than the fastest that decodes | {' | '.join(others)} |",
+            "|---|---|---|---|" + "---|" * len(others),
+        ]
+        for row in shot:
+            xml = int(WRITERS[row.format].xml)
+            target = TARGETS.get(row.case)
+            if row.format in ("pythonic", "gemma4"):
+                target = (5.0, 5.0) if "text" not in row.case else target
+            peer_target = PEER_TARGETS.get(row.case)
+            best = min((row.seconds[name] for name in row.decoding), default=None)
+            faster = best / row.seconds["toolparse"] if best is not None else None
+            cells = [
+                mark(row.ratio("toolparse", "floor"), target[xml] if target else None),
+                mark(faster, peer_target[xml] if peer_target else None, at_least=True),
+                *(mark(row.ratio(name, "toolparse"), None) for name in others),
+            ]
+            lines.append(f"| {row.format} | {row.case} | {' | '.join(cells)} |")
+        wrong = {}
+        for row in shot:
+            for name, why in row.left_out.items():
+                wrong.setdefault((name, row.format, why.split(":")[0] if "takes" not in why else why), []).append(
+                    row.case
+                )
+        if wrong:
+            lines += ["", "Left out because they did not read the truth, or took seconds:", ""]
+            lines += [f"- {name}, {format}, {', '.join(cases)}: {why}" for (name, format, why), cases in wrong.items()]
+        lines.append("")
+    stream = by_part.get("stream", [])
+    if stream:
+        growth = {(row.format, row.case): row for row in by_part.get("growth", [])}
+        largest = max((row.extra["largest"] for row in growth.values()), default=0)
+        lines += [
+            f"**Streamed in pieces of 4 characters.** Growth measured up to {largest:,} characters.",
+            "",
+            "| format | stream | × floor, a piece | transformers ÷ ours | our exponent | transformers' | transformers ÷ ours at … characters |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in stream:
+            grown = growth.get((row.format, row.case))
+            slopes = grown.extra["exponent"] if grown else {}
+            at = grown.extra.get("peer_at") if grown else None
+            cells = [
+                mark(row.ratio("toolparse", "floor"), STREAM_TARGETS.get(row.case)),
+                mark(
+                    row.ratio("transformers", "toolparse"),
+                    2.0 if row.case in ("XML argument", "small calls") else 4.0,
+                    at_least=True,
+                ),
+                f"{slopes['toolparse']:.2f}" if "toolparse" in slopes else "–",
+                f"{slopes['transformers']:.2f}" if "transformers" in slopes else "–",
+                f"{mark(at['times'], None)} at {at['chars']:,}" if at else "–",
+            ]
+            lines.append(f"| {row.format} | {row.case} | {' | '.join(cells)} |")
+        lines.append("")
+    families = by_part.get("families", [])
+    if families:
+        lines += [
+            "**All families**, one call: our time over the floor's, and over ours for the nearest format above (target ≤ 2).",
+            "",
+            "| format | × floor | × nearest |",
+            "|---|---|---|",
+        ]
+        for row in families:
+            near = f"{mark(row.ratio('toolparse', 'nearest'), 2.0)} ({row.extra['nearest']})"
+            lines.append(f"| {row.format} | {mark(row.ratio('toolparse', 'floor'), None)} | {near} |")
+        lines.append("")
+    rest: list[str] = []
+    for row in by_part.get("detection", []):
+        compiled, seen = row.ratio("toolparse", "Jinja compiles it"), row.ratio("seen", "toolparse")
+        rest.append(
+            f"| detection, {row.format} | a new template: {mark(compiled, None)} × Jinja's compilation; seen before: {seen:.4f} × new |"
+        )
+    for row in by_part.get("batch", []):
+        rest.append(
+            f"| parse_batch, {row.format}, {row.case} | {mark(row.ratio('toolparse', 'floor'), None)} × floor; "
+            f"2 processes: {mark(row.ratio('2 processes', 'toolparse'), None)} × one |"
+        )
+    for row in by_part.get("masks", []):
+        rest.append(
+            f"| masks, {row.case} | {mark(row.ratio('toolparse', 'floor'), None)} × lists put together by hand |"
+        )
+    memory = by_part.get("memory", [])
+    if memory:
+        kept = ", ".join(f"{row.format} {row.extra['retained']} (peak {row.extra['peak']})" for row in memory)
+        rest.append(f"| memory, {memory[0].case}: retained, × the text (target ≤ 2) | {kept} |")
+    for row in by_part.get("import", []):
+        rest.append(f"| import toolparse | {mark(row.ratio('toolparse', 'floor'), None)} × starting Python |")
+    if rest:
+        lines += ["**The rest.**", "", "| what | ratio |", "|---|---|", *rest, ""]
+    about = [f"Python {platform.python_version()}", f"{os.cpu_count()} cores"]
+    about += [f"{name.replace('_', '-')} {version}" for name, version in versions.items()]
+    from importlib.metadata import version
+
+    about += [f"{name} {version(name)}" for name in ("transformers", "msgspec", "orjson")]
+    lines.append(f"Measured with {', '.join(about)}{' (--quick)' if bench.quick else ''}.")
+    lines += [f"- {note}" for note in bench.notes]
+    return "\n".join(lines) + "\n"
+
+
+def picture(bench: Bench, path: Path) -> None:
+    """The ratios and the growth as a picture."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        bench.notes.append("no picture: matplotlib is not installed")
+        return
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shot = [row for row in bench.rows if row.part == "one-shot"]
+    growth = [row for row in bench.rows if row.part == "growth"]
+    figure, axes = plt.subplots(1, 2, figsize=(15, 6))
+    cases = list(dict.fromkeys(row.case for row in shot))
+    names = ["toolparse", "transformers", "SGLang", "mlx-lm", "renderers (ids)"]
+    for number, name in enumerate(names):
+        xs, ys = [], []
+        for row in shot:
+            ratio = row.ratio(name, "floor")
+            if ratio is not None:
+                xs.append(cases.index(row.case) + (number - 2) * 0.15)
+                ys.append(ratio)
+        if xs:
+            axes[0].scatter(xs, ys, s=22, label=name, alpha=0.8)
+    axes[0].set_yscale("log")
+    axes[0].set_xticks(range(len(cases)), cases, rotation=20)
+    axes[0].axhline(1, color="grey", linewidth=0.8)
+    axes[0].set_ylabel("× floor")
+    axes[0].set_title("One-shot, one point a format")
+    axes[0].legend()
+    for row in growth:
+        for name, points in row.extra["points"].items():
+            if points:
+                style = "-" if name == "toolparse" else ":"
+                axes[1].plot(
+                    [size for size, _ in points],
+                    [took * 1e3 for _, took in points],
+                    style,
+                    marker="o",
+                    markersize=3,
+                    label=f"{name}: {row.format}, {row.case}",
+                )
+    axes[1].set_xscale("log")
+    axes[1].set_yscale("log")
+    axes[1].set_xlabel("characters")
+    axes[1].set_ylabel("ms for the stream")
+    axes[1].set_title("Streams in pieces of 4 characters")
+    axes[1].legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def write_docs(table: str) -> None:
+    """Put the tables between the marks in docs/performance.md."""
+    text = DOCS.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCS.write_text(f"{before}{BEGIN}\n\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """Measure and report."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="fewer rounds and smaller texts: under 40 seconds")
+    options.add_argument("--write-docs", action="store_true", help="copy the tables into docs/performance.md")
+    options.add_argument("--only", default="", help=f"parts, separated by commas: {', '.join(PARTS)}")
+    given = options.parse_args()
+    wanted = given.only.split(",") if given.only else PARTS
+    began = time.perf_counter()
+    bench = Bench(quick=given.quick)
+    for part in wanted:
+        start = time.perf_counter()
+        getattr(bench, part)()
+        print(f"-- {part}: {time.perf_counter() - start:.0f} s", flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    picture(bench, RESULTS / "benchmarks.png")
+    table = markdown(bench)
+    (RESULTS / "benchmarks.md").write_text(table, encoding="utf-8")
+    rows = [row.__dict__ for row in bench.rows]
+    (RESULTS / "benchmarks.json").write_text(
+        json.dumps({"quick": given.quick, "rows": rows, "notes": bench.notes}, indent=1), encoding="utf-8"
+    )
+    if given.write_docs:
+        write_docs(table)
+    print(table)
+    print(f"{time.perf_counter() - began:.0f} s; results in benchmarks/results")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
