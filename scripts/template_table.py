@@ -2,8 +2,8 @@
 
     python scripts/template_table.py [--no-registry] [--time] [FOLDER_OR_FILE ...]
 
-Without arguments: the templates of the shared folder (`TOOLPARSE_SHARED`, else `../shared`), of the installed trl (which
-is not imported) and of the tokenizers fetched by `scripts/fetch_tokenizers.py`. Columns: `+` read back exactly, `L` the
+Without arguments: the templates of the shared folder (`TOOLPARSE_SHARED`, else `../shared`), of the installed trl (not
+imported) and of the tokenizers fetched by `scripts/fetch_tokenizers.py`. Columns: `+` read back exactly, `L` the
 template loses it (the problems say what), `-` refused by the template, `x` read wrongly, blank: not shown by it.
 """
 
@@ -146,7 +146,8 @@ def totals(rows: Sequence[Row], timed: bool) -> Iterator[str]:
             ("Without tool calls", [row.detecting for row in others] or [0.0]),
         ):
             ordered = sorted(1000 * value for value in values)
-            yield f"{title}: median {ordered[len(ordered) // 2]:.1f} ms, 95 % {ordered[int(len(ordered) * 0.95)]:.1f} ms (CPU)."
+            median, late = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
+            yield f"{title}: median {median:.1f} ms, 95 % {late:.1f} ms (CPU)."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,8 +25,8 @@ from toolparse.parser import FunctionParser
 from toolparse.render import render
 from toolparse.templates import verdicts
 from toolparse.templates.fingerprint import behaviour, same_picture
-from toolparse.templates.induce import ONE, TWO, Induction, induce
-from toolparse.templates.probe import NOTHING, Prober, Turn, find_style
+from toolparse.templates.induce import Induction, induce
+from toolparse.templates.probe import NOTHING, ONE, TWO, Prober, Turn, find_style
 from toolparse.templates.problems import Problem, find_problems
 from toolparse.templates.prove import Check, Proof, Prover, prove
 from toolparse.templates.sandbox import compile_template, facts_of

@@ -247,12 +247,12 @@ def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) 
         null=null,
         bare_keys=body.kind == "map" and not body.key_quote,
         sort_keys=ordered == sorted(keys),
-        colon=body.colon if body.kind == "map" else _inner_colon(text, body),
+        colon=body.colon if body.kind == "map" else _inner_colon(text),
         comma=body.comma or ", ",
     )
 
 
-def _inner_colon(text: str, body: Body) -> str:
+def _inner_colon(text: str) -> str:
     """The colon in a map inside keyword arguments."""
     match = re.search(r"zwinner['\"]?(\s*:\s*)", text)
     return match.group(1) if match else ": "

@@ -48,10 +48,37 @@ class Limits:
 LIMITS = Limits()
 
 _AMPLIFIERS = frozenset(
-    "center ljust rjust zfill expandtabs join replace format format_map translate strip lstrip rstrip trim indent "
-    "wordwrap truncate batch slice round tojson xmlattr urlize sum to_bytes removeprefix lipsum random".split()
+    (
+        "center",
+        "ljust",
+        "rjust",
+        "zfill",
+        "expandtabs",
+        "join",
+        "replace",
+        "format",
+        "format_map",
+        "translate",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "trim",
+        "indent",
+        "wordwrap",
+        "truncate",
+        "batch",
+        "slice",
+        "round",
+        "tojson",
+        "xmlattr",
+        "urlize",
+        "sum",
+        "to_bytes",
+        "lipsum",
+        "random",
+    )
 )
-_REGEX_FILTERS = frozenset("striptags title urlize wordcount wordwrap xmlattr pprint capitalize".split())
+_REGEX_FILTERS = frozenset(("striptags", "title", "urlize", "wordcount", "wordwrap", "xmlattr", "pprint", "capitalize"))
 _REGEX_INPUT = 20_000
 _DIGITS = re.compile(r"\d+")
 _BIG_INT_BITS = 14_000  # as many digits as Python prints

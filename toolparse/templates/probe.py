@@ -70,6 +70,27 @@ class Turn:
         return style.message(message)
 
 
+ONE = Turn(calls=((NAMES[0], PLAIN[0]),))
+TWO = Turn(calls=((NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])))
+TYPES = Turn(calls=((NAMES[0], TYPED),))
+SPOKEN = Turn(content=CONTENT)
+SPOKEN_ONE = Turn(content=CONTENT, calls=((NAMES[0], PLAIN[0]),))
+THOUGHT_SPOKEN = Turn(content=CONTENT, reasoning=THOUGHT)
+THOUGHT_ONE = Turn(reasoning=THOUGHT, calls=((NAMES[0], PLAIN[0]),))
+
+#: Switches that templates use for thinking: on, off. Those that change nothing cost two renders.
+SWITCHES: tuple[dict[str, Any], ...] = (
+    {"enable_thinking": True, "thinking": True},
+    {"enable_thinking": False, "thinking": False},
+)
+
+
+def after_user(text: str) -> int:
+    """Where the user's message ends in a rendering."""
+    at = text.rfind(USER)
+    return at + len(USER) if at >= 0 else 0
+
+
 def tools_for(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Definitions of the tools that are called, with the schemas that their arguments suggest."""
     shapes: dict[str, dict[str, Any]] = {}

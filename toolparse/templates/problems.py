@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolparse.format import Format
-from toolparse.templates.induce import ONE, SPOKEN, THOUGHT_SPOKEN, Induction
+from toolparse.templates.induce import Induction
 from toolparse.templates.probe import (
     CONTENT,
     EOS,
     KEYS,
     NAMES,
+    ONE,
     PLAIN,
     RESULT,
+    SPOKEN,
     THOUGHT,
+    THOUGHT_SPOKEN,
     USER,
     USER_2,
     Prober,
@@ -255,7 +258,7 @@ class _Finder:
     def content(self) -> Iterator[Problem]:
         """What becomes of text beside calls."""
         check = self.proof.get("content and call")
-        if self.induction.content_behind:
+        if self.induction.frames.content_behind:
             evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
             yield problem("content-behind-calls", "text that came before the calls is written behind them", evidence)
         if check is None or check.status != "lost":
@@ -272,9 +275,9 @@ class _Finder:
 
     def values(self) -> Iterator[Problem]:
         """Values that do not survive."""
-        if self.induction.body is not None and self.induction.body.kind == "kwargs":
-            if not self.induction.body.comma.strip():
-                yield problem("arguments-run-together", "nothing stands between two arguments", self._turn(ONE))
+        body = self.induction.body
+        if body is not None and body.kind == "kwargs" and not body.comma.strip():
+            yield problem("arguments-run-together", "nothing stands between two arguments", self._turn(ONE))
         pairs = (("3107", 3107), ("true", True), ("2.5", 2.5))
         same = [value for text, value in pairs if self._alike({KEYS[0]: text}, {KEYS[0]: value})]
         if same:
@@ -338,9 +341,9 @@ class _Finder:
 
     def reasoning(self) -> Iterator[Problem]:
         """What becomes of thoughts."""
-        switches = self.induction.switches
+        switches = self.induction.frames.switches
         full = self.prober.full(THOUGHT_SPOKEN, **switches)
-        if self.format.reasoning is not None and not self.induction.has_reasoning:
+        if self.format.reasoning is not None and not self.induction.frames.has_reasoning:
             yield problem("reasoning-dropped", "thoughts in messages are not written", self._turn(THOUGHT_SPOKEN))
         if full is None or THOUGHT not in full:
             return
@@ -350,7 +353,7 @@ class _Finder:
 
     def turns(self) -> Iterator[Problem]:
         """Whether turns are closed, and whether a conversation grows at its end only."""
-        if self.induction.unended:
+        if self.induction.frames.unended:
             yield problem("end-missing", "nothing closes the assistant's turn", self._turn(SPOKEN))
         prompt = self.prober.prompt()
         for turn in (SPOKEN, ONE):

@@ -18,7 +18,7 @@ from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
 from toolparse.templates.induce import Induction
-from toolparse.templates.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, USER, VALUES, Prober, Turn
+from toolparse.templates.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, VALUES, Prober, Turn
 
 Status = Literal["passed", "lost", "failed", "refused", "absent"]
 
@@ -115,7 +115,7 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
     """The cases that a format is tried on."""
     first, second = (NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])
     closing = f"{VALUES[0]} {_closing(format)} {VALUES[1]}"
-    on = induction.switches
+    on = induction.frames.switches
     found = [
         Case("single", Turn((first,))),
         Case("parallel", Turn((first, second))),
@@ -129,7 +129,7 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
     ]
     if "{{params}}" not in format.call:
         found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False))
-    if format.reasoning is not None and induction.has_reasoning:
+    if format.reasoning is not None and induction.frames.has_reasoning:
         thought = f"{THOUGHT} one.\n\nTwo"
         found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False, stream=False))
         found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on, render=False, stream=False))
@@ -158,7 +158,7 @@ class Prover:
         self.prober = prober
         self.format = format
         self.cutter = induction.cutter
-        self.pads = induction.pads
+        self.pads = induction.frames.pads
         self.parser = Parser(format)
 
     def check(self, case: Case) -> Check:
@@ -256,12 +256,11 @@ class Prover:
 
     def _streamed(self, text: str, prefill: str, turn: Turn) -> str | None:
         """What is wrong with the stream, if anything."""
-        whole = self.read(text, prefill, turn)
         parser = self.parser if prefill == self.parser.prefill else Parser(self.format, prefill=prefill)
         stream = parser.stream(tools=schemas(turn.calls))
         for at in range(0, len(text), 5):
             stream.feed(text[at : at + 5])
-        if stream.close() != whole:
+        if turn_of(stream.close()) != turn_of(self.read(text, prefill, turn)):
             return "read in pieces it gives another message"
         return None
 

@@ -60,7 +60,7 @@ class _Generation(jinja2.ext.Extension):
 class _Namespace(Namespace):
     """Jinja's namespace without names that begin with an underscore, as in transformers."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805 - so that `namespace(self=...)` works
+    def __init__(*args: Any, **kwargs: Any) -> None:
         self, args = args[0], args[1:]
         attrs = dict(*args, **kwargs)
         for name in attrs:
@@ -193,7 +193,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
         return guarded
 
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         if __obj is limits.counted:
             return limits.counted(args[0])
         budget = current()
@@ -272,7 +272,7 @@ class CompiledTemplate:
                 raise TemplateError("the template calls itself without an end") from None
             except MemoryError:
                 raise LimitExceeded("the template needs too much memory") from None
-            except Exception as error:  # noqa: BLE001 - whatever a stranger's template makes Python raise
+            except Exception as error:
                 raise TemplateError(f"{type(error).__name__}: {error}") from error
 
 
@@ -395,11 +395,11 @@ def _load_code(source: str, key: str, env: _Environment) -> CodeType:
     stored = read_cache("code", key)
     if stored is not None:
         with contextlib.suppress(ValueError, EOFError, TypeError):
-            code = marshal.loads(stored)  # checked by a digest and read from the user's own folder only
-            if isinstance(code, CodeType):
-                return code
+            kept = marshal.loads(stored)  # checked by a digest and read from the user's own folder only
+            if isinstance(kept, CodeType):
+                return kept
     tree = _trees.pop(key, None) or _parse(source)
-    code = _guarded_compile(lambda: env.compile(tree))
+    code: CodeType = _guarded_compile(lambda: env.compile(tree))
     write_cache("code", key, marshal.dumps(code))
     return code
 
@@ -414,7 +414,7 @@ def _guarded_compile(make: Callable[[], Any]) -> Any:
             raise TemplateError(f"line {error.lineno}: {error.message}") from error
         except (RecursionError, MemoryError):
             raise LimitExceeded("the template is nested too deeply to be compiled") from None
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's template makes the compiler raise
+        except Exception as error:
             raise TemplateError(f"{type(error).__name__}: {error}") from error
 
 

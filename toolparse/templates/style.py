@@ -26,15 +26,15 @@ NAMED_ID = "functions.{{name}}:{{index}}"
 class MessageStyle:
     """What a template wants its messages to look like.
 
-    `arguments`: a call's arguments as `dict` or as JSON `string`. `content`: what stands for "no text" beside calls:
-    `empty` string, `null`, or `absent`; `parts`: text is a list of parts. `new_id`: how ids are made. `tools`: tool
-    definitions as OpenAI writes them (`openai`), without the outer object (`flat`), with `additionalProperties`
-    spelled out (`nested`), or not at all, because the template cannot write them (`none`). `call`: calls as OpenAI writes them or without the inner `function` object (`flat`).
-    `reasoning`: the keys under which a thought is passed. `results`: the keys that a tool result needs beside its
-    content. `variables`: further variables that the template cannot do without, with what they hold (`date`, or
-    `tools as text`: the definitions as JSON). `tool_behind`: calls are only
-    rendered when a tool result follows them. `mutable`: the template calls methods that change lists, which
-    transformers' sandbox refuses.
+    `arguments`: a call's arguments as `dict` or as JSON `string`. `content`: what stands for "no text" beside
+    calls: `empty` string, `null`, or `absent`; `parts`: text is a list of parts. `new_id`: how ids are made.
+    `tools`: tool definitions as OpenAI writes them (`openai`), without the outer object (`flat`), with
+    `additionalProperties` spelled out (`nested`), or not at all, because the template cannot write them (`none`).
+    `call`: calls as OpenAI writes them or without the inner `function` object (`flat`). `reasoning`: the keys
+    under which a thought is passed. `results`: the keys that a tool result needs beside its content. `variables`:
+    further variables that the template cannot do without, with what they hold (`date`, or `tools as text`: the
+    definitions as JSON). `tool_behind`: calls are only rendered when a tool result follows them. `mutable`: the
+    template calls methods that change lists, which transformers' sandbox refuses.
     """
 
     arguments: Literal["dict", "string"] = "dict"

@@ -1,0 +1,163 @@
+"""Where the assistant's turn begins in a rendering, and what the prompt already holds of it."""
+
+from __future__ import annotations
+
+from toolparse.templates.atoms import (
+    Atoms,
+    atoms,
+    blank,
+    blanks_at_end,
+    common_end,
+    common_start,
+    is_marker,
+    solid,
+    text_of,
+)
+from toolparse.templates.probe import CONTENT, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
+
+
+class Cutter:
+    """Finds where the turn begins in a rendering.
+
+    Behind the user's message, the prompt and a rendering agree up to the header of the turn. Where a thought is opened
+    by the prompt, some renderings agree with it further than others, so the shortest agreement counts. Blanks are not
+    compared: there are templates that indent one and not the other.
+    """
+
+    def __init__(self, prober: Prober, prompt: str) -> None:
+        self.prober = prober
+        self.prompt = atoms(prompt[after_user(prompt) :])
+        self.before = prompt[: after_user(prompt)]
+        self.trailer: Atoms = []
+        self.extra: Atoms = []
+        self.agreed = len(solid(self.prompt))
+        one, spoken = prober.full(ONE), prober.full(SPOKEN)
+        history = prober.history(SPOKEN)
+        self.trailer = self._find_trailer(one, spoken, history)
+        self.learn(one, spoken, history)
+        for switches in SWITCHES:
+            self._learn(self._behind_user(prober.prompt(**switches)))
+        self._find_extra(one, spoken)
+
+    def _find_trailer(self, one: str | None, spoken: str | None, history: str | None) -> Atoms:
+        """What the template appends to every conversation, asked for a generation prompt or not."""
+        plain = self.prober.render([self.prober.user()])
+        if not (plain and one and spoken and history and CONTENT in history and CONTENT in spoken):
+            return []
+        sequences = [atoms(text[after_user(text) :]) for text in (plain, one, spoken)]
+        run = sequences[0][len(sequences[0]) - common_end(*sequences) :]
+        behind = atoms(history[history.rindex(CONTENT) + len(CONTENT) : history.rindex(USER_2)])
+        after = atoms(spoken[spoken.rindex(CONTENT) + len(CONTENT) :])
+        ends = common_start(after, behind)
+        if ends >= 2 and is_marker(after[ends - 1]) and after[ends - 1] in self.prompt[1:]:
+            ends -= 1  # the next message's opening, whoever writes it
+        trailer = run[max(0, len(run) - (len(after) - ends)) :]
+        return trailer if solid(trailer) else []
+
+    def _rest(self, text: str) -> Atoms:
+        """The atoms behind the user's message, without the trailer."""
+        sequence = atoms(text[after_user(text) :])
+        size = len(self.trailer)
+        return sequence[: len(sequence) - size] if size and sequence[-size:] == self.trailer else sequence
+
+    def learn(self, *texts: str | None) -> None:
+        """Take renderings into account that may agree with the prompt for a shorter stretch."""
+        for text in texts:
+            if text is not None and USER in text:
+                self._learn(self._rest(text))
+
+    def _learn(self, sequence: Atoms | None) -> None:
+        agreed = common_start(solid(self.prompt), solid(sequence)) if sequence is not None else 0
+        if agreed:  # else a switch changed the user's message, which tells nothing about the turn
+            self.agreed = min(self.agreed, agreed)
+
+    def _behind_user(self, text: str | None) -> Atoms | None:
+        return None if text is None or USER not in text else atoms(text[after_user(text) :])
+
+    def _find_extra(self, *texts: str | None) -> None:
+        """A header that the prompt shows at its very end only, behind something that renderings lack."""
+        turns = [atoms(self.turn(text)) for text in texts if text]
+        if len(turns) < 2:
+            return
+        shared = turns[0][: common_start(*turns)]
+        tail = solid(self.prompt)[self.agreed :]
+        if common_start(tail, solid(shared)):
+            return
+        for size in range(len(shared), 0, -1):
+            if self.prompt[-size:] == shared[:size] and solid(shared[:size]) and is_marker(shared[size - 1]):
+                self.extra = shared[:size]
+                return
+
+    def turn(self, full: str) -> str:
+        """The assistant's turn in a rendering."""
+        sequence = self._rest(full)
+        at, other = behind(sequence, self.agreed), behind(self.prompt, self.agreed)
+        while (
+            at < len(sequence)
+            and other < len(self.prompt)
+            and blank(sequence[at])
+            and sequence[at] == self.prompt[other]
+        ):
+            at, other = at + 1, other + 1
+        rest = sequence[at:]
+        if self.extra and rest[: len(self.extra)] == self.extra:
+            rest = rest[len(self.extra) :]
+        return text_of(rest)
+
+    def _header_end(self) -> int:
+        if self.extra:
+            return len(self.prompt)
+        at = behind(self.prompt, self.agreed)
+        while at < len(self.prompt) and blank(self.prompt[at]):
+            at += 1
+        return at
+
+    def header(self) -> str:
+        """The prompt up to the turn."""
+        return self.before + text_of(self.prompt[: self._header_end()])
+
+    def tail(self, prompt: str | None = None) -> Atoms:
+        """What a prompt already holds of the turn: the default one, or one rendered with switches."""
+        if prompt is None:
+            return self.prompt[self._header_end() :]
+        sequence = atoms(prompt[after_user(prompt) :])
+        at = behind(sequence, self.agreed) if not self.extra else len(sequence)
+        while at < len(sequence) and blank(sequence[at]):
+            at += 1
+        return sequence[at:]
+
+    def prefill(self) -> str:
+        """The default tail as text; blanks alone are nothing."""
+        text = text_of(self.tail())
+        return text if text.strip() else ""
+
+    def header_run(self) -> Atoms:
+        """The last marker of the header and the words behind it: how a message of the assistant is opened."""
+        behind = self.prompt[: self._header_end()]
+        behind = behind[: len(behind) - blanks_at_end(behind)]
+        marks = [index for index, atom in enumerate(behind) if is_marker(atom)]
+        if not marks:
+            return []
+        if marks[-1] < len(behind) - 1:
+            return behind[marks[-1] :]
+        return behind[marks[-2] :] if len(marks) > 1 else []
+
+    def give_back(self) -> bool:
+        """Count the header's last marker to the turn: every rendering may share a thought's opening."""
+        header = self.prompt[: self._header_end()]
+        marks = [index for index, atom in enumerate(header) if is_marker(atom)]
+        plain = self.prober.full(SPOKEN)
+        if not marks or plain is None or self.turn(plain).lstrip().startswith(CONTENT):
+            return False  # content stands directly behind it: it opens the message, not a thought
+        self.agreed -= len(solid(header[marks[-1] :]))
+        return True
+
+
+def behind(sequence: Atoms, count: int) -> int:
+    """The index behind the first `count` atoms that are not blank."""
+    for index, atom in enumerate(sequence):
+        if count == 0:
+            return index
+        if not blank(atom):
+            count -= 1
+    return len(sequence)

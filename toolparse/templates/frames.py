@@ -1,0 +1,341 @@
+"""The frames of a turn: thought, content, what separates messages, what ends the turn.
+
+Found by comparing turns with and without each: what stands around a thought and not around content alone belongs to
+the thought, what content turns and call turns both end with ends the turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from toolparse.templates.atoms import (
+    Atoms,
+    atoms,
+    blank,
+    blanks_at_end,
+    blanks_at_start,
+    common_end,
+    common_start,
+    find_run,
+    is_marker,
+    solid,
+    text_of,
+)
+from toolparse.templates.cutting import behind
+from toolparse.templates.probe import (
+    BOS,
+    CONTENT,
+    EOS,
+    ONE,
+    RESULT,
+    SPOKEN,
+    SPOKEN_ONE,
+    SWITCHES,
+    THOUGHT,
+    THOUGHT_ONE,
+    THOUGHT_SPOKEN,
+    USER_2,
+    VALUES,
+    Turn,
+    after_user,
+)
+from toolparse.templates.sandbox import facts_of
+from toolparse.templates.splitting import Calls, Reader, core
+
+
+@dataclass
+class Frames:
+    """What stands around the calls of a turn.
+
+    `has_reasoning`: the template writes thoughts, with `switches` if need be. `unended`: it does not close a turn.
+    `content_behind`: content stands behind the calls. `pads`: white space is written around content.
+    """
+
+    section: tuple[str, str] = ("", "")
+    lead: str = ""
+    reasoning: str | None = None
+    content: str = "{{text}}"
+    between_messages: str = ""
+    ends: tuple[str, ...] = ()
+    switches: dict[str, Any] = field(default_factory=dict)
+    has_reasoning: bool = False
+    unended: bool = False
+    content_behind: bool = False
+    pads: bool = False
+
+
+def find_frames(reader: Reader, calls: Calls, notes: list[str]) -> Frames:
+    """The frames around these calls; cuts what belongs to them off `calls`."""
+    finder = _Finder(reader, notes)
+    finder.run(calls)
+    return finder.found
+
+
+class _Finder:
+    def __init__(self, reader: Reader, notes: list[str]) -> None:
+        self.reader = reader
+        self.prober = reader.prober
+        self.cutter = reader.cutter
+        self.notes = notes
+        self.found = Frames()
+
+    def run(self, calls: Calls) -> None:
+        """Thought first: it must be known before content and calls can be told from it."""
+        spoken = self.prober.full(SPOKEN)
+        said = spoken is not None and CONTENT in spoken
+        self._thought(said)
+        before, _, after = self.cutter.turn(spoken or "").partition(CONTENT)  # the thought may have moved the cut
+        head = self._without_thought(calls.opening if calls.single else calls.head)
+        closing = self._ends(calls, head, atoms(after) if said else None)
+        if said:
+            self._content(self._without_thought(atoms(before)), closing)
+        head = self._lead(calls, head)
+        if calls.single:
+            calls.opening = head
+        else:
+            self.found.section = (text_of(head), text_of(calls.tail))
+
+    # -- thoughts ---------------------------------------------------------------------------------------------------
+
+    def _thought(self, said: bool) -> None:
+        """The frame of a thought, with the switches that make the template write it."""
+        for switches in ({}, SWITCHES[0]):
+            for turn in (THOUGHT_SPOKEN, THOUGHT_ONE):
+                full = self.prober.full(turn, **switches)
+                if full is None or THOUGHT not in full[after_user(full) :]:
+                    continue
+                if switches:
+                    self.cutter.learn(self.prober.full(SPOKEN, **switches), full)
+                if self._thought_frame(full, turn, switches):
+                    self.found.switches = dict(switches)
+                    self.found.has_reasoning = True
+                    return
+        self._guess_thought(said)
+
+    def _thought_frame(self, full: str, turn: Turn, switches: Mapping[str, Any]) -> bool:
+        """Read the frame off a rendering that shows a thought."""
+        self.cutter.learn(full)
+        text = self.cutter.turn(full)
+        before_text, found, rest = text.partition(THOUGHT)
+        if not found:
+            return False
+        if not before_text.strip() and self.cutter.give_back():
+            before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
+        before = atoms(before_text)
+        if turn.content:
+            after = atoms(rest.partition(CONTENT)[0]) if CONTENT in rest else atoms(rest)
+        else:
+            sequence = self.reader.atoms(rest, turn.calls)
+            start = core(sequence, 0)[0]
+            after = sequence[:start]
+        self._split_thought(before, after, turn, switches)
+        return self.found.reasoning is not None
+
+    def _split_thought(self, before: Atoms, after: Atoms, turn: Turn, switches: Mapping[str, Any]) -> None:
+        """Cut what stands behind a thought: its closing, what separates messages, what belongs to content or calls."""
+        header = self.cutter.header_run()
+        at = find_run(after, header) if header else -1
+        if at >= 0:
+            self.found.between_messages = text_of(after[: at + len(header)])
+            self.found.reasoning = text_of(before) + "{{text}}"
+            return
+        if turn.content:
+            plain = self.prober.full(SPOKEN, **switches)
+            lead = atoms(self.cutter.turn(plain).partition(CONTENT)[0]) if plain else []
+            shared = common_end(after, lead) if solid(lead) else 0
+            # What also stands before content without a thought belongs to the content, unless it closes an empty one.
+            kept = after[: len(after) - shared]
+            if solid(kept) and solid(after[len(kept) :]) and not find_run(solid(lead), solid(before)[-1:]) >= 0:
+                after = kept
+        else:
+            after = self._closing_before_calls(before, after)
+        if solid(after):
+            self.found.reasoning = text_of(before) + "{{text}}" + text_of(after)
+
+    def _closing_before_calls(self, before: Atoms, after: Atoms) -> Atoms:
+        """What closes a thought that stands directly before calls."""
+        opening = self.reader.before_calls()
+        if not (solid(before) and _starts_like(opening, solid(before))):
+            return after[: len(after) - common_end(after, opening)]
+        marks = [index for index, atom in enumerate(after) if is_marker(atom)]  # an empty thought is always written
+        end = marks[0] + 1 if marks else 0
+        return after[: end + blanks_at_start(after[end:])]
+
+    def _guess_thought(self, said: bool) -> None:
+        """A template that drops thoughts but whose prompt opens one: the closing is what it cuts content at."""
+        if not said or not any(is_marker(atom) for tail in self._tails() for atom in tail):
+            return
+        for closing in facts_of(self.prober.template.source).markers:
+            full = self.prober.full(Turn(content=f"{THOUGHT}{closing}{CONTENT}"))
+            if full is None or CONTENT not in full or THOUGHT in full[after_user(full) :]:
+                continue
+            opener = self._opener_before(closing)
+            line = "\n" if opener.endswith("\n") else ""
+            self.found.reasoning = opener.lstrip() + "{{text}}" + line + closing
+            self.notes.append(f"thoughts are dropped from messages; the prompt opens one, {closing!r} ends it")
+            return
+
+    def _tails(self) -> list[Atoms]:
+        """What the prompt holds of the turn, by default and with thinking switched on."""
+        return [self.cutter.tail(), *(self.cutter.tail(self.prober.prompt(**switches)) for switches in SWITCHES[:1])]
+
+    def _opener_before(self, closing: str) -> str:
+        """What the prompt writes to open a thought that `closing` ends."""
+        for _ in range(2):
+            openers = [text_of(tail).partition(closing)[0] for tail in self._tails()]
+            found = [opener for opener in openers if opener.strip()]
+            if found or not self.cutter.give_back():
+                return max(found, key=len, default="")
+        return ""
+
+    def _without_thought(self, before: Atoms) -> Atoms:
+        """The atoms without the empty thought that some templates write in every turn."""
+        if self.found.reasoning is None:
+            return before
+        opened, _, closed = self.found.reasoning.partition("{{text}}")
+        for literal in (opened + closed, closed):
+            wanted = solid(atoms(literal))
+            if wanted and _starts_like(before, wanted):
+                return _drop_solid(before, len(wanted), atoms(closed))
+        return before
+
+    def _content(self, before: Atoms, after: Atoms) -> None:
+        """The frame of content; white space alone is none."""
+        if solid(before) or solid(after):
+            self.found.content = text_of(before) + "{{text}}" + text_of(after)
+        else:
+            self.found.pads = bool(before or after)
+
+    def _lead(self, calls: Calls, head: Atoms) -> Atoms:
+        """What stands between content and calls; returns the head without what belongs to the lead."""
+        between = self._before_calls_behind_content(calls)
+        if between is None or self.found.between_messages:
+            return head
+        shared = common_end(between, head)
+        own, rest = head[len(head) - shared :], head[: len(head) - shared]
+        if shared and solid(head) and not solid(own):
+            return head
+        lead = between[: len(between) - shared]
+        closing = atoms(self.found.content.partition("{{text}}")[2])
+        if solid(closing) and common_start(lead, closing) == len(closing):
+            lead = lead[len(closing) :]
+        cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
+        self.found.lead = text_of([*lead, *own[:cut]])
+        return [*(rest if solid(rest) else []), *own[cut:]]
+
+    def _before_calls_behind_content(self, calls: Calls) -> Atoms | None:
+        """What stands between content and the first call's own opening; None where content does not precede calls."""
+        full = self.prober.full(SPOKEN_ONE)
+        if full is None or CONTENT not in full[after_user(full) :]:
+            return None
+        sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
+        before = text_of(sequence[: core(sequence, 0)[0]])
+        if CONTENT not in before:
+            self.found.content_behind = True
+            self.notes.append("content is written behind the calls")
+            return None
+        between = atoms(before.partition(CONTENT)[2])
+        return between if calls.single else between[: len(between) - len(calls.opening)]
+
+    # -- ends -------------------------------------------------------------------------------------------------------
+
+    def _ends(self, calls: Calls, head: Atoms, after: Atoms | None) -> Atoms:
+        """Find the end markers; returns what closes content. What is left in `calls.tail` closes the section."""
+        closing, ends = self._split_ends(calls, head, after)
+        marks = [mark for run in ends for mark in [_end_marker(run)] if mark]
+        for mark in marks:
+            at = find_run(calls.tail, atoms(mark))
+            calls.tail = calls.tail[:at] if at >= 0 else calls.tail
+        if not marks and after is not None:
+            self.found.unended = True
+            marks = self._ends_behind()
+        tail = calls.tail if solid(calls.tail) else []
+        calls.tail = tail[: len(tail) - blanks_at_end(tail)]
+        self.found.ends = self._real_ends(marks)
+        return closing
+
+    def _split_ends(self, calls: Calls, head: Atoms, after: Atoms | None) -> tuple[Atoms, list[Atoms]]:
+        """What closes content, and what ends a turn: what content turns and call turns have in common at their end.
+
+        Where they have nothing in common, each ends in its own way, and what a call turn closes with is an end unless
+        a section was opened.
+        """
+        tail = calls.tail
+        closing: Atoms = after or []
+        shared = common_end(closing, tail)
+        run = tail[len(tail) - shared :]
+        if solid(run):
+            first = blanks_at_start(run)
+            calls.tail = tail[: len(tail) - shared]
+            return [*closing[: len(closing) - shared], *run[:first]], [run[first:]]
+        ends: list[Atoms] = []
+        if solid(closing):
+            cut = blanks_at_start(closing)
+            ends.append(closing[cut:])
+            closing = closing[:cut]
+        section_open = bool(solid(head)) and not calls.single
+        if solid(tail) and not section_open:
+            ends.append(tail[blanks_at_start(tail) :])
+            calls.tail = []
+        elif len(solid(tail)) > 1 and ends:
+            last = max((index for index, atom in enumerate(tail) if is_marker(atom)), default=len(tail))
+            ends.append(tail[last:])
+            calls.tail = tail[:last]
+        return closing, ends
+
+    def _ends_behind(self) -> list[str]:
+        """Where the template does not close a turn, the next message's opening ends it."""
+        marks: list[str] = []
+        for turn, word in ((SPOKEN, CONTENT), (ONE, VALUES[1])):
+            text = self.prober.history(turn)
+            if text is None or word not in text:
+                continue
+            behind = text[text.rindex(word) + len(word) :]
+            stop = min((at for at in (behind.find(USER_2), behind.find(RESULT)) if at >= 0), default=0)
+            plain = self.prober.full(turn) or ""
+            own = plain[plain.rindex(word) + len(word) :] if word in plain else ""
+            if behind[:stop].startswith(own.rstrip()):
+                mark = _end_marker(atoms(behind[len(own.rstrip()) : stop]))
+                if is_marker(mark) and mark not in marks:
+                    marks.append(mark)
+        return marks
+
+    def _real_ends(self, marks: Sequence[str]) -> tuple[str, ...]:
+        """End markers, the tokenizer's own in place of the sentinel; a sentinel that stands for nothing is left out."""
+        found: list[str] = []
+        for mark in marks:
+            real = self.prober.tokens.get("eos_token", "") if mark == EOS else mark
+            if real and real not in found and real != BOS:
+                found.append(real)
+        return tuple(found)
+
+
+def _starts_like(sequence: Atoms, wanted: Atoms) -> bool:
+    found = solid(sequence)
+    return len(found) >= len(wanted) and common_start(found, wanted) >= len(wanted)
+
+
+def _drop_solid(sequence: Atoms, count: int, closing: Atoms) -> Atoms:
+    """Without the first `count` atoms that are not blank, and without the blanks that `closing` ends with."""
+    at = behind(sequence, count)
+    for wanted in closing[len(closing) - blanks_at_end(closing) :] if closing else []:
+        if at < len(sequence) and sequence[at] == wanted:
+            at += 1
+    return sequence[at:]
+
+
+def _end_marker(run: Atoms) -> str:
+    """The first marker of what ends a turn: a whole one if there is one, else the text up to the first blank."""
+    run = run[blanks_at_start(run) :]
+    if not run:
+        return ""
+    if is_marker(run[0]):
+        return str(run[0])
+    words: list[str] = []
+    for atom in run:
+        if not isinstance(atom, str) or blank(atom) or (words and is_marker(atom)):
+            break
+        words.append(atom)
+    return "".join(words)
