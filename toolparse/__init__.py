@@ -1,6 +1,7 @@
 """toolparse reads the tool calls that language models write: any family, any template, text or token ids."""
 
 from toolparse.api import parse, parser_for
+from toolparse.detect import Detection, detect
 from toolparse.errors import FormatError, RenderError, TemplateError, ToolError, ToolparseError, UnknownFormat
 from toolparse.events import (
     ArgumentsDelta,
@@ -56,15 +57,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
-    "detect": ("toolparse.detect", "detect"),
-    "Detection": ("toolparse.detect", "Detection"),
     "tool_schema": ("toolparse.tools", "tool_schema"),
     "testing": ("toolparse.testing", ""),
 }
 
 
 def __getattr__(name: str) -> object:
-    # What needs jinja2, pydantic or hypothesis is imported when it is first asked for.
+    # What needs pydantic or hypothesis is imported when it is first asked for.
     if name not in _LAZY:
         raise AttributeError(f"module 'toolparse' has no attribute {name!r}")
     from importlib import import_module

@@ -25,3 +25,7 @@ class TemplateError(ToolparseError, ValueError):
 
 class ToolError(ToolparseError, ValueError):
     """A tool whose name or schema is unusable; the message names the tool."""
+
+
+class ExportError(ToolparseError, ValueError):
+    """A format that another language cannot express; the message names the field and the reason."""

@@ -32,6 +32,7 @@ from toolparse.codecs.matching import BLANKS, MORE, SLACK, Rx, skip_blanks
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.values import DONE, ERROR, ValueScanner
+from toolparse.codecs.whole import WholeScanner
 from toolparse.events import (
     ArgumentsDelta,
     CallEnded,
@@ -655,6 +656,8 @@ class Machine:
             kind = TaggedScanner if shape.tagged.item is None else NestedScanner
             return kind(shape.tagged, tool, streaming=self.streaming)
         stops = (*shape.tail, *shape.closer, *self.program.ends)
+        if self.final and shape.body != "kwargs" and shape.format.syntax.is_json:
+            return WholeScanner(shape.format.syntax, watch=shape.watch, stops=stops)
         return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
 
     def _is_call(self, scanner: ValueScanner) -> Steps:

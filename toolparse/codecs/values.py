@@ -44,7 +44,7 @@ _CLOSER = {"{": "}", "[": "]", "(": ")"}
 class Watch:
     """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
 
-    __slots__ = ("depth", "keyed", "prefixes", "roles", "synonyms")
+    __slots__ = ("depth", "keyed", "prefixes", "roles", "synonyms", "tree")
 
     def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
         self.roles: dict[tuple[str, ...], str] = {}
@@ -56,6 +56,26 @@ class Watch:
         self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
         self.depth = max((len(path) for path in self.roles), default=1)
         self.synonyms = dict(synonyms)
+        #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
+        self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
+
+    def _tree(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for path, role in self.roles.items():
+            node = tree
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+            node[path[-1]] = role
+        self._add_synonyms(tree)
+        return tree
+
+    def _add_synonyms(self, node: dict[str, Any]) -> None:
+        for below in list(node.values()):
+            if isinstance(below, dict):
+                self._add_synonyms(below)
+        for read, meant in self.synonyms.items():
+            if meant in node:
+                node[read] = node[meant]
 
     def first_keys(self) -> tuple[str, ...]:
         """The keys with which a wrapper can begin, as far as they are known."""
