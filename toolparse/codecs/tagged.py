@@ -227,16 +227,11 @@ class TaggedScanner:
         close = self._close
         tail = program.tail[0] if program.tail and program.after_tail is not None else ""
         at = buf.find(close, pos)
-        tail_at = buf.find(tail, pos) if tail else -1
-        while at >= 0 or tail_at >= 0:
-            if at >= 0 and (tail_at < 0 or at < tail_at):
-                decided = program.after_close.match(buf, at + len(close), final)
-                if decided is UNDECIDED:
-                    return self._before(buf, pos, at), -1
-                if decided is not None:
-                    return self._before(buf, pos, at), at + len(close)
-                at = buf.find(close, at + 1)
-            else:
+        tail_from = pos
+        while True:
+            # The tail is looked for before the closing tag only: what lies behind is another value's.
+            tail_at = buf.find(tail, tail_from, at + len(tail) - 1 if at >= 0 else len(buf)) if tail else -1
+            if tail_at >= 0:
                 assert program.after_tail is not None
                 decided = program.after_tail.match(buf, tail_at + len(tail), final)
                 if decided is UNDECIDED:
@@ -244,7 +239,17 @@ class TaggedScanner:
                 if decided is not None:
                     self._repair(f"a missing {close!r}")
                     return self._before(buf, pos, tail_at), tail_at
-                tail_at = buf.find(tail, tail_at + 1)
+                tail_from = tail_at + 1
+            elif at >= 0:
+                decided = program.after_close.match(buf, at + len(close), final)
+                if decided is UNDECIDED:
+                    return self._before(buf, pos, at), -1
+                if decided is not None:
+                    return self._before(buf, pos, at), at + len(close)
+                tail_from = at
+                at = buf.find(close, at + 1)
+            else:
+                break
         if final:
             return len(buf), -1
         if self._hold is None:
