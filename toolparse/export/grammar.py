@@ -1,0 +1,468 @@
+"""`grammar`: what a model may write, as a grammar for constrained decoding.
+
+The turn is found by rendering it: `render` is called with marks in place of thought, content and calls, and what stands
+between the marks is what the grammar says there. So the grammar follows the renderer, framed messages, sections and
+open prompts included. What stands inside a call comes from its picture and the tools' schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from toolparse.codecs.writing import write_string
+from toolparse.errors import ExportError, RenderError
+from toolparse.export.rules import (
+    EMPTY,
+    Expr,
+    Lit,
+    Rep,
+    Rules,
+    Scan,
+    alt,
+    both,
+    chars,
+    complement,
+    names_but,
+    opt,
+    points,
+    seq,
+    star,
+    text_without,
+)
+from toolparse.export.values import Shape, Values, literals
+from toolparse.export.writers import SYNTAXES, write
+from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
+from toolparse.message import ToolCall
+from toolparse.picture import Hole, Part, Text, Wrapper
+from toolparse.program import BLANK, compile_format
+from toolparse.render import render, write_call
+from toolparse.tools import Tool, ToolSet
+
+_THOUGHT, _CONTENT = "qthoughtq", "qcontentq"
+_KEY_CHARS = complement(points('<>"\n'))
+_SAME_KINDS = ("string", "integer", "number", "boolean", "null", "object", "array")
+
+
+def grammar(
+    format: Format,
+    tools: Any,
+    *,
+    syntax: str = "gbnf",
+    parallel: bool = True,
+    content: bool = True,
+    reasoning: bool = True,
+    required: bool = False,
+    prefill: str | None = None,
+) -> str:
+    """A grammar of the turns that `render` writes with calls of these tools.
+
+    Args:
+        format: The format. A suffix that its markers may carry is taken to be empty; `format.bind(...)` gives another.
+        tools: A `ToolSet`, or a list of anything that is a tool.
+        syntax: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (lark, llguidance).
+        parallel: Whether there may be more than one call.
+        content: Whether text may stand before the calls, or in their place.
+        reasoning: Whether a thought may stand before everything else, where the format has thoughts. One that the
+            prompt opens is closed at once if not.
+        required: Whether there must be a call.
+        prefill: What the prompt already holds of the turn; the format's own if None.
+
+    Raises:
+        ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
+    """
+    if syntax not in SYNTAXES:
+        raise ValueError(f"no grammar syntax is called {syntax!r}; choose one of {', '.join(map(repr, SYNTAXES))}")
+    tools = ToolSet.of(tools)
+    if not tools and (required or not content):
+        raise ExportError("a call is required, but there are no tools; pass some, or allow content")
+    format = format.bind("")
+    if not format.call:
+        raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
+    turn = _Turn(format, tools, format.prefill if prefill is None else prefill)
+    root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
+    return write(turn.rules, root, syntax)
+
+
+class _Turn:
+    """A turn of one format with some tools, as rules."""
+
+    def __init__(self, format: Format, tools: ToolSet, prefill: str) -> None:
+        self.format = format
+        self.tools = tools
+        self.prefill = prefill.replace("{{suffix}}", "")
+        self.rules = Rules()
+        program = compile_format(format)
+        cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
+        if program.anchored:
+            cores["{"] = None  # a call that nothing announces: its name and a brace
+        self.markers = tuple(core for core in cores if core)
+        self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
+        self.head, self._bodies = _Calls(self).parts() if tools else ("", EMPTY)
+
+    # -- the turn -----------------------------------------------------------------------------------------------------
+
+    def root(self, *, parallel: bool, content: bool, reasoning: bool, required: bool) -> Expr:
+        """All turns."""
+        turns: list[Expr] = []
+        counts = ([2 if parallel else 1] if self.tools else []) + ([] if required else [0])
+        for count in counts:
+            ways = self._texts(content, reasoning, count)
+            turns.extend(self._turn(texts, count) for texts in ways if texts or count)
+        return alt(*turns)
+
+    def _texts(self, content: bool, reasoning: bool, count: int) -> Iterator[tuple[str, ...]]:
+        """Which of thought and content are there: every way that the options allow."""
+        for thinks in (False, True) if reasoning and self.format.reasoning is not None else (False,):
+            if not thinks and reasoning and self._same_without(_THOUGHT, count):
+                continue
+            for says in (False, True) if content else (False,):
+                yield (*((_THOUGHT,) if thinks else ()), *((_CONTENT,) if says else ()))
+
+    def _same_without(self, mark: str, count: int) -> bool:
+        """Whether an empty text is written just as no text: where the prompt opened the thought."""
+        if self.format.reasoning is None:
+            return False
+        return self._written((mark,), count).replace(mark, "") == self._written((), count)
+
+    def _written(self, texts: tuple[str, ...], count: int) -> str:
+        try:
+            return render(
+                self.format,
+                [_mark(number) for number in range(count)],
+                content=_CONTENT if _CONTENT in texts else "",
+                reasoning=_THOUGHT if _THOUGHT in texts else None,
+                prefill=self.prefill,
+                verify=False,
+            )
+        except RenderError as error:
+            raise ExportError(str(error)) from None
+
+    def _turn(self, texts: tuple[str, ...], count: int) -> Expr:
+        """The turns with some texts and one call or (`count` 2) more."""
+        written = self._written(texts, count)
+        pieces: list[str] = []  # what stands before each text, and behind the last one
+        for text in texts:
+            before, mark, written = written.partition(text)
+            if not mark:
+                raise ExportError(f"format {self.format.name!r}, field 'reasoning': the thought does not show")
+            pieces.append(before)
+        first = between = ""
+        skipped = 0
+        if count:
+            first, skipped, written = self._find_call(written, 0)
+            if count > 1:
+                between, _, written = self._find_call(written, 1)
+            pieces.append(first)
+        pieces.append(written)
+        return self._assemble(texts, count, pieces, between, skipped)
+
+    def _find_call(self, written: str, number: int) -> tuple[str, int, str]:
+        """What stands before a call, how many of its first characters the prompt holds, and what stands behind it."""
+        call = write_call(self.format, _mark(number), number)
+        before, found, behind = written.partition(call)
+        if found:
+            return before, 0, behind
+        for skipped in range(1, call.find(_mark(number).name) + 1):
+            if written.startswith(call[skipped:]):
+                return "", skipped, written[len(call) - skipped :]
+        raise ExportError(f"format {self.format.name!r}, field 'call': the call does not show in the turn")
+
+    def _assemble(self, texts: tuple[str, ...], count: int, pieces: list[str], between: str, skipped: int) -> Expr:
+        items: list[Expr] = []
+        for number, text in enumerate(texts):
+            last = number == len(texts) - 1
+            following = pieces[number + 1] + (self.head[skipped:] if last and count else "")
+            items.append(Lit(pieces[number]))
+            scanned, used = self._text(text, following, opened=text == _THOUGHT and self._same_without(text, count))
+            items.append(scanned)
+            skipped += max(0, used - len(pieces[number + 1]))
+            pieces[number + 1] = pieces[number + 1][used:]
+        if not count:
+            return seq(*items, Lit(pieces[-1]))
+        calls = seq(Lit(self.head[skipped:]), self._bodies)
+        if count > 1:
+            calls = seq(calls, star(seq(Lit(between + self.head), self._bodies)))
+        return seq(*items, Lit(pieces[-2]), calls, Lit(pieces[-1]))
+
+    def _text(self, text: str, following: str, *, opened: bool) -> tuple[Expr, int]:
+        """A thought or content up to the first marker of what follows; also how many of those characters it takes.
+
+        In between there is no marker at all, not even one that turns out to open nothing: so nothing in the text can be
+        taken for something else, however it is followed.
+        """
+        markers = self.thought_markers if text == _THOUGHT else self.markers
+        ends = [following.find(marker) + len(marker) for marker in markers if marker in following]
+        if not following and text == _THOUGHT:
+            raise ExportError(f"format {self.format.name!r}, field 'reasoning': nothing closes a thought")
+        then = following[: min(ends)] if ends else following
+        automaton = text_without(markers)
+        if not opened:
+            automaton = both(automaton, names_but(()))
+        hint = "thought" if text == _THOUGHT else "content"
+        inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
+        return self.rules.add(hint, seq(inner, Lit(then)), token=True), len(then)
+
+
+def _mark(number: int) -> ToolCall:
+    """The call that is rendered in the place of all others."""
+    return ToolCall(f"q{number}q", {}, None, number)
+
+
+class _Calls:
+    """The calls of some tools, as rules."""
+
+    def __init__(self, turn: _Turn) -> None:
+        self.format = turn.format
+        self.tools = turn.tools
+        self.rules = turn.rules
+        self.program = compile_format(self.format).shapes[0]
+
+    def parts(self) -> tuple[str, Expr]:
+        """The characters with which every call begins, and what follows them."""
+        head, bodies = "", []
+        for tool in self.tools:
+            self._check_name(tool)
+            pieces = list(self._call(tool))
+            first = pieces[0] if isinstance(pieces[0], str) else ""
+            head = first
+            body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
+            bodies.append(self.rules.add(f"{tool.name}-call", body))
+        return head, self.rules.add("call", alt(*bodies)) if len(bodies) > 1 else bodies[0]
+
+    def _check_name(self, tool: Tool) -> None:
+        try:
+            render(self.format, [ToolCall(tool.name, {}, None, 0)])
+        except RenderError as error:
+            raise ExportError(f"tool {tool.name!r}: {error}") from None
+
+    def _call(self, tool: Tool) -> Iterator[str | Expr]:
+        """A call of a tool: first the literal that all calls share (if there is any), then the rest."""
+        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
+        flat: list[tuple[Part, bool, bool]] = []  # (part, is it in a JSON wrapper, in quotes)
+        for part in picture.parts:
+            if isinstance(part, Wrapper):
+                flat.extend(_wrapped(part))
+            else:
+                flat.append((part, False, False))
+        flat = [entry for entry in flat if not (isinstance(entry[0], Hole) and entry[0].name == "skip")]
+        while flat and isinstance(flat[0][0], Text):
+            yield flat.pop(0)[0].text  # type: ignore[union-attr]
+            break
+        for part, inside, quotes in flat:
+            yield Lit(part.text) if isinstance(part, Text) else self._hole(part, tool, inside, quotes)  # type: ignore[arg-type]
+
+    def _hole(self, hole: Hole, tool: Tool, inside: bool, quotes: bool) -> Expr:
+        if hole.name == "name":
+            if not inside:
+                return Lit(self._escaped(tool.name))
+            name = write_string(tool.name, self.format.syntax)
+            return Lit(name[1:-1] if quotes else name)
+        if hole.name == "id":
+            one = self._id(tool)
+            quote = Lit(self.format.syntax.quotes[0]) if inside and not quotes else EMPTY
+            return seq(quote, one, quote)
+        if hole.name == "index":
+            return self._index()
+        if hole.name == "params":
+            return self._params(tool)
+        values = self._values(tool)
+        hint = tool.name
+        shapes = values.shapes(tool.parameters)
+        if not shapes:
+            raise ExportError(f"tool {tool.name!r}: no arguments fit its schema")
+        if hole.name == "kwargs":
+            for shape in shapes:
+                for member in shape.members:
+                    if not member.key.isidentifier():
+                        raise ExportError(
+                            f"tool {tool.name!r}: {member.key!r} is no identifier, and format {self.format.name!r} "
+                            "writes arguments as key=value"
+                        )
+            return alt(*(values.pairs(shape, hint, colon="=", bare=True) for shape in shapes))
+        braces = alt(
+            *(seq(Lit("{"), values.pairs(shape, hint, colon=self.format.syntax.colon), Lit("}")) for shape in shapes)
+        )
+        if not (inside and quotes):
+            return braces
+        return self.rules.quote(braces, "quoted")
+
+    def _values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
+        owner = f"tool {tool.name!r} in format {self.format.name!r}"
+        return Values(self.rules, self.format.syntax, tool.parameters, owner=owner, avoid=avoid)
+
+    def _escaped(self, text: str) -> str:
+        for char, entity in self.format.escapes:
+            text = text.replace(char, entity)
+        return text
+
+    def _index(self) -> Expr:
+        return self.rules.add("index", Rep(chars("0-9"), 1, 9), token=True)
+
+    def _id(self, tool: Tool) -> Expr:
+        """An id as the text carries it: by its picture where the name follows from it, else any."""
+        if self.format.id is None:
+            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, None), token=True)
+        picture = self.format.picture("id", self.format.id, frozenset({"name", "index", "skip"}), frozenset())
+        items: list[Expr] = []
+        for part in picture.parts:
+            if isinstance(part, Text):
+                items.append(Lit(part.text))
+            elif isinstance(part, Hole) and part.name != "skip":
+                items.append(Lit(tool.name) if part.name == "name" else self._index())
+        return seq(*items)
+
+    # -- tagged parameters --------------------------------------------------------------------------------------------
+
+    def _params(self, tool: Tool) -> Expr:
+        assert self.format.param is not None
+        return _Params(self, tool).expression()
+
+
+class _Params:
+    """The parameters of one tool where each stands in a tag of its own."""
+
+    def __init__(self, calls: _Calls, tool: Tool) -> None:
+        self.calls = calls
+        self.format = calls.format
+        self.rules = calls.rules
+        self.tool = tool
+        assert self.format.param is not None
+        self.picture = self.format.picture("param", self.format.param, PARAM_HOLES, frozenset())
+        self.place = next(
+            at for at, part in enumerate(self.picture.parts) if isinstance(part, Hole) and part.name == "value"
+        )
+        self.types = dict(self.format.types) if self.format.types is not None else None
+
+    def expression(self) -> Expr:
+        """All parameters in the order of the schema."""
+        values = self.calls._values(self.tool)
+        shapes = values.shapes(self.tool.parameters)
+        if not shapes:
+            raise ExportError(f"tool {self.tool.name!r}: no arguments fit its schema")
+        return alt(*(self._shape(shape) for shape in shapes))
+
+    def _shape(self, shape: Shape) -> Expr:
+        items: list[Expr] = []
+        for member in shape.members:
+            one = self.rules.add(f"{self.tool.name}-{member.key}", self._param(member.key, member.schema))
+            items.append(one if member.required else opt(one))
+        if shape.others is not None:
+            taken = [member.key for member in shape.members]
+            items.append(star(alt(*(self._param(None, other, taken) for other in shape.others))))
+        return seq(*items)
+
+    def _param(self, key: str | None, schema: Any, taken: Sequence[str] = ()) -> Expr:
+        """One parameter; `key` None: any that is not taken."""
+        label: Expr
+        if key is None:
+            if "{{key}}" in self._behind_source():
+                raise ExportError(
+                    f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, so those "
+                    "that the schema does not name can't be described; set additionalProperties to false"
+                )
+            label = self.rules.add("key", Scan(names_but(taken, *_IDENTIFIER)), token=True)
+        else:
+            text = self.calls._escaped(key)
+            if any(char in text for char in '<>"\n') or key != key.strip():
+                raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
+            label = Lit(text)
+        behind = "".join(
+            part.text if isinstance(part, Text) else self.calls._escaped(key or "")
+            for part in self.picture.parts[self.place + 1 :]
+            if isinstance(part, Text) or (isinstance(part, Hole) and part.name == "key")
+        )
+        close = behind.strip(BLANK)
+        if not close:
+            raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
+        then = behind[: behind.index(close) + len(close)]
+        tail = self.calls.program.tail
+        avoid = (close, *tail[:1])
+        values = self.calls._values(self.tool, avoid)
+        options: list[Expr] = []
+        hint = f"{self.tool.name}-{key or 'other'}"
+        for kind, value in self._forms(schema, values, hint):
+            before = [self._before(part, label, kind) for part in self.picture.parts[: self.place]]
+            if value is None:
+                options.extend(seq(*before, text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
+            else:
+                options.append(seq(*before, value, Lit(behind)))
+        if not options:
+            raise ExportError(f"tool {self.tool.name!r}: no value fits the schema of {key!r}")
+        return alt(*options)
+
+    def _behind_source(self) -> str:
+        return self.picture.source.partition("{{value}}")[2]
+
+    def _before(self, part: Part, label: Expr, kind: str) -> Expr:
+        if isinstance(part, Text):
+            return Lit(part.text)
+        if isinstance(part, Hole) and part.name == "key":
+            return label
+        if isinstance(part, Hole) and part.name == "type" and self.types is not None:
+            return Lit(self.types.get(kind, self.types.get("*", kind)))
+        return EMPTY
+
+    def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
+        """A text value with its closing tag; wrapped or not, where the format has a wrapper."""
+        wrap = self.format.wrap
+        if wrap is None:
+            yield self._closed(avoid, then)
+            return
+        left, _, right = wrap.partition("{{value}}")
+        yield self._closed((*avoid, *self.format.wrap_when, left), then)
+        yield seq(Lit(left), self._closed((*avoid, right), right + then))
+
+    def _closed(self, avoid: Sequence[str], then: str) -> Expr:
+        text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
+        return self.rules.add("text", seq(text, Lit(then)), token=True)
+
+    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | None]]:
+        """The ways to write a value: its type and the value, None where it is any text."""
+        options = values.alternatives(schema)
+        free = [plain for plain in options if literals(plain) is None]
+        untyped = any(not plain for plain in free)
+        text = untyped or any(plain.get("type") == "string" for plain in free)
+        if text:
+            yield "string", None
+        if self.types is None and text:
+            return  # the text of any other value is a text as well; the schema tells the reader which one is meant
+        if untyped:
+            free = [{"type": kind} for kind in _SAME_KINDS]
+        for plain in free:
+            kind = plain.get("type")
+            if kind == "number":
+                # the type's word is that of the value: an integer where it is one
+                yield "integer", values.integer()
+                yield "number", values.number(fraction=True)
+            elif isinstance(kind, str) and kind != "string":
+                yield kind, values.plain(plain, hint)
+        for plain in options:
+            for value in literals(plain) or ():
+                if isinstance(value, str):
+                    yield "string", Lit(self._listed(value))
+                else:
+                    yield _kind(value), Lit(values.written(value))
+
+    def _listed(self, value: str) -> str:
+        """A string of an enumeration as text."""
+        if self.format.wrap is not None and any(char in value for char in self.format.wrap_when):
+            return self.format.wrap.replace("{{value}}", value)
+        return value
+
+
+_IDENTIFIER = (chars("A-Za-z_").ranges, chars("A-Za-z0-9_").ranges)
+
+
+def _kind(value: Any) -> str:
+    from toolparse.render import json_type
+
+    return json_type(value)
+
+
+def _wrapped(wrapper: Wrapper) -> Iterator[tuple[Part, bool, bool]]:
+    """The parts of a wrapper, each with whether the picture puts it in quotes."""
+    for number, part in enumerate(wrapper.parts):
+        before = wrapper.parts[number - 1] if number else None
+        quotes = isinstance(before, Text) and before.text[-1:] in ("'", '"') and isinstance(part, Hole)
+        yield part, True, quotes

@@ -1,0 +1,499 @@
+"""JSON schemas -> rules for the values that they admit, in a format's spelling.
+
+Followed: `type` (lists too), `enum`, `const`, `properties`, `required`, `additionalProperties`, `patternProperties`
+(their patterns are not), `items`, `prefixItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `anyOf`, `oneOf`,
+`allOf`, `$ref` (recursive ones too) and `nullable`. Objects are closed unless `additionalProperties` opens them, or
+nothing at all is said about their properties. Other keywords (`pattern`, `minimum`, `format`, `not`, `if`, ...) say
+nothing about the shape of the text and are left to validation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from toolparse.codecs.writing import write_string, write_value
+from toolparse.errors import ExportError
+from toolparse.export.rules import (
+    DIGITS,
+    EMPTY,
+    PLAIN,
+    Automaton,
+    Chars,
+    Expr,
+    Lit,
+    Ref,
+    Rep,
+    Rules,
+    Scan,
+    alt,
+    both,
+    chars,
+    complement,
+    intersection,
+    names_but,
+    opt,
+    points,
+    seq,
+    star,
+    text_without,
+    until,
+    without,
+)
+from toolparse.format import Syntax
+from toolparse.tools.admitted import TYPES, Resolver, type_of
+
+Schema = dict[str, Any]
+
+_KEPT = (
+    "type", "enum", "const", "properties", "required", "additionalProperties", "patternProperties", "items",
+    "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
+)  # fmt: skip
+# What a keyword is about, where no `type` says it.
+_ABOUT = {
+    "properties": "object", "required": "object", "additionalProperties": "object", "patternProperties": "object",
+    "items": "array", "prefixItems": "array", "minItems": "array", "maxItems": "array",
+    "minLength": "string", "maxLength": "string",
+}  # fmt: skip
+_MAX_ALTERNATIVES = 200
+_MAX_COUNT = 256  # engines write repetitions out; longer ones are not enforced
+_BARE = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
+_IDENTIFIER_FIRST = chars("A-Za-z_").ranges
+_IDENTIFIER_REST = chars("A-Za-z0-9_").ranges
+
+
+class Member(NamedTuple):
+    """A property of an object."""
+
+    key: str
+    schema: Any
+    required: bool
+
+
+class Shape(NamedTuple):
+    """The properties of an object, and the schemas of those that are not named (None: there are no others)."""
+
+    members: tuple[Member, ...]
+    others: tuple[Any, ...] | None
+
+
+class Values:
+    """The rules of values under one root schema, in one spelling.
+
+    `avoid`: what must not stand in strings, because the text around would take it for a marker.
+    """
+
+    def __init__(self, rules: Rules, syntax: Syntax, root: Schema, *, owner: str, avoid: Sequence[str] = ()) -> None:
+        self.rules = rules
+        self.syntax = syntax
+        self.owner = owner
+        self.avoid = tuple(avoid)
+        self.resolver = Resolver(root)
+        self._known: dict[str, Expr] = {}
+
+    # -- schemas ------------------------------------------------------------------------------------------------------
+
+    def alternatives(self, schema: Any) -> list[Schema]:
+        """A schema as alternatives that have at most one type each and no references or unions of their own."""
+        found: list[Schema] = []
+        for plain in self._flat(schema, frozenset()):
+            for single in _single(plain):
+                if single not in found:
+                    found.append(single)
+        return found
+
+    def _flat(self, schema: Any, open_refs: frozenset[str]) -> list[Schema]:
+        if schema is False:
+            return []
+        if not isinstance(schema, dict):
+            return [{}]
+        found: list[Schema] = [{key: schema[key] for key in _KEPT if key in schema}]
+        ref = schema.get("$ref")
+        if isinstance(ref, str):
+            if ref in open_refs:
+                return []  # it is only itself
+            found = _product(found, self._flat(self.resolver.resolve(ref), open_refs | {ref}), self.owner)
+        for part in _parts(schema, "allOf"):
+            found = _product(found, self._flat(part, open_refs), self.owner)
+        for word in ("anyOf", "oneOf"):
+            parts = _parts(schema, word)
+            if parts:
+                branches = [plain for part in parts for plain in self._flat(part, open_refs)]
+                found = _product(found, branches, self.owner)
+        if schema.get("nullable") is True:
+            found.append({"type": "null"})
+        return found
+
+    def shapes(self, schema: Any) -> list[Shape]:
+        """The objects that a tool's parameters admit."""
+        return [
+            _shape(plain, self.syntax)
+            for plain in self.alternatives({"allOf": [schema, {"type": "object"}]} if schema else {"type": "object"})
+            if literals(plain) is None
+        ]
+
+    # -- values -------------------------------------------------------------------------------------------------------
+
+    def value(self, schema: Any, hint: str) -> Expr:
+        """The values of a schema. Raises ExportError when there are none."""
+        options = self.alternatives(schema)
+        if not options:
+            raise ExportError(f"{self.owner}: no value fits the schema of {hint!r}")
+        return alt(*(self.plain(plain, hint) for plain in options))
+
+    def plain(self, schema: Schema, hint: str) -> Expr:
+        """The values of one alternative."""
+        listed = literals(schema)
+        if listed is not None:
+            return alt(*(Lit(self.written(value)) for value in listed))
+        kind = schema.get("type")
+        if kind == "object":
+            return self._remembered(schema, hint)
+        if kind == "array":
+            return self._remembered(schema, hint)
+        if kind == "string":
+            return self.string(schema.get("minLength"), schema.get("maxLength"))
+        if kind == "integer":
+            return self.integer()
+        if kind == "number":
+            return self.number()
+        if kind == "boolean":
+            return alt(Lit(self.syntax.true), Lit(self.syntax.false))
+        if kind == "null":
+            return Lit(self.syntax.null)
+        return self.anything()
+
+    def _remembered(self, schema: Schema, hint: str) -> Expr:
+        """A rule for an object or array; the same schema gets the same rule, so recursive ones end."""
+        key = json.dumps(schema, sort_keys=True, default=str)
+        known = self._known.get(key)
+        if known is None:
+            name = self.rules.reserve(hint)
+            known = self._known[key] = Ref(name)
+            made = self.map(schema, hint) if schema["type"] == "object" else self._array(schema, hint)
+            self.rules.define(name, made)
+        return known
+
+    def written(self, value: Any) -> str:
+        """A value as the format writes it."""
+        try:
+            text = write_value(value, self.syntax)
+        except ValueError as error:
+            raise ExportError(f"{self.owner}: {error}") from None
+        if any(word in text for word in self.avoid):
+            raise ExportError(f"{self.owner}: the value {value!r} holds a marker of the format")
+        return text
+
+    def map(self, schema: Any, hint: str) -> Expr:
+        """An object in braces."""
+        shape = _shape(schema, self.syntax)
+        return seq(Lit("{"), self.pairs(shape, hint, colon=self.syntax.colon), Lit("}"))
+
+    def pairs(self, shape: Shape, hint: str, *, colon: str, bare: bool | None = None) -> Expr:
+        """The members of an object with what stands between them; `bare`: keys without quotes."""
+        bare = self.syntax.bare_keys if bare is None else bare
+        comma = Lit(self.syntax.comma)
+        taken = [member.key for member in shape.members]
+        extra: Expr | None = None
+        if shape.others is not None:
+            values = alt(*(self.value(other, f"{hint}-other") for other in shape.others))
+            extra = self.rules.add(f"{hint}-other", seq(self._free_key(taken, bare), Lit(colon), values))
+        members = [
+            (
+                self.rules.add(
+                    f"{hint}-{member.key}",
+                    seq(Lit(self._key(member.key, bare) + colon), self.value(member.schema, f"{hint}-{member.key}")),
+                ),
+                member.required,
+            )
+            for member in shape.members
+        ]
+        # From the last member back: what may stand behind a member that was written, and where none was.
+        more = star(seq(comma, extra)) if extra is not None else EMPTY
+        begun: Expr = more
+        fresh: Expr = opt(seq(extra, more)) if extra is not None else EMPTY
+        # Sorted keys: those that are not declared stand anywhere between the others.
+        between = more if self.syntax.sort_keys else EMPTY
+        for number, (member, required) in reversed(list(enumerate(members))):
+            rest = self.rules.add(f"{hint}-rest-{number + 1}", begun) if number else begun
+            here = seq(member, rest)
+            if between != EMPTY and extra is not None:
+                here = alt(here, seq(extra, between, comma, member, rest))
+            fresh = here if required else alt(here, fresh) if fresh != EMPTY else opt(here)
+            further = seq(comma, member)
+            begun = seq(between, further if required else opt(further), begun)
+            if between == EMPTY:
+                begun = seq(further if required else opt(further), rest)
+        return fresh
+
+    def _key(self, key: str, bare: bool) -> str:
+        if not bare:
+            return write_string(key, self.syntax)
+        if not _BARE.fullmatch(key):
+            raise ExportError(f"{self.owner}: the format writes keys without quotes, so {key!r} can't be one")
+        return key
+
+    def _free_key(self, taken: Sequence[str], bare: bool) -> Expr:
+        """A key other than those that are taken."""
+        if bare:
+            return self.rules.add("name", Scan(names_but(taken, _IDENTIFIER_FIRST, _IDENTIFIER_REST)), token=True)
+        if not taken:
+            return self.string()
+        quote = self.syntax.quotes[0]
+        body = Chars(without(PLAIN.ranges, quote))
+        key = both(names_but(taken, body.ranges, body.ranges), text_without(self.avoid))
+        return self.rules.add("key", seq(Lit(quote), Scan(key), Lit(quote)), token=True)
+
+    def _array(self, schema: Schema, hint: str) -> Expr:
+        prefix = schema.get("prefixItems")
+        items = schema.get("items")
+        if isinstance(items, list):  # before draft 2020-12
+            prefix, items = items, None
+        low = _count(schema.get("minItems"), 0)
+        high = _count(schema.get("maxItems"), None)
+        comma = Lit(self.syntax.comma)
+        if isinstance(prefix, list) and prefix:
+            # The elements that are described; fewer are allowed as far as `minItems` says so.
+            parts = [self.value(item, f"{hint}-{number}") for number, item in enumerate(prefix)]
+            rest: Expr = EMPTY
+            if items is not False and items is not None:
+                rest = star(seq(comma, self.value(items, f"{hint}-item")))
+            for number in range(len(parts) - 1, -1, -1):
+                part = seq(comma, parts[number], rest) if number else seq(parts[number], rest)
+                rest = part if number < low else opt(part)
+            return seq(Lit("["), rest, Lit("]"))
+        if items is False or high == 0:
+            return Lit("[]")
+        item = self.value(True if items is None else items, f"{hint}-item")
+        item = self.rules.add(f"{hint}-item", item)
+        more: Expr = Rep(seq(comma, item), max(low - 1, 0), None if high is None else max(high, low, 1) - 1)
+        if high == 1:
+            more = EMPTY
+        inner = seq(item, more)
+        return seq(Lit("["), inner if low else opt(inner), Lit("]"))
+
+    # -- scalars ------------------------------------------------------------------------------------------------------
+
+    def integer(self) -> Expr:
+        """An integer of any size."""
+        return self.rules.add("integer", _INTEGER, token=True)
+
+    def number(self, *, fraction: bool = False) -> Expr:
+        """A number as `repr` writes it: what it spells is finite. `fraction`: no integer."""
+        if fraction:
+            return self.rules.add("float", alt(_EXPONENT, _FRACTION), token=True)
+        return self.rules.add("number", alt(_EXPONENT, _FRACTION, _INTEGER), token=True)
+
+    def string(self, low: Any = None, high: Any = None) -> Expr:
+        """A string in quotes."""
+        quote = self.syntax.quotes[0]
+        if not self.syntax.escapes:
+            return self.rules.add("string", seq(Lit(quote), Scan(until(quote, self.avoid))), token=True)
+        least, most = _count(low, 0), _count(high, None)
+        quotes = [quote]
+        if quote == "'" and '"' in self.syntax.quotes:  # as Python's repr does where the text holds a single quote
+            quotes.append('"')
+        if self.avoid:
+            free = text_without(self.avoid)
+            scans = [seq(Lit(q), Scan(both(_string_body(q, self.syntax), free))) for q in quotes]
+            return self.rules.add("string", alt(*scans), token=True)
+        strings = [seq(Lit(q), Rep(_char(q, self.syntax), least, most), Lit(q)) for q in quotes]
+        bounded = f"-{least or ''}-{most or ''}" if least or most is not None else ""
+        return self.rules.add(f"string{bounded}", alt(*strings), token=True)
+
+    def anything(self) -> Expr:
+        """Any value."""
+        known = self._known.get("")
+        if known is None:
+            name = self.rules.reserve("value")
+            known = self._known[""] = Ref(name)
+            scalars = [
+                self.string(),
+                self.number(),
+                Lit(self.syntax.true),
+                Lit(self.syntax.false),
+                Lit(self.syntax.null),
+            ]
+            containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
+            self.rules.define(name, alt(*containers, *scalars))
+        return known
+
+
+def literals(schema: Schema) -> list[Any] | None:
+    """The values to which `enum` or `const` limit an alternative; None when neither does."""
+    if "const" in schema:
+        return [schema["const"]]
+    listed = schema.get("enum")
+    return listed if isinstance(listed, list) else None
+
+
+# -- alternatives -----------------------------------------------------------------------------------------------------
+
+
+def _parts(schema: Schema, word: str) -> list[Any]:
+    parts = schema.get(word)
+    return parts if isinstance(parts, list) else []
+
+
+def _types(schema: Schema) -> list[str] | None:
+    """The types that an alternative names; None when it names none that JSON has."""
+    declared = schema.get("type")
+    names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
+    known = [name for name in names if name in TYPES]
+    return known or None
+
+
+def _single(schema: Schema) -> Iterator[Schema]:
+    """An alternative split by its types."""
+    types = _types(schema)
+    listed = literals(schema)
+    if listed is not None:
+        wide = {*types, *(("integer",) if "number" in types else ())} if types is not None else TYPES
+        whole = "integer" in wide
+        kept = [v for v in listed if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
+        if kept:
+            yield {"enum": kept}
+        return
+    if types is None:
+        about = list(dict.fromkeys(kind for key, kind in _ABOUT.items() if key in schema))
+        types = about[:1]
+    rest = {key: value for key, value in schema.items() if key != "type"}
+    for kind in types:
+        yield {"type": kind, **{key: value for key, value in rest.items() if _ABOUT.get(key) == kind}}
+    if not types:
+        yield {}
+
+
+def _product(left: list[Schema], right: list[Schema], owner: str) -> list[Schema]:
+    """Every pair of alternatives, both holding at once."""
+    if len(left) * len(right) > _MAX_ALTERNATIVES:
+        raise ExportError(f"{owner}: a schema has more than {_MAX_ALTERNATIVES} alternatives; write it more simply")
+    return [merged for a in left for b in right if (merged := _merge(a, b)) is not None]
+
+
+def _merge(left: Schema, right: Schema) -> Schema | None:
+    """Two alternatives at once; None when nothing can be both."""
+    merged = {**left, **right}
+    one, other = _types(left), _types(right)
+    if one is not None and other is not None:
+        shared = [kind for kind in one if kind in other or (kind == "integer" and "number" in other)]
+        shared += [kind for kind in other if kind == "integer" and "number" in one and kind not in shared]
+        if not shared:
+            return None
+        merged["type"] = shared
+    elif one is not None:
+        merged["type"] = one
+    for word in ("properties", "patternProperties"):
+        if word in left and word in right:
+            properties = dict(left[word])
+            for key, schema in right[word].items():
+                properties[key] = {"allOf": [properties[key], schema]} if key in properties else schema
+            merged[word] = properties
+    for word in ("items", "additionalProperties"):
+        if isinstance(left.get(word), dict) and isinstance(right.get(word), dict):
+            merged[word] = {"allOf": [left[word], right[word]]}
+        elif left.get(word) is False:
+            merged[word] = False
+    if "required" in left and "required" in right:
+        merged["required"] = list(dict.fromkeys([*left["required"], *right["required"]]))
+    one_listed, other_listed = literals(left), literals(right)
+    if one_listed is not None and other_listed is not None:
+        merged.pop("const", None)
+        merged["enum"] = [value for value in one_listed if value in other_listed]
+    return merged
+
+
+def _shape(schema: Schema, syntax: Syntax) -> Shape:
+    properties = schema.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
+    needed = schema.get("required")
+    needed = [key for key in needed if isinstance(key, str)] if isinstance(needed, list) else []
+    keys = [*properties, *(key for key in needed if key not in properties)]
+    if syntax.sort_keys:
+        keys.sort()
+    members = tuple(
+        Member(key, properties.get(key, {}), key in needed) for key in keys if properties.get(key) is not False
+    )
+    rest = schema.get("additionalProperties")
+    patterns = schema.get("patternProperties")
+    others: tuple[Any, ...] | None = None
+    if isinstance(rest, dict) or rest is True:
+        others = (rest,)
+    elif isinstance(patterns, dict) and patterns:
+        others = tuple(patterns.values())
+    elif rest is None and "properties" not in schema:
+        others = ({},)
+    return Shape(members, others)
+
+
+def _count(value: Any, default: Any) -> Any:
+    return value if isinstance(value, int) and 0 <= value <= _MAX_COUNT else default
+
+
+# -- the spelling of scalars ------------------------------------------------------------------------------------------
+
+_SIGN = opt(Lit("-"))
+_FIRST = chars("1-9")
+_HEX = chars("0-9a-fA-F")
+_INTEGER = seq(_SIGN, alt(Lit("0"), seq(_FIRST, star(DIGITS))))
+# `repr` writes floats from 1e16 on, and below 1e-4, with an exponent; from e308 on they may be infinite.
+_FRACTION = seq(_SIGN, alt(Lit("0"), seq(_FIRST, Rep(DIGITS, 0, 15))), Lit("."), Rep(DIGITS, 1, None))
+_EXPONENT = seq(
+    _SIGN,
+    DIGITS,
+    opt(seq(Lit("."), Rep(DIGITS, 1, None))),
+    chars("eE"),
+    alt(
+        seq(Lit("-"), Rep(DIGITS, 1, 3)),
+        seq(opt(Lit("+")), alt(seq(chars("12"), DIGITS, DIGITS), seq(Lit("30"), chars("0-7")), Rep(DIGITS, 1, 2))),
+    ),
+)
+_UNICODE = seq(Lit("\\u"), alt(seq(chars("0-9a-ce-fA-CE-F"), _HEX), seq(chars("dD"), chars("0-7"))), _HEX, _HEX)
+_PAIR = seq(Lit("\\u"), chars("dD"), chars("89abAB"), _HEX, _HEX, Lit("\\u"), chars("dD"), chars("c-fC-F"), _HEX, _HEX)
+_SHORT = chars('"\\/bfnrt')
+_JSON_ESCAPE = alt(seq(Lit("\\"), _SHORT), _UNICODE, _PAIR)
+_NO_CONTROL = complement(((0x00, 0x1F),))
+_PYTHON_IN = {quote: Chars(without(_NO_CONTROL, quote + "\\")) for quote in ("'", '"')}
+_PYTHON_ESCAPES = {
+    "'": alt(seq(Lit("\\"), chars("\\'nrt")), seq(Lit("\\x"), chars("01"), _HEX)),
+    '"': alt(seq(Lit("\\"), chars("\\nrt")), seq(Lit("\\x"), chars("01"), _HEX)),
+}
+
+
+def _char(quote: str, syntax: Syntax) -> Expr:
+    """One character of a string as it is written between such quotes."""
+    if syntax.quotes[0] != '"':
+        return alt(_PYTHON_IN[quote], _PYTHON_ESCAPES[quote])
+    return alt(Chars(intersection(PLAIN.ranges, ((0, 0x7F),))) if syntax.ascii else PLAIN, _JSON_ESCAPE)
+
+
+def _string_body(quote: str, syntax: Syntax) -> Automaton:
+    """A string from behind its opening quote to its closing one, as an automaton."""
+    end, normal, escape = 2, 0, 1
+    if syntax.quotes[0] == '"':
+        hexes = _HEX.ranges
+        return Automaton(
+            (
+                ((without(PLAIN.ranges, quote), normal), (points("\\"), escape), (points(quote), end)),
+                ((_SHORT.ranges, normal), (points("u"), 3)),
+                (),
+                ((chars("0-9a-ce-fA-CE-F").ranges, 4), (points("dD"), 5)),
+                ((hexes, 6),),
+                ((chars("0-7").ranges, 6),),
+                ((hexes, 7),),
+                ((hexes, normal),),
+            ),
+            frozenset({end}),
+        )
+    return Automaton(
+        (
+            ((_PYTHON_IN[quote].ranges, normal), (points("\\"), escape), (points(quote), end)),
+            ((points("\\nrt" + ("'" if quote == "'" else "")), normal), (points("x"), 3)),
+            (),
+            ((chars("01").ranges, 4),),
+            ((_HEX.ranges, normal),),
+        ),
+        frozenset({end}),
+    )

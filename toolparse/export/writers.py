@@ -1,0 +1,273 @@
+"""Rules -> text: GBNF (llama.cpp), EBNF (xgrammar) and Lark (lark and llguidance)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from toolparse.export.rules import (
+    EMPTY,
+    MAX_CHAR,
+    Alt,
+    Chars,
+    Expr,
+    Lit,
+    Ranges,
+    Ref,
+    Rep,
+    Rule,
+    Rules,
+    Scan,
+    Seq,
+    alt,
+    as_expression,
+    complement,
+    quoted_class,
+    references,
+)
+
+# How strongly an expression holds together: an alternative needs brackets inside a sequence, and so on.
+_LOOSE, _ROW, _TIGHT = range(3)
+
+
+def write(rules: Rules, root: Expr, syntax: str) -> str:
+    """A grammar as text. `syntax`: one of `SYNTAXES`."""
+    return SYNTAXES[syntax](rules, root)
+
+
+def _used(rules: Rules, root: Expr) -> dict[str, Rule]:
+    """The rules that the root needs, those near to it first."""
+    order: dict[str, Rule] = {}
+    pending = [root]
+    for expr in pending:
+        for name in references(expr):
+            if name not in order:
+                order[name] = rules.rules[name]
+                pending.append(rules.rules[name].expr)
+    return order
+
+
+def _bracketed(text: str, holds: int, wanted: int) -> str:
+    return text if holds >= wanted else f"({text})"
+
+
+def _class(ranges: Ranges, char: Callable[[str], str]) -> str:
+    """A character class in brackets, negated where that is shorter."""
+    negated = bool(ranges) and ranges[-1][1] == MAX_CHAR
+    shown = complement(ranges) if negated else ranges
+    inner = "".join(
+        char(chr(low)) if low == high else f"{char(chr(low))}{'-' if high > low + 1 else ''}{char(chr(high))}"
+        for low, high in shown
+    )
+    return f"[{'^' if negated else ''}{inner}]"
+
+
+def _single(ranges: Ranges) -> bool:
+    return len(ranges) == 1 and ranges[0][0] == ranges[0][1]
+
+
+# -- GBNF and EBNF ----------------------------------------------------------------------------------------------------
+
+
+class _Bnf:
+    """GBNF and xgrammar's EBNF are one language but for the names of rules and some escapes.
+
+    An automaton becomes one rule for each of its states, each of which ends with a reference to the next: engines of
+    both kinds run such rules without growing a stack.
+    """
+
+    def __init__(self, rules: Rules, root: Expr, *, separator: str) -> None:
+        self.separator = separator
+        self.lines: list[str] = []
+        self._scans: dict[Scan, str] = {}
+        used = _used(rules, root)
+        self._taken = {self.name(name) for name in used} | {"root"}
+        self.rule("root", root)
+        for name, rule in used.items():
+            self.rule(self.name(name), rule.expr, own=True)
+
+    def name(self, name: str) -> str:
+        return name.replace("-", self.separator)
+
+    def rule(self, name: str, expr: Expr, *, own: bool = False) -> None:
+        if own and isinstance(expr, Scan) and expr not in self._scans:
+            self._scan(expr, name)
+            return
+        self.lines.append(f"{name} ::= {self.write(expr, _LOOSE)}")
+
+    def write(self, expr: Expr, wanted: int) -> str:
+        if isinstance(expr, Lit):
+            return '"' + "".join(_bnf_char(char, '"') for char in expr.text) + '"'
+        if isinstance(expr, Chars):
+            if _single(expr.ranges):
+                return self.write(Lit(chr(expr.ranges[0][0])), wanted)
+            return _class(expr.ranges, lambda char: _bnf_char(char, "]^-["))
+        if isinstance(expr, Ref):
+            return self.name(expr.name)
+        if isinstance(expr, Scan):
+            return self._scan(expr)
+        if isinstance(expr, Rep):
+            return self.write(expr.item, _TIGHT) + _times(expr.low, expr.high)
+        if expr == EMPTY:
+            return '""'
+        if isinstance(expr, Seq):
+            return _bracketed(" ".join(self.write(item, _ROW) for item in expr.items), _ROW, wanted)
+        return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+
+    def _scan(self, scan: Scan, name: str = "") -> str:
+        """The rules of an automaton; returns the name of its first state."""
+        known = self._scans.get(scan)
+        if known is not None:
+            return known
+        base = name or self._free("scan")
+        self._scans[scan] = base
+        automaton = scan.automaton
+        # A state that nothing leads on from is not worth a rule.
+        names = [
+            base if not at else self._free(f"{base}{self.separator}{at}") if edges else ""
+            for at, edges in enumerate(automaton.edges)
+        ]
+        for at, edges in enumerate(automaton.edges):
+            if not names[at]:
+                continue
+            ways = []
+            for ranges, to in edges:
+                label = self.write(quoted_class(ranges) if scan.quoted else Chars(ranges), _ROW)
+                ways.append(f"{label} {names[to]}" if names[to] else label)
+            if at in automaton.final:
+                ways.append('""')
+            self.lines.append(f"{names[at]} ::= {' | '.join(ways)}")
+        return base
+
+    def _free(self, name: str) -> str:
+        count, found = 1, name
+        while found in self._taken:
+            count += 1
+            found = f"{name}{self.separator}{count}"
+        self._taken.add(found)
+        return found
+
+
+def _bnf_char(char: str, special: str) -> str:
+    simple = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}.get(char)
+    if simple is not None and (char != '"' or '"' in special):
+        return simple
+    if char in special or char < " " or "\x7f" <= char <= "\xa0" or "\ud800" <= char <= "\udfff":
+        return f"\\u{ord(char):04X}"
+    return char
+
+
+def _times(low: int, high: int | None) -> str:
+    simple = {(0, 1): "?", (0, None): "*", (1, None): "+"}.get((low, high))
+    if simple is not None:
+        return simple
+    return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
+
+
+def _gbnf(rules: Rules, root: Expr) -> str:
+    return "\n".join(_Bnf(rules, root, separator="-").lines) + "\n"
+
+
+def _ebnf(rules: Rules, root: Expr) -> str:
+    return "\n".join(_Bnf(rules, root, separator="_").lines) + "\n"
+
+
+# -- Lark -------------------------------------------------------------------------------------------------------------
+
+
+class _Lark:
+    """Lark: tokens are terminals, written as regular expressions without look-around (llguidance has none)."""
+
+    def __init__(self, rules: Rules, root: Expr) -> None:
+        self.rules = _used(rules, root)
+        self.lines = [f"start: {self.write(root, _LOOSE)}"]
+        within = {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
+        within -= {
+            name for expr in (root, *(r.expr for r in self.rules.values() if not r.token)) for name in references(expr)
+        }
+        for name, rule in self.rules.items():
+            if name not in within:  # what only tokens mention is written out there
+                body = f"/{_regex(rule.expr, self.rules)}/" if rule.token else self.write(rule.expr, _LOOSE)
+                self.lines.append(f"{self.name(name)}: {body}")
+
+    def name(self, name: str) -> str:
+        plain = name.replace("-", "_")
+        return plain.upper() if self.rules[name].token else "start_" if plain == "start" else plain
+
+    def write(self, expr: Expr, wanted: int) -> str:
+        if isinstance(expr, Lit):
+            return '"' + "".join(_lark_char(char) for char in expr.text) + '"'
+        if isinstance(expr, Ref):
+            return self.name(expr.name)
+        if isinstance(expr, Rep):
+            item = self.write(expr.item, _TIGHT)
+            simple = {(0, 1): "?", (0, None): "*", (1, None): "+"}.get((expr.low, expr.high))
+            if simple is not None:
+                return item + simple
+            if expr.high is not None:
+                return _bracketed(f"{item} ~ {expr.low}..{expr.high}", _ROW, wanted)
+            return _bracketed(f"{item} ~ {expr.low} {item}*", _ROW, wanted)
+        if isinstance(expr, Seq):
+            return _bracketed(" ".join(self.write(item, _ROW) for item in expr.items), _ROW, wanted)
+        if isinstance(expr, Alt):
+            return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        return f"/{_regex(expr, self.rules)}/"
+
+
+def _lark_char(char: str) -> str:
+    simple = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}.get(char)
+    return simple or (f"\\u{ord(char):04x}" if char < " " or "\x7f" <= char <= "\xa0" else char)
+
+
+def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
+    """An expression of characters as a regular expression that Python and Rust read alike."""
+    if isinstance(expr, Lit):
+        text = "".join(_regex_char(char, "\\.+*?()|[]{}^$/") for char in expr.text)
+        return text if len(expr.text) == 1 or wanted < _TIGHT else f"(?:{text})"
+    if isinstance(expr, Chars):
+        if _single(expr.ranges):
+            return _regex(Lit(chr(expr.ranges[0][0])), rules, wanted)
+        return _class(expr.ranges, lambda char: _regex_char(char, "\\]^-[/&~"))
+    if isinstance(expr, Ref):
+        return _regex(rules[expr.name].expr, rules, wanted)
+    if isinstance(expr, Scan):
+        return _regex(_quoted_classes(as_expression(expr.automaton), expr.quoted), rules, wanted)
+    if isinstance(expr, Rep):
+        return _regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high)
+    if isinstance(expr, Seq):
+        text = "".join(_regex(item, rules, _ROW) for item in expr.items)
+        return text if wanted < _TIGHT else f"(?:{text})"
+    text = "|".join(_regex(option, rules, _ROW) for option in expr.options)
+    return text if wanted == _LOOSE else f"(?:{text})"
+
+
+def _quoted_classes(expr: Expr, quoted: bool) -> Expr:
+    """The expression of an automaton, its classes as they are spelled inside a JSON string."""
+    if not quoted:
+        return expr
+    if isinstance(expr, Chars):
+        return quoted_class(expr.ranges)
+    if isinstance(expr, Seq):
+        return Seq(tuple(_quoted_classes(item, quoted) for item in expr.items))
+    if isinstance(expr, Alt):
+        return alt(*(_quoted_classes(option, quoted) for option in expr.options))
+    if isinstance(expr, Rep):
+        return Rep(_quoted_classes(expr.item, quoted), expr.low, expr.high)
+    return expr
+
+
+def _regex_char(char: str, special: str) -> str:
+    simple = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
+    if simple is not None:
+        return simple
+    if char in special:
+        return "\\" + char
+    if char < " " or "\x7f" <= char <= "\xa0":
+        return f"\\x{ord(char):02x}"
+    return char
+
+
+def _lark(rules: Rules, root: Expr) -> str:
+    return "\n".join(_Lark(rules, root).lines) + "\n"
+
+
+SYNTAXES: dict[str, Callable[[Rules, Expr], str]] = {"gbnf": _gbnf, "ebnf": _ebnf, "lark": _lark}
