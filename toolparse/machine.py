@@ -42,8 +42,8 @@ from toolparse.events import (
     IssueFound,
     ReasoningDelta,
 )
-from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.format import SUFFIX
+from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.program import Candidate, Frame, Program, Shape, suffix_of
 
 _NAME_IN_JSON = re.compile(r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']""")

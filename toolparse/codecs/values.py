@@ -213,7 +213,7 @@ class ValueScanner:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         self._discard.clear()
         end = len(buf)
-        while pos < end and not self.status:
+        while pos < end and self.status == MORE:
             if self._quote:
                 pos = self._string(buf, pos, end, final)
                 if self._quote:
@@ -227,7 +227,7 @@ class ValueScanner:
                     if pos == end and not final:
                         return pos
                 pos = self._end_token(buf, pos)
-                if self.status:
+                if self.status != MORE:
                     return pos
                 continue
             pos = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
@@ -258,7 +258,7 @@ class ValueScanner:
             if char in "}])":
                 if not self._close(char, state):
                     return self._unexpected(buf, pos, final)
-                if self.status:
+                if self.status != MORE:
                     return pos if self.kwargs and not self._stack else pos + 1
                 pos += 1
                 continue
@@ -288,7 +288,7 @@ class ValueScanner:
             if pos == end and not final:
                 return pos
             pos = self._end_token(buf, pos)
-            if self.status:
+            if self.status != MORE:
                 return pos
         if final and self._pieces:
             self._end_token(buf, pos)

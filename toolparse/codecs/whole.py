@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import skip_blanks
+from toolparse.codecs.matching import BLANKS, skip_blanks
 from toolparse.codecs.values import DONE, ValueScanner
 
 _decode = msgspec.json.Decoder().decode
-_scan = JSONDecoder().scan_once
+_scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner in C
 
 
 class WholeScanner(ValueScanner):
@@ -50,6 +50,7 @@ class WholeScanner(ValueScanner):
             text = buf[pos:end]
             try:
                 value = _decode(text)
+                end = pos + len(text.rstrip(BLANKS))
             except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
                 end = -1
         if end < 0:
