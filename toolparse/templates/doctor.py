@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from toolparse.detect import Detection, detect
+from toolparse.errors import UnknownFormat
 from toolparse.format import Format
-from toolparse.templates.problems import Problem
+from toolparse.templates.ladder import climb
+from toolparse.templates.verdict import Detection, Problem
 
 #: Exit codes: nothing wrong, problems that lose data or an unproved format, nothing found.
 HEALTHY, SICK, UNKNOWN = 0, 1, 2
@@ -97,7 +98,7 @@ class Report:
 
 def report(source: Any) -> Report:
     """Examine a tokenizer, template, folder or file."""
-    return Report(detect(source))
+    return Report(climb(source))
 
 
 def induced(source: Any, *, name: str = "my-model") -> str:
@@ -105,9 +106,7 @@ def induced(source: Any, *, name: str = "my-model") -> str:
 
     Raises UnknownFormat where nothing could be learnt.
     """
-    from toolparse.errors import UnknownFormat
-
-    found = detect(source, use_registry=False)
+    found = climb(source, use_registry=False)
     if not isinstance(found.format, Format):
         looked = "\n".join(f"  - {line}" for line in found.evidence)
         raise UnknownFormat(f"no format could be learnt from this source. Looked at:\n{looked}")

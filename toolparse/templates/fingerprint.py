@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.picture import Hole, Text, Wrapper
@@ -98,13 +99,7 @@ def _without_ends(text: str, format: Format) -> str:
 
 def same_picture(format: Format, family: Format, *, single: bool = False) -> bool:
     """Whether a family writes what an induced format writes; `single`: only one call of it was seen."""
-    if canonical(format) == canonical(family):
-        return True
-    if not single:
-        return False
-    both = (*format.ends, *family.ends)
-    one, other = (canonical(each, 1) for each in (format, family))
-    for end in both:
-        bare = _BLANK.sub("", end)
-        one, other = (each.replace(bare + "\n", "\n", 1) for each in (one, other))
+    ends = tuple(dict.fromkeys((*format.ends, *family.ends)))  # what one calls an end may be the other's closing
+    calls = 1 if single else 2
+    one, other = (canonical(replace(each, ends=ends), calls) for each in (format, family))
     return one == other

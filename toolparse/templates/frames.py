@@ -28,6 +28,7 @@ from toolparse.templates.probe import (
     BOS,
     CONTENT,
     EOS,
+    NAMES,
     ONE,
     RESULT,
     SPOKEN,
@@ -50,13 +51,15 @@ class Frames:
     """What stands around the calls of a turn.
 
     `has_reasoning`: the template writes thoughts, with `switches` if need be. `unended`: it does not close a turn.
-    `content_behind`: content stands behind the calls. `pads`: white space is written around content.
+    `content_behind`: content stands behind the calls. `also_content`: the frame of content beside calls, where that
+    is another one. `pads`: white space is written around content.
     """
 
     section: tuple[str, str] = ("", "")
     lead: str = ""
     reasoning: str | None = None
     content: str = "{{text}}"
+    also_content: str | None = None
     between_messages: str = ""
     ends: tuple[str, ...] = ()
     switches: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class _Finder:
         self.cutter = reader.cutter
         self.notes = notes
         self.found = Frames()
+        self.thought_closing: Atoms = []  # between a thought and the header of the next message
 
     def run(self, calls: Calls) -> None:
         """Thought first: it must be known before content and calls can be told from it."""
@@ -91,6 +95,8 @@ class _Finder:
         closing = self._ends(calls, head, atoms(after) if said else None)
         if said:
             self._content(self._without_thought(atoms(before)), closing)
+        if self.found.between_messages:
+            self._messages(calls)
         head = self._lead(calls, head)
         if calls.single:
             calls.opening = head
@@ -140,6 +146,7 @@ class _Finder:
         if at >= 0:
             self.found.between_messages = text_of(after[: at + len(header)])
             self.found.reasoning = text_of(before) + "{{text}}"
+            self.thought_closing = after[:at]
             return
         if turn.content:
             plain = self.prober.full(SPOKEN, **switches)
@@ -238,6 +245,34 @@ class _Finder:
             return None
         between = atoms(before.partition(CONTENT)[2])
         return between if calls.single else between[: len(between) - len(calls.opening)]
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+
+    def _messages(self, calls: Calls) -> None:
+        """Where each kind of message closes in its own way, closings belong to the messages."""
+        header = self.cutter.header_run()
+        closing = self._before_header(calls.between, header)
+        if closing is not None and closing != self.thought_closing:
+            self.found.between_messages = text_of(header)
+            self.found.reasoning = (self.found.reasoning or "") + text_of(self.thought_closing)
+            calls.closing = [*calls.closing, *closing]
+            calls.between = header
+        full = self.prober.full(SPOKEN_ONE)
+        if full is None or CONTENT not in full[after_user(full) :]:
+            return
+        before, _, after = self.cutter.turn(full).partition(CONTENT)
+        beside = self._before_header(atoms(after), header, first=True)
+        usual = self.found.content.partition("{{text}}")[0]
+        if beside is not None and before != usual and NAMES[0] not in before:
+            own = text_of(beside) if self.found.between_messages == text_of(header) else ""
+            self.found.also_content = before + "{{text}}" + own
+
+    def _before_header(self, run: Atoms, header: Atoms, *, first: bool = False) -> Atoms | None:
+        """What stands before the header of the next message, if that is what the run ends with (or holds first)."""
+        at = find_run(run, header)
+        if at < 0 or (not first and solid(run[at + len(header) :])):
+            return None
+        return run[:at]
 
     # -- ends -------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolparse.errors import FormatError
-from toolparse.format import JSON, Format
+from toolparse.format import JSON, Also, Format
 from toolparse.templates.atoms import Hole, text_of
 from toolparse.templates.bodies import Body, find_body, syntax_of_body
 from toolparse.templates.cutting import Cutter
@@ -135,6 +135,7 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
+        "also": (Also(content=frames.also_content),) if frames.also_content else (),
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from toolparse.format import Format
 from toolparse.templates.induce import Induction
@@ -24,25 +23,8 @@ from toolparse.templates.probe import (
     Prober,
     Turn,
 )
-from toolparse.templates.prove import AWKWARD, TYPES, Case, Proof, Prover
-
-Severity = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that a template does to the data that pass through it.
-
-    `code` is stable; `evidence` is what it wrote; `training` and `serving` say what to do about it.
-    """
-
-    code: str
-    message: str
-    severity: Severity = "warning"
-    evidence: str = ""
-    training: str = ""
-    serving: str = ""
-
+from toolparse.templates.prove import AWKWARD, TYPES, Case, Prover
+from toolparse.templates.verdict import Problem, Proof, Severity
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
     "calls-dropped": (
@@ -343,7 +325,7 @@ class _Finder:
         """What becomes of thoughts."""
         switches = self.induction.frames.switches
         full = self.prober.full(THOUGHT_SPOKEN, **switches)
-        if self.format.reasoning is not None and not self.induction.frames.has_reasoning:
+        if self.induction.frames.reasoning is not None and not self.induction.frames.has_reasoning:
             yield problem("reasoning-dropped", "thoughts in messages are not written", self._turn(THOUGHT_SPOKEN))
         if full is None or THOUGHT not in full:
             return

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from toolparse.errors import RenderError
 from toolparse.format import Format
@@ -19,8 +19,7 @@ from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
 from toolparse.templates.induce import Induction
 from toolparse.templates.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, VALUES, Prober, Turn
-
-Status = Literal["passed", "lost", "failed", "refused", "absent"]
+from toolparse.templates.verdict import Check, Proof
 
 #: Arguments that break careless readers.
 AWKWARD: dict[str, Any] = {
@@ -58,46 +57,6 @@ LOOKALIKES: dict[str, Any] = {
 }
 
 TYPES: dict[str, Any] = {"count": 3, "ratio": 0.5, "on": True, "off": False, "tags": ["a", 1], "deep": {"x": {"y": 2}}}
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One case of the proof. `lost` and `refused` are the template's doing; `failed` is the format's."""
-
-    name: str
-    status: Status
-    detail: str = ""
-    evidence: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it speaks for the format, or at least not against it."""
-        return self.status != "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The checks of one format on one template."""
-
-    checks: tuple[Check, ...] = ()
-
-    @property
-    def verified(self) -> bool:
-        """Whether nothing failed and a call was really read."""
-        return all(check.ok for check in self.checks) and self.status("single") in ("passed", "lost")
-
-    def status(self, name: str) -> Status:
-        """The status of a check by name."""
-        return next((check.status for check in self.checks if check.name == name), "absent")
-
-    def get(self, name: str) -> Check | None:
-        """A check by name."""
-        return next((check for check in self.checks if check.name == name), None)
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        """The checks that speak against the format."""
-        return tuple(check for check in self.checks if check.status == "failed")
 
 
 @dataclass

@@ -14,12 +14,13 @@ from threading import Lock
 from typing import Any
 
 from toolparse.format import Also, Format, Syntax
-from toolparse.templates.problems import Problem
-from toolparse.templates.prove import Check
 from toolparse.templates.sandbox import read_cache, write_cache
 from toolparse.templates.style import MessageStyle
+from toolparse.templates.verdict import Check, Detection, Problem
 
-_CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (Format, Syntax, Also, MessageStyle, Problem, Check)}
+_CLASSES: dict[str, Any] = {
+    cls.__name__: cls for cls in (Format, Syntax, Also, MessageStyle, Problem, Check, Detection)
+}
 _KEPT = 512
 
 _memory: OrderedDict[str, Any] = OrderedDict()
@@ -49,13 +50,13 @@ def forget() -> None:
         _memory.clear()
 
 
-def load(key: str, extra: Mapping[str, Any]) -> Any:
-    """A verdict from disk, or None; `extra` names further classes."""
+def load(key: str) -> Any:
+    """A verdict from disk, or None."""
     data = read_cache("verdict", key)
     if data is None:
         return None
     try:
-        return _decode(json.loads(data), {**_CLASSES, **extra})
+        return _decode(json.loads(data))
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -68,10 +69,8 @@ def store(key: str, value: Any) -> None:
 @lru_cache(maxsize=1)
 def code_stamp() -> str:
     """Changes when the library's code does, so that no verdict outlives the code that reached it."""
-    import toolparse
-
-    folder = Path(toolparse.__file__).parent
-    parts = [toolparse.__version__]
+    folder = Path(__file__).parent.parent
+    parts = []
     for path in sorted(folder.rglob("*.py")):
         status = os.stat(path)
         parts.append(f"{path.name}:{status.st_size}:{status.st_mtime_ns}")
@@ -103,14 +102,14 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not kept")
 
 
-def _decode(value: Any, classes: Mapping[str, Any]) -> Any:
+def _decode(value: Any) -> Any:
     if isinstance(value, list):
-        return [_decode(item, classes) for item in value]
+        return [_decode(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "tuple" in value:
-        return tuple(_decode(item, classes) for item in value["tuple"])
+        return tuple(_decode(item) for item in value["tuple"])
     if "dict" in value:
-        return {_decode(key, classes): _decode(item, classes) for key, item in value["dict"]}
-    fields = {key: _decode(item, classes) for key, item in value["fields"].items()}
-    return classes[value["class"]](**fields)
+        return {_decode(key): _decode(item) for key, item in value["dict"]}
+    fields = {key: _decode(item) for key, item in value["fields"].items()}
+    return _CLASSES[value["class"]](**fields)

@@ -1,0 +1,299 @@
+"""The ladder: from a tokenizer, a template or a folder to the format that its model writes.
+
+Every rung gives a format together with what speaks for it, and a rung counts only if the format proves itself on the
+template: what the template writes must read back (`templates/prove.py`).
+
+1. exact text: the template is registered;
+2. behaviour: the picture of what the template writes is that of a known family, which brings its alternatives;
+3. induced: the picture itself is the format;
+4. response_template, vocabulary: where no template writes calls, and unverified;
+5. nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from toolparse import registry
+from toolparse.errors import TemplateError, UnknownFormat
+from toolparse.format import Format
+from toolparse.parser import FunctionParser
+from toolparse.render import render
+from toolparse.templates import verdicts
+from toolparse.templates.fingerprint import behaviour, same_picture
+from toolparse.templates.induce import Induction, induce
+from toolparse.templates.probe import NOTHING, ONE, TWO, Prober, Turn, find_style
+from toolparse.templates.problems import find_problems
+from toolparse.templates.prove import Prover, prove
+from toolparse.templates.sandbox import compile_template, facts_of
+from toolparse.templates.source import Source, read_source
+from toolparse.templates.style import MessageStyle
+from toolparse.templates.verdict import Detection, Entry, Proof
+from toolparse.templates.vocabulary import by_names, by_response_template, by_vocabulary
+
+
+def climb(source: Any, *, use_registry: bool = True) -> Detection:
+    """What `detect` gives for a source."""
+    found = read_source(source)
+    if not found.templates and isinstance(source, str) and use_registry:
+        named = _by_name(source)
+        if named is not None:
+            return named
+    evidence = list(found.notes)
+    best: Detection | None = None
+    for name, text in found.ordered():
+        detection = _detect_template(text, found, use_registry)
+        if len(found.templates) > 1:
+            note = f"template {name!r} of {len(found.templates)}"
+            detection = replace(detection, evidence=(note, *detection.evidence))
+        if detection.verified:
+            return detection
+        if best is None or (detection.format is not None and best.format is None):
+            best = detection
+    if best is not None and best.format is not None:
+        return best
+    if best is not None:
+        evidence.extend(best.evidence)
+    return _without_template(found, best, evidence, use_registry)
+
+
+def _by_name(name: str) -> Detection | None:
+    try:
+        return Detection(registry.get(name), "exact text", (f"{name!r} is the name of a known format",))
+    except UnknownFormat:
+        return None
+
+
+def _without_template(found: Source, best: Detection | None, evidence: list[str], use_registry: bool) -> Detection:
+    """The last rungs: the tokenizer's own response template, its vocabulary, the model's name."""
+    rest = best if best is not None else Detection(None)
+    imported = by_response_template(found.response_template)
+    if imported is not None:
+        evidence.append("imported from the tokenizer's own response_template")
+        return replace(rest, format=imported, how="response_template", evidence=tuple(evidence), verified=False)
+    if use_registry:
+        for family, why in (by_vocabulary(found.vocabulary()), by_names(found.names)):
+            evidence.append(why)
+            if family is not None:
+                return replace(rest, format=family, how="vocabulary", evidence=tuple(evidence), verified=False)
+    return replace(rest, format=None, how="nothing", evidence=tuple(evidence), verified=False)
+
+
+# ---------------------------------------------------------------------------------------------------- one template
+
+
+def _detect_template(text: str, found: Source, use_registry: bool) -> Detection:
+    """The verdict on a template: remembered, kept on disk, or reached now."""
+    families = _families() if use_registry else ()
+    hints = f"{sorted(found.tokens.items())} {found.names} {use_registry}"
+    key = verdicts.key_of(text, hints, _stamp(families))
+    known = verdicts.recall(key)
+    if isinstance(known, Detection):
+        return known
+    exact = registry.by_template(text) if use_registry else None
+    if exact is None:
+        stored = verdicts.load(key)
+        if isinstance(stored, Detection):
+            verdicts.remember(key, stored)
+            return stored
+    detection = _examine(text, found, families, exact)
+    verdicts.remember(key, detection)
+    if exact is None:
+        verdicts.store(key, detection)
+    return detection
+
+
+def _examine(text: str, found: Source, families: Sequence[Format], exact: Entry | None) -> Detection:
+    """Climb the rungs that need the template."""
+    if isinstance(exact, FunctionParser):
+        return Detection(exact, "exact text", (f"the template is registered for {exact.name!r}",), template=text)
+    try:
+        if exact is None and not facts_of(text).mentions_calls:
+            return Detection(None, evidence=("the template never looks at tool calls",), template=text)
+        prober, score = find_style(Prober(compile_template(text), MessageStyle(), found.tokens))
+        if score == NOTHING and exact is None:
+            why = f": {prober.error}" if prober.error else ""
+            return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
+        induction = induce(prober)
+        return _choose(prober, induction, _hinted(families, found.names), exact, text)
+    except TemplateError as error:
+        return Detection(None, evidence=(f"the template cannot be rendered: {error}",), template=text)
+
+
+def _hinted(families: Sequence[Format], names: Sequence[str]) -> list[Format]:
+    """The families, those first that are called like the model: where pictures are the same, the name decides."""
+    spelled = [registry.normal(name) for name in names]
+
+    def called(family: Format) -> bool:
+        own = [registry.normal(name) for name in (family.name, *family.aliases)]
+        return any(name.startswith(alias) for name in spelled for alias in own)
+
+    return sorted(families, key=lambda family: not called(family)) if spelled else list(families)
+
+
+def _choose(
+    prober: Prober, induction: Induction, families: Sequence[Format], exact: Entry | None, text: str
+) -> Detection:
+    """The first candidate that proves itself; else the best of those that have the template's picture."""
+    candidates = list(_candidates(prober, induction, families, exact))
+    tried: list[tuple[Format, str, str, Proof]] = []
+    for format, how, why in candidates:
+        proof = prove(prober, format, induction)
+        if proof.verified:
+            return _verdict(prober, induction, format, how, [why], proof, text)
+        tried.append((format, how, why, proof))
+    if not tried:
+        return Detection(None, evidence=tuple(induction.notes), message_style=prober.style, template=text)
+    format, how, why, proof = min(tried, key=lambda entry: len(entry[3].failed))
+    failures = [f"unproved: {check.name}: {check.detail}" for check in proof.failed[:4]]
+    if how == "induced" and proof.status("single") == "failed":
+        return Detection(
+            None,
+            evidence=(*induction.notes, "a picture was found, but it cannot read the template's own calls", *failures),
+            message_style=prober.style,
+            template=text,
+        )
+    return _verdict(prober, induction, format, how, [why, *failures], proof, text)
+
+
+def _verdict(
+    prober: Prober, induction: Induction, format: Format, how: str, why: list[str], proof: Proof, text: str
+) -> Detection:
+    passed = [check.name for check in proof.checks if check.status == "passed"]
+    evidence = [*why, *induction.notes]
+    if passed:
+        evidence.append(f"read back exactly: {', '.join(passed)}")
+    return Detection(
+        format,
+        how,
+        tuple(evidence),
+        proof.verified,
+        find_problems(prober, format, induction, proof),
+        prober.style,
+        format.prefill,
+        text,
+        proof.checks,
+        behaviour(induction.format) if induction.format is not None else "",
+    )
+
+
+def _candidates(
+    prober: Prober, induction: Induction, families: Sequence[Format], exact: Entry | None
+) -> Iterable[tuple[Format, str, str]]:
+    """Formats to try, most promising first."""
+    induced = induction.format
+    if isinstance(exact, Format):
+        merged = exact if induced is None else replace(exact, prefill=induced.prefill or exact.prefill)
+        yield merged, "exact text", f"the template is registered for {exact.name!r}"
+    if induced is None:
+        return
+    alike = [family for family in families if same_picture(induced, family, single=induction.single)]
+    for family in _ranked(prober, induction, alike)[:3]:
+        why = f"what the template writes is the picture of {family.name!r}"
+        for merged in _merged(family, induced):
+            yield merged, "behaviour", why
+    yield induced, "induced", "the picture was learnt from what the template writes"
+
+
+def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:
+    """Families with the same picture, those that write it to the letter first."""
+    return sorted(families, key=lambda family: -_likeness(prober, induction, family))
+
+
+def _likeness(prober: Prober, induction: Induction, family: Format) -> int:
+    """How many of the free choices a family shares with what was induced."""
+    induced, cutter = induction.format, induction.cutter
+    assert induced is not None
+    assert cutter is not None
+    points = 0
+    for turn in (ONE, TWO):
+        full = prober.full(turn)
+        if full is not None and _writes(family, turn) in cutter.turn(full):
+            points += 4
+    if induced.reasoning is not None:
+        points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
+    if induced.ends:
+        points += 3 * bool(set(family.ends) & set(induced.ends))
+    points += _bare(family.prefill) == _bare(induced.prefill)
+    points += _bare(family.content) == _bare(induced.content)
+    points += family.lead == induced.lead
+    return points
+
+
+def _writes(family: Format, turn: Turn) -> str:
+    calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
+    plain = replace(family, prefill="", also=())
+    return render(plain, calls, verify=False)
+
+
+def _merged(family: Format, induced: Format) -> list[Format]:
+    """A family as this template writes it: its pictures and alternatives, the template's frames."""
+    ends = induced.ends or family.ends
+    if family.between_messages or induced.between_messages:
+        framed = replace(family, prefill=induced.prefill, ends=tuple(dict.fromkeys((*family.ends, *induced.ends))))
+        return [framed, _lent(family, induced)]
+    own = _lent(family, induced)
+    return [replace(own, ends=ends)]
+
+
+def _lent(family: Format, induced: Format) -> Format:
+    """The induced pictures with all that a template does not show."""
+    framed = induced.content.strip() != "{{text}}"
+    return replace(
+        induced,
+        name=family.name,
+        also=family.also if not induced.between_messages else (),
+        aliases=family.aliases,
+        models=family.models,
+        source=family.source,
+        variant_of=family.variant_of,
+        synonyms=family.synonyms,
+        no_call=family.no_call,
+        calls_in_reasoning=family.calls_in_reasoning,
+        escapes=family.escapes,
+        item=induced.item or family.item,
+        wrap=induced.wrap or family.wrap,
+        wrap_when=induced.wrap_when or family.wrap_when,
+        reasoning=induced.reasoning or family.reasoning,
+        content=induced.content if framed or induced.between_messages else family.content,
+    )
+
+
+def _bare(text: str | None) -> str:
+    return "".join((text or "").split())
+
+
+# ------------------------------------------------------------------------------------------------------- the registry
+
+
+def _families() -> tuple[Format, ...]:
+    return tuple(registry.formats())
+
+
+_stamps: dict[tuple[int, ...], tuple[tuple[Format, ...], str]] = {}
+
+
+def _stamp(families: Sequence[Format]) -> str:
+    """A hash of the registry's content and of the library's code."""
+    key = tuple(id(family) for family in families)
+    known = _stamps.get(key)
+    if known is None:
+        made = hashlib.sha256(verdicts.code_stamp().encode())
+        for family in families:
+            made.update(repr(dataclasses.astuple(family)).encode("utf-8", "surrogatepass"))
+        _stamps.clear()
+        known = _stamps[key] = (tuple(families), made.hexdigest())  # the families are kept so that ids stay theirs
+    return known[1]
+
+
+def prover_for(detection: Detection) -> Prover | None:
+    """What tries further turns on the template of a detection; None where there is no template."""
+    if detection.template is None or not isinstance(detection.format, Format) or detection.message_style is None:
+        return None
+    style = detection.message_style
+    prober = Prober(compile_template(detection.template, mutable=style.mutable), style)
+    return Prover(prober, detection.format, induce(prober))
