@@ -118,6 +118,7 @@ class Format:
       `new_id`    how an id is made where the text carries none, in the form that the template accepts.
       `synonyms`  keys of a JSON wrapper that are read as another one, (read, meant) pairs.
       `no_call`   names that mean "no tool" and are dropped.
+      `parallel`  whether a turn can hold more than one call.
     Anywhere: the hole `suffix`, for markers that carry a suffix of their checkpoint (`<think{{suffix}}>`); `bind` gives
     it, and where nobody did, the first marker in the text tells it.
     Turn:
@@ -151,6 +152,7 @@ class Format:
     new_id: str | None = None
     synonyms: tuple[tuple[str, str], ...] = ()
     no_call: tuple[str, ...] = ()
+    parallel: bool = True
     reasoning: str | None = None
     content: str = "{{text}}"
     between_messages: str = ""

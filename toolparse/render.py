@@ -67,6 +67,8 @@ def render(
     """
     items = as_calls(calls)
     format, prefill = format.bind(""), prefill.replace(SUFFIX, "")
+    if len(items) > 1 and not format.parallel:
+        raise RenderError(f"format {format.name!r} writes one call a turn, not {len(items)}; give them one at a time")
     text = _turn(format, items, content, reasoning, prefill)
     if prefill.strip() and not _opens_thought(format, prefill) and _bare(text).startswith(_bare(prefill)):
         text = text[_overlap(text, prefill) :]  # the prompt opened a message or a call

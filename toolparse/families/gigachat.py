@@ -8,6 +8,7 @@ GIGACHAT3 = Format(
     call="<|message_sep|>\n\nfunction call<|role_sep|>\n"
     '{"name": {{name}}, "arguments": {{arguments}}}<|message_sep|>\n\n',
     ends=("</s>", "<|message_sep|>"),
+    parallel=False,
     synonyms=(("parameters", "arguments"),),
     also=(
         'function call<|role_sep|>\n{"name": {{name}}, "arguments": {{arguments}}}<|message_sep|>\n\n',
