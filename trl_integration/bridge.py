@@ -26,6 +26,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolparse.templates.style import MessageStyle as DetectedStyle
+
 from .encoding import Encoder, Piece
 from .transcript import Author, Segment
 
@@ -58,7 +60,7 @@ class MessageStyle:
     or
     "parts". ``ids``: form of call ids that the text doesn't carry: "nine" (nine letters and digits) or
     "functions" (``functions.name:index``). ``answers``: a tool message's content: "text", "parts", or
-    "output" (a list of objects with ``output``). ``tools``: "openai" or "flat". ``extra``: whether
+    "output" (a list of objects with ``output``). ``tools``: "openai", "flat" or "nested". ``extra``: whether
     firefunction's variables are given. ``text``: other content, "text" or "parts". ``calls``: "native", or
     "content" for templates that answer tool messages but don't write an assistant's calls: the turn is then
     one with content.
@@ -79,10 +81,26 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "empty": ("parts", None, "absent"),
     "ids": ("functions",),
     "answers": ("parts", "output"),
-    "tools": ("flat",),
+    "tools": ("flat", "nested"),
     "extra": (True,),
     "text": ("parts",),
 }
+
+
+def _from_detected(found: Any) -> MessageStyle | None:
+    """The style that ``toolparse`` found for an assistant's messages; how answers look is still tried."""
+    if found is None:
+        return None
+    empty: dict[str, str | None] = {"empty": "parts" if found.parts else "", "null": None, "absent": "absent"}
+    return MessageStyle(
+        arguments=found.arguments,
+        empty=empty[found.content],
+        ids="functions" if "{{name}}" in found.new_id else "nine",
+        answers="parts" if found.parts else "text",
+        tools=found.tools,
+        extra="functions" in found.variables,
+        text="parts" if found.parts else "text",
+    )
 
 
 def _styles() -> Iterator[MessageStyle]:
@@ -131,6 +149,8 @@ class Bridge:
     _plain: Any = field(init=False)
     _skeletons: dict[Any, _Skeleton | BridgeRefused] = field(init=False, default_factory=dict)
     _style: MessageStyle | None = field(init=False, default=None)
+    # The style of templates for which only a turn shown as content could be proved.
+    _content_style: MessageStyle | None = field(init=False, default=None)
     _ends: dict[MessageStyle, tuple[int, ...]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -189,7 +209,7 @@ class Bridge:
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Ids of a prompt: the messages and the generation prompt, in the style that the template wants."""
-        style = self._style or MessageStyle()
+        style = self._style or self._content_style or MessageStyle()
         shown = [_restyled(message, style) for message in messages]
         text = self.render(shown, tools, style=style, generation_prompt=True)
         return list(self._plain(text, add_special_tokens=False)["input_ids"])
@@ -404,7 +424,8 @@ class Bridge:
         earlier: int = 0,
     ) -> _Skeleton:
         reasons: list[str] = []
-        styles = [self._style] if self._style is not None else []
+        detected = _from_detected(getattr(self.parser, "style", None))
+        styles = [style for style in (self._style, detected) if style is not None]
         for style in [*styles, *_styles()]:
             try:
                 skeleton = self._prove_style(style, calls, answers, tools, earlier)
@@ -422,6 +443,7 @@ class Bridge:
                     self._agrees_with_native(skeleton, calls, tools, earlier)
                 except BridgeRefused:
                     continue
+                self._content_style = style
                 return skeleton
         # The default style's reason is the one a person expects to read; a template's own words come first.
         spoken = [reason for reason in reasons if "the template says" in reason]
@@ -607,6 +629,8 @@ class Bridge:
         shown = [copy.deepcopy(dict(tool)) for tool in tools]
         if style.tools == "flat":
             shown = [tool.get("function", tool) for tool in shown]
+        elif style.tools == "nested":
+            shown = DetectedStyle(tools="nested").tool_definitions(shown)
         extra: dict[str, Any] = {}
         if style.extra:
             extra = {"functions": json.dumps(shown), "datetime": "2024-01-01"}

@@ -236,7 +236,7 @@ def plot(history: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def run(
-    out: Path, *, steps: int = 70, warm_steps: tuple[int, int] = (200, 80), seed: int = 0, threads: int = 1
+    out: Path, *, steps: int = 50, warm_steps: tuple[int, int] = (320, 60), seed: int = 0, threads: int = 1
 ) -> dict[str, float]:
     """The whole run; returns held-out mean rewards before and after, and seconds."""
     from datasets import Dataset
@@ -256,7 +256,7 @@ def run(
 
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed)
-    losses = warm_up(model, tokenizer, make_rows(900, known, seed=seed + 1), steps=warm_steps, batch=32, seed=seed + 2)
+    losses = warm_up(model, tokenizer, make_rows(1600, known, seed=seed + 1), steps=warm_steps, batch=32, seed=seed + 2)
     warmed = time.monotonic()
     print(
         f"warm-up: {warm_steps[0]} steps on right conversations (loss {losses[0]:.3f}), {warm_steps[1]} on mixed ones "
@@ -333,7 +333,7 @@ def main() -> None:
     """Command line."""
     options = argparse.ArgumentParser(description="Train a tiny model to use a tool, with GRPO on the CPU.")
     options.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results")
-    options.add_argument("--steps", type=int, default=70, help="GRPO steps")
+    options.add_argument("--steps", type=int, default=50, help="GRPO steps")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--threads", type=int, default=1, help="CPU threads for torch")
     chosen = options.parse_args()

@@ -161,7 +161,8 @@ class Rollout:
     def finish(self, reason: str, detail: str | None = None) -> None:
         """End the rollout. What was injected and not yet answered is dropped."""
         self.stop_reason = reason
-        self.detail = detail
+        if detail is not None:
+            self.detail = detail
         self.pending = []
 
 

@@ -566,7 +566,7 @@ def test_a_prompt_without_room_still_gives_a_rollout_that_is_never_trained_on() 
 
 
 def test_an_engine_that_returns_nothing_is_survived() -> None:
-    rollouts, _, loop = roll(
+    rollouts, _, _ = roll(
         "qwen3", [[Sampled([], None, "length")], [GOLDEN["qwen3"][0], Sampled([], None, "length")]], count=2
     )
     assert [r.stop_reason for r in rollouts] == ["empty", "empty"]
