@@ -54,7 +54,7 @@ def shared_cases(shared: Path) -> Iterator[Case]:
 
 def fixture_cases() -> Iterator[Case]:
     """The hand-written cases of this repository."""
-    for family in fixtures.families():
+    for family in fixtures.transcribed():
         for row in fixtures.transcripts(family):
             yield Case.of(row, family)
 

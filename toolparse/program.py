@@ -192,7 +192,10 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
             elif name in seen:
                 body = f"(?P={name})"
             else:
-                body = f"(?P<{name}>{_bounded(patterns[name], parts[number + 1 :])})"
+                chars = _bounded(patterns[name], parts[number + 1 :])
+                if name == "name" and _between_marks(parts, number):
+                    chars = chars.replace("{1,", "{0,")  # a call without a name is a call all the same
+                body = f"(?P<{name}>{chars})"
                 seen.add(name)
             if quote_open:
                 pattern += f"{SLACK}(?P<q{number}>[\"']?){body}(?P=q{number})"
@@ -206,6 +209,12 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
         starts_with_hole=bool(parts) and isinstance(parts[0], Hole),
         ends_with_hole=bool(solid) and isinstance(solid[-1], Hole),
     )
+
+
+def _between_marks(parts: tuple[Part, ...], at: int) -> bool:
+    """Whether a hole has literals on both sides that tell where it is, even if it is empty."""
+    around = (parts[at - 1] if at else None, parts[at + 1] if at + 1 < len(parts) else None)
+    return all(isinstance(part, Text) and part.text.strip(BLANK) for part in around)
 
 
 def _skip_pattern(parts: tuple[Part, ...]) -> str:
@@ -259,8 +268,9 @@ class Shape:
 
     @property
     def bare(self) -> bool:
-        """Whether calls are JSON objects that nothing announces."""
-        return self.body == "wrapper" and not self.strong
+        """Whether calls are JSON objects that nothing announces, not even a word."""
+        word = any(char.isalnum() for char in self.opener_first or self.head_first)
+        return self.body == "wrapper" and not self.strong and not word
 
     @property
     def group(self) -> tuple[str, str]:
@@ -283,8 +293,15 @@ class Shape:
         if self.body == "wrapper" and self.watch is not None and not self.watch.keyed:
             keys = "|".join(re.escape(key) for key in self.watch.first_keys())
             return Rx(r"\}" + SLACK + between + r"(?P<at_>)(?=\{" + SLACK + "[\"'](?:" + keys + ")[\"']" + SLACK + ":)")
-        if self.body == "kwargs" and self.between:
-            return Rx(r"\)" + SLACK + between + self.head.pattern.removeprefix(SLACK))
+        if self.body == "wrapper" and self.watch is not None:
+            return Rx(
+                r"\}" + SLACK + between + r"(?P<at_>)(?=\{" + SLACK + '"[^"\n]{1,256}"' + SLACK + ":" + SLACK + r"\{)"
+            )
+        head = self.head.pattern.removeprefix(SLACK)
+        if self.body == "kwargs" and (between or "\n" in self.between_blanks):
+            return Rx(r"\)" + (SLACK + between if between else "[ \t]{0,64}\n" + SLACK) + head)
+        if self.body == "arguments" and self.head_first and not is_marker(self.head_first):
+            return Rx(r"\}" + SLACK + between + head)
         return None
 
 

@@ -6,7 +6,6 @@ The machine then starts with that tail, as if the model had written it.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from toolparse.format import Format
@@ -52,8 +51,8 @@ def _literals(format: Format) -> tuple[frozenset[str], tuple[str, ...]]:
                 openers.add(before.strip(BLANK))
             if after.strip(BLANK) and "{{" not in after:
                 closers.add(after.strip(BLANK))
-        call_head = re.split(r"\{\{(?!calls)", shape.section.replace("{{calls}}", "") and shape.call)[0].strip(BLANK)
-        if call_head and shape.between_messages == "" and not shape.call.startswith("{{") and not is_marker(call_head):
+        call_head = shape.section.replace("{{calls}}", shape.call).partition("{{")[0].strip(BLANK)
+        if len(call_head) > 2 and not shape.between_messages and not is_marker(call_head):
             openers.add(call_head)
     return frozenset(openers), tuple(sorted(openers | closers, key=len, reverse=True))
 
