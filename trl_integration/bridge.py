@@ -209,10 +209,39 @@ class Bridge:
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Ids of a prompt: the messages and the generation prompt, in the style that the template wants."""
-        style = self._style or self._content_style or MessageStyle()
-        shown = [_restyled(message, style) for message in messages]
-        text = self.render(shown, tools, style=style, generation_prompt=True)
+        text = self.render_conversation(messages, tools, generation_prompt=True)
         return list(self._plain(text, add_special_tokens=False)["input_ids"])
+
+    def render_conversation(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        generation_prompt: bool = False,
+    ) -> str:
+        """Messages of a data set as the template writes them, in the style that it wants."""
+        style = (
+            self._style
+            or self._content_style
+            or _from_detected(getattr(self.parser, "style", None))
+            or self._text_style()
+        )
+        shown = [_restyled(message, style) for message in messages]
+        return self.render(shown, tools, style=style, generation_prompt=generation_prompt)
+
+    def _text_style(self) -> MessageStyle:
+        """Whether content is text or a list of parts, for templates that never write calls."""
+        if self._content_style is None:
+            for form in ("text", "parts"):
+                style = MessageStyle(text=form, answers=form)
+                question = {"role": "user", "content": _parts(_QUESTION, form)}
+                try:
+                    if _QUESTION in self.render([question], (), style=style):
+                        self._content_style = style
+                        break
+                except BridgeRefused:
+                    continue
+        return self._content_style or MessageStyle()
 
     def stop_ids(self, tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
         """Every token that ends an assistant's turn: the engine's and the template's own.
