@@ -48,7 +48,7 @@ check: $(STAMP)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	HYPOTHESIS_PROFILE=dev $(PY) -m pytest -q -n $(JOBS) -m "not slow and not real"
+	HYPOTHESIS_PROFILE=dev $(PY) -m pytest -q -n $(JOBS) -m "not slow and not real and not law"
 
 format: $(STAMP)
 	$(PY) -m ruff check --fix .
