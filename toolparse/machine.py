@@ -167,6 +167,12 @@ class Machine:
         """Whether the text read so far ends inside a thought."""
         return self._thinking is not None
 
+    def standing(self) -> tuple[bool, Frame | None, str]:
+        """Where the text read so far leaves the turn: whether all of it is settled, the open thought, blanks to skip."""
+        waits = self.pos < len(self.buf) or self._pending or self._has_body or self._ended or self._framed
+        plain = not waits and self._section is None and self._keep is None and not self._calls
+        return plain, self._thinking, self._lead
+
     def in_call(self) -> bool:
         """Whether the text read so far ends inside a call or thought."""
         return self._keep is not None or self._thinking is not None or self._section is not None
@@ -656,7 +662,7 @@ class Machine:
             kind = TaggedScanner if shape.tagged.item is None else NestedScanner
             return kind(shape.tagged, tool, streaming=self.streaming)
         stops = (*shape.tail, *shape.closer, *self.program.ends)
-        if self.final and shape.body != "kwargs" and shape.format.syntax.is_json:
+        if self.final and not self.streaming and shape.body != "kwargs" and shape.format.syntax.is_json:
             return WholeScanner(shape.format.syntax, watch=shape.watch, stops=stops)
         return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
 

@@ -15,13 +15,16 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.codecs.tagged import ParamProgram, TaggedProgram
 from toolparse.codecs.values import Watch
 from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
+
+if TYPE_CHECKING:
+    from toolparse.express import Express
 
 _TAG = re.compile(r"<[^<>\s][^<>\n]*>|\[/?[A-Z_ ]{2,}\]|[^\x00-\x7f]{1,4}[A-Z]+[^\x00-\x7f]{1,4}")
 _BRACKET_WORD = re.compile(r"\[/?[A-Z_ ]{2,}\]")
@@ -413,6 +416,13 @@ class Program:
             return ""
         return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
 
+    @cached_property
+    def express(self) -> Express:
+        """The short way through plain text."""
+        from toolparse.express import Express
+
+        return Express(self)
+
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
         found = self._thought_ends.get(frame.close.pattern)
@@ -704,7 +714,8 @@ def _tagged(
     after_tail = None
     if tail:
         rest = "".join(SLACK + re.escape(core) for core in tail[1:])
-        next_up = tuple(dict.fromkeys(core for core in (opener, *closer, *format.ends) if core))
+        message = compile_stretch((Text(format.between_messages),)).first
+        next_up = tuple(dict.fromkeys(core for core in (opener, *closer, *format.ends, message) if core))
         choices = "|".join(re.escape(core) for core in next_up)
         pattern = rest + SLACK + (f"(?:{choices})" if choices else "(?!)")
         after_tail = Rx(pattern, at_end=rest + SLACK + r"\Z")
