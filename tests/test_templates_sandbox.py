@@ -195,9 +195,7 @@ def test_big_integers_of_the_data_pass() -> None:
     assert compile_template(source).render(x=10**30) == str(10**30) * 6
 
 
-def test_bytecode_is_kept_on_disk_and_damage_is_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytecode_is_kept_on_disk_and_damage_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
     source = "kept {{ 1 + 1 }}"
     env = sandbox.environment()

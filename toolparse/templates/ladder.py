@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from toolparse import registry
-from toolparse.errors import TemplateError, UnknownFormat
+from toolparse.errors import RenderError, TemplateError, UnknownFormat
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
 from toolparse.render import render
@@ -212,7 +212,8 @@ def _likeness(prober: Prober, induction: Induction, family: Format) -> int:
     points = 0
     for turn in (ONE, TWO):
         full = prober.full(turn)
-        if full is not None and _writes(family, turn) in cutter.turn(full):
+        written = _writes(family, turn) if full is not None else None
+        if full is not None and written is not None and written in cutter.turn(full):
             points += 4
     if induced.reasoning is not None:
         points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
@@ -224,10 +225,13 @@ def _likeness(prober: Prober, induction: Induction, family: Format) -> int:
     return points
 
 
-def _writes(family: Format, turn: Turn) -> str:
+def _writes(family: Format, turn: Turn) -> str | None:
+    """What a family writes for a turn by itself; None where it can't carry it."""
     calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
-    plain = replace(family, prefill="", also=())
-    return render(plain, calls, verify=False)
+    try:
+        return render(replace(family, prefill="", also=()), calls, verify=False)
+    except RenderError:
+        return None
 
 
 def _merged(family: Format, induced: Format) -> list[Format]:
@@ -246,7 +250,7 @@ def _lent(family: Format, induced: Format) -> Format:
     return replace(
         induced,
         name=family.name,
-        also=family.also if not induced.between_messages else (),
+        also=induced.also if induced.between_messages else (*induced.also, *family.also),
         aliases=family.aliases,
         models=family.models,
         source=family.source,

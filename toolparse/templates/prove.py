@@ -232,23 +232,24 @@ class Prover:
             own = parser.render(calls, content=turn.content, reasoning=turn.reasoning)
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
-        wanted = self._without_end(text)
-        if own == wanted or self._without_empty_thought(wanted) == own:
+        forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
+        wanted = forms[0]
+        if own in forms:
             return Check(case.name, "passed")
         if self._leaves_open(own, wanted):
             return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
-        for spelled in (wanted, self._without_empty_thought(wanted)):
-            if _spelling(own) == _spelling(spelled):
-                return Check(case.name, "passed", "written alike but for white space or spelling", _pair(own, wanted))
+        if _spelling(own) in [_spelling(form) for form in forms]:
+            return Check(case.name, "passed", "written alike but for white space or spelling", _pair(own, wanted))
         if not case.render:
             return Check(case.name, "passed", "read; written otherwise", _pair(own, wanted))
         return Check(case.name, "failed", "the format writes it otherwise", _pair(own, wanted))
 
-    def _without_end(self, text: str) -> str:
+    def _ended(self, text: str) -> list[str]:
+        """The text up to its end marker, without it and with it: some families count it to the last call."""
         last = max((text.rfind(name) for name in NAMES), default=0)
-        places = [text.find(end, max(0, last)) for end in self.format.ends]
-        found = [at for at in places if at >= 0]
-        return text[: min(found)] if found else text
+        places = [(text.find(end, max(0, last)), end) for end in self.format.ends]
+        found = sorted((at, end) for at, end in places if at >= 0)
+        return [text[: found[0][0]], text[: found[0][0] + len(found[0][1])]] if found else [text]
 
     def _leaves_open(self, own: str, wanted: str) -> bool:
         """Whether only the section's closing is missing from what the template wrote."""

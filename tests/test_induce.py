@@ -1,0 +1,223 @@
+"""Induction: from what a template writes, without any known family."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.templates_at_hand import (
+    MUTATIONS,
+    UNREADABLE,
+    fixture_templates,
+    real_templates,
+    renamed_markers,
+)
+from toolparse import PYTHON, Format, detect
+from toolparse.templates.fingerprint import behaviour, canonical
+from toolparse.templates.sandbox import facts_of
+
+REAL = {name: text for name, text in real_templates().items() if facts_of(text).mentions_calls}
+FIXTURES = fixture_templates()
+needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+
+
+def learnt(text: str) -> Format:
+    found = detect(text, use_registry=False)
+    assert isinstance(found.format, Format), found.evidence
+    assert found.how == "induced"
+    return found.format
+
+
+@pytest.mark.parametrize("family", FIXTURES)
+def test_the_fixtures_are_learnt_and_proved(family: str) -> None:
+    found = detect(FIXTURES[family], use_registry=False)
+    assert found.format is not None, found.evidence
+    assert found.verified, [check for check in found.checks if not check.ok]
+
+
+@pytest.mark.real
+@needs_real
+@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE))
+def test_real_templates_are_learnt_and_proved_without_the_registry(name: str) -> None:
+    found = detect(REAL[name], use_registry=False)
+    assert found.format is not None, found.evidence
+    assert found.verified, [check for check in found.checks if not check.ok]
+
+
+@pytest.mark.real
+@needs_real
+@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE)[::4])
+def test_markers_nobody_knows_are_learnt_as_well(name: str) -> None:
+    found = detect(renamed_markers(REAL[name]))
+    assert found.format is not None, found.evidence
+    assert found.verified, [check for check in found.checks if not check.ok]
+
+
+@pytest.mark.parametrize("family", sorted(FIXTURES)[::4])
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_cosmetic_edits_leave_the_fingerprint_alone(family: str, mutation: str) -> None:
+    text = FIXTURES[family]
+    assert behaviour(learnt(MUTATIONS[mutation](text))) == behaviour(learnt(text))
+
+
+@pytest.mark.real
+@needs_real
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE)[::9])
+def test_cosmetic_edits_of_real_templates_leave_the_fingerprint_alone(name: str, mutation: str) -> None:
+    assert behaviour(learnt(MUTATIONS[mutation](REAL[name]))) == behaviour(learnt(REAL[name]))
+
+
+def test_a_format_that_is_printed_and_evaluated_is_the_same() -> None:
+    from toolparse import Also, Syntax
+
+    format = learnt(FIXTURES["lfm2"])
+    assert eval(str(format), {"Format": Format, "Syntax": Syntax, "Also": Also}) == format
+
+
+# ---------------------------------------------------------------------------------- pictures of templates made here
+
+
+def template(calls: str, *, before: str = "", after: str = "<end>") -> str:
+    """A small chat template; `calls` renders `message.tool_calls`."""
+    return (
+        "{%- for message in messages -%}{%- if message.role == 'user' -%}<user>{{ message.content }}<end>"
+        "{%- elif message.role == 'tool' -%}<tool>{{ message.content }}<end>"
+        "{%- else -%}<bot>" + before + "{{- message.content or '' -}}{%- if message.tool_calls -%}" + calls + "{%- endif -%}"
+        + after + "{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<bot>{%- endif -%}"
+    )  # fmt: skip
+
+
+EACH = "{%- for call in message.tool_calls -%}"
+FUNCTION = "{%- set f = call.function -%}"
+END = "{%- endfor -%}"
+
+
+def test_a_json_object_with_other_keys() -> None:
+    calls = EACH + FUNCTION + '<go>{"fn": "{{ f.name }}", "kw": {{ f.arguments | tojson }}}</go>' + END
+    format = learnt(template(calls))
+    assert format.call == '<go>{"fn": {{name}}, "kw": {{arguments}}}</go>'
+    assert format.ends == ("<end>",)
+
+
+def test_the_name_as_key() -> None:
+    calls = (
+        "<all>["
+        + EACH
+        + FUNCTION
+        + ('{"{{ f.name }}": {{ f.arguments | tojson }}}{%- if not loop.last %}, {% endif -%}' + END + "]</all>")
+    )
+    format = learnt(template(calls))
+    assert format.call == '{"{{name}}": {{arguments}}}'
+    assert format.section == "<all>[{{calls}}]</all>"
+    assert format.between == ", "
+
+
+def test_arguments_encoded_twice() -> None:
+    calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson | tojson }}}</go>' + END
+    found = detect(template(calls), use_registry=False)
+    assert isinstance(found.format, Format)
+    assert '"{{arguments}}"' in found.format.call
+    assert found.verified
+    assert "double-encoded" in {problem.code for problem in found.problems}
+
+
+def test_parameters_with_a_type_attribute() -> None:
+    calls = EACH + FUNCTION + (
+        '<do id="{{ f.name }}">{%- for k, v in f.arguments.items() -%}'
+        "{%- if v is string -%}<v k=\"{{ k }}\" t=\"text\">{{ v }}</v>"
+        "{%- else -%}<v k=\"{{ k }}\" t=\"data\">{{ v | tojson }}</v>{%- endif -%}{%- endfor -%}</do>" + END
+    )  # fmt: skip
+    format = learnt(template(calls))
+    assert format.param == '<v k="{{key}}" t="{{type}}">{{value}}</v>'
+    assert dict(format.types or ()) == {"string": "text", "*": "data"}
+
+
+def test_keys_that_are_elements() -> None:
+    calls = (
+        EACH
+        + FUNCTION
+        + (
+            "<do={{ f.name }}>{%- for k, v in f.arguments.items() -%}"
+            "<{{ k }}>{{ v if v is string else v | tojson }}</{{ k }}>{%- endfor -%}</do>" + END
+        )
+    )
+    format = learnt(template(calls))
+    assert format.param == "<{{key}}>{{value}}</{{key}}>"
+
+
+def test_a_wrapper_around_special_characters() -> None:
+    calls = (
+        EACH
+        + FUNCTION
+        + (
+            '<do name="{{ f.name }}">{%- for k, v in f.arguments.items() -%}<p name="{{ k }}">'
+            "{%- set t = v if v is string else v | tojson -%}"
+            "{%- if '<' in t or '&' in t -%}<![CDATA[{{ t }}]]>{%- else -%}{{ t }}{%- endif -%}</p>{%- endfor -%}</do>"
+            + END
+        )
+    )
+    format = learnt(template(calls))
+    assert format.wrap == "<![CDATA[{{value}}]]>"
+    assert format.wrap_when == "<&"
+
+
+def test_python_arguments() -> None:
+    calls = (
+        "["
+        + EACH
+        + FUNCTION
+        + (
+            "{{ f.name }}({%- for k, v in f.arguments.items() -%}{{ k }}={{ '%r' % v if false else v | pprint }}"
+            "{%- if not loop.last %}, {% endif -%}{%- endfor -%}){%- if not loop.last %}, {% endif -%}" + END + "]"
+        )
+    )
+    format = learnt(template(calls))
+    assert format.call == "{{name}}({{kwargs}})"
+    assert (format.syntax.true, format.syntax.null) == (PYTHON.true, PYTHON.null)
+
+
+def test_ids_made_of_name_and_index() -> None:
+    calls = (
+        EACH + FUNCTION + ("<go>tools.{{ f.name }}:{{ loop.index0 }}<with>{{ f.arguments | tojson }}</with></go>" + END)
+    )
+    format = learnt(template(calls))
+    assert format.call == "<go>{{id}}<with>{{arguments}}</with></go>"
+    assert format.id == "tools.{{name}}:{{index}}"
+
+
+def test_thoughts_and_what_the_prompt_opens() -> None:
+    calls = EACH + FUNCTION + '\n<go>{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}</go>' + END
+    before = "<muse>\n{{- message.reasoning_content or '' -}}\n</muse>\n\n".replace("{{-", "{{").replace("-}}", "}}")
+    text = template(calls, before=before).replace(
+        "{%- if add_generation_prompt -%}<bot>", ("{%- if add_generation_prompt -%}<bot><muse>\n")
+    )
+    format = learnt(text)
+    assert format.reasoning == "<muse>\n{{text}}\n</muse>"
+    assert format.prefill.strip() == "<muse>"
+
+
+def test_pictures_cut_in_other_places_have_one_fingerprint() -> None:
+    one = Format(
+        "a", section="<s>{{calls}}</s>", call='<c>{"name": {{name}}, "arguments": {{arguments}}}</c>', between="\n"
+    )
+    other = Format("b", section="<s>\n{{calls}}</s>", call='<c>{"name": {{name}}, "arguments": {{arguments}}}</c>\n')
+    assert canonical(one) == canonical(other)
+    assert behaviour(one) != behaviour(one.variant("c", section="<t>{{calls}}</t>"))
+
+
+def test_a_template_without_calls_teaches_nothing() -> None:
+    found = detect("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", use_registry=False)
+    assert found.format is None
+    assert any("never looks at tool calls" in line for line in found.evidence)
+
+
+def test_a_template_that_only_counts_calls_teaches_nothing() -> None:
+    source = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ m.tool_calls | default([]) | length }}\n{% endfor %}"
+    )
+    assert detect(source).format is None
