@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"codecs", "tools"},
     {"program", "tokens"},
     {"machine"},
-    {"families", "prompts", "render"},
+    {"express", "families", "prompts", "render"},
     {"parser"},
     {"export", "registry", "templates"},
     {"detect"},
