@@ -234,9 +234,13 @@ class Bridge:
         if self._content_style is None:
             for form in ("text", "parts"):
                 style = MessageStyle(text=form, answers=form)
-                question = {"role": "user", "content": _parts(_QUESTION, form)}
+                talk = [
+                    {"role": "user", "content": _parts(_QUESTION, form)},
+                    {"role": "assistant", "content": _parts(_CONTENT, form)},
+                ]
                 try:
-                    if _QUESTION in self.render([question], (), style=style):
+                    text = self.render(talk, (), style=style)
+                    if _QUESTION in text and _CONTENT in text:
                         self._content_style = style
                         break
                 except BridgeRefused:

@@ -150,6 +150,8 @@ class _Finder:
         at = self.text.rfind(header, self._behind, body_start) if header else -1
         if at >= 0:
             start = at + len(header)
+        elif not header:
+            start = body_start  # Mistral's way: the user's turn ends in a marker, the assistant's has no header
         elif index and self.messages[index - 1].get("role") in ("tool", "assistant"):
             # Gemma goes on in the same turn behind a tool's answer: no header, the body is where the turn
             # starts.
