@@ -126,12 +126,11 @@ def behaviour(row: dict[str, Any], chance: random.Random, *, right: float = 0.3)
     wanted = row["wanted"]
     stock = dict(zip(row["bays"], row["goods"], strict=True))
     guess = "\n".join(chance.choice(GOODS) for _ in wanted)
-    kind = "right" if chance.random() < right else chance.choice(("guess", "elsewhere", "careless"))
+    kind = "right" if chance.random() < right else chance.choice(("guess", "careless"))
     if kind == "guess":
         return [f"{guess}<|im_end|>"]
-    asked = chance.sample(row["bays"], len(wanted)) if kind == "elsewhere" else wanted
-    answer = guess if kind == "careless" else "\n".join(stock[bay] for bay in asked)
-    return ["\n".join(call_text(bay) for bay in asked) + "<|im_end|>", f"{answer}<|im_end|>"]
+    answer = guess if kind == "careless" else "\n".join(stock[bay] for bay in wanted)
+    return ["\n".join(call_text(bay) for bay in wanted) + "<|im_end|>", f"{answer}<|im_end|>"]
 
 
 def build_tokenizer() -> Any:
@@ -185,7 +184,7 @@ def warm_up(
     loop.bind(tokenizer)
     model.train()
     ends: list[float] = []
-    for count, right in zip(steps, (1.0, 0.3), strict=True):
+    for count, right, peak in zip(steps, (1.0, 0.3), (3e-3, 1e-3), strict=True):
         scripts = [behaviour(row, chance, right=right) for row in rows]
         backend = ScriptedBackend(scripts, encode=lambda text: tokenizer(text)["input_ids"], logprob=None)
         rollouts = loop.run([row["prompt"] for row in rows], backend, rows=rows)
@@ -194,7 +193,7 @@ def warm_up(
         losses: list[float] = []
         for step in range(count):
             for group in optimizer.param_groups:
-                group["lr"] = 3e-3 * min(1.0, (step + 1) / 20, (count - step) / 20)
+                group["lr"] = peak * min(1.0, (step + 1) / 20, (count - step) / 20)
             start = chance.randrange(len(rollouts) - batch + 1)
             picked = TranscriptBatch.of(
                 [rollout.transcript for rollout in rollouts[start : start + batch]], tokenizer.pad_token_id

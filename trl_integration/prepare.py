@@ -67,7 +67,7 @@ def prepare(tokenizer: Any, *, parser: Any = None) -> Preparation:
     if not supports_tool_calling(tokenizer):
         done.ready = False
         done.problems.append(
-        parser: A ``toolparse.Parser``; found from the tokenizer when left out (an unknown format raises there).
+            "TRL's check of the chat template fails: it wants calls and tool messages rendered from OpenAI's form "
             "with content as text; use ToolGRPOTrainer, which finds out how this template wants them"
         )
         return done
