@@ -320,9 +320,12 @@ class Machine:
                     if at > pos:
                         self._put(buf[pos:at], self.base + pos)
                         self.pos = at
-                    found = match.group()
-                    break
-                end = len(buf) if self.final else tail.safe_end(buf, pos)
+                    if self.final or not program.may_be_longer(match.group(), buf, at):
+                        found = match.group()
+                        break
+                    end = pos  # one marker begins another: which of them it is must be seen
+                else:
+                    end = len(buf) if self.final else tail.safe_end(buf, pos)
                 if end > pos:
                     self._put(buf[pos:end], self.base + pos)
                     self.pos = end

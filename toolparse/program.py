@@ -378,6 +378,21 @@ class Program:
         return Tail(self.marker_cores)
 
     @cached_property
+    def _longer(self) -> dict[str, tuple[str, ...]]:
+        """Markers that begin other markers, and those."""
+        cores = {*self.candidates, *self.reasoning_candidates}
+        longer = {core: tuple(c for c in cores if c != core and c.startswith(core)) for core in cores}
+        return {core: others for core, others in longer.items() if others}
+
+    def may_be_longer(self, core: str, buf: str, at: int) -> bool:
+        """Whether the marker at `at`, where the text may go on, can turn out to be a longer one."""
+        others = self._longer.get(core)
+        if others is None:
+            return False
+        left = len(buf) - at
+        return any(left < len(other) and other.startswith(buf[at:]) for other in others)
+
+    @cached_property
     def reasoning_markers(self) -> re.Pattern[str]:
         """Finds the next place in a thought at which something may happen."""
         return _alternation(tuple(sorted(self.reasoning_candidates, key=len, reverse=True)))
