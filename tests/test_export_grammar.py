@@ -11,7 +11,7 @@ import random
 import re
 import string
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -23,8 +23,7 @@ from toolparse.format import Format
 from toolparse.message import ToolCall
 from toolparse.parser import Parser
 from toolparse.program import compile_format
-from toolparse.render import render, write_call
-from toolparse.tools import ToolSet
+from toolparse.render import render
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 #: Registered formats that some syntax can't express, with what the error must say.
@@ -57,7 +56,7 @@ class Gbnf:
             for symbols in alternatives:
                 for symbol in symbols:
                     assert isinstance(symbol, tuple) or symbol in self.rules, f"no rule {symbol}"
-        self.costs = self._costs()
+        self.ways = {name: [tuple(symbols) for symbols in found] for name, found in self.rules.items()}
 
     def _tokens(self, body: str) -> list[tuple[str, str]]:
         tokens, at = [], 0
@@ -86,7 +85,7 @@ class Gbnf:
                 inner = self._alternatives(tokens, name)
                 assert tokens.pop(0) == ("op", ")")
                 item = [self._new(name, inner)]
-            if tokens and (tokens[0][0] == "times" or tokens[0][1] in "?*+" and tokens[0][0] == "op"):
+            if tokens and (tokens[0][0] == "times" or (tokens[0][1] in "?*+" and tokens[0][0] == "op")):
                 item = self._repeated(item, tokens.pop(0)[1], name)
             found[-1].extend(item)
         return found
@@ -116,7 +115,7 @@ class Gbnf:
     # -- accepting: sets of stacks, as llama.cpp does it
 
     def accepts(self, text: str) -> bool:
-        stacks = self._settled({(alternative, 0, None) for alternative in self._ways("root")})
+        stacks = self._settled({(alternative, 0, None) for alternative in self.ways["root"]})
         for char in text:
             code = ord(char)
             moved = set()
@@ -128,10 +127,6 @@ class Gbnf:
             if not stacks:
                 return False
         return None in stacks
-
-    @lru_cache(maxsize=None)  # noqa: B019 - grammars are short-lived here
-    def _ways(self, name: str) -> tuple[tuple[Symbol, ...], ...]:
-        return tuple(tuple(symbols) for symbols in self.rules[name])
 
     def _settled(self, stacks: set[Any]) -> set[Any]:
         """The stacks whose top is a character; None: the text may end here."""
@@ -148,7 +143,7 @@ class Gbnf:
                 continue
             else:
                 below = parent if at + 1 == len(symbols) else (symbols, at + 1, parent)
-                following = [(way, 0, below) for way in self._ways(symbols[at])]
+                following = [(way, 0, below) for way in self.ways[symbols[at]]]
             for stack in following:
                 if stack not in seen:
                     seen.add(stack)
@@ -157,7 +152,8 @@ class Gbnf:
 
     # -- generating
 
-    def _costs(self) -> dict[str, float]:
+    @cached_property
+    def costs(self) -> dict[str, float]:
         """The least number of characters of each rule."""
         costs = dict.fromkeys(self.rules, float("inf"))
         changed = True
@@ -239,6 +235,8 @@ class Maker:
     def __init__(self, format: Format, rng: random.Random) -> None:
         self.rng = rng
         self.tagged = format.param is not None and "{{params}}" in format.call
+        # Names that stand in the closing tag as well can't be left open in a grammar.
+        self.open = not self.tagged or "{{key}}" not in (format.param or "").partition("{{value}}")[2]
         self.markers = compile_format(format.bind("")).all_markers
 
     def tools(self) -> list[dict[str, Any]]:
@@ -255,14 +253,14 @@ class Maker:
             "properties": {key: self.schema(depth - 1) for key in keys},
             "required": [key for key in keys if self.rng.random() < 0.5],
         }
-        if depth < 2 and self.rng.random() < 0.2:
+        if depth < 2 and self.open and self.rng.random() < 0.2:
             schema["additionalProperties"] = {"type": "integer"}
         return schema
 
     def schema(self, depth: int) -> dict[str, Any]:
         kinds = ["string", "string", "integer", "number", "boolean", "null", "enum", "words", "maybe"]
         if depth > 0:
-            kinds += ["array", "object", "free", "union"]
+            kinds += ["array", "object", "union", *(["free"] if self.open else [])]
         kind = self.rng.choice(kinds)
         if kind == "enum":
             return {"enum": [1, 10, 2.5]}
@@ -271,7 +269,11 @@ class Maker:
         if kind == "maybe":
             return {"type": "integer", "nullable": True}
         if kind == "array":
-            return {"type": "array", "items": self.schema(depth - 1), **self.rng.choice([{}, {"minItems": 1, "maxItems": 3}])}
+            return {
+                "type": "array",
+                "items": self.schema(depth - 1),
+                **self.rng.choice([{}, {"minItems": 1, "maxItems": 3}]),
+            }
         if kind == "object":
             return self.object(depth)
         if kind == "free":
@@ -324,27 +326,30 @@ class Maker:
         return ToolCall(function["name"], self.value(function["parameters"]), None, index)
 
 
-def turns(format: Format, seed: int, count: int) -> Iterator[tuple[list[dict[str, Any]], list[ToolCall], str]]:
-    """Tools, valid calls of them, and the turn that `render` writes."""
+Case = tuple[list[dict[str, Any]], list[str]]
+
+
+def cases(format: Format, seed: int, count: int = 2, each: int = 3) -> Iterator[Case]:
+    """Tools, and turns with valid calls of them as `render` writes them."""
     rng = random.Random(seed)
-    made = 0
-    for _ in range(count * 8):
-        if made == count:
-            return
+    parser = Parser(format)
+    for _ in range(count):
         maker = Maker(format, rng)
         tools = maker.tools()
-        calls = [maker.call(tools, number) for number in range(rng.randint(1, 2))]
-        content = rng.choice(["", "Hello.", "Two\nlines, and 3 < 4."])
-        reasoning = rng.choice([None, "Hm."]) if format.reasoning is not None else None
-        try:
-            text = render(format, calls, content=content, reasoning=reasoning, prefill=format.prefill)
-        except RenderError:
-            continue
-        if not all(call.ok for call in Parser(format).parse(text, tools=tools).tool_calls):
-            continue  # no text of a union can be read back in every format
-        made += 1
-        yield tools, calls, text
-    assert made >= count // 2, f"{format.name} refuses nearly everything"
+        texts: list[str] = []
+        for _ in range(each * 8):
+            calls = [maker.call(tools, number) for number in range(rng.randint(1, 2) if format.parallel else 1)]
+            content = rng.choice(["", "Hello.", "Two\nlines, and 3 < 4."])
+            reasoning = rng.choice([None, "Hm."]) if format.reasoning is not None else None
+            try:
+                text = render(format, calls, content=content, reasoning=reasoning, prefill=format.prefill)
+            except RenderError:
+                continue
+            # A union's value may be read back as another of its types; such texts are not what is meant.
+            if len(texts) < each and all(call.ok for call in parser.parse(text, tools=tools).tool_calls):
+                texts.append(text)
+        assert texts, f"{format.name} refuses everything"
+        yield tools, texts
 
 
 # -- the laws -----------------------------------------------------------------------------------------------------------
@@ -380,9 +385,10 @@ TOOL = {
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_is_rendered_is_accepted(format: Format) -> None:
     expressible(format)
-    for tools, calls, text in turns(format, seed=1, count=6):
-        assert Gbnf(grammar(format, tools)).accepts(text), (calls, text)
-        assert Gbnf(grammar(format, tools, syntax="ebnf")).accepts(text), (calls, text)
+    for number, (tools, texts) in enumerate(cases(format, seed=1)):
+        made = Gbnf(grammar(format, tools, syntax=("gbnf", "ebnf")[number % 2]))
+        for text in texts:
+            assert made.accepts(text), text
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -390,14 +396,224 @@ def test_what_is_generated_is_read_as_valid_calls(format: Format) -> None:
     expressible(format)
     rng = random.Random(2)
     parser = Parser(format)
-    for _ in range(2):
-        tools = Maker(format, rng).tools()
+    tools = Maker(format, rng).tools()
+    made = Gbnf(grammar(format, tools, required=True))
+    for _ in range(8):
+        text = made.sentence(rng)
+        message = parser.parse(text, tools=tools)
+        assert message.tool_calls, text
+        for call in message.tool_calls:
+            assert call.ok, (text, call)
+        assert not message.errors, (text, message.errors)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_lark_agrees(format: Format) -> None:
+    """An independent engine accepts what is rendered and what another syntax of the grammar generates, and no more."""
+    lark = pytest.importorskip("lark", reason="lark is not installed: it reads the grammars in its syntax")
+    expressible(format)
+    rng = random.Random(3)
+    for tools, texts in cases(format, seed=4, count=1, each=2):
+        made = Gbnf(grammar(format, tools))
+        engine = lark.Lark(grammar(format, tools, syntax="lark"), parser="earley", lexer="dynamic")
+        for text in (*texts, made.sentence(rng, effort=60)):
+            engine.parse(text)
+            at = rng.randrange(len(text))
+            damaged = text[:at] + rng.choice('"<x{') + text[at + 1 :]
+            try:
+                engine.parse(damaged)
+                accepted = True
+            except lark.exceptions.LarkError:
+                accepted = False
+            assert made.accepts(damaged) == accepted, damaged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hermes", "qwen3-coder", "harmony", "pythonic", "gemma4", "glm47", "cohere-cofl"])
+def test_engines_agree(name: str) -> None:
+    """The engines that these grammars are for, where they are installed."""
+    engines = [engine for engine in ("xgrammar", "llguidance") if importlib.util.find_spec(engine)]
+    if not engines:
+        pytest.skip("neither xgrammar nor llguidance is installed")
+    format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+    for tools, texts in cases(format, seed=5):
+        for text in texts:
+            if "xgrammar" in engines:
+                assert _xgrammar_accepts(grammar(format, tools, syntax="ebnf"), text), text
+            if "llguidance" in engines:
+                assert _llguidance_accepts(grammar(format, tools, syntax="lark"), text), text
+
+
+def _xgrammar_accepts(source: str, text: str) -> bool:
+    import xgrammar
+    from xgrammar.testing import _is_grammar_accept_string
+
+    return bool(_is_grammar_accept_string(xgrammar.Grammar.from_ebnf(source), text))
+
+
+def _llguidance_accepts(source: str, text: str) -> bool:
+    from llguidance import LLMatcher, LLTokenizer
+
+    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source))
+    ids = list(text.encode())
+    return matcher.try_consume_tokens(ids) == len(ids) and bool(matcher.is_accepting())
+
+
+# -- options and particulars ----------------------------------------------------------------------------------------------
+
+HERMES = registry.get("hermes")
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+
+
+def accepts(text: str, *, format: Any = HERMES, tools: Any = (TOOL,), **options: Any) -> bool:
+    return Gbnf(grammar(format, tools, **options)).accepts(text)
+
+
+def with_parameters(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": {"name": "f", "description": "", "parameters": parameters}}]
+
+
+def fits(arguments: str, parameters: dict[str, Any]) -> bool:
+    text = '<tool_call>\n{"name": "f", "arguments": ' + arguments + "}\n</tool_call>"
+    return accepts(text, tools=with_parameters(parameters))
+
+
+def test_options() -> None:
+    two = f"{CALL}\n{CALL}"
+    assert accepts(CALL)
+    assert accepts(two)
+    assert not accepts(two, parallel=False)
+    assert accepts(f"Yes.\n{CALL}")
+    assert not accepts(f"Yes.{CALL}")
+    assert not accepts(f"Yes.\n{CALL}", content=False)
+    assert accepts("Just text.")
+    assert not accepts("Just text.", required=True)
+    assert not accepts("Just text.", content=False)
+    assert accepts(f"<think>\nHm.\n</think>\n\n{CALL}")
+    assert not accepts(f"<think>\nHm.\n</think>\n\n{CALL}", reasoning=False)
+    assert not accepts("")
+    assert accepts("Just text.", tools=[])
+
+
+def test_nothing_else_is_accepted() -> None:
+    assert not accepts(CALL.replace("get_weather", "get_whether"))
+    assert not accepts(CALL.replace('"Paris"', "3"))
+    assert not accepts(CALL.replace('{"city": "Paris"}', "{}"))
+    assert not accepts(CALL.replace('"Paris"', '"Paris", "when": 1'))
+    assert not accepts(CALL[:-1])
+    assert not accepts(CALL + " ")
+    assert not accepts("An opening <tool_call> in text.")
+
+
+def test_prefill() -> None:
+    nemotron = registry.get("nemotron3")
+    call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
+    assert accepts(f"Hm.\n</think>\n{call}", format=nemotron)
+    assert not accepts(f"<think>\nHm.\n</think>\n{call}", format=nemotron)
+    assert accepts(f"<think>\nHm.\n</think>\n{call}", format=nemotron, prefill="")
+    assert accepts(f"\n</think>\n{call}", format=nemotron, reasoning=False)
+    assert not accepts(f"Hm.\n</think>\n{call}", format=nemotron, reasoning=False)
+
+
+def test_schemas() -> None:
+    string, integer = {"type": "string"}, {"type": "integer"}
+    ordered = {"type": "object", "properties": {"a": string, "b": integer, "c": {}}, "required": ["b"]}
+    assert fits('{"a": "x", "b": 1, "c": [null]}', ordered)
+    assert fits('{"b": 1}', ordered)
+    assert not fits('{"a": "x"}', ordered)
+    assert not fits('{"b": 1, "a": "x"}', ordered)
+    assert not fits('{"b": 1.5}', ordered)
+    tree = {
+        "type": "object",
+        "properties": {"root": {"$ref": "#/$defs/Node"}},
+        "required": ["root"],
+        "$defs": {
+            "Node": {
+                "type": "object",
+                "properties": {"n": integer, "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}},
+                "required": ["n", "next"],
+            }
+        },
+    }
+    assert fits('{"root": {"n": 1, "next": {"n": 2, "next": null}}}', tree)
+    assert not fits('{"root": {"n": 1, "next": {"n": "2", "next": null}}}', tree)
+    union = {"type": "object", "properties": {"x": {"type": ["integer", "null"], "default": 1}}}
+    assert fits('{"x": null}', union)
+    assert fits('{"x": 12345678901234567890}', union)
+    assert not fits('{"x": "1"}', union)
+    assert fits("{}", union)
+    listed = {"type": "object", "properties": {"x": {"enum": ["a", 1, None, {"k": [1]}]}, "y": {"const": True}}}
+    assert fits('{"x": {"k": [1]}, "y": true}', listed)
+    assert not fits('{"x": "b"}', listed)
+    several = {"type": "object", "properties": {"x": {"type": "array", "items": integer, "minItems": 1, "maxItems": 2}}}
+    assert fits('{"x": [1, 2]}', several)
+    assert not fits('{"x": []}', several)
+    assert not fits('{"x": [1, 2, 3]}', several)
+    both = {"allOf": [{"properties": {"a": string}, "required": ["a"]}, {"properties": {"b": integer}}]}
+    assert fits('{"a": "x", "b": 2}', both)
+    assert not fits('{"b": 2}', both)
+    further = {"type": "object", "properties": {"a": string}, "additionalProperties": integer}
+    assert fits('{"a": "x", "b": 2, "ab": 3}', further)
+    assert not fits('{"b": 2, "a": 3}', further)
+    assert fits('{"anything": {"goes": [1, "x", null]}}', {"type": "object"})
+    assert fits("{}", {"type": "object", "properties": {}})
+    assert not fits('{"a": 1}', {"type": "object", "properties": {}})
+    short = {"type": "object", "properties": {"x": {"type": "string", "minLength": 1, "maxLength": 2}}}
+    assert fits('{"x": "ab"}', short)
+    assert not fits('{"x": ""}', short)
+    assert not fits('{"x": "abc"}', short)
+    pair = {"type": "object", "properties": {"x": {"type": "array", "prefixItems": [integer, string], "items": False}}}
+    assert fits('{"x": [1, "a"]}', pair)
+    assert not fits('{"x": ["a", 1]}', pair)
+
+
+def test_strings() -> None:
+    one = {"type": "object", "properties": {"x": {"type": "string"}}}
+    assert fits('{"x": "\\u00e9\\n\\ud83d\\ude00 </tool_call>"}', one)
+    assert not fits('{"x": "\n"}', one)
+    assert not fits('{"x": "\\ud83d"}', one)
+    assert not fits('{"x": "\\x41"}', one)
+
+
+def test_arguments_inside_a_string() -> None:
+    """A format that writes the arguments as a JSON text in a JSON string."""
+    format = Format("encoded", call='<call>{"name": "{{name}}", "arguments": "{{arguments}}"}</call>')
+    for tools, texts in cases(format, seed=6, count=4):
         made = Gbnf(grammar(format, tools, required=True))
-        for _ in range(6):
-            text = made.sentence(rng)
+        for text in texts:
             assert made.accepts(text), text
-            message = parser.parse(text, tools=tools)
-            assert message.tool_calls, text
-            for call in message.tool_calls:
-                assert call.ok, (text, call)
-            assert not message.errors, (text, message.errors)
+        rng = random.Random(7)
+        for _ in range(10):
+            text = made.sentence(rng)
+            assert all(call.ok for call in Parser(format).parse(text, tools=tools).tool_calls), text
+
+
+def test_errors_name_the_reason() -> None:
+    odd = with_parameters({"type": "object", "properties": {"my-key": {"type": "string"}}})
+    with pytest.raises(
+        ExportError, match="'my-key' is no identifier, and format 'pythonic' writes arguments as key=value"
+    ):
+        grammar(registry.get("pythonic"), odd)  # type: ignore[arg-type]
+    free = with_parameters({"type": "object"})
+    with pytest.raises(ExportError, match="format 'minimax-m3' writes a parameter's name twice"):
+        grammar(registry.get("minimax-m3"), free)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="a call is required, but there are no tools"):
+        grammar(HERMES, [], required=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no grammar syntax is called 'peg'; choose one of 'gbnf', 'ebnf', 'lark'"):
+        grammar(HERMES, [TOOL], syntax="peg")  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="no arguments fit"):
+        grammar(HERMES, with_parameters({"type": "object", "anyOf": [{"type": "object", "enum": []}]}))  # type: ignore[arg-type]
+
+
+def test_every_format_in_every_syntax() -> None:
+    """How many formats each syntax expresses, with a tool that uses most of what schemas have."""
+    for syntax in ("gbnf", "ebnf", "lark"):
+        expressed = 0
+        for format in registry.formats():
+            try:
+                assert grammar(format, [TOOL], syntax=syntax).count("\n") > 5
+            except ExportError:
+                assert format.name in REFUSED
+            else:
+                expressed += 1
+        assert expressed == len(registry.formats()) - len(REFUSED)

@@ -7,6 +7,7 @@ open prompts included. What stands inside a call comes from its picture and the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,32 +17,30 @@ from toolparse.export.rules import (
     EMPTY,
     Expr,
     Lit,
+    Ref,
     Rep,
     Rules,
     Scan,
     alt,
     both,
     chars,
-    complement,
     names_but,
     opt,
-    points,
     seq,
     star,
     text_without,
 )
-from toolparse.export.values import Shape, Values, literals
+from toolparse.export.values import Shape, Values, bound, literals, shape_of
 from toolparse.export.writers import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
-from toolparse.picture import Hole, Part, Text, Wrapper
+from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 from toolparse.program import BLANK, compile_format
-from toolparse.render import render, write_call
+from toolparse.render import json_type, render, write_call
 from toolparse.tools import Tool, ToolSet
 
 _THOUGHT, _CONTENT = "qthoughtq", "qcontentq"
-_KEY_CHARS = complement(points('<>"\n'))
-_SAME_KINDS = ("string", "integer", "number", "boolean", "null", "object", "array")
+_KINDS = ("string", "integer", "number", "boolean", "null", "object", "array")
 
 
 def grammar(
@@ -61,7 +60,7 @@ def grammar(
         format: The format. A suffix that its markers may carry is taken to be empty; `format.bind(...)` gives another.
         tools: A `ToolSet`, or a list of anything that is a tool.
         syntax: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (lark, llguidance).
-        parallel: Whether there may be more than one call.
+        parallel: Whether there may be more than one call, where the format can write several.
         content: Whether text may stand before the calls, or in their place.
         reasoning: Whether a thought may stand before everything else, where the format has thoughts. One that the
             prompt opens is closed at once if not.
@@ -105,7 +104,7 @@ class _Turn:
     def root(self, *, parallel: bool, content: bool, reasoning: bool, required: bool) -> Expr:
         """All turns."""
         turns: list[Expr] = []
-        counts = ([2 if parallel else 1] if self.tools else []) + ([] if required else [0])
+        counts = ([2 if parallel and self.format.parallel else 1] if self.tools else []) + ([] if required else [0])
         for count in counts:
             ways = self._texts(content, reasoning, count)
             turns.extend(self._turn(texts, count) for texts in ways if texts or count)
@@ -255,7 +254,7 @@ class _Calls:
     def _hole(self, hole: Hole, tool: Tool, inside: bool, quotes: bool) -> Expr:
         if hole.name == "name":
             if not inside:
-                return Lit(self._escaped(tool.name))
+                return Lit(self.escaped(tool.name))
             name = write_string(tool.name, self.format.syntax)
             return Lit(name[1:-1] if quotes else name)
         if hole.name == "id":
@@ -266,7 +265,7 @@ class _Calls:
             return self._index()
         if hole.name == "params":
             return self._params(tool)
-        values = self._values(tool)
+        values = self.values(tool)
         hint = tool.name
         shapes = values.shapes(tool.parameters)
         if not shapes:
@@ -287,11 +286,11 @@ class _Calls:
             return braces
         return self.rules.quote(braces, "quoted")
 
-    def _values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
+    def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
         return Values(self.rules, self.format.syntax, tool.parameters, owner=owner, avoid=avoid)
 
-    def _escaped(self, text: str) -> str:
+    def escaped(self, text: str) -> str:
         for char, entity in self.format.escapes:
             text = text.replace(char, entity)
         return text
@@ -327,72 +326,97 @@ class _Params:
         self.format = calls.format
         self.rules = calls.rules
         self.tool = tool
-        assert self.format.param is not None
-        self.picture = self.format.picture("param", self.format.param, PARAM_HOLES, frozenset())
-        self.place = next(
-            at for at, part in enumerate(self.picture.parts) if isinstance(part, Hole) and part.name == "value"
-        )
         self.types = dict(self.format.types) if self.format.types is not None else None
+        self.param = self._picture("param", self.format.param)
+        self.item = self._picture("item", self.format.item)
+        self._known: dict[str, Ref] = {}
+
+    def _picture(self, field: str, source: str | None) -> Picture | None:
+        return None if source is None else self.format.picture(field, source, PARAM_HOLES, frozenset())
 
     def expression(self) -> Expr:
         """All parameters in the order of the schema."""
-        values = self.calls._values(self.tool)
-        shapes = values.shapes(self.tool.parameters)
+        shapes = self.calls.values(self.tool).shapes(self.tool.parameters)
         if not shapes:
             raise ExportError(f"tool {self.tool.name!r}: no arguments fit its schema")
-        return alt(*(self._shape(shape) for shape in shapes))
+        return alt(*(self._members(shape, self.tool.name) for shape in shapes))
 
-    def _shape(self, shape: Shape) -> Expr:
+    def _members(self, shape: Shape, hint: str) -> Expr:
+        assert self.param is not None
         items: list[Expr] = []
         for member in shape.members:
-            one = self.rules.add(f"{self.tool.name}-{member.key}", self._param(member.key, member.schema))
+            name = f"{hint}-{member.key}"
+            one = self.rules.add(name, self._element(self.param, self._label(member.key), member.schema, name))
             items.append(one if member.required else opt(one))
         if shape.others is not None:
-            taken = [member.key for member in shape.members]
-            items.append(star(alt(*(self._param(None, other, taken) for other in shape.others))))
+            label = self._other_label(self.param, [member.key for member in shape.members])
+            others = [self._element(self.param, label, other, f"{hint}-other") for other in shape.others]
+            items.append(star(alt(*others)))
         return seq(*items)
 
-    def _param(self, key: str | None, schema: Any, taken: Sequence[str] = ()) -> Expr:
-        """One parameter; `key` None: any that is not taken."""
-        label: Expr
-        if key is None:
-            if "{{key}}" in self._behind_source():
-                raise ExportError(
-                    f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, so those "
-                    "that the schema does not name can't be described; set additionalProperties to false"
-                )
-            label = self.rules.add("key", Scan(names_but(taken, *_IDENTIFIER)), token=True)
-        else:
-            text = self.calls._escaped(key)
-            if any(char in text for char in '<>"\n') or key != key.strip():
-                raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
-            label = Lit(text)
+    def _label(self, key: str) -> Lit:
+        """A parameter's name as it stands in the tag."""
+        text = self.calls.escaped(key)
+        if any(char in text for char in '<>"\n') or key != key.strip():
+            raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
+        return Lit(text)
+
+    def _other_label(self, picture: Picture, taken: Sequence[str]) -> Expr:
+        """The name of any parameter that is not taken."""
+        if picture.holes().count("key") > 1:
+            raise ExportError(
+                f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, and a grammar "
+                "can't demand that both are the same; set additionalProperties to false and name all properties"
+            )
+        return self.rules.add("key", Scan(names_but(taken, *_IDENTIFIER)), token=True)
+
+    def _element(self, picture: Picture, label: Expr, schema: Any, hint: str) -> Expr:
+        """One parameter, or one element of a list."""
+        at = next(n for n, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
         behind = "".join(
-            part.text if isinstance(part, Text) else self.calls._escaped(key or "")
-            for part in self.picture.parts[self.place + 1 :]
+            part.text if isinstance(part, Text) else label.text if isinstance(label, Lit) else ""
+            for part in picture.parts[at + 1 :]
             if isinstance(part, Text) or (isinstance(part, Hole) and part.name == "key")
         )
         close = behind.strip(BLANK)
         if not close:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
-        tail = self.calls.program.tail
-        avoid = (close, *tail[:1])
-        values = self.calls._values(self.tool, avoid)
+        avoid = (close, *self.calls.program.tail[:1], *self._openings())
         options: list[Expr] = []
-        hint = f"{self.tool.name}-{key or 'other'}"
-        for kind, value in self._forms(schema, values, hint):
-            before = [self._before(part, label, kind) for part in self.picture.parts[: self.place]]
+        for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
+            before = [self._before(part, label, kind) for part in picture.parts[:at]]
             if value is None:
                 options.extend(seq(*before, text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
             else:
                 options.append(seq(*before, value, Lit(behind)))
         if not options:
-            raise ExportError(f"tool {self.tool.name!r}: no value fits the schema of {key!r}")
+            raise ExportError(f"tool {self.tool.name!r}: no value fits the schema at {hint!r}")
         return alt(*options)
 
-    def _behind_source(self) -> str:
-        return self.picture.source.partition("{{value}}")[2]
+    def _openings(self) -> tuple[str, ...]:
+        """How elements begin, where it is the beginning that tells elements from text."""
+        if self.item is None or self.types is not None:
+            return ()
+        firsts = [picture.parts[0] for picture in (self.param, self.item) if picture is not None]
+        return tuple(part.text.strip(BLANK) for part in firsts if isinstance(part, Text))
+
+    def _container(self, schema: dict[str, Any], values: Values, hint: str) -> Expr:
+        """An object or a list."""
+        if self.item is None:
+            return values.plain(schema, hint)
+        key = json.dumps(schema, sort_keys=True, default=str)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = Ref(self.rules.reserve(hint))
+            if schema["type"] == "object":
+                made = self._members(shape_of(schema, self.format.syntax), hint)
+            else:
+                items = schema.get("items", {})
+                element = self._element(self.item, EMPTY, items, f"{hint}-item")
+                made = Rep(element, bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None))
+            self.rules.define(known.name, made)
+        return known
 
     def _before(self, part: Part, label: Expr, kind: str) -> Expr:
         if isinstance(part, Text):
@@ -425,24 +449,31 @@ class _Params:
         text = untyped or any(plain.get("type") == "string" for plain in free)
         if text:
             yield "string", None
-        if self.types is None and text:
-            return  # the text of any other value is a text as well; the schema tells the reader which one is meant
-        if untyped:
-            free = [{"type": kind} for kind in _SAME_KINDS]
+        if untyped and self.types is not None:
+            free = [{"type": kind} for kind in _KINDS]
         for plain in free:
-            kind = plain.get("type")
-            if kind == "number":
+            kind = plain.get("type", "string")
+            if kind in ("object", "array") and (self.item is not None or not text or self.types is not None):
+                yield kind, self._container(plain, values, hint)
+            elif kind == "string" or (self.types is None and text):
+                continue  # the text of any value is a text, too; the schema tells the reader which one is meant
+            elif kind == "number":
                 # the type's word is that of the value: an integer where it is one
                 yield "integer", values.integer()
                 yield "number", values.number(fraction=True)
-            elif isinstance(kind, str) and kind != "string":
+            else:
                 yield kind, values.plain(plain, hint)
         for plain in options:
             for value in literals(plain) or ():
                 if isinstance(value, str):
                     yield "string", Lit(self._listed(value))
+                elif isinstance(value, dict | list) and self.item is not None:
+                    raise ExportError(
+                        f"tool {self.tool.name!r}: format {self.format.name!r} writes {value!r} as elements; "
+                        "describe it with properties or items in place of enum or const"
+                    )
                 else:
-                    yield _kind(value), Lit(values.written(value))
+                    yield json_type(value), Lit(values.written(value))
 
     def _listed(self, value: str) -> str:
         """A string of an enumeration as text."""
@@ -452,12 +483,6 @@ class _Params:
 
 
 _IDENTIFIER = (chars("A-Za-z_").ranges, chars("A-Za-z0-9_").ranges)
-
-
-def _kind(value: Any) -> str:
-    from toolparse.render import json_type
-
-    return json_type(value)
 
 
 def _wrapped(wrapper: Wrapper) -> Iterator[tuple[Part, bool, bool]]:

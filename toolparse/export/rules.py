@@ -104,7 +104,7 @@ def alt(*options: Expr) -> Expr:
             elif part not in flat:
                 flat.append(part)
     if ranges:
-        flat.insert(0, Chars(ranges))
+        flat.append(Chars(ranges))
     return flat[0] if len(flat) == 1 else Alt(tuple(flat))
 
 
@@ -181,9 +181,9 @@ DIGITS = chars("0-9")
 # -- automata -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Automaton:
-    """A deterministic automaton; state 0 is the first.
+    """A deterministic automaton; state 0 is the first. Automata are made once and compared by identity.
 
     `edges[state]`: where the characters of a class lead; the classes of one state are apart from each other.
     `final`: the states in which the text may end.
@@ -239,6 +239,11 @@ def text_without(excluded: Sequence[str]) -> Automaton:
 
 def names_but(taken: Iterable[str], first: Ranges = ANY, rest: Ranges = ANY) -> Automaton:
     """Texts of at least one character, the first one and the others of some classes, other than those taken."""
+    return _names_but(tuple(taken), first, rest)
+
+
+@lru_cache(maxsize=512)
+def _names_but(taken: tuple[str, ...], first: Ranges, rest: Ranges) -> Automaton:
     words = {word for word in taken if word}
     prefixes = {"": 0}
     for word in sorted(words):
@@ -257,6 +262,7 @@ def names_but(taken: Iterable[str], first: Ranges = ANY, rest: Ranges = ANY) -> 
     return _trimmed(edges, frozenset(final))
 
 
+@lru_cache(maxsize=512)
 def both(left: Automaton, right: Automaton) -> Automaton:
     """What two automata accept."""
     number = {(0, 0): 0}
@@ -305,7 +311,9 @@ def _trimmed(edges: Sequence[tuple[tuple[Ranges, int], ...]], final: frozenset[i
 def as_expression(automaton: Automaton) -> Expr:
     """An automaton as a regular expression: its states are eliminated, the farthest from the first one first.
 
-    Markers make tries, and the states of a trie have one way in: the expression stays of the size of the trie.
+    Markers make tries, and the states of a trie have one way in: the expression stays of the size of the trie. Of two
+    ways the one through the state that is eliminated comes first: it is the longer one where both fit, so that engines
+    which take the first alternative take the longest match, too.
     """
     end = len(automaton.edges)
     begin = end + 1
@@ -333,7 +341,7 @@ def as_expression(automaton: Automaton) -> Expr:
 
 def _join(ways: dict[int, dict[int, Expr]], into: dict[int, set[int]], left: int, right: int, label: Expr) -> None:
     known = ways[left].get(right)
-    ways[left][right] = label if known is None else _either(known, label)
+    ways[left][right] = label if known is None else _either(label, known)
     into.setdefault(right, set()).add(left)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.writing import write_string, write_value
@@ -129,7 +130,7 @@ class Values:
     def shapes(self, schema: Any) -> list[Shape]:
         """The objects that a tool's parameters admit."""
         return [
-            _shape(plain, self.syntax)
+            shape_of(plain, self.syntax)
             for plain in self.alternatives({"allOf": [schema, {"type": "object"}]} if schema else {"type": "object"})
             if literals(plain) is None
         ]
@@ -188,7 +189,7 @@ class Values:
 
     def map(self, schema: Any, hint: str) -> Expr:
         """An object in braces."""
-        shape = _shape(schema, self.syntax)
+        shape = shape_of(schema, self.syntax)
         return seq(Lit("{"), self.pairs(shape, hint, colon=self.syntax.colon), Lit("}"))
 
     def pairs(self, shape: Shape, hint: str, *, colon: str, bare: bool | None = None) -> Expr:
@@ -251,8 +252,8 @@ class Values:
         items = schema.get("items")
         if isinstance(items, list):  # before draft 2020-12
             prefix, items = items, None
-        low = _count(schema.get("minItems"), 0)
-        high = _count(schema.get("maxItems"), None)
+        low = bound(schema.get("minItems"), 0)
+        high = bound(schema.get("maxItems"), None)
         comma = Lit(self.syntax.comma)
         if isinstance(prefix, list) and prefix:
             # The elements that are described; fewer are allowed as far as `minItems` says so.
@@ -291,7 +292,7 @@ class Values:
         quote = self.syntax.quotes[0]
         if not self.syntax.escapes:
             return self.rules.add("string", seq(Lit(quote), Scan(until(quote, self.avoid))), token=True)
-        least, most = _count(low, 0), _count(high, None)
+        least, most = bound(low, 0), bound(high, None)
         quotes = [quote]
         if quote == "'" and '"' in self.syntax.quotes:  # as Python's repr does where the text holds a single quote
             quotes.append('"')
@@ -300,8 +301,8 @@ class Values:
             scans = [seq(Lit(q), Scan(both(_string_body(q, self.syntax), free))) for q in quotes]
             return self.rules.add("string", alt(*scans), token=True)
         strings = [seq(Lit(q), Rep(_char(q, self.syntax), least, most), Lit(q)) for q in quotes]
-        bounded = f"-{least or ''}-{most or ''}" if least or most is not None else ""
-        return self.rules.add(f"string{bounded}", alt(*strings), token=True)
+        suffix = f"-{least or ''}-{most or ''}" if least or most is not None else ""
+        return self.rules.add(f"string{suffix}", alt(*strings), token=True)
 
     def anything(self) -> Expr:
         """Any value."""
@@ -405,7 +406,8 @@ def _merge(left: Schema, right: Schema) -> Schema | None:
     return merged
 
 
-def _shape(schema: Schema, syntax: Syntax) -> Shape:
+def shape_of(schema: Schema, syntax: Syntax) -> Shape:
+    """The properties of an alternative that is an object, in the order in which they are written."""
     properties = schema.get("properties")
     properties = properties if isinstance(properties, dict) else {}
     needed = schema.get("required")
@@ -428,7 +430,8 @@ def _shape(schema: Schema, syntax: Syntax) -> Shape:
     return Shape(members, others)
 
 
-def _count(value: Any, default: Any) -> Any:
+def bound(value: Any, default: Any) -> Any:
+    """A bound on a number of repetitions, as far as it is enforced."""
     return value if isinstance(value, int) and 0 <= value <= _MAX_COUNT else default
 
 
@@ -469,6 +472,7 @@ def _char(quote: str, syntax: Syntax) -> Expr:
     return alt(Chars(intersection(PLAIN.ranges, ((0, 0x7F),))) if syntax.ascii else PLAIN, _JSON_ESCAPE)
 
 
+@lru_cache(maxsize=16)
 def _string_body(quote: str, syntax: Syntax) -> Automaton:
     """A string from behind its opening quote to its closing one, as an automaton."""
     end, normal, escape = 2, 0, 1
