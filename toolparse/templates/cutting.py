@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from toolparse.templates.atoms import (
+    Atom,
     Atoms,
+    alike,
     atoms,
     blank,
     blanks_at_end,
@@ -140,17 +142,31 @@ class Cutter:
             return []
         if marks[-1] < len(behind) - 1:
             return behind[marks[-1] :]
-        return behind[marks[-2] :] if len(marks) > 1 else []
+        return behind[marks[-2 if len(marks) > 1 else -1] :]
 
-    def give_back(self) -> bool:
-        """Count the header's last marker to the turn: every rendering may share a thought's opening."""
+    def give_back(self, after: Sequence[Atom]) -> bool:
+        """Count the header's last marker to the turn: every rendering may share a thought's opening.
+
+        `after`: what stands behind a thought. An opening of several atoms is known by its closing, which differs from
+        it in one of them (`<|open|>think<|sep|>`, `<|close|>think<|sep|>`).
+        """
         header = self.prompt[: self._header_end()]
         marks = [index for index, atom in enumerate(header) if is_marker(atom)]
         plain = self.prober.full(SPOKEN)
         if not marks or plain is None or self.turn(plain).lstrip().startswith(CONTENT):
             return False  # content stands directly behind it: it opens the message, not a thought
-        self.agreed -= len(solid(header[marks[-1] :]))
+        size = len(solid(header[marks[-1] :]))
+        own = solid(header)
+        for longer in range(size + 1, min(6, len(own), len(after)) + 1):
+            if paired(own[-longer:], after[:longer]):
+                size = longer
+        self.agreed -= size
         return True
+
+
+def paired(opening: Sequence[Atom], closing: Sequence[Atom]) -> bool:
+    """Whether one sequence closes what another opens: as long, and one atom differs."""
+    return len(opening) == len(closing) and sum(not alike(*pair) for pair in zip(opening, closing, strict=True)) == 1
 
 
 def behind(sequence: Atoms, count: int) -> int:

@@ -23,7 +23,7 @@ from toolparse.templates.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.cutting import behind
+from toolparse.templates.cutting import behind, paired
 from toolparse.templates.probe import (
     BOS,
     CONTENT,
@@ -92,9 +92,13 @@ class _Finder:
         self._thought(said)
         before, _, after = self.cutter.turn(spoken or "").partition(CONTENT)  # the thought may have moved the cut
         head = self._without_thought(calls.opening if calls.single else calls.head)
-        closing = self._ends(calls, head, atoms(after) if said else None)
+        behind_content = atoms(after)
+        own = self._closing_of_content(behind_content, head) if said else []
+        closing = own + self._ends(calls, head, behind_content[len(own) :] if said else None)
         if said:
             self._content(self._without_thought(atoms(before)), closing)
+            head = self._without_empty_content(head)
+        self._each_call_a_message(calls)
         if self.found.between_messages:
             self._messages(calls)
         head = self._lead(calls, head)
@@ -127,7 +131,7 @@ class _Finder:
         before_text, found, rest = text.partition(THOUGHT)
         if not found:
             return False
-        if not before_text.strip() and self.cutter.give_back():
+        if not before_text.strip() and self.cutter.give_back(solid(atoms(rest))):
             before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
         before = atoms(before_text)
         if turn.content:
@@ -148,7 +152,11 @@ class _Finder:
             self.found.reasoning = text_of(before) + "{{text}}"
             self.thought_closing = after[:at]
             return
-        if turn.content:
+        size = len(solid(before))
+        if len(solid(after)) > size and paired(solid(before), solid(after)[:size]):
+            end = behind(after, size)
+            after = after[: end + blanks_at_start(after[end:])]
+        elif turn.content:
             plain = self.prober.full(SPOKEN, **switches)
             lead = atoms(self.cutter.turn(plain).partition(CONTENT)[0]) if plain else []
             shared = common_end(after, lead) if solid(lead) else 0
@@ -193,7 +201,7 @@ class _Finder:
         for _ in range(2):
             openers = [text_of(tail).partition(closing)[0] for tail in self._tails()]
             found = [opener for opener in openers if opener.strip()]
-            if found or not self.cutter.give_back():
+            if found or not self.cutter.give_back([]):
                 return max(found, key=len, default="")
         return ""
 
@@ -207,6 +215,22 @@ class _Finder:
             if wanted and _starts_like(before, wanted):
                 return _drop_solid(before, len(wanted), atoms(closed))
         return before
+
+    def _closing_of_content(self, after: Atoms, head: Atoms) -> Atoms:
+        """What closes content also where calls follow; `head`: what calls are opened with where no content precedes."""
+        full = self.prober.full(SPOKEN_ONE)
+        if full is None or CONTENT not in full[after_user(full) :]:
+            return []
+        sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
+        between = atoms(text_of(sequence[: core(sequence, 0)[0]]).partition(CONTENT)[2])
+        own = after[: common_start(after, between)]
+        return own if solid(own) and not _starts_like(head, solid(own)) else []
+
+    def _without_empty_content(self, head: Atoms) -> Atoms:
+        """The atoms without the empty content that some templates write before calls."""
+        opened, _, closed = self.found.content.partition("{{text}}")
+        wanted = solid(atoms(opened + closed))
+        return _drop_solid(head, len(wanted), atoms(closed)) if wanted and _starts_like(head, wanted) else head
 
     def _content(self, before: Atoms, after: Atoms) -> None:
         """The frame of content; white space alone is none."""
@@ -248,6 +272,13 @@ class _Finder:
 
     # -- messages ---------------------------------------------------------------------------------------------------
 
+    def _each_call_a_message(self, calls: Calls) -> None:
+        """Calls that are separated by what the prompt ends with are messages of their own."""
+        between = "".join(text_of(calls.between).split())
+        header = "".join(self.cutter.header().split())
+        if between and not self.found.between_messages and header.endswith(between):
+            self.found.between_messages = text_of(calls.between)
+
     def _messages(self, calls: Calls) -> None:
         """Where each kind of message closes in its own way, closings belong to the messages."""
         header = self.cutter.header_run()
@@ -279,7 +310,8 @@ class _Finder:
     def _ends(self, calls: Calls, head: Atoms, after: Atoms | None) -> Atoms:
         """Find the end markers; returns what closes content. What is left in `calls.tail` closes the section."""
         closing, ends = self._split_ends(calls, head, after)
-        marks = [mark for run in ends for mark in [_end_marker(run)] if mark]
+        earlier = self._said_before_the_end(ends)
+        marks = [mark for run in ends for mark in [_end_marker(run, earlier)] if mark]
         for mark in marks:
             at = find_run(calls.tail, atoms(mark))
             calls.tail = calls.tail[:at] if at >= 0 else calls.tail
@@ -319,6 +351,14 @@ class _Finder:
             ends.append(tail[last:])
             calls.tail = tail[:last]
         return closing, ends
+
+    def _said_before_the_end(self, ends: Sequence[Atoms]) -> str:
+        """What turns hold before their ends: an end marker does not occur in it."""
+        texts = [self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE)]
+        closings = [text_of(run) for run in ends]
+        return "\n".join(
+            text.removesuffix(next((closing for closing in closings if text.endswith(closing)), "")) for text in texts
+        )
 
     def _ends_behind(self) -> list[str]:
         """Where the template does not close a turn, the next message's opening ends it."""
@@ -361,12 +401,19 @@ def _drop_solid(sequence: Atoms, count: int, closing: Atoms) -> Atoms:
     return sequence[at:]
 
 
-def _end_marker(run: Atoms) -> str:
-    """The first marker of what ends a turn: a whole one if there is one, else the text up to the first blank."""
+def _end_marker(run: Atoms, earlier: str = "") -> str:
+    """What ends a turn: the first marker, with what follows as far as it takes to be unlike anything `earlier`.
+
+    Where the turn is not closed by a marker, the text up to the first blank.
+    """
     run = run[blanks_at_start(run) :]
     if not run:
         return ""
     if is_marker(run[0]):
+        for end in range(1, len(run) + 1):
+            text = text_of(run[:end])
+            if is_marker(run[end - 1]) and text not in earlier:
+                return text
         return str(run[0])
     words: list[str] = []
     for atom in run:
