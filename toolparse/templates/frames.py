@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolparse.templates.atoms import (
+    Atom,
     Atoms,
     atoms,
     blank,
@@ -268,7 +269,11 @@ class _Finder:
             self.notes.append("content is written behind the calls")
             return None
         between = atoms(before.partition(CONTENT)[2])
-        return between if calls.single else between[: len(between) - len(calls.opening)]
+        if calls.single:
+            return between
+        # A number that counts calls is a hole only where two calls were compared.
+        counted = next((at for at, atom in enumerate(calls.core) if not _counts(atom)), 0)
+        return between[: len(between) - len(calls.opening) - counted]
 
     # -- messages ---------------------------------------------------------------------------------------------------
 
@@ -385,6 +390,11 @@ class _Finder:
             if real and real not in found and real != BOS:
                 found.append(real)
         return tuple(found)
+
+
+def _counts(atom: Atom) -> bool:
+    """Whether an atom numbers calls, or stands before the first hole that does not."""
+    return isinstance(atom, str) or atom.kind.startswith("index")
 
 
 def _starts_like(sequence: Atoms, wanted: Atoms) -> bool:

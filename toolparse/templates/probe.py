@@ -293,6 +293,8 @@ def score(text: str | None, turn: Turn) -> int:
         return PARTIAL if name in written else NOTHING
     if '\\"' + keys[0] in written:
         return TWICE
+    if re.search(rf"""["']\{{\s*"{keys[0]}""", written):
+        return TWICE
     if f'{{"{keys[0]}":' in written.replace(" ", "").replace("\n", ""):
         return WHOLE if written.count(keys[0]) == 1 else READABLE
     if f"{{'{keys[0]}':" in written.replace(" ", ""):

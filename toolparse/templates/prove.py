@@ -233,6 +233,7 @@ class Prover:
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
+        forms += [self._without_empty_content(form) for form in forms]
         wanted = forms[0]
         if own in forms:
             return Check(case.name, "passed")
@@ -250,6 +251,10 @@ class Prover:
         places = [(text.find(end, max(0, last)), end) for end in self.format.ends]
         found = sorted((at, end) for at, end in places if at >= 0)
         return [text[: found[0][0]], text[: found[0][0] + len(found[0][1])]] if found else [text]
+
+    def _without_empty_content(self, text: str) -> str:
+        empty = self.format.content.replace("{{text}}", "")
+        return text.replace(empty, "", 1) if empty.strip() else text
 
     def _leaves_open(self, own: str, wanted: str) -> bool:
         """Whether only the section's closing is missing from what the template wrote."""
