@@ -398,8 +398,12 @@ class Machine:
                 continue
             match = yield from self._match(candidate.rx)
             if match is None:
-                if candidate.kind == "call" and candidate.core == found and candidate.strong and opener is None:
-                    opener = candidate
+                if candidate.kind == "call" and candidate.core == found and candidate.strong:
+                    cut = self.final and candidate.rx.could_go_on(self.buf, self.pos)
+                    if opener is None or cut:
+                        opener = candidate
+                        if cut:
+                            break
                 continue
             if (yield from self._act(candidate, match)):
                 return True

@@ -15,16 +15,13 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.codecs.tagged import ParamProgram, TaggedProgram
 from toolparse.codecs.values import Watch
 from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
-
-if TYPE_CHECKING:
-    from toolparse.express import Express
 
 _TAG = re.compile(r"<[^<>\s][^<>\n]*>|\[/?[A-Z_ ]{2,}\]|[^\x00-\x7f]{1,4}[A-Z]+[^\x00-\x7f]{1,4}")
 _BRACKET_WORD = re.compile(r"\[/?[A-Z_ ]{2,}\]")
@@ -431,13 +428,6 @@ class Program:
             return ""
         return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
 
-    @cached_property
-    def express(self) -> Express:
-        """The short way through plain text."""
-        from toolparse.express import Express
-
-        return Express(self)
-
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
         found = self._thought_ends.get(frame.close.pattern)
@@ -820,7 +810,7 @@ def _tabulate(program: Program) -> None:
             openers.append(Candidate("call", shape.head_first, alone, shape=shape))
     frames = [Candidate(f.kind, f.open_first, f.open, frame=f) for f in program.frames if f.open_first]
     sections = [
-        Candidate("section", s.opener_first, Rx(s.opener.removeprefix(SLACK)), shape=s)
+        Candidate("section", s.opener_first, Rx(s.opener.removeprefix(SLACK) + _array_look(s)), shape=s)
         for s in program.shapes
         if s.opener_first and is_marker(s.opener_first)
     ]
@@ -846,6 +836,12 @@ def _tabulate(program: Program) -> None:
     program.anchored = tuple(
         Candidate("call", "", Rx(SLACK + shape.full.pattern), shape=shape) for shape in program.shapes if shape.anchored
     )
+
+
+def _array_look(shape: Shape) -> str:
+    """Behind a bracket that opens an array of objects: that array, and not a marker that begins with the bracket."""
+    array = shape.body == "wrapper" and shape.opener.endswith("\\[")
+    return "(?=" + SLACK + r"[\{\]])" if array else ""
 
 
 def _by_core(candidates: list[Candidate]) -> dict[str, tuple[Candidate, ...]]:

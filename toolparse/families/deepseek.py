@@ -3,7 +3,7 @@
 Sources: DeepSeek's chat templates; vLLM and SGLang `deepseek_v3`, `deepseek_v31`, `deepseek_v32`, `deepseek_v4`.
 """
 
-from toolparse.format import Format
+from toolparse.format import Also, Format
 
 DEEPSEEK_V3 = Format(
     "deepseek-v3",
@@ -45,7 +45,10 @@ DEEPSEEK_V4 = Format(
     lead="\n\n",
     reasoning="<think>{{text}}</think>",
     ends=("<｜end▁of▁sentence｜>",),
-    also=('<｜DSML｜invoke name="{{name}}">\n{{arguments}}</｜DSML｜invoke>\n',),
+    also=(
+        Also(param='<｜DSML｜parameter name="{{key}}">{{value}}</｜DSML｜parameter>\n'),
+        '<｜DSML｜invoke name="{{name}}">\n{{arguments}}</｜DSML｜invoke>\n',
+    ),
     aliases=("deepseekv4",),
     models="DeepSeek-V4, V4-Pro, V4-Flash",
     source="DeepSeek-V4's chat template; vLLM `deepseek_v4`, SGLang `deepseekv4`",
@@ -64,7 +67,10 @@ DEEPSEEK_V41 = DEEPSEEK_V4.variant(
     section="<｜DSML｜ calls>\n{{calls}}</｜DSML｜ calls>",
     call='<｜DSML｜ invoke name="{{name}}">\n{{params}}</｜DSML｜ invoke>\n',
     param='<｜DSML｜ parameter name="{{key}}" string="{{type}}">{{value}}</｜DSML｜ parameter>\n',
-    also=('<｜DSML｜ invoke name="{{name}}">\n{{arguments}}</｜DSML｜ invoke>\n',),
+    also=(
+        Also(param='<｜DSML｜ parameter name="{{key}}">{{value}}</｜DSML｜ parameter>\n'),
+        '<｜DSML｜ invoke name="{{name}}">\n{{arguments}}</｜DSML｜ invoke>\n',
+    ),
     aliases=("deepseekv41", "deepseek-v4-1"),
     models="DeepSeek-V4.1-Flash",
     source="DeepSeek-V4.1's encoder; vLLM `deepseek_v41`",

@@ -1,7 +1,7 @@
 """Sber's GigaChat. Sources: GigaChat3's chat template; vLLM and SGLang `gigachat3`, SGLang `gigachat35`."""
 
 from toolparse.families.deepseek import DEEPSEEK_V4
-from toolparse.format import Format
+from toolparse.format import Also, Format
 
 GIGACHAT3 = Format(
     "gigachat3",
@@ -35,7 +35,10 @@ GIGACHAT35 = DEEPSEEK_V4.variant(
     param='<｜GCML｜parameter name="{{key}}" string="{{type}}">{{value}}</｜GCML｜parameter>\n',
     lead="\n",
     ends=("<|message_sep|>", "</s>"),
-    also=('<｜GCML｜invoke name="{{name}}">\n{{arguments}}</｜GCML｜invoke>\n',),
+    also=(
+        Also(param='<｜GCML｜parameter name="{{key}}">{{value}}</｜GCML｜parameter>\n'),
+        '<｜GCML｜invoke name="{{name}}">\n{{arguments}}</｜GCML｜invoke>\n',
+    ),
     aliases=("gigachat-35",),
     models="GigaChat 3.5",
     source="SGLang `gigachat35`",
