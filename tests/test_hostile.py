@@ -16,7 +16,7 @@ from toolparse.program import compile_format
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 TRANSCRIPTS = Path(__file__).parent.parent / "fixtures" / "transcripts"
-SIZE = 200_000
+SIZE = 60_000
 
 
 def streamed(parser: Parser, text: str, size: int) -> toolparse.ParsedMessage:
@@ -85,8 +85,8 @@ def test_deep_nesting_that_is_closed_is_an_issue_not_a_crash() -> None:
 def transcripts() -> list[tuple[str, str]]:
     found = []
     for path in sorted(TRANSCRIPTS.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found.append((path.stem, json.loads(line)["text"]))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found.extend((path.stem, json.loads(line)["text"]) for line in lines)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event
+from toolparse.express import Start, express_for, start_of
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
@@ -53,6 +54,8 @@ class Parser:
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
         self._program: Program = compile_format(format)
+        self._express = express_for(format)
+        self._starts: dict[str, Start] = {}
 
     def __repr__(self) -> str:
         return f"Parser({self.format.name!r})"
@@ -68,10 +71,22 @@ class Parser:
         tools = self.tools if tools is None else _tools(tools)
         prefill = self.prefill if prompt is None else self._prefill(prompt)
         if isinstance(text_or_ids, str):
-            return Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text_or_ids).close()
+            return self._read(text_or_ids, tools, prefill)
         tokens = TokenText(self._ids(), self._markers())
         text = tokens.feed(_as_ids(text_or_ids), final=True)
-        return tokens.finish(Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text).close())
+        return tokens.finish(self._read(text, tools, prefill))
+
+    def _read(self, text: str, tools: ToolSet | None, prefill: str) -> ParsedMessage:
+        start = self._starts.get(prefill)
+        if start is None:
+            if len(self._starts) > 64:
+                self._starts.clear()
+            start = self._starts[prefill] = start_of(self._program, prefill)
+        if start.plain:
+            message = self._express.read(text, tools, start.thinking, start.lead)
+            if message is not None:
+                return message
+        return Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text).close()
 
     def parse_batch(
         self,

@@ -43,7 +43,7 @@ class _Core:
         self.validator = Validator(name, self.parameters, closed=closed)
         if not trusted:  # schemas made from signatures are right; compiling those waits until the first call
             self.validator.compile()
-        self.converter = Converter(self.parameters)
+        self.converter = Converter(self.validator.prepared)
 
 
 class Tool:

@@ -75,8 +75,8 @@ class Validator:
             ToolError: The schema can't be used; the message says where and why.
         """
         self.tool = tool
-        self._prepared = prepare(tool, parameters)
-        self._declared = _declared(self._prepared, closed=closed)
+        self.prepared = prepare(tool, parameters)
+        self._declared = _declared(self.prepared, closed=closed)
         self._fast: Any = None
         self._slow: Any = None
 
@@ -87,9 +87,9 @@ class Validator:
             ToolError: The schema is not valid JSON Schema.
         """
         if self._fast is None and self._slow is None:
-            self._fast = _compile(self.tool, self._prepared)
+            self._fast = _compile(self.tool, self.prepared)
             if self._fast is None:
-                self._slow = _jsonschema(self._prepared)
+                self._slow = _jsonschema(self.prepared)
 
     def problems(self, arguments: Any) -> list[Problem]:
         """What is wrong with the arguments; an empty list when nothing is."""
@@ -119,7 +119,7 @@ class Validator:
         if failures is None:
             try:
                 if self._slow is None:
-                    self._slow = _jsonschema(self._prepared)
+                    self._slow = _jsonschema(self.prepared)
                 failures = [_from_python(e) for e in islice(self._slow.iter_errors(arguments), _MAX_PROBLEMS)]
             except Exception as error:  # noqa: BLE001 - whatever the arguments are made of, the answer is a value
                 return [Problem("invalid-value", f"arguments: they can't be checked ({type(error).__name__})", ())]
@@ -241,16 +241,23 @@ def _prepared(tool: str, schema: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def _check_types(tool: str, schema: Schema, path: tuple[str | int, ...]) -> None:
-    """Drop transformers' media types, and explain the names that are no JSON types."""
+    """Drop transformers' media types, read other languages' names of types, refuse what is none."""
     declared = schema.get("type")
     names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
+    meant: list[Any] = []
     for name in names:
-        if isinstance(name, str) and name not in TYPES and name not in _MEDIA:
-            meant = _MEANT.get(name.lower(), name.lower() if name.lower() in TYPES else None)
-            hint = f"did you mean {meant!r}?" if meant else f"use one of {', '.join(sorted(TYPES))}"
+        if not isinstance(name, str) or name in TYPES or name in _MEDIA:
+            meant.append(name)
+            continue
+        known = _MEANT.get(name.lower(), name.lower() if name.lower() in TYPES else None)
+        if known is None:
             raise ToolError(
-                f"tool {tool!r}: {_schema_place(path)} has the type {name!r}, which is no JSON type; {hint}"
+                f"tool {tool!r}: {_schema_place(path)} has the type {name!r}, which is no JSON type; "
+                f"use one of {', '.join(sorted(TYPES))}"
             )
+        meant.append(known)
+    if meant != names:
+        schema["type"] = meant[0] if isinstance(declared, str) else meant
     if any(name in _MEDIA for name in names if isinstance(name, str)):
         del schema["type"]
 
