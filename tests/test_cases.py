@@ -61,25 +61,28 @@ def test_share_of_exact_cases() -> None:
     meant = [case for case in FIRM if case.id not in cases.ruled()]
     print(f"exact calls: {len(exact)} of {len(FIRM)} ({len(exact) / len(FIRM):.1%})")
     print(f"without the {len(FIRM) - len(meant)} that contradict a ruling: {len(exact) / len(meant):.1%}")
-    assert len(FIRM) >= 200
+    assert len(FIRM) >= 450
     assert len(exact) / len(FIRM) >= 0.96
-    assert len(exact) / len(meant) >= 0.97
+    assert len(exact) / len(meant) >= 0.98
 
 
 @needs_shared
 def test_exceptions_name_cases_that_exist() -> None:
-    assert set(cases.exceptions()) <= {case.id for case in FIRM}
+    known = {case.id for case in FIRM}
+    assert set(cases.exceptions()) <= known
+    assert set(cases.text_exceptions()) <= known
 
 
 @needs_shared
 def test_share_of_content_and_reasoning() -> None:
-    saying = [case for case in FIRM if cases.says_texts(case) and case.id not in cases.exceptions()]
-    agreeing = [case for case in saying if cases.texts_agree(case, cases.read(case))]
-    share = len(agreeing) / len(saying)
-    differing = sorted({case.id for case in saying} - {case.id for case in agreeing})
-    print(f"content and reasoning: {len(agreeing)} of {len(saying)} ({share:.1%}); not: {', '.join(differing)}")
-    assert len(saying) >= 100
-    assert share >= 0.9
+    saying = [case for case in FIRM if cases.says_texts(case)]
+    differing = {case.id for case in saying if not cases.texts_agree(case, cases.read(case))}
+    meant = {case.id for case in saying} - set(cases.text_exceptions())
+    print(f"content and reasoning: {len(saying) - len(differing)} of {len(saying)}")
+    assert len(saying) >= 200
+    assert 1 - len(differing) / len(saying) >= 0.94
+    assert differing & meant == set()
+    assert set(cases.text_exceptions()) <= differing, "a named case is read as its source expects"
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in FIXTURES])
