@@ -1,0 +1,94 @@
+"""GRPO with tools in one line, on any chat model: ``python examples/train_tools.py MODEL``.
+
+With several processes: ``accelerate launch --num_processes 2 examples/train_tools.py MODEL``. Without a model, a tiny random
+one is made on the spot, which shows that everything runs and learns nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from typing import Any
+
+from datasets import Dataset
+from trl import GRPOConfig
+
+from trl_integration import Budget, Rollout, ToolGRPOTrainer, per_rollout
+
+POPULATION = {"Oslo": 709_037, "Bergen": 289_330, "Trondheim": 212_660}
+
+
+def population(city: str) -> int:
+    """Look up how many people live in a city.
+
+    Args:
+        city: The city's name.
+    """
+    return POPULATION[city]
+
+
+@per_rollout
+def right(rollout: Rollout) -> float:
+    """1 if the answer has the number, and a little for a call that ran."""
+    ran = any(result.ok for result in rollout.results)
+    return 1.0 if str(POPULATION[rollout.row["city"]]) in rollout.answer else 0.1 * ran
+
+
+def tiny() -> dict[str, Any]:
+    """A random model with a byte-level tokenizer and the demo's chat template."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from trl_integration.demo import TEMPLATE
+    from trl_integration.tiny import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer(TEMPLATE, eos="<|im_end|>")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    return {"model": LlamaForCausalLM(config), "processing_class": tokenizer}
+
+
+def main() -> None:
+    """Train a few steps."""
+    made: dict[str, Any] = {"model": sys.argv[1]} if len(sys.argv) > 1 else tiny()
+    questions = [
+        {"prompt": [{"role": "user", "content": f"How many people live in {city}?"}], "city": city}
+        for city in POPULATION
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = ToolGRPOTrainer(
+            **made,
+            tools=[population],
+            reward_funcs=right,
+            train_dataset=Dataset.from_list(questions * 4),
+            args=GRPOConfig(
+                output_dir=folder,
+                use_cpu=len(sys.argv) == 1,
+                bf16=len(sys.argv) > 1,
+                max_steps=2,
+                per_device_train_batch_size=4,
+                num_generations=4,
+                max_completion_length=512 if len(sys.argv) > 1 else 16,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+            ),
+            budget=Budget(turns=4),
+        )
+        trainer.train()
+        if trainer.accelerator.is_main_process:
+            rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+            print("mean reward per step:", rewards)
+
+
+if __name__ == "__main__":
+    main()
