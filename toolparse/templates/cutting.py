@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from toolparse.templates.atoms import (
     Atom,
     Atoms,

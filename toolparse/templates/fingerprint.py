@@ -29,6 +29,8 @@ def canonical(format: Format, calls: int = 2) -> str:
         calls = 1  # each call is a message of its own; what separates messages is not part of the call
     block = format.section.replace("{{calls}}", format.between.join([one] * calls))
     text = _without_ends(_BLANK.sub("", block), format)
+    if format.between_messages and not re.sub(r"\{\{\w+\}\}", "", text):
+        text += _BLANK.sub("", format.between_messages)  # nothing else tells such a call from text
     return "\n".join([text, _types(format), _syntax(format)])
 
 

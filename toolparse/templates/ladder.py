@@ -235,13 +235,16 @@ def _writes(family: Format, turn: Turn) -> str | None:
 
 
 def _merged(family: Format, induced: Format) -> list[Format]:
-    """A family as this template writes it: its pictures and alternatives, the template's frames."""
-    ends = induced.ends or family.ends
-    if family.between_messages or induced.between_messages:
-        framed = replace(family, prefill=induced.prefill, ends=tuple(dict.fromkeys((*family.ends, *induced.ends))))
-        return [framed, _lent(family, induced)]
+    """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
+
+    Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
+    """
+    ends = tuple(dict.fromkeys((*family.ends, *induced.ends)))
+    declared = replace(family, prefill=induced.prefill, ends=ends)
     own = _lent(family, induced)
-    return [replace(own, ends=ends)]
+    if family.between_messages or induced.between_messages:
+        return [declared, own]
+    return [replace(own, ends=induced.ends or family.ends), declared]
 
 
 def _lent(family: Format, induced: Format) -> Format:

@@ -286,7 +286,9 @@ def score(text: str | None, turn: Turn) -> int:
     """How well a rendering carries one call: the lower the better."""
     if text is None:
         return NOTHING
-    written = text[text.rfind(USER) + len(USER) :] if USER in text else text
+    if USER not in text:
+        return PARTIAL  # it does not even show what the user says: content is wanted in another form
+    written = text[text.rfind(USER) + len(USER) :]
     (name, arguments) = turn.calls[0]
     keys, values = list(arguments), list(arguments.values())
     if any(word not in written for word in (name, *keys, *values)):
