@@ -37,6 +37,8 @@ _HOLE_PATTERNS = {
     "skip": r"[^\n{]{0,256}?",
 }
 _ATTRIBUTE_PATTERNS = {**_HOLE_PATTERNS, "name": r"[^<>\n\"]{1,256}?", "id": r"[^<>\n\"]{1,256}?"}
+# A key that is an element's name: an end tag is none.
+_ELEMENT_NAME = r"[^\s<>\"/][^\s<>\"]{0,255}?"
 # Where attributes are escaped, nothing but their quotes ends them.
 _ESCAPED_PATTERNS = {**_ATTRIBUTE_PATTERNS, "name": r"[^\n\"]{1,256}?", "key": r"[^\n\"]{1,256}?"}
 
@@ -195,6 +197,8 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
                 chars = _bounded(patterns[name], parts[number + 1 :])
                 if name == "name" and _between_marks(parts, number):
                     chars = chars.replace("{1,", "{0,")  # a call without a name is a call all the same
+                if name == "key" and number and isinstance(parts[number - 1], Text) and pattern.endswith("<"):
+                    chars = _ELEMENT_NAME
                 body = f"(?P<{name}>{chars})"
                 seen.add(name)
             if quote_open:
@@ -739,6 +743,7 @@ def _tagged(
         syntax=format.syntax,
         wrap=wrap,
         unescape=tuple(reversed(format.escapes)),
+        element_markers=tuple(dict.fromkeys((*(first for first in firsts if first), *closes))) if closes else (),
     )
 
 

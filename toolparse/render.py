@@ -307,7 +307,7 @@ def _same(format: Format, wanted: Any, found: Any) -> bool:
 
 def _untyped(format: Format, value: Any, *, in_list: bool = False) -> Any:
     if isinstance(value, str):
-        return value
+        return None if in_list and not value else value
     if format.item is not None and isinstance(value, Mapping | list | tuple):
         if not value:
             return None if in_list else ""

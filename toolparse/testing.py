@@ -106,17 +106,20 @@ def carries_ids(format: Format) -> bool:
     return "{{id}}" in format.call
 
 
-def schema_of(items: Sequence[ToolCall]) -> list[dict[str, Any]]:
-    """Tools under whose schemas these calls are valid: the types of text values follow from them."""
+def schema_of(items: Sequence[ToolCall], *, deep: bool = False) -> list[dict[str, Any]]:
+    """Tools under whose schemas these calls are valid: the types of text values follow from them.
+
+    `deep`: at every depth, for formats whose values are text even inside objects and lists.
+    """
     properties: dict[str, dict[str, Any]] = {}
     for call in items:
         known = properties.setdefault(call.name, {})
         for key, value in call.arguments.items():
-            kind = json_type(value)
-            if key in known and known[key] != {"type": kind}:
+            schema = _value_schema(value, deep)
+            if key in known and known[key] != schema:
                 known[key] = {}
             else:
-                known.setdefault(key, {"type": kind})
+                known.setdefault(key, schema)
     return [
         {
             "type": "function",
@@ -124,6 +127,19 @@ def schema_of(items: Sequence[ToolCall]) -> list[dict[str, Any]]:
         }
         for name, known in properties.items()
     ]
+
+
+def _value_schema(value: Json, deep: bool) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": json_type(value)}
+    if deep and isinstance(value, dict):
+        schema["properties"] = {key: _value_schema(item, deep) for key, item in value.items()}
+    elif deep and isinstance(value, list):
+        schema["prefixItems"] = [_value_schema(item, deep) for item in value]
+    return schema
+
+
+def _needs_depth(format: Format) -> bool:
+    return format.item is not None and format.types is None
 
 
 def same(left: Json, right: Json) -> bool:
@@ -148,8 +164,9 @@ def round_trip(format: Format, *, max_examples: int = 100) -> None:
     @_settings(max_examples)
     @given(calls(format), st.sampled_from(["", "Hello.", "Two\nlines, and 3 < 4."]), st.sampled_from([None, thought]))
     def law(items: list[ToolCall], content: str, reasoning: str | None) -> None:
-        if not _mixed(items):
-            tools = schema_of(items)
+        deep = _needs_depth(format)
+        if not _mixed(items, deep=deep):
+            tools = schema_of(items, deep=deep)
             try:
                 text = parser.render(items, content=content, reasoning=reasoning)
             except RenderError as error:
@@ -171,11 +188,10 @@ def round_trip(format: Format, *, max_examples: int = 100) -> None:
     law()
 
 
-def _mixed(items: Sequence[ToolCall]) -> bool:
+def _mixed(items: Sequence[ToolCall], *, deep: bool = False) -> bool:
     """Whether a parameter has two types among the calls, so that no schema gives both back from text."""
-    return any(
-        prop == {} for tool in schema_of(items) for prop in tool["function"]["parameters"]["properties"].values()
-    )
+    tools = schema_of(items, deep=deep)
+    return any(prop == {} for tool in tools for prop in tool["function"]["parameters"]["properties"].values())
 
 
 def plain(value: Json) -> Json:

@@ -117,6 +117,10 @@ class NestedScanner(TaggedScanner):
 
     def _end_value(self) -> None:
         text = "".join(self._parts)
+        if any(marker in text for marker in self.program.element_markers):
+            self.status = ERROR
+            self.error = "text and elements in one element, or an element that is not closed"
+            return
         self._parts = []
         self._key = None
         self._end_element(text)

@@ -70,6 +70,7 @@ class TaggedProgram:
     syntax: Syntax
     wrap: tuple[str, str] | None
     unescape: tuple[tuple[str, str], ...]
+    element_markers: tuple[str, ...] = ()  # what the text of a nested element never holds
 
 
 class TaggedScanner:
