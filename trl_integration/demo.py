@@ -2,9 +2,9 @@
 
 A warehouse keeps something in every bay; what, changes with every conversation and can only be found out by
 calling ``lookup``. The policy is a tiny transformer that is built here and shown, by supervised steps, how
-conversations look: some in which the assistant does the right thing, more in which it guesses, looks into
-the wrong bay, or says something else than what it found. So it can write calls and answers but has no reason
-to do the right thing. Then GRPO, through the installed trainer, rewards right answers only.
+conversations look: first right ones, then more in which it guesses, or looks and then guesses all the same.
+So it can write calls and answers but has no habit of using them. Then GRPO, through the installed trainer,
+rewards right answers only.
 
 Written to ``--out``: ``reward.png`` (the curve, from the trainer's own log), ``log.json`` (that log),
 ``before.html`` and ``after.html`` (a rollout on the same held-out question before and after training),
@@ -235,7 +235,7 @@ def plot(history: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def run(
-    out: Path, *, steps: int = 50, warm_steps: tuple[int, int] = (320, 60), seed: int = 0, threads: int = 1
+    out: Path, *, steps: int = 40, warm_steps: tuple[int, int] = (320, 60), seed: int = 0, threads: int = 1
 ) -> dict[str, float]:
     """The whole run; returns held-out mean rewards before and after, and seconds."""
     from datasets import Dataset
@@ -332,7 +332,7 @@ def main() -> None:
     """Command line."""
     options = argparse.ArgumentParser(description="Train a tiny model to use a tool, with GRPO on the CPU.")
     options.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results")
-    options.add_argument("--steps", type=int, default=50, help="GRPO steps")
+    options.add_argument("--steps", type=int, default=40, help="GRPO steps")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--threads", type=int, default=1, help="CPU threads for torch")
     chosen = options.parse_args()

@@ -16,6 +16,8 @@ from trl_integration.tiny import tiny_tokenizer
 
 from .helpers import EOS, add, template
 
+pytestmark = pytest.mark.slow
+
 
 def fresh(name: str, blank: str = " ") -> Any:
     """A tokenizer whose template differs from the shipped one by a blank, so that no list of texts has it."""

@@ -25,6 +25,8 @@ from trl_integration import (
 
 from .helpers import add, ids_of, parser, tokenizer, written
 
+pytestmark = pytest.mark.slow
+
 NAME = "qwen3"
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
 

@@ -1,0 +1,69 @@
+"""Two processes do what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def launched(folder: Path, processes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The log entry and all traces of a run on so many processes."""
+    folder.mkdir()
+    command = [sys.executable]
+    if processes > 1:
+        options = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
+        command += [
+            "-m",
+            "accelerate.commands.launch",
+            "--cpu",
+            *options,
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            "0",
+        ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [*command, str(Path(__file__).with_name("scale_worker.py")), str(folder)],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    traces = [
+        json.loads(line)
+        for path in sorted(folder.glob("trace*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return json.loads((folder / "log.json").read_text(encoding="utf-8")), traces
+
+
+def test_two_processes_agree_with_one(tmp_path: Path) -> None:
+    one, one_traces = launched(tmp_path / "one", 1)
+    two, two_traces = launched(tmp_path / "two", 2)
+    assert len(one_traces) == len(two_traces) == 8
+
+    def masks(traces: list[dict[str, Any]]) -> list[list[tuple[str, tuple[int, ...]]]]:
+        return sorted([(s["author"], tuple(s["ids"])) for s in trace["segments"]] for trace in traces)
+
+    assert masks(one_traces) == masks(two_traces)
+    same = [key for key in one if key.startswith(("rollout/", "reward", "completions/")) and "seconds" not in key]
+    assert len(same) > 30
+    for key in same:
+        assert two[key] == pytest.approx(one[key], abs=1e-5), key
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+    assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
+    assert two["weights"] == pytest.approx(one["weights"], rel=1e-6)
