@@ -15,7 +15,8 @@ def sandbox() -> CodeSandbox:
 def main() -> None:
     """Play a rollout and print its messages. For training: ToolGRPOTrainer(environments=sandbox, ...)."""
     tokenizer = tiny_tokenizer(TEMPLATE, eos="<|im_end|>")
-    call = '<tool_call>\n{"name": "run_python", "arguments": {"code": "sum(n * n for n in range(10))"}}\n</tool_call><|im_end|>'
+    code = '{"name": "run_python", "arguments": {"code": "sum(n * n for n in range(10))"}}'
+    call = f"<tool_call>\n{code}\n</tool_call><|im_end|>"
     engine = ScriptedBackend([[call, "It is 285.<|im_end|>"]], encode=lambda text: list(tokenizer(text)["input_ids"]))
     loop = MultiTurnRollout(environments=sandbox, executor=ToolExecutor(timeout=30))
     loop.bind(tokenizer)

@@ -1,7 +1,7 @@
 """GRPO with tools in one line, on any chat model: ``python examples/train_tools.py MODEL``.
 
-With several processes: ``accelerate launch --num_processes 2 examples/train_tools.py MODEL``. Without a model, a tiny random
-one is made on the spot, which shows that everything runs and learns nothing.
+With several processes: ``accelerate launch --num_processes 2 examples/train_tools.py MODEL``. Without a model, a
+tiny random one is made on the spot, which shows that everything runs and learns nothing.
 """
 
 from __future__ import annotations
