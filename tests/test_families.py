@@ -174,7 +174,7 @@ def test_declarations_are_data() -> None:
                 function = node.value.func
                 made = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
                 assert made in ("Format", "variant", "Syntax"), f"{path.name}, line {node.lineno}: {made}"
-                assert made == "Syntax" or 5 <= lines <= 40, f"{path.name}, line {node.lineno}: {lines} lines"
+                assert made == "Syntax" or 5 <= lines <= 25, f"{path.name}, line {node.lineno}: {lines} lines"
             for inner in ast.walk(node):
                 assert not isinstance(inner, ast.FunctionDef | ast.Lambda), f"{path.name}, line {node.lineno}"
 
@@ -234,6 +234,31 @@ def test_a_bound_suffix_is_the_only_one() -> None:
     assert parser.parse(text.replace(":a>", ":b>")).tool_calls == ()
     assert format.has_suffix
     assert not parser.format.has_suffix
+
+
+class Vocabulary:
+    """A tokenizer that knows some added tokens."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = {token: number for number, token in enumerate(tokens)}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.tokens
+
+    def decode(self, ids: list[int], **how: Any) -> str:
+        names = {number: token for token, number in self.tokens.items()}
+        return "".join(names[id] for id in ids)
+
+
+def test_a_suffix_is_read_from_the_vocabulary() -> None:
+    format = toolparse.get("hy4")
+    assert isinstance(format, Format)
+    parser = toolparse.Parser(format, tokenizer=Vocabulary("<s>", "<tool_calls:7f>", "<tool_call:7f>"))
+    assert parser.format == format.bind(":7f")
+    assert parser.prefill == "<think:7f>"
+    bare = toolparse.Parser(format, tokenizer=Vocabulary("<tool_calls>"))
+    assert bare.format == format.bind("")
+    assert toolparse.Parser(format, tokenizer=Vocabulary("<s>")).format == format
 
 
 def test_a_call_inside_a_thought_does_not_end_it() -> None:

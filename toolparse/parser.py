@@ -12,7 +12,7 @@ from toolparse.express import Start, express_for, start_of
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
-from toolparse.program import Program, compile_format
+from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
 from toolparse.render import CallLike, as_calls, render
 from toolparse.tokens import TokenText, Vocabulary
@@ -46,6 +46,8 @@ class Parser:
         repair: bool = True,
         style: Style | None = None,
     ) -> None:
+        if tokenizer is not None and format.has_suffix:
+            format = bind_to(format, Vocabulary(tokenizer).added)
         self.format = format
         self.tokenizer = tokenizer
         self.prefill = format.prefill if prefill is None else prefill

@@ -12,6 +12,7 @@ markers in order). How a literal of a picture is matched is decided here, once, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -476,6 +477,17 @@ def compile_format(format: Format) -> Program:
         program.format = format
         program.suffix = _suffix(format)
     return program
+
+
+def bind_to(format: Format, tokens: Iterable[str]) -> Format:
+    """The format with the suffix that its markers have in a vocabulary; the format itself if none of them is there."""
+    program = compile_format(format)
+    if program.suffix is not None:
+        for token in tokens:
+            match = program.suffix.final.fullmatch(token)
+            if match is not None:
+                return format.bind(suffix_of(match))
+    return format
 
 
 def suffix_of(match: Any) -> str:
