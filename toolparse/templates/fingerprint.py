@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
+from collections.abc import Iterable
+from functools import lru_cache
 
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.picture import Hole, Text, Wrapper
@@ -24,14 +25,20 @@ def behaviour(format: Format) -> str:
 
 def canonical(format: Format, calls: int = 2) -> str:
     """What the fingerprint is made of: the calls of a turn with open holes."""
-    one = _call(format)
+    text, about = _written(format, calls)
+    return f"{_without_ends(text, format.ends)}\n{about}"
+
+
+@lru_cache(maxsize=1024)
+def _written(format: Format, calls: int) -> tuple[str, str]:
+    """The calls of a turn, ends included, and what else a reader must know."""
     if format.between_messages:
         calls = 1  # each call is a message of its own; what separates messages is not part of the call
-    block = format.section.replace("{{calls}}", format.between.join([one] * calls))
-    text = _without_ends(_BLANK.sub("", block), format)
+    block = format.section.replace("{{calls}}", format.between.join([_call(format)] * calls))
+    text = _BLANK.sub("", block)
     if format.between_messages and not re.sub(r"\{\{\w+\}\}", "", text):
         text += _BLANK.sub("", format.between_messages)  # nothing else tells such a call from text
-    return "\n".join([text, _types(format), _syntax(format)])
+    return text, f"{_types(format)}\n{_syntax(format)}"
 
 
 def _call(format: Format) -> str:
@@ -87,21 +94,19 @@ def _syntax(format: Format) -> str:
     return f"{quotes[:1]}{format.syntax.escapes}{format.syntax.bare_keys}"
 
 
-def _without_ends(text: str, format: Format) -> str:
+def _without_ends(text: str, ends: Iterable[str]) -> str:
     """The text without the end markers it closes with."""
-    changed = True
-    while changed:
-        changed = False
-        for end in format.ends:
-            bare = _BLANK.sub("", end)
-            if bare and text.endswith(bare) and len(text) > len(bare):
-                text, changed = text[: -len(bare)], True
-    return text
+    bare = [end for end in (_BLANK.sub("", end) for end in ends) if end]
+    while True:
+        closing = next((end for end in bare if text.endswith(end) and text != end), None)
+        if closing is None:
+            return text
+        text = text[: -len(closing)]
 
 
 def same_picture(format: Format, family: Format, *, single: bool = False) -> bool:
     """Whether a family writes what an induced format writes; `single`: only one call of it was seen."""
-    ends = tuple(dict.fromkeys((*format.ends, *family.ends)))  # what one calls an end may be the other's closing
     calls = 1 if single else 2
-    one, other = (canonical(replace(each, ends=ends), calls) for each in (format, family))
-    return one == other
+    (one, about), (other, also) = _written(format, calls), _written(family, calls)
+    ends = (*format.ends, *family.ends)  # what one calls an end may be the other's closing
+    return about == also and _without_ends(one, ends) == _without_ends(other, ends)

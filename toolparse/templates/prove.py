@@ -76,7 +76,7 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
     closing = f"{VALUES[0]} {_closing(format)} {VALUES[1]}"
     on = induction.frames.switches
     found = [
-        Case("single", Turn((first,))),
+        Case("single", Turn((first,)), stream=False),
         Case("parallel", Turn((first, second))),
         Case("same tool twice", Turn(((NAMES[0], PLAIN[0]), (NAMES[0], {KEYS[0]: VALUES[2]}))), stream=False),
         Case("no arguments", Turn(((NAMES[0], {}),)), stream=False),
@@ -87,7 +87,7 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
         Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo"), render=False),
     ]
     if "{{params}}" not in format.call:
-        found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False))
+        found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False, stream=False))
     if format.reasoning is not None and induction.frames.has_reasoning:
         thought = f"{THOUGHT} one.\n\nTwo"
         found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False, stream=False))
@@ -217,8 +217,8 @@ class Prover:
         """What is wrong with the stream, if anything."""
         parser = self.parser if prefill == self.parser.prefill else Parser(self.format, prefill=prefill)
         stream = parser.stream(tools=schemas(turn.calls))
-        for at in range(0, len(text), 5):
-            stream.feed(text[at : at + 5])
+        for at in range(0, len(text), 7):
+            stream.feed(text[at : at + 7])
         if turn_of(stream.close()) != turn_of(self.read(text, prefill, turn)):
             return "read in pieces it gives another message"
         return None
