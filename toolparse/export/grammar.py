@@ -7,6 +7,7 @@ open prompts included. What stands inside a call comes from its picture and the 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -215,7 +216,7 @@ class _Calls:
         self.format = turn.format
         self.tools = turn.tools
         self.rules = turn.rules
-        self.program = compile_format(self.format).shapes[0]
+        self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
     def parts(self) -> tuple[str, Expr]:
         """The characters with which every call begins, and what follows them."""
@@ -382,7 +383,7 @@ class _Params:
         if not close:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
-        avoid = (close, *self.calls.program.tail[:1], *self._openings())
+        avoid = (close, *self.calls.shape.tail[:1], *self._openings())
         options: list[Expr] = []
         for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
             before = [self._before(part, label, kind) for part in picture.parts[:at]]

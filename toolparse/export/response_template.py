@@ -1,0 +1,660 @@
+"""transformers' `response_template`: written from a format where that language can express it, and read as one.
+
+A response template describes a turn as regions: each has a pattern that opens it, one that closes it, and a parser of
+its inside. What the language can't say is refused with the reason: keyword arguments, objects in Python's spelling,
+nested elements, calls that nothing announces or whose name is a key. What it says less exactly than a picture does is
+said as well as it can: a region ends at the first closing marker, also inside a string, and the types of tagged values
+come from the tools that `parse_response` is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from toolparse.codecs.matching import SLACK
+from toolparse.errors import ExportError, FormatError
+from toolparse.format import CALL_HOLES, PARAM_HOLES, Format, Syntax
+from toolparse.picture import Hole, Text, Wrapper
+from toolparse.program import BLANK, Shape, compile_format, compile_stretch
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+
+
+def to_response_template(format: Format, *, start_anchor: str | None = None) -> dict[str, Any]:
+    """The `response_template` that reads what the format writes.
+
+    Args:
+        format: The format; a suffix that its markers may carry is taken to be empty.
+        start_anchor: The text in the prompt behind which the assistant's turn begins, such as
+            `<|im_start|>assistant\\n`. Without it everything but an opening at the prompt's very end is skipped, which
+            does the same unless the prompt already holds more of the turn.
+
+    Raises:
+        ExportError: The language of response templates can't express the format; the message names the field.
+    """
+    return _Exporter(format.bind("")).template(start_anchor)
+
+
+class _Exporter:
+    def __init__(self, format: Format) -> None:
+        if not format.call:
+            raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
+        self.format = format
+        self.shape: Shape = compile_format(dataclasses.replace(format, also=())).shapes[0]
+        self.ends = "|".join(re.escape(end) for end in format.ends)
+
+    def refuse(self, field: str, reason: str) -> ExportError:
+        return ExportError(
+            f"format {self.format.name!r}, field {field!r}: {reason}, which response templates can't express"
+        )
+
+    def template(self, start_anchor: str | None) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if self.format.reasoning is not None:
+            fields["reasoning_content"] = self._framed("reasoning", self.format.reasoning)
+        fields["tool_calls"] = self._calls()
+        fields["content"] = self._content()
+        start_anchor = start_anchor or self.format.between_messages
+        anchor = {"start_anchor": start_anchor} if start_anchor else {"start_anchor_pattern": self._anchor()}
+        return {"defaults": {"role": "assistant"}, **anchor, "fields": fields}
+
+    def _anchor(self) -> str:
+        """Everything up to the end of the prompt, or up to an opening that stands there."""
+        opening = [self.format.prefill.strip(BLANK)] if self._opens_something() else []
+        for source in (self.format.reasoning, self.format.content):
+            before = (source or "").partition("{{text}}")[0].strip(BLANK)
+            if before and "{{" not in before:
+                opening.append(before)
+        kept = "|".join(_loosely(text) for text in dict.fromkeys(opening) if text)
+        return rf"\A[\s\S]*?(?=(?:(?:{kept})\s*)?\Z)" if kept else r"\A[\s\S]*\Z"
+
+    def _opens_something(self) -> bool:
+        prefill = "".join(self.format.prefill.split())
+        pictures = (self.format.reasoning, self.format.content, self.format.call)
+        return bool(prefill) and any("".join((source or "").split()).startswith(prefill) for source in pictures)
+
+    # -- texts --------------------------------------------------------------------------------------------------------
+
+    def _framed(self, field: str, source: str) -> dict[str, Any]:
+        """A text between markers: the blanks that the picture shows next to it are markup, and may be missing."""
+        before, _, after = source.replace("{{skip}}", "").partition("{{text}}")
+        opening, closing = before.strip(BLANK), after.strip(BLANK)
+        if not opening:
+            raise self.refuse(field, "nothing opens this text")
+        close = _blanks(after[: len(after) - len(after.lstrip(BLANK))])
+        behind = _blanks(after[len(after.rstrip(BLANK)) :]) if closing else ""
+        ways = [f"{close}{_loosely(closing)}{behind}"] if closing else [rf"(?=\s*{self._next_call()})", r"\s*\Z"]
+        if field == "content" and self.ends:
+            ways.append(rf"(?:{self.ends})\s*")
+        return {
+            "open_pattern": _loosely(opening) + _blanks(before[len(before.rstrip(BLANK)) :]),
+            "close_pattern": "|".join(ways),
+            "content": "text",
+            "content_args": {"strip": False},
+            "repeats": True,
+            "join": "",
+        }
+
+    def _content(self) -> dict[str, Any]:
+        if self.format.content.strip(BLANK) != "{{text}}":
+            return self._framed("content", self.format.content)
+        close = {"close_pattern": rf"(?:{self.ends})\s*|\Z"} if self.ends else {}
+        return {**close, "content": "text", "content_args": {"strip": False}, "repeats": True, "join": ""}
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def _next_call(self) -> str:
+        """Where a call begins, as a pattern."""
+        first = self.shape.opener_first or self.shape.head_first
+        return re.escape(first) if first else r"\{"
+
+    def _calls(self) -> dict[str, Any]:
+        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
+        wrapper = picture.wrapper
+        if self.shape.anchored and not self.shape.cores:
+            raise self.refuse("call", "nothing announces a call")
+        if self.shape.body == "kwargs":
+            raise self.refuse("call", "arguments are written as key=value in Python's spelling")
+        if wrapper is not None:
+            if wrapper.name_is_key:
+                raise self.refuse("call", "the tool's name is a key")
+            if wrapper.encoded:
+                raise self.refuse("call", "the arguments are encoded a second time")
+            array = self._array(wrapper)
+            if array is not None:
+                return array
+        region: dict[str, Any] = {
+            "open_pattern": self._open(),
+            "close_pattern": self._close(),
+            "repeats": True,
+        }
+        function: dict[str, Any] = {"name": "{name}", "arguments": "{content}"}
+        call: dict[str, Any] = {"type": "function", "function": function}
+        if wrapper is not None:
+            region |= self._json()
+            function.update(name=_path("content", wrapper.name), arguments=_path("content", wrapper.arguments))
+            if wrapper.id is not None:
+                call["id"] = _path("content", wrapper.id)
+        elif self.shape.body == "params":
+            region |= self._params()
+        else:
+            region |= self._json()
+        if "id" in picture.holes() and (wrapper is None or wrapper.id is None):
+            call["id"] = "{id}"
+        return {**region, "transform": call}
+
+    def _array(self, wrapper: Wrapper) -> dict[str, Any] | None:
+        """Calls that are the elements of one JSON list."""
+        before, _, after = self.format.section.partition("{{calls}}")
+        alone = all(isinstance(part, Wrapper) or not _solid(part) for part in self._parts())
+        before, after = before.strip(BLANK), after.strip(BLANK)
+        if not (alone and before.endswith("[") and after.startswith("]") and self.format.between.strip(BLANK) == ","):
+            return None
+        opening, closing = before[:-1].strip(BLANK), after[1:].strip(BLANK)
+        lead = _blanks(self.format.lead) + self._section_blanks()
+        key = re.escape((wrapper.name or ("name",))[0])
+        call = {
+            "type": "function",
+            "function": {"name": _path("", wrapper.name), "arguments": _path("", wrapper.arguments)},
+            **({"id": _path("", wrapper.id)} if wrapper.id is not None else {}),
+        }
+        ends = [rf"(?:{self.ends})\s*"] if self.ends else []
+        return {
+            "open_pattern": lead + (_loosely(opening) + r"\s*" if opening else rf'(?=\[\s*\{{\s*"{key}"\s*:)'),
+            "close_pattern": rf"\s*{_loosely(closing)}\s*" if closing else "|".join([*ends, r"\s*\Z"]),
+            **self._json(),
+            "transform": call,
+            "transform_each": True,
+        }
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.format.picture("call", self.format.call, CALL_HOLES, frozenset()).parts
+
+    def _open(self) -> str:
+        head = self.shape.head.pattern.removeprefix(SLACK).replace("(?P<at_>)", "")
+        if self.format.id is not None and "(?P<id>" in head:
+            at = head.index("(?P<id>")
+            head = f"{head[:at]}(?P<id>{self._named_id()}){head[_closing(head, at) + 1 :]}"
+        opener = self.shape.opener.removeprefix(SLACK)
+        opener = f"(?:{opener}{SLACK})?" if opener else ""
+        between = f"(?:{re.escape(self.shape.between)}{SLACK})?" if self.shape.between else ""
+        return _blanks(self.format.lead) + self._section_blanks() + _readable(opener + between + head)
+
+    def _section_blanks(self) -> str:
+        """The blanks with which the section begins."""
+        section = self.format.section
+        return _blanks(section[: len(section) - len(section.lstrip(BLANK))])
+
+    def _named_id(self) -> str:
+        """The pattern of an id that holds the tool's name."""
+        picture = self.format.picture("id", self.format.id or "", frozenset({"name", "index", "skip"}), frozenset())
+        pattern = ""
+        for part in picture.parts:
+            if isinstance(part, Text):
+                pattern += re.escape(part.text)
+            elif isinstance(part, Hole):
+                pattern += {"name": r"(?P<name>[^\s<>]+?)", "index": "[0-9]+"}.get(part.name, "")
+        return pattern
+
+    def _close(self) -> str:
+        closer = r"\s*".join(re.escape(core) for core in self.shape.closer)
+        closer = rf"(?:{closer}\s*)?" if closer else ""
+        if self.shape.tail:
+            return r"\s*" + r"\s*".join(re.escape(core) for core in self.shape.tail) + r"\s*" + closer
+        between = rf"{re.escape(self.shape.between)}\s*" if self.shape.between else ""
+        head = re.escape(self.shape.head_first) if self.shape.head_first else self._weak_head()
+        if not self.shape.head_first and not self.format.between and self.format.parallel:
+            raise self.refuse("between", "nothing stands between two calls, and nothing announces them")
+        ways = [rf"(?<=[\}}\]])\s*{between}(?={head})"]
+        if closer:
+            ways.append(rf"\s*{closer.removesuffix('?')}")
+        if self.ends:
+            ways.append(rf"\s*(?:{self.ends})\s*")
+        return "|".join([*ways, r"\s*\Z"])
+
+    def _weak_head(self) -> str:
+        assert self.shape.watch is not None
+        keys = "|".join(re.escape(key) for key in self.shape.watch.first_keys())
+        return rf'\{{\s*"(?:{keys})"\s*:'
+
+    def _json(self) -> dict[str, Any]:
+        syntax = self.format.syntax
+        if (syntax.true, syntax.false, syntax.null) != ("true", "false", "null"):
+            raise self.refuse("syntax", f"values are spelled {syntax.true}, {syntax.false} and {syntax.null}")
+        if syntax.is_json:
+            return {"content": "json"}
+        if syntax.escapes:
+            raise self.refuse("syntax", f"strings stand in {syntax.quotes[0]!r} and have escapes")
+        if syntax.bare_keys and syntax.comma != ",":
+            raise self.refuse("syntax", "keys without quotes stand behind a blank")
+        arguments: dict[str, Any] = {"string_delims": [[quote, quote] for quote in syntax.quotes]}
+        if syntax.bare_keys:
+            arguments["unquoted_keys"] = True
+        return {"content": "json", "content_args": arguments}
+
+    def _params(self) -> dict[str, Any]:
+        if self.format.item is not None:
+            raise self.refuse("item", "objects and lists are nested elements")
+        if self.format.syntax.quotes[0] != '"':
+            raise self.refuse("syntax", "objects and lists are written in Python's spelling")
+        assert self.format.param is not None
+        picture = self.format.picture("param", self.format.param, PARAM_HOLES, frozenset())
+        at = next(n for n, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
+        before, after = picture.parts[:at], picture.parts[at + 1 :]
+        lead = trail = ""
+        if before and isinstance(before[-1], Text):
+            lead = before[-1].text[len(before[-1].text.rstrip(BLANK)) :]
+        if after and isinstance(after[0], Text):
+            trail = after[0].text[: len(after[0].text) - len(after[0].text.lstrip(BLANK))]
+        # The two sides of the value are one pattern, so that a closing tag can repeat the name.
+        mark = "\x00"
+        whole = compile_stretch((*_cut(before, right=True), Text(mark), *_cut(after, right=False))).pattern
+        left, _, right = whole.partition(re.escape(mark))
+        value = r"(?P<value>[\s\S]*?)"
+        if self.format.wrap is not None:
+            opening, _, closing = self.format.wrap.partition("{{value}}")
+            value = f"(?:{re.escape(opening)})?{value}(?:{re.escape(closing)})?"
+        left = _readable(_unslacked(left, right=True))
+        right = _readable(_unslacked(right, right=False).removesuffix(SLACK))
+        return {
+            "content": "xml-inline",
+            "content_args": {"tag_pattern": f"{left}{_blanks(lead)}{value}{_blanks(trail)}{right}"},
+        }
+
+
+def _solid(part: Any) -> bool:
+    return not isinstance(part, Text) or bool(part.text.strip(BLANK))
+
+
+def _cut(parts: tuple[Any, ...], *, right: bool) -> tuple[Any, ...]:
+    """Parts without the blanks at the end that is next to the value."""
+    if parts and isinstance(parts[-1 if right else 0], Text):
+        text = parts[-1 if right else 0].text
+        bare = Text(text.rstrip(BLANK) if right else text.lstrip(BLANK))
+        return (*parts[:-1], bare) if right else (bare, *parts[1:])
+    return parts
+
+
+def _unslacked(pattern: str, *, right: bool) -> str:
+    return pattern.removesuffix(SLACK) if right else pattern.removeprefix(SLACK)
+
+
+def _blanks(text: str) -> str:
+    """Blanks that a picture shows next to a text: each may be missing."""
+    return "".join({"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(char, char) + "?" for char in text)
+
+
+def _loosely(text: str) -> str:
+    """A marker as a pattern: blanks may be any, and between two words there are some."""
+    pattern = ""
+    for word in text.split():
+        if pattern:
+            pattern += r"\s+" if pattern[-1].isalnum() and word[0].isalnum() else r"\s*"
+        pattern += re.escape(word)
+    return pattern
+
+
+def _readable(pattern: str) -> str:
+    return pattern.replace(SLACK, r"\s*")
+
+
+def _path(root: str, path: tuple[str, ...] | None) -> str:
+    return "{" + ".".join([*([root] if root else []), *(path or ())]) + "}"
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+class Imported(NamedTuple):
+    """What a response template says as a format; `format` is None where pictures can't say it, and `reason` why."""
+
+    format: Format | None
+    reason: str
+
+
+class _NotSaid(Exception):
+    """A response template says something that pictures can't; the message tells what."""
+
+
+def from_response_template(template: Mapping[str, Any], *, name: str) -> Imported:
+    """A format called `name` that reads what a response template reads, or the reason why there is none.
+
+    What is read: fields for content, for a thought (`reasoning_content`, `reasoning` or `thinking`) and `tool_calls` in
+    JSON or in tags, whose patterns are literals, named groups and optional blanks. The template itself is not checked
+    beyond that; transformers does.
+    """
+    try:
+        return Imported(_imported(template, name), "")
+    except _NotSaid as error:
+        return Imported(None, str(error))
+    except FormatError as error:
+        return Imported(None, f"the pictures make no format: {error}")
+
+
+def _imported(template: Mapping[str, Any], name: str) -> Format:
+    fields = template.get("fields")
+    if not isinstance(fields, Mapping) or not fields:
+        raise _NotSaid("the template has no fields")
+    unknown = sorted(set(fields) - {"content", "tool_calls", *_REASONING})
+    if unknown:
+        raise _NotSaid(f"field {unknown[0]!r}: a turn is made of content, a thought and tool calls")
+    if "tool_calls" not in fields:
+        raise _NotSaid("the template has no field 'tool_calls'")
+    content, ends = _read_framed("content", fields.get("content", {}))
+    declared = _read_calls(fields["tool_calls"], ends)
+    for field in _REASONING:
+        if field in fields:
+            declared["reasoning"] = _read_framed(field, fields[field])[0]
+    if content != "{{text}}":
+        declared["content"] = content
+        anchor = template.get("start_anchor")
+        if isinstance(anchor, str):
+            declared["between_messages"] = anchor  # framed texts are messages of their own
+    ends = tuple(dict.fromkeys((*ends, *declared.pop("ends"))))
+    return Format(name, declared.pop("call"), ends=ends, source="a response template", **declared)
+
+
+def _anchors(field: str, spec: Mapping[str, Any], side: str) -> list[str]:
+    """The pictures of what opens or closes a field, one for each alternative."""
+    literal, pattern = spec.get(side), spec.get(f"{side}_pattern")
+    if isinstance(literal, str):
+        return [literal]
+    if isinstance(literal, list) and literal:
+        return [str(text) for text in literal]
+    if not isinstance(pattern, str):
+        return []
+    ways = [way for way in _ways(pattern) if side == "open" or not _is_end(way)]
+    return [picture for way in ways for picture in _pictures(field, way)]
+
+
+def _read_framed(field: str, spec: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The picture of a text and what ends the turn behind it."""
+    if spec.get("content", "text") != "text" or "transform" in spec:
+        raise _NotSaid(f"field {field!r}: a text that is parsed or transformed")
+    opens = [text for text in _anchors(field, spec, "open") if text.strip(BLANK)]
+    closes = [text for text in _anchors(field, spec, "close") if text.strip(BLANK)]
+    if not opens:
+        if field != "content":
+            raise _NotSaid(f"field {field!r}: nothing opens it")
+        return "{{text}}", tuple(text.strip(BLANK) for text in closes)
+    if "{{" in "".join((*opens, *closes)):
+        raise _NotSaid(f"field {field!r}: a marker that takes something out of the text")
+    return f"{opens[0]}{{{{text}}}}{closes[0] if closes else ''}", tuple(text.strip(BLANK) for text in closes[1:])
+
+
+def _read_calls(spec: Mapping[str, Any], ends: tuple[str, ...]) -> dict[str, Any]:
+    declared: dict[str, Any] = {}
+    section, between, spec = _without_section(spec)
+    opens, closes = _anchors("tool_calls", spec, "open"), _anchors("tool_calls", spec, "close")
+    if not opens:
+        raise _NotSaid("field 'tool_calls': nothing opens it")
+    closes = [text for text in closes if text.strip(BLANK)]
+    if closes and ends and {text.strip(BLANK) for text in closes} == set(ends):
+        closes = []  # nothing but the end of the turn closes a call
+    opening, closing = opens[0], closes[0].rstrip(BLANK) if closes else ""
+    declared["ends"] = tuple(text.strip(BLANK) for text in closes[1:])
+    if section[0] and not section[1]:
+        section, closing = (section[0], closing), ""
+    blanks, opening = opening[: len(opening) - len(opening.lstrip(BLANK))], opening.lstrip(BLANK)
+    if blanks:
+        declared["lead"] = blanks
+    if any(section):
+        declared["section"] = f"{section[0]}{{{{calls}}}}{section[1]}"
+    if between:
+        declared["between"] = between
+    kind = spec.get("content", "text")
+    options = spec.get("content_args") or {}
+    name, arguments, id = _transform(spec)
+    each = bool(spec.get("transform_each"))
+    if kind == "xml-inline":
+        if name != "{name}" or arguments != "{content}":
+            raise _NotSaid("field 'tool_calls': a transform that is not {name} and {content}")
+        declared["param"] = _read_tag(options)
+        inner = _unclosed(opening, closing)
+        if inner:  # what no tag_pattern takes is skipped: the tags that the opening left open are closed in there
+            declared["also"] = (f"{opening}{{{{params}}}}{closing}",)
+        return {**declared, "call": f"{opening}{{{{params}}}}{inner}{closing}"}
+    if kind != "json":
+        raise _NotSaid(f"field 'tool_calls': calls as {kind!r}")
+    declared["syntax"] = _read_syntax(options)
+    named = re.fullmatch(r"(.*\{\{id=)(.*?)(\}\}.*)", opening, re.DOTALL)
+    if named is not None:
+        opening = f"{named[1].removesuffix('=')}{named[3]}"
+        declared["id"] = named[2].replace("[[", "{{").replace("]]", "}}")
+    if name == "{name}" and arguments == "{content}" and not each:
+        return {**declared, "call": f"{opening}{{{{arguments}}}}{closing}"}
+    wrapper = _wrapper(spec, name, arguments, id)
+    if each:
+        return {**declared, "section": f"{opening}[{{{{calls}}}}]{closing}", "call": wrapper, "between": ", "}
+    return {**declared, "call": f"{opening}{wrapper}{closing}"}
+
+
+def _without_section(spec: Mapping[str, Any]) -> tuple[tuple[str, str], str, Mapping[str, Any]]:
+    """Markers of a section, what stands between calls, and the field without them.
+
+    What may stand before a call, or behind it, stands there once around all calls; a comma or the like stands between.
+    """
+    found = {"section": "", "between": "", "closer": ""}
+    opening, closing = spec.get("open_pattern"), spec.get("close_pattern")
+    if isinstance(opening, str):
+        blanks = re.match(r"(?:(?:\\n| |\\s)[?*])*", opening)
+        assert blanks is not None
+        lead, opening = blanks.group(), opening[blanks.end() :]
+        while opening.startswith("(?:"):
+            end = _closing(opening, 0)
+            if opening[end + 1 : end + 2] != "?":
+                break
+            text = _pictures("tool_calls", opening[3:end])[0]
+            found["between" if not re.search(r"[\w<\[]", text) else "section"] = text
+            opening = opening[end + 2 :]
+        spec = {**spec, "open_pattern": lead + opening}
+    if isinstance(closing, str):
+        match = re.search(r"\(\?:((?:[^()\\]|\\.)*)\)\?(?:\\s\*)?\Z", closing)
+        if match is not None and match.start():
+            found["closer"] = _pictures("tool_calls", match.group(1))[0].rstrip(BLANK)
+            spec = {**spec, "close_pattern": closing[: match.start()]}
+    return (found["section"], found["closer"]), found["between"], spec
+
+
+def _unclosed(opening: str, closing: str) -> str:
+    """The closing tags of what the opening of a call leaves open."""
+    tags = re.findall(r"<([A-Za-z_][\w:.-]*)(?=[=\s>])[^<>]*>", opening)
+    return "".join(f"</{tag}>\n" for tag in reversed(tags) if f"</{tag}>" not in closing)
+
+
+def _transform(spec: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Where name, arguments and id of a call come from."""
+    transform = spec.get("transform")
+    if transform is None:
+        return "{content.function.name}", "{content.function.arguments}", ""
+    function = transform.get("function", transform) if isinstance(transform, Mapping) else None
+    if function == "{content}":
+        return "{content.name}", "{content.arguments}", ""
+    if isinstance(function, Mapping) and {"name", "arguments"} <= set(function):
+        id = transform.get("id", "") if isinstance(transform, Mapping) else ""
+        return str(function["name"]), str(function["arguments"]), str(id)
+    raise _NotSaid("field 'tool_calls': a transform that does not give name and arguments")
+
+
+def _wrapper(spec: Mapping[str, Any], name: str, arguments: str, id: str) -> str:
+    """The JSON object around a call, from the paths in the transform."""
+    tree: dict[str, Any] = {}
+    for hole, path in (("name", name), ("arguments", arguments), ("id", id)):
+        keys = path.strip("{}").split(".")
+        if not spec.get("transform_each"):
+            if hole == "id" and not path:
+                continue
+            if keys[0] != "content" or len(keys) < 2:
+                raise _NotSaid(f"field 'tool_calls': the {hole} is {path!r}, which is no path into the content")
+            keys = keys[1:]
+        elif not path:
+            continue
+        node = tree
+        for key in keys[:-1]:
+            node = node.setdefault(key, {})
+        node[keys[-1]] = f"{{{{{hole}}}}}"
+    return _shown(tree)
+
+
+def _shown(tree: Mapping[str, Any] | str) -> str:
+    if isinstance(tree, str):
+        return tree
+    return "{" + ", ".join(f'"{key}": {_shown(value)}' for key, value in tree.items()) + "}"
+
+
+def _read_syntax(options: Mapping[str, Any]) -> Syntax:
+    delimiters = options.get("string_delims") or []
+    bare = bool(options.get("unquoted_keys"))
+    if any(len(pair) != 2 or pair[0] != pair[1] for pair in delimiters):
+        raise _NotSaid("field 'tool_calls': strings whose two quotes differ")
+    if not delimiters and not bare:
+        return Syntax()
+    quotes = tuple(pair[0] for pair in delimiters) or ('"',)
+    return Syntax(quotes=quotes, escapes=not delimiters, bare_keys=bare, colon=":", comma=",")
+
+
+def _read_tag(options: Mapping[str, Any]) -> str:
+    pattern = options.get("tag_pattern")
+    if not isinstance(pattern, str):
+        raise _NotSaid("field 'tool_calls': tags without a tag_pattern")
+    pictures = _pictures("tool_calls", pattern)
+    if len(pictures) != 1 or pictures[0].count("{{key}}") < 1 or "{{value}}" not in pictures[0]:
+        raise _NotSaid("field 'tool_calls': a tag_pattern that is no row of literals, key and value")
+    return pictures[0]
+
+
+# -- patterns ---------------------------------------------------------------------------------------------------------
+
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
+
+
+def _ways(pattern: str) -> list[str]:
+    """The alternatives of a pattern at its outermost level."""
+    found, depth, at, start = [], 0, 0, 0
+    in_class = False
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "\\":
+            at += 2
+            continue
+        if in_class:
+            in_class = char != "]"
+        elif char == "[":
+            in_class = True
+            at += pattern.startswith(("[^]", "[]"), at)
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+        elif char == "|" and not depth:
+            found.append(pattern[start:at])
+            start = at + 1
+        at += 1
+    return [*found, pattern[start:]]
+
+
+def _is_end(way: str) -> bool:
+    """Whether an alternative says nothing but that the text ends here, or that something else begins."""
+    bare = re.sub(r"\\s[*+?]", "", way)
+    return bare in ("$", r"\Z", "") or bare.startswith(("(?=", "(?<="))
+
+
+def _pictures(field: str, pattern: str) -> list[str]:
+    """A pattern as pictures, one for each choice that it leaves: literals stay, named groups become holes."""
+    done = [""]
+    at = 0
+    while at < len(pattern):
+        if pattern[at] == "(":
+            end = _closing(pattern, at)
+            inner, at = pattern[at + 1 : end], end + 1
+            optional = pattern[at : at + 1] in ("?", "*")
+            at += pattern[at : at + 1] in ("?", "*", "+")
+            pieces = _group(field, inner)
+            # What is optional is there in a complete turn.
+            done = [text + piece for text in done for piece in (pieces[:1] if optional else pieces)]
+            continue
+        if pattern.startswith("[0-9]+", at):
+            done = [text + "{{index}}" for text in done]
+            at += 6
+            continue
+        code = pattern[at : at + 2] if pattern[at] == "\\" else pattern[at]
+        at += len(code)
+        repeat = pattern[at : at + 1] if pattern[at : at + 1] in ("?", "*", "+") else ""
+        at += len(repeat)
+        literal = _literal(field, code, repeat)
+        done = [text + literal for text in done]
+    return [re.sub(_SLACK, _shown_blanks, text) for text in done]
+
+
+_SLACK = "\x00"
+
+
+def _shown_blanks(slack: re.Match[str]) -> str:
+    """What a picture shows where there may be blanks: nothing where they are free anyway."""
+    left = slack.string[: slack.start()].rstrip(_SLACK)
+    right = slack.string[slack.end() :].lstrip(_SLACK)
+    if left.endswith(("{{value}}", "{{text}}")) or right.startswith(("{{value}}", "{{text}}")):
+        return "\n"  # next to a text the pictured newline is markup, and may be missing
+    if left.rfind("<") > left.rfind(">"):  # inside a tag blanks are a part of it
+        return " " if left[-1].isalnum() and right[:1].isalnum() else ""
+    free = "<>[]{}"
+    return "\n" if left and right and left[-1] not in free and right[0] not in free else ""
+
+
+def _group(field: str, inner: str) -> list[str]:
+    """What a group says, as pictures."""
+    if inner.startswith(("?=", "?!", "?<=", "?<!")):
+        return [""]  # what stands around does not change what is written
+    named = re.match(r"\?P<(\w+)>|\?P=(\w+)\Z", inner)
+    if named is None:
+        return [text for way in _ways(inner.removeprefix("?:")) for text in _pictures(field, way)]
+    hole = named[1] or named[2]
+    body = inner[named.end() :]
+    if re.fullmatch(r"q\d+", hole):
+        return ['"']  # the quotes of an attribute
+    if hole == "value" and not re.fullmatch(r"(?:\.|\[\\s\\S\]|\[\^[^\]]{1,4}\])[*+]\??", body):
+        raise _NotSaid(f"field {field!r}: values of a form of their own, {body[:40]!r}")
+    if hole == "id" and "(?P<name>" in body:
+        # The name follows from the id: its picture rides along until `_read_calls` takes it out.
+        picture = _pictures(field, body)[0].replace("{{", "[[").replace("}}", "]]")
+        return [f"{{{{id={picture}}}}}"]
+    return [f"{{{{{hole}}}}}"]
+
+
+def _literal(field: str, code: str, repeat: str) -> str:
+    """A character of a pattern, or any number of blanks."""
+    if code == "\\s":
+        return " " if repeat == "+" else _SLACK
+    if len(code) == 2 and code[1].isalnum() and code[1] not in _ESCAPED:
+        raise _NotSaid(f"field {field!r}: {code} in a pattern")
+    if code in "[.^$|{":
+        raise _NotSaid(f"field {field!r}: {code!r} in a pattern, outside of a named group")
+    char = _ESCAPED.get(code[1], code[1]) if len(code) == 2 else code
+    if repeat and char not in BLANK:
+        raise _NotSaid(f"field {field!r}: {char + repeat!r} in a pattern")
+    return char
+
+
+def _closing(pattern: str, at: int) -> int:
+    """Where a bracket is closed."""
+    depth, in_class = 0, False
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "\\":
+            at += 1
+        elif in_class:
+            in_class = char != "]"
+        elif char == "[":
+            in_class = True
+            at += pattern.startswith(("[^]", "[]"), at)
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if not depth:
+                return at
+        at += 1
+    raise _NotSaid("a pattern with an open bracket")
