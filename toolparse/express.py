@@ -17,7 +17,7 @@ from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.values import DONE, ValueScanner
-from toolparse.codecs.whole import WholeScanner
+from toolparse.codecs.whole import Whole, read_whole
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
@@ -211,42 +211,19 @@ class Express:
             start = match.start("at_")
             if start > at:
                 _mark(marks, "markup", at, start)
-            groups = match.groupdict()
-            name = groups.get("name")
-            id = groups.get("id")
-            if id is not None:
-                id = id.strip()
-                named = shape.id_pattern.match(id) if name is None and shape.id_pattern is not None else None
-                if named is not None:
-                    name = named.group("name")
-            tool = None
-            if tools is not None and name is not None:
-                tool = tools.get(name)
-                if tool is None:
-                    return _NO
-            scanner: Any
-            if shape.body == "params":
-                assert shape.tagged is not None
-                kind = TaggedScanner if shape.tagged.item is None else NestedScanner
-                scanner = kind(shape.tagged, tool, streaming=False)
-            elif shape.body == "kwargs" or not shape.format.syntax.is_json:
-                scanner = ValueScanner(
-                    shape.format.syntax,
-                    watch=shape.watch,
-                    kwargs=shape.body == "kwargs",
-                    stops=self.stops[shape.number],
-                )
-            else:
-                scanner = WholeScanner(shape.format.syntax, watch=shape.watch, stops=self.stops[shape.number])
-            end = scanner.scan(text, match.end(), True)
-            if scanner.status != DONE or scanner.repairs:
+            name, id = "", None
+            if shape.named:
+                groups = match.groupdict()
+                name, id = (groups.get("name") or "").strip(), groups.get("id")
+                if id is not None:
+                    id = id.strip()
+                    found = shape.id_pattern.match(id) if not name and shape.id_pattern is not None else None
+                    if found is not None:
+                        name = found.group("name").strip()
+            whole = self._body(text, match.end(), shape, tools.get(name) if name and tools is not None else None)
+            if whole is None:
                 return _NO
-            try:
-                arguments = scanner.arguments()
-            except ValueError:
-                return _NO
-            if scanner.duplicates or scanner.repairs:
-                return _NO
+            end = whole.end
             for core in shape.tail:
                 if not text.startswith(core, end):
                     end = _over_blanks(text, end)
@@ -255,18 +232,15 @@ class Express:
                 end += len(core)
             if shape.tail and shape.tail[-1] in self.ends:
                 return _NO
-            if scanner.name is not None:
-                name = scanner.name
-                if tools is not None:
-                    tool = tools.get(name)
-                    if tool is None:
-                        return _NO
-            if not name or (tool is not None and tool.validate(arguments)):
+            name, id = whole.name or name, whole.id if whole.id is not None else id
+            if not name:
                 return _NO
-            if scanner.id is not None:
-                id = scanner.id
+            if tools is not None:
+                tool = tools.get(name)
+                if tool is None or tool.validate(whole.arguments):
+                    return _NO
             index = len(calls)
-            calls.append(ToolCall(name, arguments, id, index, Span("call", start, end), text[start:end]))
+            calls.append(ToolCall(name, whole.arguments, id, index, Span("call", start, end), text[start:end]))
             marks.append(("call", start, end))
             if not shape.opener:
                 return end, shape.between_blanks
@@ -290,6 +264,29 @@ class Express:
                 end += len(core)
             _mark(marks, "markup", at, end)
             return end, ""
+
+    def _body(self, text: str, at: int, shape: Shape, tool: Any) -> Whole | None:
+        """The body of a call, None when it is not plain."""
+        if shape.body != "params" and shape.body != "kwargs" and shape.format.syntax.is_json:
+            return read_whole(text, at, shape.tail[0] if shape.tail else "", shape.watch)
+        scanner: TaggedScanner | ValueScanner
+        if shape.body == "params":
+            assert shape.tagged is not None
+            kind = TaggedScanner if shape.tagged.item is None else NestedScanner
+            scanner = kind(shape.tagged, tool, streaming=False)
+        else:
+            stops = self.stops[shape.number]
+            scanner = ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
+        end = scanner.scan(text, at, True)
+        if scanner.status != DONE:
+            return None
+        try:
+            arguments = scanner.arguments()
+        except ValueError:
+            return None
+        if scanner.repairs or scanner.duplicates:
+            return None
+        return Whole(end, scanner.name or "", scanner.id, arguments)
 
 
 def _mark(marks: list[tuple[str, int, int]], kind: str, start: int, end: int) -> None:

@@ -265,7 +265,12 @@ class Shape:
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
     _extra: dict[str, Rx] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def named(self) -> bool:
+        """Whether the head captures a name or an id."""
+        return "(?P<name>" in self.head.pattern or "(?P<id>" in self.head.pattern
+
+    @cached_property
     def strong(self) -> bool:
         """Whether a call is announced by a marker that text does not hold by chance."""
         first = self.opener_first or self.head_first
@@ -277,7 +282,7 @@ class Shape:
         word = any(char.isalnum() for char in self.opener_first or self.head_first)
         return self.body == "wrapper" and not self.strong and not word
 
-    @property
+    @cached_property
     def group(self) -> tuple[str, str]:
         """Shapes with the same opening may follow one another in one section."""
         return (self.opener, self.closer[0] if self.closer else "")

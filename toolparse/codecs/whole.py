@@ -1,89 +1,69 @@
 """JSON values in text that is known to be complete, read by a decoder in C.
 
-`WholeScanner` is a `ValueScanner` with a short cut: it finds where the value ends (at the closing marker if decoding
-succeeds up to there, else where the standard library's scanner stops) and decodes the slice with msgspec. Whatever is
-not plain JSON with each key once goes the long way, so that both ways give the same.
+`read_whole` finds where a value ends (at the closing marker if decoding succeeds up to there, else where the standard
+library's scanner stops) and decodes the slice with msgspec. Whatever is not plain JSON with each key once it leaves to
+the ValueScanner, so that both ways give the same.
 """
 
 from __future__ import annotations
 
 from json.decoder import JSONDecoder
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, skip_blanks
-from toolparse.codecs.values import DONE, ValueScanner
+from toolparse.codecs.values import DONE, ValueScanner, Watch
 
 _decode = msgspec.json.Decoder().decode
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner in C
+_DEEP = 64
 
 
-class WholeScanner(ValueScanner):
-    """Scans a JSON value in one go where it can."""
+class Whole(NamedTuple):
+    """A value that was read: the position behind it, and what it holds. The name is '' where no wrapper gives it."""
 
-    __slots__ = ("_value",)
+    end: int
+    name: str
+    id: str | None
+    arguments: dict[str, Any]
 
-    _value: dict[str, Any] | None
 
-    def scan(self, buf: str, pos: int, final: bool) -> int:
-        """As ValueScanner.scan; `final` must be true."""
-        self._value = None
-        end = self._whole(buf, pos)
-        return end if end >= 0 else super().scan(buf, pos, final)
+def read_whole(buf: str, pos: int, stop: str, watch: Watch | None) -> Whole | None:
+    """The call's arguments at `pos`, or None when they must be read the long way. Linear.
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments."""
-        return super().arguments() if self._value is None else self._value
-
-    def partial(self) -> str:
-        """The arguments, or as much of them as was read, as JSON text."""
-        return super().partial() if self._value is None else json.encode(self._value)
-
-    def _whole(self, buf: str, pos: int) -> int:
-        """Read the value at `pos`; the position behind it, or -1 when it must go the long way."""
-        stop = self.stops[0] if self.stops else ""
-        end = buf.find(stop, pos) if stop else -1
-        value: Any = None
-        if end >= 0:
+    `stop`: the marker that closes the call, '' if there is none. `watch`: the paths of a wrapper.
+    """
+    end = buf.find(stop, pos) if stop else -1
+    value: Any = None
+    text = ""
+    if end >= 0:
+        text = buf[pos:end].rstrip(BLANKS)
+        end = pos + len(text)
+        try:
+            value = _decode(text)
+        except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
+            end = -1
+    if end < 0:
+        try:
+            end = _scan(buf, skip_blanks(buf, pos))[1]
             text = buf[pos:end]
-            try:
-                value = _decode(text)
-                end = pos + len(text.rstrip(BLANKS))
-            except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
-                end = -1
-        if end < 0:
-            try:
-                end = _scan(buf, skip_blanks(buf, pos))[1]
-                text = buf[pos:end]
-                value = _decode(text)
-            except (ValueError, StopIteration, RecursionError):
-                return -1
-        if type(value) is not dict or not _each_key_once(text, value):
-            return -1
-        if self.watch is not None and not self._unwrap(value):
-            return -1
-        if self.watch is None:
-            self._value = value
-        self.status = DONE
-        self.arguments_seen = self.arguments_done = True
-        return end
-
-    def _unwrap(self, value: dict[str, Any]) -> bool:
-        assert self.watch is not None
-        tree = self.watch.tree
-        found: dict[str, Any] = {}
-        if tree is None or not _collect(value, tree, found):
-            return False
-        name, arguments, id = found.get("name"), found.get("arguments"), found.get("id")
-        if type(name) is not str or type(arguments) is not dict:
-            return False
-        self.name = name
-        if id is not None:
-            self.id = str(id)
-        self._value = arguments
-        return True
+            value = _decode(text)
+        except (ValueError, StopIteration, RecursionError):
+            return None
+    # A text without doubled keys holds two quotes for each string of the value, and those that strings hold escaped.
+    if type(value) is not dict or text.count('"') != _quotes(value, 0) or "u0022" in text:
+        return None
+    if watch is None:
+        return Whole(end, "", None, value)
+    found: dict[str, Any] = {}
+    if watch.tree is None or not _collect(value, watch.tree, found):
+        return None
+    name, arguments, id = found.get("name"), found.get("arguments"), found.get("id")
+    if type(name) is not str or type(arguments) is not dict:
+        return None
+    return Whole(end, name, None if id is None else str(id), arguments)
 
 
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -101,34 +81,57 @@ def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any])
     return True
 
 
-def _each_key_once(text: str, value: dict[str, Any]) -> bool:
-    """Whether certainly no key was given twice: then text and value hold the same number of strings."""
-    quotes = text.count('"')
-    if "\\" in text:
-        if '\\\\"' in text:
-            return False
-        quotes -= text.count('\\"')
-    return quotes == 2 * _strings(value, 0)
-
-
-def _strings(value: Any, depth: int) -> int:
-    """How many strings a value holds, keys included; a number that fits nothing where it is nested deeply."""
-    if depth > 64:
+def _quotes(value: Any, depth: int) -> int:
+    """How many quotes the text of a value holds; a number that fits nothing where it is nested deeply."""
+    if depth > _DEEP:
         return -(1 << 60)
     count = 0
     if type(value) is dict:
-        for item in value.values():
-            count += 1
+        for key, item in value.items():
+            count += 2
+            if '"' in key:
+                count += key.count('"')
             kind = type(item)
             if kind is str:
-                count += 1
+                count += 2
+                if '"' in item:
+                    count += item.count('"')
             elif kind is dict or kind is list:
-                count += _strings(item, depth + 1)
+                count += _quotes(item, depth + 1)
     else:
         for item in value:
             kind = type(item)
             if kind is str:
-                count += 1
+                count += 2 + item.count('"')
             elif kind is dict or kind is list:
-                count += _strings(item, depth + 1)
+                count += _quotes(item, depth + 1)
     return count
+
+
+class WholeScanner(ValueScanner):
+    """Scans a JSON value in one go where it can."""
+
+    __slots__ = ("_value",)
+
+    _value: dict[str, Any] | None
+
+    def scan(self, buf: str, pos: int, final: bool) -> int:
+        """As ValueScanner.scan; `final` must be true."""
+        whole = read_whole(buf, pos, self.stops[0] if self.stops else "", self.watch)
+        if whole is None:
+            self._value = None
+            return super().scan(buf, pos, final)
+        self._value = whole.arguments
+        self.status = DONE
+        self.arguments_seen = self.arguments_done = True
+        if self.watch is not None:
+            self.name, self.id = whole.name, whole.id
+        return whole.end
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments."""
+        return super().arguments() if self._value is None else self._value
+
+    def partial(self) -> str:
+        """The arguments, or as much of them as was read, as JSON text."""
+        return super().partial() if self._value is None else json.encode(self._value)
