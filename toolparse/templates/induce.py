@@ -51,8 +51,11 @@ class Induction:
     cutter: Cutter | None = None
 
 
-def induce(prober: Prober, name: str = "induced") -> Induction:
-    """The picture of what a template writes for an assistant's turn."""
+def induce(prober: Prober, name: str = "induced", *, opening_first: bool = False) -> Induction:
+    """The picture of what a template writes for an assistant's turn.
+
+    `opening_first`: the other convention for text that may close one part or open the next.
+    """
     out = Induction()
     prompt, one = prober.prompt(), prober.full(ONE)
     if prompt is None or one is None or NAMES[0] not in one[after_user(one) :]:
@@ -63,7 +66,7 @@ def induce(prober: Prober, name: str = "induced") -> Induction:
     if out.body is None:
         out.notes.append("the call's arguments do not appear in the rendering")
         return out
-    reader = Reader(prober, out.cutter, out.body)
+    reader = Reader(prober, out.cutter, out.body, opening_first)
     calls = _calls(reader, one, out)
     out.frames = find_frames(reader, calls, out.notes)
     fields = {**_frame_fields(out), **_body_fields(reader, out), **_call_fields(reader, calls, out.frames)}
@@ -85,7 +88,7 @@ def _calls(reader: Reader, one: str, out: Induction) -> Calls:
     if two is not None:
         double = reader.atoms(reader.cutter.turn(two), TWO.calls)
         if any(isinstance(atom, Hole) and atom.call == 1 for atom in double):
-            return split(single, double)
+            return split(single, double, reader.opening_first)
         out.notes.append("the template drops every call but the first")
     else:
         out.notes.append("the template refuses two calls in one message" + _why(reader.prober))

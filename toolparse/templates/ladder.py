@@ -118,8 +118,14 @@ def _examine(text: str, found: Source, families: Sequence[Format], exact: Entry 
         if score == NOTHING and exact is None:
             why = f": {prober.error}" if prober.error else ""
             return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
+        ordered = _hinted(families, found.names)
         induction = induce(prober)
-        return _choose(prober, induction, _hinted(families, found.names), exact, text)
+        detection = _choose(prober, induction, ordered, exact, text)
+        if detection.verified:
+            return detection
+        other = induce(prober, opening_first=True)  # the picture may be cut in another place
+        again = _choose(prober, other, ordered, exact, text) if other.format != induction.format else detection
+        return again if again.verified or detection.format is None else detection
     except TemplateError as error:
         return Detection(None, evidence=(f"the template cannot be rendered: {error}",), template=text)
 

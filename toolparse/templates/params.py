@@ -35,6 +35,7 @@ class ParamLearner:
         self.param: Param = reader.param
         self.types: dict[str, str] | None = None
         self.syntax: Syntax | None = None
+        self.item: str | None = None
         self.wrap: str | None = None
         self.wrap_when = ""
 
@@ -45,14 +46,21 @@ class ParamLearner:
         if values is None:
             return False
         self._types(values)
-        self.syntax = _value_syntax({key: text for key, (text, _) in values.items()})
+        written = {key: text for key, (text, _) in values.items()}
+        self.item = self._item(written)
+        self.syntax = _value_syntax(written, nested=self.item is not None)
         self._wrap()
         return True
 
     def fields(self) -> dict[str, Any]:
         """What was learnt, as fields of a Format."""
         opening, core, closing = self.param
-        found: dict[str, Any] = {"param": text_of([*opening, *core, *closing]), "types": self.types, "wrap": self.wrap}
+        found: dict[str, Any] = {
+            "param": text_of([*opening, *core, *closing]),
+            "types": self.types,
+            "wrap": self.wrap,
+            "item": self.item,
+        }
         if self.syntax is not None:
             found["syntax"] = self.syntax
         if self.wrap is not None:
@@ -97,6 +105,19 @@ class ParamLearner:
         common = max(set(types.values()), key=list(types.values()).count)
         compact = {kind: word for kind, word in types.items() if word != common}
         self.types = {**compact, "*": common} if len(compact) < len(types) - 1 else types
+
+    def _item(self, written: Mapping[str, str]) -> str | None:
+        """The picture of a list's element, where lists and objects are nested elements like the parameters."""
+        first, second = TYPED["kparray"][0], str(TYPED["kparray"][1])
+        text = written["kparray"]
+        if f'"{first}"' in text or f"'{first}'" in text or first not in text:
+            return None  # a list in JSON or Python
+        opening, _, rest = text.partition(first)
+        between = rest.partition(second)[0]
+        closing = between.removesuffix(opening)
+        if not opening.strip() or closing == between or not text.rstrip().endswith(closing.rstrip()):
+            return None
+        return opening + "{{value}}" + closing
 
     def _wrap(self) -> None:
         """A wrapper that is written around texts with certain characters only."""
@@ -146,9 +167,9 @@ def _up_to_value(stretch: str, first: Sequence[Atom]) -> tuple[Atoms, int]:
     return atoms(stretch[:cut]), cut
 
 
-def _value_syntax(written: Mapping[str, str]) -> Syntax:
+def _value_syntax(written: Mapping[str, str], *, nested: bool) -> Syntax:
     """How values other than text are spelled in parameters."""
-    container = syntax_of_value(written["kqobject"], TYPED["kqobject"]) or JSON
+    container = JSON if nested else syntax_of_value(written["kqobject"], TYPED["kqobject"]) or JSON
     words = {"true": written["kttrue"], "false": written["ksfalse"], "null": written["krnull"]}
     if any(not word.isalpha() for word in words.values()):
         return container

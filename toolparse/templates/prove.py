@@ -9,7 +9,7 @@ text is read again in pieces, and the format writes the calls itself: that must 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -310,16 +310,17 @@ def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _typed(value: Any) -> dict[str, Any]:
+    """The schema of a value, down to the leaves: formats without types in their text need it."""
     if value is None:
         return {"type": "null"}
-    kinds: Iterable[tuple[type, str]] = (
-        (bool, "boolean"),
-        (int, "integer"),
-        (float, "number"),
-        (str, "string"),
-        (dict, "object"),
-    )
-    return {"type": next((word for kind, word in kinds if isinstance(value, kind)), "array")}
+    if isinstance(value, dict):
+        return {"type": "object", "properties": {key: _typed(item) for key, item in value.items()}}
+    if isinstance(value, list):
+        kinds = list({json.dumps(_typed(item)): _typed(item) for item in value}.values())
+        items = {"items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}} if kinds else {}
+        return {"type": "array", **items}
+    kinds_of = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
+    return {"type": next(word for kind, word in kinds_of if isinstance(value, kind))}
 
 
 def _difference(wanted: Turn, got: Turn) -> str:

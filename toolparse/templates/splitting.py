@@ -41,17 +41,21 @@ class Calls:
 
 @dataclass
 class Reader:
-    """Turns of one template as atoms, with what is known so far of how its calls are written."""
+    """Turns of one template as atoms, with what is known so far of how its calls are written.
+
+    `opening_first`: where what closes and what opens claim the same text, it opens.
+    """
 
     prober: Prober
     cutter: Cutter
     body: Body
+    opening_first: bool = False
     param: Param | None = None
 
     def __post_init__(self) -> None:
         if self.body.kind == "params":
             text = self.cutter.turn(self.prober.full(ONE) or "")
-            self.param = param_picture(self._marked(text, ONE.calls))
+            self.param = param_picture(self._marked(text, ONE.calls), self.opening_first)
 
     def _marked(self, turn: str, calls: Sequence[tuple[str, Mapping[str, str]]]) -> Atoms:
         return marked(turn, spans_of(turn, calls, self.body, self.prober.style.new_id))
@@ -89,7 +93,7 @@ def core(sequence: Atoms, call: int) -> tuple[int, int]:
     return (places[0], places[-1] + 1) if places else (len(sequence), len(sequence))
 
 
-def param_picture(sequence: Atoms) -> tuple[Atoms, Atoms, Atoms]:
+def param_picture(sequence: Atoms, opening_first: bool = False) -> Param:
     """Opening, core and closing of one parameter, from a call with two."""
     spots: list[list[int]] = [[], []]
     for index, atom in enumerate(sequence):
@@ -100,24 +104,34 @@ def param_picture(sequence: Atoms) -> tuple[Atoms, Atoms, Atoms]:
     begin = max((index + 1 for index in others if index < a), default=0)
     stop = min((index for index in others if index >= d), default=len(sequence))
     head, gap, tail = sequence[begin:a], sequence[b:c], sequence[d:stop]
-    closing = gap[: common_start(gap, tail)]
-    shared = min(common_end(head, gap), len(gap) - len(closing))
-    opening = gap[len(gap) - shared :]
-    closing = gap[: len(gap) - shared]
-    return opening, sequence[a:b], closing
+    _, opening = _shares(gap, common_start(gap, tail), common_end(head, gap), opening_first)
+    return gap[len(gap) - opening :], sequence[a:b], gap[: len(gap) - opening]
 
 
-def split(single: Atoms, double: Atoms) -> Calls:
+def _shares(gap: Atoms, closing: int, opening: int, opening_first: bool) -> tuple[int, int]:
+    """How much of a gap closes and how much opens, where both claim the same atoms.
+
+    The closing has them; with `opening_first` it has only the white space that they begin with.
+    """
+    both = closing + opening - len(gap)
+    if both <= 0:
+        return closing, opening
+    run = gap[closing - both : closing]
+    if not opening_first or not solid(run):
+        return closing, opening - both
+    blanks = blanks_at_start(run)
+    return closing - both + blanks, opening - blanks
+
+
+def split(single: Atoms, double: Atoms, opening_first: bool = False) -> Calls:
     """The parts of a turn, from renderings of one call and of two."""
     double = _indexed(double)
     first, second = core(double, 0), core(double, 1)
     head, gap, tail = double[: first[0]], double[first[1] : second[0]], double[second[1] :]
     alone = single[core(single, 0)[1] :]
-    closing = gap[: common_start(gap, tail, alone)]
-    if not closing and common_start(gap, tail):
-        closing = gap[: common_start(gap, tail)]
-    shared = min(common_end(head, gap), len(gap) - len(closing))
-    opening = gap[len(gap) - shared :]
+    closes = common_start(gap, tail, alone) or common_start(gap, tail)
+    closes, shared = _shares(gap, closes, common_end(head, gap), opening_first)
+    closing, opening = gap[:closes], gap[len(gap) - shared :]
     between = gap[len(closing) : len(gap) - shared]
     ended = alone[len(closing) :] if common_start(closing, alone) == len(closing) else tail[len(closing) :]
     if len(solid(tail[len(closing) :])) != len(solid(ended)):
