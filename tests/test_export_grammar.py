@@ -329,12 +329,13 @@ class Maker:
 Case = tuple[list[dict[str, Any]], list[str]]
 
 
-def cases(format: Format, seed: int, count: int = 2, each: int = 3) -> Iterator[Case]:
-    """Tools, and turns with valid calls of them as `render` writes them."""
+def cases(format: Format, seed: int, count: int = 2, each: int = 3, *, markers: bool = True) -> Iterator[Case]:
+    """Tools, and turns with valid calls of them as `render` writes them; `markers`: also inside strings."""
     rng = random.Random(seed)
     parser = Parser(format)
     for _ in range(count):
         maker = Maker(format, rng)
+        maker.markers = maker.markers if markers else ()
         tools = maker.tools()
         texts: list[str] = []
         for _ in range(each * 8):

@@ -428,7 +428,8 @@ def _read_calls(spec: Mapping[str, Any], ends: tuple[str, ...]) -> dict[str, Any
         return {**declared, "call": f"{opening}{{{{arguments}}}}{closing}"}
     wrapper = _wrapper(spec, name, arguments, id)
     if each:
-        return {**declared, "section": f"{opening}[{{{{calls}}}}]{closing}", "call": wrapper, "between": ", "}
+        blank = "\n" if opening[-1:].isalnum() else ""  # a bracket right behind a word would belong to it
+        return {**declared, "section": f"{opening}{blank}[{{{{calls}}}}]{closing}", "call": wrapper, "between": ", "}
     return {**declared, "call": f"{opening}{wrapper}{closing}"}
 
 
@@ -598,9 +599,10 @@ def _shown_blanks(slack: re.Match[str]) -> str:
     right = slack.string[slack.end() :].lstrip(_SLACK)
     if left.endswith(("{{value}}", "{{text}}")) or right.startswith(("{{value}}", "{{text}}")):
         return "\n"  # next to a text the pictured newline is markup, and may be missing
-    if left.rfind("<") > left.rfind(">"):  # inside a tag blanks are a part of it
-        return " " if left[-1].isalnum() and right[:1].isalnum() else ""
-    free = "<>[]{}"
+    attribute = left.endswith(('"', "'")) and right[:1].isalnum()
+    if attribute or left.rfind("<") > left.rfind(">"):  # inside a tag blanks are a part of it
+        return " " if attribute or (left[-1:].isalnum() and right[:1].isalnum()) else ""
+    free = "<>[]{}="
     return "\n" if left and right and left[-1] not in free and right[0] not in free else ""
 
 

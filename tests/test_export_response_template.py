@@ -1,0 +1,263 @@
+"""Response templates: what transformers' own parser reads with them equals our parse; and they are read back."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_export_grammar import TOOL, cases
+from toolparse import registry
+from toolparse.errors import ExportError
+from toolparse.export import from_response_template, to_response_template
+from toolparse.format import Format
+from toolparse.message import ParsedMessage
+from toolparse.parser import Parser
+
+FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
+
+_KWARGS = "field 'call': arguments are written as key=value in Python's spelling"
+_PYTHON = "field 'syntax': objects and lists are written in Python's spelling"
+#: The registered formats that the language can't express, and what the error says.
+REFUSED = {
+    "apertus": "field 'call': the tool's name is a key",
+    "cohere-cofl": "field 'item': objects and lists are nested elements",
+    "functiongemma": "field 'syntax': values are spelled true, false and None",
+    "gemma3-tool-code": _KWARGS,
+    "glm4-9b": "field 'call': nothing announces a call",
+    "lfm2": _KWARGS,
+    "llama4-json": "field 'between': nothing stands between two calls, and nothing announces them",
+    "llama4-pythonic": _KWARGS,
+    "minicpm5": _PYTHON,
+    "minimax-m3": "field 'item': objects and lists are nested elements",
+    "olmo3": _KWARGS,
+    "pythonic": _KWARGS,
+    "sarashina": "field 'syntax': values are spelled True, False and None",
+    "seed-oss": _PYTHON,
+}
+EXPRESSED = [pytest.param(format, id=format.name) for format in registry.formats() if format.name not in REFUSED]
+
+Facts = tuple[list[tuple[str, Any]], str, str]
+
+
+def facts(message: ParsedMessage) -> Facts:
+    return [(call.name, call.arguments) for call in message.tool_calls], message.content, message.reasoning or ""
+
+
+def facts_of_dict(message: dict[str, Any]) -> Facts:
+    calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls", [])]
+    return calls, message.get("content") or "", message.get("reasoning_content") or ""
+
+
+@pytest.fixture(scope="module")
+def parse_response() -> Callable[..., dict[str, Any]]:
+    module = "transformers.utils.chat_parsing"
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        pytest.skip("transformers is not installed, or is older than its response templates (5.13)")
+    from transformers.utils.chat_parsing import parse_response
+
+    return parse_response  # type: ignore[no-any-return]
+
+
+def texts_of(format: Format, seed: int) -> list[tuple[list[dict[str, Any]], str]]:
+    """Turns that the language can carry: no markers in strings, no Python words in objects."""
+    found = [
+        (tools, text)
+        for tools, texts in cases(format, seed, markers=False)
+        for text in texts
+        if format.syntax.true == "true" or not re.search(r"[\[{].*\b(?:True|False|None)\b", text)
+    ]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("format", EXPRESSED)
+def test_transformers_reads_the_same(format: Format, parse_response: Callable[..., dict[str, Any]]) -> None:
+    template = to_response_template(format)
+    parser = Parser(format)
+    prompt = "A question.\n" + format.between_messages + format.bind("").prefill
+    for tools, text in texts_of(format, seed=11):
+        read = parse_response(text, template, prefix=prompt, tools=tools)
+        assert facts_of_dict(read) == facts(parser.parse(text, tools=tools)), text
+
+
+@pytest.mark.parametrize("format", EXPRESSED)
+def test_written_and_read_back(format: Format) -> None:
+    """The format that is read from a template reads what the first one writes."""
+    imported = from_response_template(to_response_template(format), name="back")
+    assert imported.format is not None, imported.reason
+    back = Parser(imported.format, prefill=format.bind("").prefill)
+    parser = Parser(format)
+    for tools, text in texts_of(format, seed=12):
+        assert facts(back.parse(text, tools=tools)) == facts(parser.parse(text, tools=tools)), text
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_refused_with_the_reason(name: str) -> None:
+    format = registry.get(name)
+    with pytest.raises(ExportError) as error:
+        to_response_template(format)  # type: ignore[arg-type]
+    assert str(error.value) == f"format {name!r}, {REFUSED[name]}, which response templates can't express"
+
+
+def test_counts() -> None:
+    assert REFUSED.keys() <= {format.name for format in registry.formats()}
+    assert len(EXPRESSED) == len(registry.formats()) - len(REFUSED)
+
+
+def test_what_it_looks_like() -> None:
+    template = to_response_template(registry.get("hermes"), start_anchor="<|im_start|>assistant\n")  # type: ignore[arg-type]
+    assert template["start_anchor"] == "<|im_start|>assistant\n"
+    assert template["fields"]["tool_calls"] == {
+        "open_pattern": r"\n?<tool_call>\s*(?=\{)",
+        "close_pattern": r"\s*</tool_call>\s*",
+        "repeats": True,
+        "content": "json",
+        "transform": {
+            "type": "function",
+            "function": {"name": "{content.name}", "arguments": "{content.arguments}"},
+        },
+    }
+
+
+@pytest.mark.parametrize("anchor", [None, "<|im_start|>assistant\n"])
+def test_thought_opened_by_the_prompt(anchor: str | None, parse_response: Callable[..., dict[str, Any]]) -> None:
+    format = registry.get("nemotron3")
+    template = to_response_template(format, start_anchor=anchor)  # type: ignore[arg-type]
+    prompt = "<|im_start|>user\nWhy <think>?<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
+    read = parse_response(f"Hm.\n</think>\n{call}<|im_end|>", template, prefix=prompt, tools=[TOOL])
+    assert facts_of_dict(read) == ([("get_weather", {"city": "Paris"})], "", "Hm.")
+
+
+def test_ids_are_kept(parse_response: Callable[..., dict[str, Any]]) -> None:
+    for name, text, wanted in [
+        ("mistral-v11", '[TOOL_CALLS]f[CALL_ID]a1b2c3d4e[ARGS]{"x": 1}', "a1b2c3d4e"),
+        ("mistral-v3", '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}, "id": "a1b2c3d4e"}]', "a1b2c3d4e"),
+        (
+            "kimi-k2",
+            "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:3<|tool_call_argument_begin|>"
+            '{"x": 1}<|tool_call_end|><|tool_calls_section_end|>',
+            "functions.f:3",
+        ),
+    ]:
+        template = to_response_template(registry.get(name))  # type: ignore[arg-type]
+        (call,) = parse_response(text, template, prefix="")["tool_calls"]
+        assert call == {"type": "function", "id": wanted, "function": {"name": "f", "arguments": {"x": 1}}}
+
+
+# -- reading templates of others ------------------------------------------------------------------------------------------
+
+
+def field(**changes: Any) -> dict[str, Any]:
+    """A template whose tool calls are a field like this."""
+    base = {"open": "<call>", "close": "</call>", "repeats": True, "content": "json"}
+    return {
+        "start_anchor": "<|assistant|>",
+        "fields": {
+            "tool_calls": {**base, "transform": {"type": "function", "function": "{content}"}, **changes},
+            "content": {"close_pattern": r"<\|end\|>\s*|$"},
+        },
+    }
+
+
+def test_json_calls_are_read() -> None:
+    format = from_response_template(field(), name="mine").format
+    assert format is not None
+    assert format.call == '<call>{"name": {{name}}, "arguments": {{arguments}}}</call>'
+    assert format.ends == ("<|end|>",)
+    message = Parser(format).parse('Yes. <call>{"name": "f", "arguments": {"x": 1}}</call><|end|>')
+    assert facts(message) == ([("f", {"x": 1})], "Yes. ", "")
+
+
+def test_named_calls_are_read() -> None:
+    template = field(
+        open=["unused"],
+        content_args={"string_delims": [["<q>", "<q>"]], "unquoted_keys": True},
+        transform={"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+    )
+    del template["fields"]["tool_calls"]["open"]
+    template["fields"]["tool_calls"]["open_pattern"] = r"<call>\s*do:(?P<name>\w+)"
+    format = from_response_template(template, name="mine").format
+    assert format is not None
+    message = Parser(format).parse("<call>do:f{a:<q>it's<q>,b:2}</call>")
+    assert facts(message) == ([("f", {"a": "it's", "b": 2})], "", "")
+
+
+def test_tagged_calls_are_read_with_what_the_template_skips() -> None:
+    template = field(
+        content="xml-inline",
+        content_args={"tag_pattern": r"<arg=(?P<key>[^>]+)>\s*(?P<value>.*?)\s*</arg>"},
+        transform={"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+    )
+    del template["fields"]["tool_calls"]["open"]
+    template["fields"]["tool_calls"]["open_pattern"] = r"<call>\s*<do=(?P<name>[^\n>]+)>"
+    format = from_response_template(template, name="mine").format
+    assert format is not None
+    for end in ("</do></call>", "</call>"):
+        message = Parser(format).parse(f"<call><do=f>\n<arg=x>\na\n</arg>\n{end}")
+        assert facts(message) == ([("f", {"x": "a"})], "", "")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ({}, "the template has no fields"),
+        ({"fields": {"content": {}}}, "the template has no field 'tool_calls'"),
+        ({"fields": {"citations": {}}}, "field 'citations': a turn is made of content, a thought and tool calls"),
+        (field(content="kv-lines", transform={"name": "{name}", "arguments": "{content}"}), "calls as 'kv-lines'"),
+        (field(content_args={"string_delims": [["«", "»"]]}), "strings whose two quotes differ"),
+        (field(transform={"function": {"name": "x"}}), "does not give name and arguments"),
+        (field(transform={"name": "{name}", "arguments": "{content.args}"}), "the name is '{name}', which is no path"),
+    ],
+)
+def test_reasons(template: dict[str, Any], reason: str) -> None:
+    imported = from_response_template(template, name="mine")
+    assert imported.format is None
+    assert reason in imported.reason
+
+
+def trl_templates() -> dict[str, dict[str, Any]]:
+    """The response templates in trl's source; trl itself, which imports torch, is not imported."""
+    spec = importlib.util.find_spec("trl")
+    path = Path((spec.submodule_search_locations or [""])[0]) / "chat_template_utils.py" if spec else None
+    if path is None or not path.is_file():
+        return {}
+    names: dict[str, Any] = {"_SUPPORTS_PARSE_RESPONSE_TOOLS": True}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        name = target.id if isinstance(target, ast.Name) else ""
+        if name == "_XML_INLINE_VALUE_PARSER" or (name.endswith("_template") and "chat" not in name):
+            try:
+                exec(ast.unparse(node), names)
+            except NameError:  # what depends on more than this is left out
+                continue
+    return {name: value for name, value in names.items() if name.endswith("_template") and isinstance(value, dict)}
+
+
+def test_templates_of_trl() -> None:
+    """Formats read from trl's own templates read what our renderers write for these families."""
+    templates = trl_templates()
+    if not templates:
+        pytest.skip("trl is not installed, or ships no response templates")
+    pairs = {"qwen3_template": "qwen", "qwen3_5_template": "qwen3-coder", "glm4moe_template": "glm45"}
+    for template, name in pairs.items():
+        if template not in templates:
+            continue
+        imported = from_response_template(templates[template], name=template)
+        assert imported.format is not None, (template, imported.reason)
+        format = registry.get(name)
+        assert isinstance(format, Format)
+        for tools, text in texts_of(format, seed=13):
+            ours = Parser(format).parse(text, tools=tools)
+            found = Parser(imported.format).parse(text, tools=tools)
+            assert facts(found)[0] == facts(ours)[0], (template, text)
