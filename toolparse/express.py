@@ -149,7 +149,7 @@ class Express:
                 break
         piece = text[start:at]
         bare = piece.rstrip(BLANKS)
-        if not bare and not alone:
+        if not bare and (not alone or start > pos):
             _mark(marks, "markup", pos, at)
             return
         end = at
@@ -267,7 +267,9 @@ class Express:
 
     def _body(self, text: str, at: int, shape: Shape, tool: Any) -> Whole | None:
         """The body of a call, None when it is not plain."""
-        if shape.body != "params" and shape.body != "kwargs" and shape.format.syntax.is_json:
+        watch = shape.watch
+        json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
+        if json and (watch is None or watch.tree is not None):
             return read_whole(text, at, shape.tail[0] if shape.tail else "", shape.watch)
         scanner: TaggedScanner | ValueScanner
         if shape.body == "params":
