@@ -26,9 +26,9 @@ def test_chunking_never_matters(format: Format) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_nothing_is_lost_and_nothing_raises(format: Format) -> None:
-    testing.nothing_lost(format, max_examples=int(200 * FACTOR))
+    testing.nothing_lost(format, max_examples=int(100 * FACTOR))
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_one_bad_call_spoils_only_itself(format: Format) -> None:
-    testing.one_bad_call(format, max_examples=int(200 * FACTOR))
+    testing.one_bad_call(format, max_examples=int(100 * FACTOR))

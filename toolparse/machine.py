@@ -168,7 +168,7 @@ class Machine:
         return self._thinking is not None
 
     def standing(self) -> tuple[bool, Frame | None, str]:
-        """Where the text read so far leaves the turn: whether all of it is settled, the open thought, blanks to skip."""
+        """Where the text read so far leaves the turn: whether it is settled, the open thought, blanks to skip."""
         waits = self.pos < len(self.buf) or self._pending or self._has_body or self._ended or self._framed
         plain = not waits and self._section is None and self._keep is None and not self._calls
         return plain, self._thinking, self._lead
