@@ -221,3 +221,56 @@ def test_a_template_that_only_counts_calls_teaches_nothing() -> None:
         "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ m.tool_calls | default([]) | length }}\n{% endfor %}"
     )
     assert detect(source).format is None
+
+
+def test_nested_elements_with_a_prefix_before_every_tag() -> None:
+    walk = (
+        "{%- macro w(v) -%}{%- if v is mapping -%}{%- for k, x in v.items() -%}@@<{{ k }}>{{ w(x) }}@@</{{ k }}>"
+        "{%- endfor -%}{%- elif v is sequence and v is not string -%}{%- for x in v -%}@@<item>{{ w(x) }}@@</item>"
+        "{%- endfor -%}{%- elif v is string -%}{{ v }}{%- else -%}{{ v | tojson }}{%- endif -%}{%- endmacro -%}"
+    )
+    calls = (
+        EACH
+        + FUNCTION
+        + (
+            '@@<do name="{{ f.name }}">{%- for k, v in f.arguments.items() -%}@@<{{ k }}>{{ w(v) }}@@</{{ k }}>'
+            "{%- endfor -%}@@</do>" + END
+        )
+    )
+    found = detect(walk + template(calls), use_registry=False)
+    assert isinstance(found.format, Format), found.evidence
+    assert "<{{key}}>{{value}}@@</{{key}}>" in (found.format.param or "")
+    assert found.format.item == "@@<item>{{value}}@@</item>"
+    assert found.verified
+
+
+def test_markers_made_of_several_atoms() -> None:
+    calls = "<|open|>tools<|sep|>" + EACH + FUNCTION + (
+        '<|open|>call tool="{{ f.name }}" index="{{ loop.index }}"<|sep|>{{ f.arguments | tojson }}<|close|>call<|sep|>'
+        + END + "<|close|>tools<|sep|>"
+    )  # fmt: skip
+    before = "<|open|>think<|sep|>{{ message.reasoning_content or '' }}<|close|>think<|sep|><|open|>said<|sep|>"
+    text = template(
+        "{{ '<|close|>said<|sep|>' }}" + calls + "{%- else -%}{{ '<|close|>said<|sep|>' }}",
+        before=before,
+        after="<|close|>message<|sep|>",
+    ).replace("{%- if add_generation_prompt -%}<bot>", "{%- if add_generation_prompt -%}<bot><|open|>think<|sep|>")
+    format = learnt(text)
+    assert format.reasoning == "<|open|>think<|sep|>{{text}}<|close|>think<|sep|>"
+    assert format.content == "<|open|>said<|sep|>{{text}}<|close|>said<|sep|>"
+    assert format.ends == ("<|close|>message<|sep|>",)
+    assert "{{index:1}}" in format.call
+
+
+def test_calls_that_are_messages_of_their_own() -> None:
+    source = (
+        "{%- for m in messages -%}{%- if m.role == 'user' -%}<user>{{ m.content }}"
+        "{%- elif m.role == 'tool' -%}<tool>{{ m.content }}{%- else -%}"
+        "{%- if m.content -%}<bot>\n{{ m.content }}{%- endif -%}"
+        "{%- for t in m.tool_calls or [] -%}<bot>{{ t.function.name }}\n{{ t.function.arguments | tojson }}{%- endfor -%}"
+        "{%- if m.tool_calls -%}<wait>{%- endif -%}{%- endif -%}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}<bot>{%- endif -%}"
+    )
+    format = learnt(source)
+    assert format.between_messages == "<bot>"
+    assert format.call.strip() == "{{name}}\n{{arguments}}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from toolparse.templates.atoms import (
     Atoms,
     Hole,
+    blank,
     blanks_at_end,
     blanks_at_start,
     common_end,
@@ -111,7 +112,7 @@ def param_picture(sequence: Atoms, opening_first: bool = False) -> Param:
 def _shares(gap: Atoms, closing: int, opening: int, opening_first: bool) -> tuple[int, int]:
     """How much of a gap closes and how much opens, where both claim the same atoms.
 
-    The closing has them; with `opening_first` it has only the white space that they begin with.
+    The closing has them; with `opening_first` it has only what ends a tag, and the white space behind it.
     """
     both = closing + opening - len(gap)
     if both <= 0:
@@ -119,8 +120,10 @@ def _shares(gap: Atoms, closing: int, opening: int, opening_first: bool) -> tupl
     run = gap[closing - both : closing]
     if not opening_first or not solid(run):
         return closing, opening - both
-    blanks = blanks_at_start(run)
-    return closing - both + blanks, opening - blanks
+    own = 0  # what ends a tag that a hole has cut in two, and white space behind it
+    while own < len(run) and (blank(run[own]) or run[own] in (">", '"', "'", "/")):
+        own += 1
+    return closing - both + own, opening - own
 
 
 def split(single: Atoms, double: Atoms, opening_first: bool = False) -> Calls:
