@@ -225,22 +225,23 @@ def test_a_template_that_only_counts_calls_teaches_nothing() -> None:
 
 def test_nested_elements_with_a_prefix_before_every_tag() -> None:
     walk = (
-        "{%- macro w(v) -%}{%- if v is mapping -%}{%- for k, x in v.items() -%}@@<{{ k }}>{{ w(x) }}@@</{{ k }}>"
-        "{%- endfor -%}{%- elif v is sequence and v is not string -%}{%- for x in v -%}@@<item>{{ w(x) }}@@</item>"
+        "{%- macro w(v) -%}{%- if v is mapping -%}{%- for k, x in v.items() -%}]<]zq[>[<{{ k }}>{{ w(x) }}]<]zq[>[</{{ k }}>"
+        "{%- endfor -%}{%- elif v is sequence and v is not string -%}{%- for x in v -%}]<]zq[>[<item>{{ w(x) }}]<]zq[>[</item>"
         "{%- endfor -%}{%- elif v is string -%}{{ v }}{%- else -%}{{ v | tojson }}{%- endif -%}{%- endmacro -%}"
     )
     calls = (
-        EACH
+        "{{ ']<]zq[>[<all>\\n' }}"
+        + EACH
         + FUNCTION
-        + (
-            '@@<do name="{{ f.name }}">{%- for k, v in f.arguments.items() -%}@@<{{ k }}>{{ w(v) }}@@</{{ k }}>'
-            "{%- endfor -%}@@</do>" + END
-        )
+        + """{{ ']<]zq[>[<do name="' + f.name + '">\\n' }}{%- for k, v in f.arguments.items() -%}"""
+        + "{{ ']<]zq[>[<' + k + '>' }}{{ w(v) }}{{ ']<]zq[>[</' + k + '>\\n' }}{%- endfor -%}{{ ']<]zq[>[</do>\\n' }}"
+        + END
+        + "{{ ']<]zq[>[</all>' }}"
     )
     found = detect(walk + template(calls), use_registry=False)
     assert isinstance(found.format, Format), found.evidence
-    assert "<{{key}}>{{value}}@@</{{key}}>" in (found.format.param or "")
-    assert found.format.item == "@@<item>{{value}}@@</item>"
+    assert "<{{key}}>{{value}}]<]zq[>[</{{key}}>" in (found.format.param or "")
+    assert found.format.item == "]<]zq[>[<item>{{value}}]<]zq[>[</item>"
     assert found.verified
 
 
