@@ -246,11 +246,15 @@ class _Calls:
             else:
                 flat.append((part, False, False))
         flat = [entry for entry in flat if not (isinstance(entry[0], Hole) and entry[0].name == "skip")]
-        while flat and isinstance(flat[0][0], Text):
-            yield flat.pop(0)[0].text  # type: ignore[union-attr]
-            break
+        first = flat[0][0] if flat else None
+        if isinstance(first, Text):
+            yield first.text
+            flat = flat[1:]
         for part, inside, quotes in flat:
-            yield Lit(part.text) if isinstance(part, Text) else self._hole(part, tool, inside, quotes)  # type: ignore[arg-type]
+            if isinstance(part, Text):
+                yield Lit(part.text)
+            elif isinstance(part, Hole):
+                yield self._hole(part, tool, inside, quotes)
 
     def _hole(self, hole: Hole, tool: Tool, inside: bool, quotes: bool) -> Expr:
         if hole.name == "name":
