@@ -372,7 +372,7 @@ class Bridge:
         try:
             text = self._render_turn(skeleton.style, pair, answers, _sentinels("answer", 2), tools)
         except BridgeRefused:
-            return 0
+            return self._parsed_call_end(skeleton, calls, tools)
         first = text.rfind(_ARGUMENT.format(0))
         second = text.find(_ARGUMENT.format(1), max(first, 0))
         if first < 0 or second < 0:
@@ -387,6 +387,28 @@ class Bridge:
                 if skeleton.closing.startswith(marker, at) and at + len(marker) > end:
                     end = at
         return end
+
+    def _parsed_call_end(
+        self, skeleton: _Skeleton, calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """The same for templates that show one call only: there the parser says where it ends."""
+        if self.parser is None:
+            return 0
+        single = calls[-1:]
+        answers = _placeholder_answers(single)
+        mark = _sentinels("answer", 1)[0]
+        question = {"role": "user", "content": _parts(_QUESTION, skeleton.style.text)}
+        try:
+            prompt = self.render([question], tools, style=skeleton.style, generation_prompt=True)
+            text = self._render_turn(skeleton.style, single, answers, [mark], tools)
+            start = self._turn_start(skeleton.style, text, single)
+        except BridgeRefused:
+            return 0
+        if not text.startswith(prompt):
+            return 0
+        parsed = self.parser.parse(text[len(prompt) : text.find(mark)])
+        ends = [call.span.end for call in parsed.tool_calls if call.span is not None]
+        return max(0, len(prompt) + ends[0] - start) if ends else 0
 
     def _written(
         self,
