@@ -397,6 +397,16 @@ def test_a_message_that_the_prompt_opened() -> None:
     assert parser.render([("f", {"a": 1})], content="I ask.") == 'all\nI ask.>>>f\n{"a": 1}'
 
 
+def test_a_turn_may_end_inside_a_head() -> None:
+    for family, text in (("mistral", "[TOOL_CALLS]get_wea"), ("kimi-k2", "<|tool_calls_section_begin|>")):
+        message = read(family, text)
+        assert message.truncated
+        assert [call.ok for call in message.tool_calls] == [False]
+    # A marker that begins a call and ends a turn, with nothing behind it, ends the turn.
+    message = read("gigachat3", "Hello.<|message_sep|>\n\n")
+    assert (message.content, message.tool_calls, message.issues) == ("Hello.", (), ())
+
+
 def test_separators_of_several_spellings() -> None:
     call = '{"name": "f", "parameters": {"a": "; {"}}'
     for between in ("", "; ", ";\n"):

@@ -393,18 +393,19 @@ class Machine:
         table = self.program.reasoning_candidates if thinking else self.program.candidates
         weak_off = self._here() < self._text_until
         opener: Candidate | None = None
+        cut = False  # whether the text ends in a call's head
         for candidate in table[found]:
             if candidate.kind == "call" and weak_off and candidate.shape is not None and not candidate.shape.strong:
                 continue
             match = yield from self._match(candidate.rx)
             if match is None:
-                if candidate.kind == "call" and candidate.core == found and candidate.strong:
+                if candidate.kind == "call" and candidate.core == found and candidate.strong and not cut:
                     cut = self.final and candidate.rx.could_go_on(self.buf, self.pos)
                     if opener is None or cut:
                         opener = candidate
-                        if cut:
-                            break
                 continue
+            if cut and candidate.kind == "section":
+                break  # a call was about to begin in it
             if (yield from self._act(candidate, match)):
                 return True
         if opener is not None and not thinking and self.buf.startswith(found, self.pos):
