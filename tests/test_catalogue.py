@@ -89,7 +89,9 @@ def other_examples(path: Path) -> Iterator[Example]:
     whole = path.read_text(encoding="utf-8")
     given = json.loads(re.search(r"```json\n(\[.*?\])\n```", whole, re.DOTALL).group(1))  # type: ignore[union-attr]
     tools = [{"type": "function", "function": tool} for tool in given]
-    blocks = re.findall(r"^~~~raw (\S+?)\.(\d+).*?\n(.*?)\n~~~\n~~~expect\n(.*?)\n~~~$", whole, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^~~~raw (\S+?)\.(\d+).*?\n(.*?)\n~~~\n~~~expect\n(.*?)\n~~~$", whole, re.DOTALL | re.MULTILINE
+    )
     for name, number, text, expected in blocks:
         expect = json.loads(expected)
         family = toolparse.get(name).name
