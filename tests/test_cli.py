@@ -332,3 +332,25 @@ def test_as_a_program() -> None:
             pass
         assert one.stderr.read() == b""
         assert one.wait(60) == OK
+
+
+def test_doctor_reports_and_its_exit_code_says_so(tmp_path: Path) -> None:
+    template = ROOT / "fixtures" / "templates" / "qwen3-coder.jinja"
+    told = CliRunner().invoke(cli, ["doctor", str(template)])
+    assert told.output.startswith("qwen3-coder (")
+    report = json.loads(CliRunner().invoke(cli, ["doctor", str(template), "--json"]).output)
+    assert report["verified"] is True
+    assert report["exit_code"] == told.exit_code
+    empty = tmp_path / "plain.jinja"
+    empty.write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
+    assert CliRunner().invoke(cli, ["doctor", str(empty)]).exit_code == 2
+
+
+def test_induce_prints_a_format_that_python_reads() -> None:
+    template = ROOT / "fixtures" / "templates" / "hermes.jinja"
+    told = CliRunner().invoke(cli, ["induce", str(template), "--name", "mine"])
+    assert told.exit_code == 0
+    format = eval(told.output, {"Format": toolparse.Format, "Syntax": toolparse.Syntax, "Also": toolparse.Also})
+    assert format.name == "mine"
+    assert '"name": {{name}}' in format.call
+    assert CliRunner().invoke(cli, ["induce", "hermes"]).exit_code == 2

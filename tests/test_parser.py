@@ -258,3 +258,15 @@ def test_a_wrong_declaration_shows_the_place() -> None:
     with pytest.raises(toolparse.FormatError, match="unknown hole {{nome}}") as error:
         Format("x", call="<a>{{nome}}</a>")
     assert error.value.args[0].endswith("<a>{{nome}}</a>\n       ^")
+
+
+def test_a_grammar_and_a_response_template_follow_from_the_format() -> None:
+    parser = toolparse.parser_for("hermes", tools=[search])
+    grammar = parser.grammar()
+    assert "root ::=" in grammar
+    assert "query" in grammar
+    with pytest.raises(TypeError, match="a grammar needs tools"):
+        toolparse.parser_for("hermes").grammar()
+    assert parser.to_response_template()
+    with pytest.raises(toolparse.ExportError, match="pythonic"):
+        toolparse.parser_for("pythonic").to_response_template()

@@ -2,7 +2,15 @@
 
 from toolparse.api import parse, parser_for
 from toolparse.detect import Detection, detect
-from toolparse.errors import FormatError, RenderError, TemplateError, ToolError, ToolparseError, UnknownFormat
+from toolparse.errors import (
+    ExportError,
+    FormatError,
+    RenderError,
+    TemplateError,
+    ToolError,
+    ToolparseError,
+    UnknownFormat,
+)
 from toolparse.events import (
     ArgumentsDelta,
     CallEnded,
@@ -27,6 +35,7 @@ __all__ = [
     "ContentDelta",
     "Detection",
     "Event",
+    "ExportError",
     "Format",
     "FormatError",
     "FunctionParser",

@@ -1,4 +1,4 @@
-"""The command line: `toolparse inspect | parse | render | families`.
+"""The command line: `toolparse inspect | doctor | induce | parse | render | families`.
 
 A command is one function under `@command`; what it raises as a ToolparseError, a BadInput or an OSError becomes a line
 on stderr and an exit code. Answers go to stdout, everything else to stderr.
@@ -290,6 +290,38 @@ def inspect(source: str, as_json: bool) -> int:
         console.print()
         console.print(format_table(shown))
     return code
+
+
+@command
+@click.argument("source")
+@output_options
+def doctor(source: str, as_json: bool) -> int:
+    """Examine SOURCE's template: what it does to calls, and what that means for training and serving."""
+    from toolparse.templates.doctor import report
+
+    loaded = load_source(source)
+    found = report(loaded)
+    if as_json:
+        write_json(found.to_dict())
+    else:
+        console = stdout()
+        for line in found.lines():
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return found.exit_code
+
+
+@command
+@click.argument("source")
+@click.option("--name", default="my-model", help="The name that the format gets.")
+def induce(source: str, name: str) -> int:
+    """Print the format that SOURCE's template teaches, as Python, without looking at the known families."""
+    from toolparse.templates.doctor import induced
+
+    loaded = load_source(source)
+    if isinstance(loaded, Format):
+        raise BadInput(f"{source!r} is a family's name; give a template, a tokenizer_config.json or a folder")
+    stdout().print(induced(loaded, name=name), soft_wrap=True, markup=False, highlight=False)
+    return OK
 
 
 def _inspect_family(fmt: Format, as_json: bool) -> int:

@@ -163,6 +163,27 @@ class Parser:
             return self.style.message(message)
         return message.to_message(id_picture=self.format.new_id or self.format.id or "call_{{index}}")
 
+    def grammar(self, tools: Any = None, *, syntax: str = "gbnf", **options: Any) -> str:
+        """A grammar under which a model can only write turns of this format with calls of these tools.
+
+        `syntax`: `gbnf` (llama.cpp), `ebnf` (xgrammar) or `lark` (llguidance). `options` are those of
+        `toolparse.export.grammar`: parallel, content, reasoning, required. Raises ExportError, with the reason, where
+        the format or a schema cannot be expressed.
+        """
+        from toolparse.export import grammar
+
+        offered = self.tools if tools is None else _tools(tools)
+        if offered is None:
+            raise TypeError("a grammar needs tools; pass them here or to parser_for(..., tools=[...])")
+        options.setdefault("prefill", self.prefill)
+        return grammar(self.format, offered, syntax=syntax, **options)
+
+    def to_response_template(self, *, start_anchor: str | None = None) -> dict[str, Any]:
+        """The format as transformers' `response_template`. Raises ExportError, naming the field, where it cannot be."""
+        from toolparse.export import to_response_template
+
+        return to_response_template(self.format, start_anchor=start_anchor)
+
 
 def _parse_job(job: tuple[Parser, list[TextOrIds], Any, list[TextOrIds | None]]) -> list[ParsedMessage]:
     parser, items, schemas, heads = job
