@@ -3,6 +3,7 @@
 python scripts/families_table.py            print it
 python scripts/families_table.py --write    put it into README.md, between its markers
 python scripts/families_table.py --check    exit with 1 if README.md holds another one
+python scripts/families_table.py --prove    detect every real template at hand, note which families they prove
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import toolparse
 from toolparse.format import Format
+from toolparse.overview import overview
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+PROVED = README.parent / "toolparse" / "families" / "proved.py"
 BEGIN, END = "<!-- families: made by scripts/families_table.py --write -->", "<!-- /families -->"
 
 
@@ -33,12 +36,48 @@ def code(picture: str) -> str:
 
 def table() -> str:
     """The table, as Markdown."""
-    rows = ["| family | models | a turn with calls |", "|---|---|---|"]
+    rows = [
+        "| family | models | a turn with calls | arguments | ids | parallel | reasoning | proved on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in toolparse.families():
         fmt = toolparse.get(name)
         if isinstance(fmt, Format):
-            rows.append(f"| {fmt.name} | {cell(fmt.models)} | {code(fmt.section.replace('{{calls}}', fmt.call))} |")
+            facts = overview(fmt)
+            signs = " | ".join("yes" if facts[key] else "no" for key in ("ids", "parallel", "reasoning"))
+            look = code(fmt.section.replace("{{calls}}", fmt.call))
+            proved = f"`{facts['proved']}`" if facts["proved"] else "no template at hand"
+            rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {signs} | {proved} |")
     return "\n".join(rows)
+
+
+def prove() -> dict[str, str]:
+    """The families that some real template at hand proves, each with the first such template."""
+    from tests.conftest import real_template_files, template_id
+
+    proved: dict[str, str] = {}
+    formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
+    for path in real_template_files():
+        found = toolparse.detect(path.read_text(encoding="utf-8"))
+        if not found.verified or found.format is None:
+            continue
+        known = next((fmt for fmt in formats if fmt.name == found.format.name), None)
+        for fmt in formats:
+            if known is not None and pictures(fmt) == pictures(known):
+                proved.setdefault(fmt.name, template_id(path))
+    return proved
+
+
+def pictures(fmt: Format) -> tuple[object, ...]:
+    """What a template shows of a family: two families with the same are proved by the same template."""
+    return fmt.section, fmt.call, fmt.between, fmt.param, fmt.item, fmt.types, fmt.syntax
+
+
+def write_proofs(proved: dict[str, str]) -> None:
+    """Note the proofs where the library finds them."""
+    lines = "".join(f'    "{name}": "{template}",\n' for name, template in sorted(proved.items()))
+    head = PROVED.read_text(encoding="utf-8").partition("PROVED")[0]
+    PROVED.write_text(f"{head}PROVED: dict[str, str] = {{\n{lines}}}\n", encoding="utf-8")
 
 
 def with_table(readme: str) -> str:
@@ -54,7 +93,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The table of families in README.md.")
     parser.add_argument("--write", action="store_true", help="put it into README.md")
     parser.add_argument("--check", action="store_true", help="exit with 1 if README.md holds another one")
+    parser.add_argument("--prove", action="store_true", help="detect every real template, note what it proves")
     options = parser.parse_args(arguments)
+    if options.prove:
+        proved = prove()
+        write_proofs(proved)
+        print(f"{len(proved)} of {len(toolparse.families())} families are proved by a real template")
+        return 0
     readme = README.read_text(encoding="utf-8")
     wanted = with_table(readme)
     if options.write:

@@ -315,3 +315,15 @@ def test_no_family_is_accepted_that_reads_otherwise(name: str) -> None:
             check = Prover(prober, family, induction).check(Case("unusual", UNUSUAL, render=False))
             assert check.status in ("passed", "lost", "refused"), (family.name, check)
     assert accepted >= 1 or "{{params}}" not in str(induction.format)
+
+
+@pytest.mark.real
+def test_the_noted_proofs_still_hold(real_templates: dict[str, str]) -> None:
+    from toolparse.families.proved import PROVED
+
+    at_hand = {name: template for name, template in PROVED.items() if template in real_templates}
+    if not at_hand:
+        pytest.skip("none of the templates that prove a family is at hand")
+    for name, template in at_hand.items():
+        assert name in toolparse.families()
+        assert toolparse.detect(real_templates[template]).verified, (name, template)

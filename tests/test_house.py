@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"express", "families", "prompts", "render"},
     {"export"},
     {"parser"},
-    {"registry", "templates"},
+    {"overview", "registry", "templates"},
     {"detect"},
     {"api"},
     {"testing"},

@@ -28,6 +28,7 @@ import toolparse
 from toolparse.errors import RenderError, ToolparseError
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
+from toolparse.overview import overview
 
 OK, NOT_FOUND, BAD_INPUT = 0, 1, 2
 
@@ -520,16 +521,23 @@ def families(as_json: bool) -> int:
     """List the registered families."""
     formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
     if as_json:
-        write_json([format_data(fmt) for fmt in formats])
+        write_json([{**format_data(fmt), **overview(fmt)} for fmt in formats])
         return OK
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("family", style="green", no_wrap=True)
     table.add_column("a call looks like", overflow="fold")
+    table.add_column("arguments", overflow="fold")
+    table.add_column("has", overflow="fold")
+    table.add_column("proved on", style="dim", overflow="fold")
     table.add_column("models", overflow="fold")
     table.add_column("also called", style="dim", overflow="fold")
     for fmt in formats:
         look = picture_text(fmt.section.replace("{{calls}}", fmt.call).replace("\n", "⏎"))
-        table.add_row(fmt.name, look, escape(fmt.models), escape(", ".join(fmt.aliases)))
+        facts = overview(fmt)
+        has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key])
+        proved = str(facts["proved"]) or "-"
+        row = (look, facts["arguments"], has, proved, escape(fmt.models), escape(", ".join(fmt.aliases)))
+        table.add_row(fmt.name, *row)
     stdout().print(table)
     return OK
 
