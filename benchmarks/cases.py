@@ -110,7 +110,10 @@ _PROSE = (
     "Two stores opened (in May), one closed. Costs: 12,400 for rent, 3,150 for repairs - as planned.\n"
 )
 # Many lines as code has them, with quotes, brackets and angles that are no markers.
-_CODE = 'def area(w: int, h: int) -> str:\n    if w < 0 or h < 0:\n        raise ValueError("negative")\n    return f"{w * h} m2"\n\n'
+_CODE = (
+    "def area(w: int, h: int) -> str:\n    if w < 0 or h < 0:\n"
+    '        raise ValueError("negative")\n    return f"{w * h} m2"\n\n'
+)
 
 
 def prose(size: int) -> str:

@@ -129,9 +129,10 @@ def _pythonic(text: str) -> Truth:
         end = text.find("<|eot_id|>")
         return Truth((), text if end < 0 else text[:end])
     tree = ast.parse(text, mode="eval").body
-    calls = []
-    for call in tree.elts:  # type: ignore[attr-defined]
-        calls.append((call.func.id, {item.arg: ast.literal_eval(item.value) for item in call.keywords}))
+    calls = [
+        (call.func.id, {item.arg: ast.literal_eval(item.value) for item in call.keywords})
+        for call in tree.elts  # type: ignore[attr-defined]
+    ]
     return Truth(tuple(calls))
 
 

@@ -41,7 +41,10 @@ def pieces_of(format: Format) -> Pieces:
     parser = Parser(format, prefill="")
     one = parser.render([("f", {"key": _VALUE})])
     head, tail = one.split(_VALUE)
-    two = parser.render([("f", {"key": _VALUE}), ("f", {"key": _VALUE})])
+    try:
+        two = parser.render([("f", {"key": _VALUE}), ("f", {"key": _VALUE})])
+    except RenderError:  # one call a turn
+        two = one
     first, _, rest = two.partition(_VALUE)
     second = ""
     if first == head and rest.count(_VALUE) == 1:
@@ -67,13 +70,20 @@ def pieces_of(format: Format) -> Pieces:
         tail=tail,
         second=second,
         empty=parser.render([("f", {})]),
-        opener=head[: head.index("f")] if "f" in head else head,
+        opener=_opener(parser, head),
         think=think,
         unthink=unthink,
         literals=tuple(literals),
         markers=markers or tuple(literals),
         prose_end=format.ends[0] if format.ends else "",
     )
+
+
+def _opener(parser: Parser, head: str) -> str:
+    """What stands before the tool's name; the first character where nothing does."""
+    other = parser.render([("g", {"key": _VALUE})])
+    same = next((at for at, (one, two) in enumerate(zip(head, other, strict=False)) if one != two), len(head))
+    return head[: max(1, same)]
 
 
 def repeated(unit: str, prefix: str = "", suffix: str = "") -> Generator:
@@ -129,8 +139,8 @@ def hostile_inputs(format: Format) -> dict[str, Generator]:
         "text and blanks": repeated("x" + " " * 100),
         "text, then blanks": repeated(" ", "x"),
         "opener, then blanks": repeated(" ", p.opener),
-        "openers and blanks": repeated(p.opener + " " * 500),
-        "calls and blanks": repeated(p.head + "x" + p.tail + " " * 500),
+        "openers and blanks": repeated(p.opener + " " * 120),
+        "calls and blanks": repeated(p.head + "x" + p.tail + " " * 120),
         "blanks behind a call": repeated(" ", p.head + "x" + p.tail, "x"),
         "a huge name": repeated("a", p.opener),
         "a huge name, closed": repeated("a", p.opener, p.head[len(p.opener) :] + "x" + p.tail),

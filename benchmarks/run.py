@@ -1,3 +1,4 @@
+# ruff: noqa: E402, PERF401 - the repository is put on the path first; tables are built line by line
 """The benchmarks: ours, the floor and other parsers on the same texts, in one run, interleaved.
 
     python benchmarks/run.py [--quick] [--write-docs] [--only PART,...]
@@ -433,8 +434,6 @@ class Bench:
         except ImportError:
             self.notes.append("detection: toolparse.detect is not there yet")
             return
-        import jinja2
-
         import fixtures
 
         for format in ("hermes", "qwen3-coder", "harmony"):
@@ -444,12 +443,10 @@ class Bench:
             def new(template: str = template, fresh: Any = fresh) -> Any:
                 return detect(template + f"{{# {next(fresh)} #}}")
 
-            def compiled(template: str = template, fresh: Any = fresh) -> Any:
-                environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
-                return environment.from_string(
-                    template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-                    + f"{{# {next(fresh)} #}}"
-                )
+            environment = fixtures.environment()
+
+            def compiled(template: str = template, fresh: Any = fresh, environment: Any = environment) -> Any:
+                return environment.from_string(template + f"{{# {next(fresh)} #}}")
 
             try:
                 found = detect(template)
@@ -495,7 +492,7 @@ class Bench:
             import torch
 
             from trl_integration import Transcript
-            from trl_integration.transcript import TranscriptBatch
+            from trl_integration.transcript import Author, Segment, TranscriptBatch
         except ImportError as error:
             self.notes.append(f"masks: {error}")
             return
@@ -509,7 +506,7 @@ class Bench:
                 transcript = Transcript(prompt)
                 transcript.add_turn(sampled, logprobs)
                 for _ in range(turns - 1):
-                    transcript.add_turn(sampled, logprobs, before=[("tool", scaffold)])
+                    transcript.add_turn(sampled, logprobs, before=[Segment.of(Author.TOOL, scaffold)])
                 made.append(transcript)
             batch = TranscriptBatch.of(made, pad_token_id=0)
             return batch.completion_ids, batch.completion_mask, batch.tool_mask
@@ -673,7 +670,8 @@ def markdown(bench: Bench) -> str:
         others = ["transformers", "SGLang", "mlx-lm", "renderers (ids)"]
         others = [name for name in others if any(name in row.seconds for row in shot)]
         lines += [
-            "**One-shot.** × floor: our time over the floor's. The other columns: their time over ours. Bold: a target missed.",
+            "**One-shot.** × floor: our time over the floor's. The other columns: their time over ours. "
+            "Bold: a target missed.",
             "",
             f"| format | case | × floor | × faster than the fastest that decodes | {' | '.join(others)} |",
             "|---|---|---|---|" + "---|" * len(others),
@@ -709,7 +707,8 @@ def markdown(bench: Bench) -> str:
         lines += [
             f"**Streamed in pieces of 4 characters.** Growth measured up to {largest:,} characters.",
             "",
-            "| format | stream | × floor, a piece | transformers ÷ ours | our exponent | transformers' | transformers ÷ ours at … characters |",
+            "| format | stream | × floor, a piece | transformers ÷ ours | our exponent | transformers' "
+            "| transformers ÷ ours at … characters |",
             "|---|---|---|---|---|---|---|",
         ]
         for row in stream:
@@ -732,7 +731,8 @@ def markdown(bench: Bench) -> str:
     families = by_part.get("families", [])
     if families:
         lines += [
-            "**All families**, one call: our time over the floor's, and over ours for the nearest format above (target ≤ 2).",
+            "**All families**, one call: our time over the floor's, and over ours for the nearest format above "
+            "(target ≤ 2).",
             "",
             "| format | × floor | × nearest |",
             "|---|---|---|",
@@ -745,7 +745,8 @@ def markdown(bench: Bench) -> str:
     for row in by_part.get("detection", []):
         compiled, seen = row.ratio("toolparse", "Jinja compiles it"), row.ratio("seen", "toolparse")
         rest.append(
-            f"| detection, {row.format} | a new template: {mark(compiled, None)} × Jinja's compilation; seen before: {seen:.4f} × new |"
+            f"| detection, {row.format} | a new template: {mark(compiled, None)} × Jinja's compilation; "
+            f"seen before: {seen:.4f} × new |"
         )
     for row in by_part.get("batch", []):
         rest.append(
@@ -803,7 +804,8 @@ def picture(bench: Bench, path: Path) -> None:
     axes[0].axhline(1, color="grey", linewidth=0.8)
     axes[0].set_ylabel("× floor")
     axes[0].set_title("One-shot, one point a format")
-    axes[0].legend()
+    if shot:
+        axes[0].legend()
     for row in growth:
         for name, points in row.extra["points"].items():
             if points:
@@ -821,7 +823,8 @@ def picture(bench: Bench, path: Path) -> None:
     axes[1].set_xlabel("characters")
     axes[1].set_ylabel("ms for the stream")
     axes[1].set_title("Streams in pieces of 4 characters")
-    axes[1].legend(fontsize=6)
+    if growth:
+        axes[1].legend(fontsize=6)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
