@@ -152,7 +152,7 @@ FLOORS: dict[str, Floor] = {
 }
 
 
-def floor_for(format: str, text: str, truth: Truth) -> Floor:
+def floor_for(format: str, truth: Truth) -> Floor:
     """The floor for a text of a format."""
     known = FLOORS.get(format)
     if known is not None:

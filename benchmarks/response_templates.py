@@ -1,8 +1,8 @@
 """What transformers' `parse_response` needs to be told to read the benchmark's formats.
 
 The templates for hermes, qwen3-coder, llama3-json, harmony and gemma4 follow those that trl ships for the same
-families; that for deepseek-v31 was written in the same manner. Pythonic calls with nested values are beyond what the template
-language can express.
+families; that for deepseek-v31 was written in the same manner. Pythonic calls with nested values are beyond what the
+template language can express.
 """
 
 from __future__ import annotations

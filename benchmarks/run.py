@@ -251,7 +251,7 @@ class Bench:
         """Ours, the floor and whoever else reads the case right."""
         text, truth = case.text, case.truth
         check_ours(truth, ours())
-        floor = floor_for(case.format, text, truth)
+        floor = floor_for(case.format, truth)
         read = floor(text)
         check(truth, read.calls, read.content, read.reasoning)
         contenders = [Contender("toolparse", ours), Contender("floor", lambda: floor(text))]
@@ -339,7 +339,7 @@ class Bench:
         check_stream(parser, case)
         contenders = [Contender("toolparse", lambda: feed_all(parser.stream(), pieces))]
         if format in MARKERS:
-            floor = floor_for(format, case.text, case.truth)
+            floor = floor_for(format, case.truth)
             contenders.append(Contender("floor", lambda: feed_all(StreamFloor(MARKERS[format], floor), pieces)))
         left_out: dict[str, str] = {}
         try:
@@ -473,7 +473,7 @@ class Bench:
             texts = [case.text for case in cases]
             for case, message in zip(cases, parser.parse_batch(texts, processes=2), strict=True):
                 check_ours(case.truth, message)
-            floors = [floor_for(format, case.text, case.truth) for case in cases]
+            floors = [floor_for(format, case.truth) for case in cases]
             contenders = [
                 Contender("toolparse", lambda texts=texts, parser=parser: parser.parse_batch(texts)),  # type: ignore[misc]
                 Contender("2 processes", lambda texts=texts, parser=parser: parser.parse_batch(texts, processes=2)),  # type: ignore[misc]
