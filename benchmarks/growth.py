@@ -12,9 +12,11 @@ import argparse
 import gc
 import math
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -82,6 +84,22 @@ def exponent(
     return growth, times[1]
 
 
+@contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer: a regular expression may explode."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def cases(format: Format, fuzz: int, seed: int, only: str) -> Iterator[tuple[str, Generator]]:
     """Named generators of a format."""
     for name, generate in hostile_inputs(format).items():
@@ -101,6 +119,7 @@ def main() -> int:
     options.add_argument("--sizes", type=int, nargs=2, default=(4000, 16000))
     options.add_argument("--chunk", type=int, default=4)
     options.add_argument("--limit", type=float, default=1.25)
+    options.add_argument("--patience", type=float, default=30.0, help="seconds for one case")
     options.add_argument("--only", default="")
     options.add_argument("--all", action="store_true", help="print every case")
     given = options.parse_args()
@@ -114,9 +133,13 @@ def main() -> int:
                 for how, run in (("one-shot", one_shot), (f"stream/{given.chunk}", streamed(given.chunk))):
                     small, large = given.sizes
                     measured += 1
-                    growth, took = exponent(run, parser, generate, small, large, 1)
-                    if growth > given.limit and took > 0.002:
-                        growth, took = exponent(run, parser, generate, large, large * 3, 2)
+                    try:
+                        with limit(given.patience):
+                            growth, took = exponent(run, parser, generate, small, large, 1)
+                            if growth > given.limit and took > 0.002:
+                                growth, took = exponent(run, parser, generate, large, large * 3, 2)
+                    except TimeoutError:
+                        growth, took = math.inf, given.patience
                     if growth > given.limit or given.all:
                         found += growth > given.limit
                         label = f"{format.name:18} {how:9} {'tools' if tools else '-':5}"
