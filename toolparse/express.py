@@ -17,7 +17,7 @@ from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.values import DONE, ValueScanner
-from toolparse.codecs.whole import Whole, read_whole
+from toolparse.codecs.whole import Budget, Whole, read_whole
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
@@ -270,7 +270,7 @@ class Express:
         watch = shape.watch
         json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
         if json and (watch is None or watch.tree is not None):
-            return read_whole(text, at, shape.tail[0] if shape.tail else "", shape.watch)
+            return read_whole(text, at, shape.tail[0] if shape.tail else "", shape.watch, Budget(0))
         scanner: TaggedScanner | ValueScanner
         if shape.body == "params":
             assert shape.tagged is not None

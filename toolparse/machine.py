@@ -32,7 +32,7 @@ from toolparse.codecs.matching import BLANKS, MORE, SLACK, Rx, skip_blanks
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.values import DONE, ERROR, ValueScanner
-from toolparse.codecs.whole import WholeScanner
+from toolparse.codecs.whole import Budget, WholeScanner
 from toolparse.events import (
     ArgumentsDelta,
     CallEnded,
@@ -120,6 +120,10 @@ class Machine:
         self._limited_until = self.base
         self._text_until = self.base
         self._thought_ends: int | None = None  # absolute position of the next end of a thought, -1: there is none
+        self._budget = Budget(len(self.buf))
+        # What was found ahead, by absolute position: searched from, found at, ...
+        self._marker_ahead: tuple[int, int, str] | None = None
+        self._call_ahead: tuple[Rx, int, int, int, str] | None = None
         self._run = self._turn()
         if not self.final:
             next(self._run, None)
@@ -592,16 +596,15 @@ class Machine:
 
     def _next_resync(self) -> Steps:
         """Move the window to the next marker at which reading can go on; returns it ('' at the end of the text)."""
-        program = self.program
         while True:
-            match = program.resync.search(self.buf, self.pos)
-            if match is not None:
-                self.pos = match.start()
-                return match.group()
+            marker = self._marker_from()
+            if marker is not None:
+                self.pos = marker[0] - self.base
+                return marker[1]
             if self.final:
                 self.pos = len(self.buf)
                 return ""
-            self.pos = program.resync_tail.safe_end(self.buf, self.pos)
+            self.pos = self.program.resync_tail.safe_end(self.buf, self.pos)
             yield
 
     # -- calls ----------------------------------------------------------------------------------------------------
@@ -615,7 +618,7 @@ class Machine:
             body_start = self.base + match.end()
             groups = match.groupdict()
             self._start_keeping(opening if weak else start)
-            limited = not weak and body_start < self._limited_until
+            limited = not (weak and shape.bare) and body_start < self._limited_until
             self.pos = match.end()
             name, id = self._names(shape, groups)
             if weak and shape.anchored and self.tools is not None and self.tools.get(name or "") is None:
@@ -671,7 +674,8 @@ class Machine:
             return kind(shape.tagged, tool, streaming=self.streaming)
         stops = (*shape.tail, *shape.closer, *self.program.ends)
         if self.final and not self.streaming and shape.body != "kwargs" and shape.format.syntax.is_json:
-            return WholeScanner(shape.format.syntax, watch=shape.watch, stops=stops)
+            stop = shape.tail[0] if shape.tail else ""
+            return WholeScanner(shape.format.syntax, watch=shape.watch, stops=stops, stop=stop, budget=self._budget)
         return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
 
     def _is_call(self, scanner: ValueScanner) -> Steps:
@@ -866,21 +870,52 @@ class Machine:
         next_call = shape.next_call
         if next_call is None:
             return (yield from self._next_resync())
-        program = self.program
         while True:
-            match, safe = next_call.search(self.buf, self.pos, self.final)
-            marker = program.resync.search(self.buf, self.pos)
-            if marker is not None and marker.start() < (match.start() if match is not None else safe):
-                self.pos = marker.start()
-                return marker.group()
-            if match is not None:
-                self.pos = match.start("at_")
-                return match.group()
+            head, safe = self._head_ahead(next_call)
+            marker = self._marker_from()
+            if marker is not None and marker[0] < (head[0] if head is not None else self.base + safe):
+                self.pos = marker[0] - self.base
+                return marker[1]
+            if head is not None:
+                self.pos = head[1] - self.base
+                return head[2]
             if self.final:
                 self.pos = len(self.buf)
                 return ""
-            self.pos = min(safe, program.resync_tail.safe_end(self.buf, self.pos))
+            self.pos = min(safe, self.program.resync_tail.safe_end(self.buf, self.pos))
             yield
+
+    def _marker_from(self) -> tuple[int, str] | None:
+        """The next marker to go on at, by absolute position. Remembered, so that a stretch is searched once."""
+        here = self._here()
+        known = self._marker_ahead
+        if known is None or not known[0] <= here <= known[1]:
+            match = self.program.resync.search(self.buf, self.pos)
+            if match is not None:
+                known = (here, self.base + match.start(), match.group())
+            elif self.final:
+                known = (here, self.base + len(self.buf) + 1, "")
+            else:
+                return None
+            self._marker_ahead = known
+        return (known[1], known[2]) if known[2] else None
+
+    def _head_ahead(self, next_call: Rx) -> tuple[tuple[int, int, str] | None, int]:
+        """Where the next call begins that no marker announces (start, head, text), and up to where surely none does."""
+        here = self._here()
+        known = self._call_ahead
+        if known is None or known[0] is not next_call or not known[1] <= here <= known[2]:
+            match, safe = next_call.search(self.buf, self.pos, self.final)
+            if match is not None:
+                known = (next_call, here, self.base + match.start(), self.base + match.start("at_"), match.group())
+            elif self.final:
+                known = (next_call, here, self.base + len(self.buf) + 1, -1, "")
+            else:
+                return None, safe
+            self._call_ahead = known
+        if known[3] < 0:
+            return None, len(self.buf)
+        return (known[2], known[3], known[4]), known[2] - self.base
 
     def _partial(self, scanner: Scanner) -> dict[str, Any]:
         """The arguments as far as they were completely read."""
@@ -903,7 +938,10 @@ class Machine:
         while True:
             buf, pos = self.buf, self.pos
             at = skip_blanks(buf, pos)
-            if at == len(buf) and not self.final and at - pos <= _MAX_BLANKS:
+            if at - pos > _MAX_BLANKS:
+                self._lead = shape.between_blanks
+                return None
+            if at == len(buf) and not self.final:
                 yield
                 continue
             waiting = False

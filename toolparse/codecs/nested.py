@@ -18,6 +18,7 @@ from toolparse.codecs.values import ERROR
 from toolparse.tools import untyped_tree
 
 MAX_DEPTH = 120
+_MAX_BLANKS = 512
 
 
 class _Node:
@@ -99,9 +100,12 @@ class NestedScanner(TaggedScanner):
         node = self._stack[-1]
         if not node.kind:
             at = skip_blanks(buf, pos)
-            if at == len(buf) and not final:
+            far = at - pos > _MAX_BLANKS
+            if at == len(buf) and not final and not far:
                 return pos
-            for param in (*((self.program.item,) if self.program.item is not None else ()), *self.program.params):
+            for param in (
+                () if far else (*((self.program.item,) if self.program.item is not None else ()), *self.program.params)
+            ):
                 match = param.head.match(buf, at, final)
                 if match is UNDECIDED:
                     return pos

@@ -15,6 +15,7 @@ import msgspec
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, skip_blanks
 from toolparse.codecs.values import DONE, ValueScanner, Watch
+from toolparse.format import Syntax
 
 _decode = msgspec.json.Decoder().decode
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner in C
@@ -30,11 +31,22 @@ class Whole(NamedTuple):
     arguments: dict[str, Any]
 
 
-def read_whole(buf: str, pos: int, stop: str, watch: Watch | None) -> Whole | None:
-    """The call's arguments at `pos`, or None when they must be read the long way. Linear.
+class Budget:
+    """How many characters may still be looked at in vain: when they are used up, the short cut is not tried again."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = 4 * size + 4096
+
+
+def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget) -> Whole | None:
+    """The call's arguments at `pos`, or None when they must be read the long way. Linear by its budget.
 
     `stop`: the marker that closes the call, '' if there is none. `watch`: the paths of a wrapper.
     """
+    if budget.left < 0:
+        return None
     end = buf.find(stop, pos) if stop else -1
     value: Any = None
     text = ""
@@ -44,13 +56,17 @@ def read_whole(buf: str, pos: int, stop: str, watch: Watch | None) -> Whole | No
         try:
             value = _decode(text)
         except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
+            budget.left -= end - pos
             end = -1
+    elif stop:
+        budget.left -= len(buf) - pos
     if end < 0:
         try:
             end = _scan(buf, skip_blanks(buf, pos))[1]
             text = buf[pos:end]
             value = _decode(text)
         except (ValueError, StopIteration, RecursionError):
+            budget.left -= len(buf)  # the library's error counts the lines from the start
             return None
     # A text without doubled keys holds two quotes for each string of the value, and those that strings hold escaped.
     if type(value) is not dict or text.count('"') != _quotes(value, 0) or "u0022" in text:
@@ -111,13 +127,21 @@ def _quotes(value: Any, depth: int) -> int:
 class WholeScanner(ValueScanner):
     """Scans a JSON value in one go where it can."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_budget", "_stop", "_value")
 
     _value: dict[str, Any] | None
 
+    def __init__(
+        self, syntax: Syntax, *, watch: Watch | None, stops: tuple[str, ...], stop: str, budget: Budget
+    ) -> None:
+        super().__init__(syntax, watch=watch, stops=stops)
+        self._stop = stop
+        self._budget = budget
+        self._value = None
+
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """As ValueScanner.scan; `final` must be true."""
-        whole = read_whole(buf, pos, self.stops[0] if self.stops else "", self.watch)
+        whole = read_whole(buf, pos, self._stop, self.watch, self._budget)
         if whole is None:
             self._value = None
             return super().scan(buf, pos, final)
