@@ -205,7 +205,10 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
             if quote_open:
                 pattern += f"{SLACK}(?P<q{number}>[\"']?){body}(?P=q{number})"
             else:
-                pattern += (SLACK if not pattern.endswith(SLACK) else "") + body + SLACK
+                following = parts[number + 1] if number + 1 < len(parts) else None
+                # Inside an open tag blanks belong to the next marker, which free blanks must not take from it.
+                taken = compiler.open and isinstance(following, Text) and following.text[:1] in BLANK
+                pattern += (SLACK if not pattern.endswith(SLACK) else "") + body + ("" if taken else SLACK)
     solid = [part for part in parts if not isinstance(part, Text) or part.text.strip(BLANK)]
     return Stretch(
         pattern=pattern,
