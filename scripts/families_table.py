@@ -77,7 +77,7 @@ def write_proofs(proved: dict[str, str]) -> None:
     """Note the proofs where the library finds them."""
     lines = "".join(f'    "{name}": "{template}",\n' for name, template in sorted(proved.items()))
     head = PROVED.read_text(encoding="utf-8").partition("PROVED")[0]
-    PROVED.write_text(f"{head}PROVED: dict[str, str] = {{\n{lines}}}\n", encoding="utf-8")
+    PROVED.write_text(f"{head}PROVED = {{\n{lines}}}\n", encoding="utf-8")
 
 
 def with_table(readme: str) -> str:

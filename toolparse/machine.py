@@ -708,7 +708,8 @@ class Machine:
                 self.pos = scanner.scan(self.buf, self.pos, self.final)
             if self.streaming:
                 if not started:
-                    known = scanner.name if scanner.name is not None else name
+                    # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
+                    known = scanner.name if scanner.name is not None or shape.wraps_name else name
                     if known:
                         started = True
                         self.events.append(CallStarted(index, known, scanner.id or id))
@@ -753,9 +754,7 @@ class Machine:
             issues.append((code, f"the call was written with {what}"))
         if scanner.duplicates:
             issues.append(("duplicate-key", "a key is given twice; the last value counts"))
-        if self.streaming and not issues and scanner.out and said == 0 and scanner.out[0] != "{":
-            self._late_arguments(arguments, name, id, started)
-        if shape.watch is not None and not scanner.arguments_seen and self.streaming and name:
+        if self.streaming and name and said == 0 and not any(code == "malformed-arguments" for code, _ in issues):
             self._late_arguments(arguments, name, id, started)
         self._add_call(name, arguments, id, start, end, issues)
         if missing is None and shape.tail and shape.tail[-1] in self.program.ends:

@@ -269,6 +269,11 @@ class Shape:
     _extra: dict[str, Rx] = field(default_factory=dict)
 
     @cached_property
+    def wraps_name(self) -> bool:
+        """Whether a JSON wrapper gives the name."""
+        return self.watch is not None and (self.watch.keyed or "name" in self.watch.roles.values())
+
+    @cached_property
     def named(self) -> bool:
         """Whether the head captures a name or an id."""
         return "(?P<name>" in self.head.pattern or "(?P<id>" in self.head.pattern

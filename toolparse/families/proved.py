@@ -1,6 +1,6 @@
 """Real chat templates on which detection proved a family. Made by `python scripts/families_table.py --prove`."""
 
-PROVED: dict[str, str] = {
+PROVED = {
     "apertus": "shared:tool_chat_template_apertus",
     "apriel": "shared:unsloth-Apriel-1.5",
     "command-r-plus": "shared:CohereForAI-c4ai-command-r-plus-tool_use",
