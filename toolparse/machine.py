@@ -793,13 +793,15 @@ class Machine:
                 yield
         if extra:
             return "a closing bracket too many"
-        if matched == len(shape.tail) or (
-            matched == 0 and skip_blanks(self.buf, self.pos) == len(self.buf) and self.final
-        ):
+        if matched == len(shape.tail):
             return None
-        if skip_blanks(self.buf, self.pos) == len(self.buf) and self.final:
-            return None
-        return "its closing marker missing" if matched < len(shape.tail) else None
+        while True:  # at the end of the text nothing is held against what is missing
+            at = skip_blanks(self.buf, self.pos)
+            if at < len(self.buf) or at - self.pos > _MAX_BLANKS:
+                return "its closing marker missing"
+            if self.final:
+                return None
+            yield
 
     def _add_call(
         self,
