@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from toolparse.codecs.matching import BLANKS
+from toolparse.codecs.matching import BLANKS, skip_blanks
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.values import DONE, ValueScanner
@@ -84,12 +84,7 @@ class Express:
             at = size if match is None else match.start()
             core = None if match is None else match.group()
             if at > pos:
-                if core is None:
-                    trail = ""
-                elif core in self.calls:
-                    trail = self.calls[core][0][0].lead
-                else:
-                    trail = ""
+                trail = self.calls[core][0][0].lead if core in self.calls else ""
                 self._content(text, pos, at, lead, trail, marks, content, alone=core is None and not marks)
             lead = ""
             if core is None:
@@ -141,21 +136,10 @@ class Express:
         alone: bool,
     ) -> None:
         """Content between two markers, without the blanks that the picture writes around it."""
-        start = pos
-        for char in lead:
-            if start < at and text[start] == char:
-                start += 1
-            else:
-                break
-        piece = text[start:at]
-        bare = piece.rstrip(BLANKS)
-        if not bare and (not alone or start > pos):
+        start, end, blank = _inside(text, pos, at, lead, trail)
+        if blank and (not alone or start > pos):
             _mark(marks, "markup", pos, at)
             return
-        end = at
-        while trail and end > start + len(bare) and text[end - 1] == trail[-1]:
-            end -= 1
-            trail = trail[:-1]
         _mark(marks, "markup", pos, start)
         if end > start:
             _mark(marks, "content", start, end)
@@ -167,25 +151,12 @@ class Express:
         match = self.search_thought(text, pos)
         if match is None or match.group() != frame.close_first:
             return -1
-        at = match.start()
-        start = pos
-        for char in lead:
-            if start < at and text[start] == char:
-                start += 1
-            else:
-                break
-        bare = text[start:at].rstrip(BLANKS)
-        end = at
-        if bare:
-            trail = frame.trail
-            while trail and end > start + len(bare) and text[end - 1] == trail[-1]:
-                end -= 1
-                trail = trail[:-1]
-            _mark(marks, "markup", pos, start)
-            _mark(marks, "reasoning", start, end)
-            _mark(marks, "markup", end, match.end())
-        else:
-            _mark(marks, "markup", pos, match.end())
+        start, end, blank = _inside(text, pos, match.start(), lead, frame.trail)
+        if blank:
+            start = end = pos
+        _mark(marks, "markup", pos, start)
+        _mark(marks, "reasoning", start, end)
+        _mark(marks, "markup", end, match.end())
         return match.end()
 
     def _call(
@@ -226,7 +197,7 @@ class Express:
             end = whole.end
             for core in shape.tail:
                 if not text.startswith(core, end):
-                    end = _over_blanks(text, end)
+                    end = skip_blanks(text, end)
                     if not text.startswith(core, end):
                         return _NO
                 end += len(core)
@@ -245,9 +216,9 @@ class Express:
             if not shape.opener:
                 return end, shape.between_blanks
             at = end
-            after = _over_blanks(text, end)
+            after = skip_blanks(text, end)
             if shape.between and text.startswith(shape.between, after):
-                after = _over_blanks(text, after + len(shape.between))
+                after = skip_blanks(text, after + len(shape.between))
             following = None
             for other in self.groups[shape.group]:
                 following = other.head.final.match(text, after)
@@ -258,7 +229,7 @@ class Express:
                 continue
             end = after
             for core in shape.closer:
-                end = _over_blanks(text, end)
+                end = skip_blanks(text, end)
                 if not text.startswith(core, end):
                     return _NO
                 end += len(core)
@@ -300,11 +271,20 @@ def _mark(marks: list[tuple[str, int, int]], kind: str, start: int, end: int) ->
         marks.append((kind, start, end))
 
 
-def _over_blanks(text: str, at: int) -> int:
-    size = len(text)
-    while at < size and text[at] in BLANKS:
-        at += 1
-    return at
+def _inside(text: str, pos: int, at: int, lead: str, trail: str) -> tuple[int, int, bool]:
+    """Where text between two markers begins and ends without the blanks that are markup, and whether it is blank."""
+    start = pos
+    for char in lead:
+        if start < at and text[start] == char:
+            start += 1
+        else:
+            break
+    bare = start + len(text[start:at].rstrip(BLANKS))
+    end = at
+    while trail and end > bare and text[end - 1] == trail[-1]:
+        end -= 1
+        trail = trail[:-1]
+    return start, end, bare == start
 
 
 def _last_text(text: str, marks: list[tuple[str, int, int]], kind: str) -> str:
