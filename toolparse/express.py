@@ -21,7 +21,7 @@ from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.plain import NotPlain, plain_reader
 from toolparse.codecs.tagged import TaggedScanner, read_tagged
 from toolparse.codecs.values import DONE, ValueScanner
-from toolparse.codecs.whole import Budget, Whole, read_whole, wrapped
+from toolparse.codecs.whole import Whole, read_whole, wrapped
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
@@ -47,8 +47,8 @@ class Plan:
     """A shape, prepared."""
 
     __slots__ = (
-        "between", "betweens", "body", "closer", "ends", "escapes", "followers", "head", "id_pattern", "json", "lead",
-        "named", "needs_tool", "shape", "stops", "tail", "weak",
+        "again", "between", "betweens", "body", "closer", "ends", "escapes", "followers", "head", "id_pattern", "json", "lead",
+        "named", "needs_tool", "shape", "stop", "stops", "tail", "weak",
     )  # fmt: skip
 
     def __init__(self, shape: Shape, program: Program) -> None:
@@ -58,6 +58,7 @@ class Plan:
         self.body = shape.body
         self.json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
         self.tail = shape.tail
+        self.stop = shape.tail[0] if shape.tail else ""
         self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
         self.stops = (*shape.tail, *shape.closer, *program.ends)
         self.closer = shape.closer
@@ -70,6 +71,7 @@ class Plan:
         self.betweens = tuple(dict.fromkeys(other.between for other in same if other.between))
         self.between = shape.between_blanks
         self.followers: tuple[Plan, ...] = ()  # what may come next in the section
+        self.again: Any = None  # or matches another call where its marker stands
 
 
 class _Entry(NamedTuple):
@@ -85,17 +87,18 @@ class _Entry(NamedTuple):
 class _Finder:
     """Finds the next of some markers."""
 
-    __slots__ = ("firsts", "search")
+    __slots__ = ("find", "firsts", "search")
 
     def __init__(self, pattern: re.Pattern[str], cores: tuple[str, ...]) -> None:
         self.search = pattern.search
         firsts = {core[0] for core in cores}
         # One first character is looked for at memory speed; for several, the pattern goes through each character.
-        self.firsts = tuple(firsts) if 1 < len(firsts) <= 4 else ()
+        self.firsts = tuple(firsts)
+        #: the match of the next marker from a position of a text
+        self.find = self._find if 1 < len(firsts) <= 4 else self.search
 
-    def find(self, text: str, pos: int) -> Any:
-        """The match of the next marker from `pos`."""
-        if self.firsts and len(text) - pos > _LONG:
+    def _find(self, text: str, pos: int) -> Any:
+        if len(text) - pos > _LONG:
             found = [at for char in self.firsts if (at := text.find(char, pos)) >= 0]
             if not found:
                 return None
@@ -114,6 +117,9 @@ class Express:
                 group = plan.shape.group
                 plan.followers = tuple(p for p in self.plans.values() if p.shape.group == group)
         self.table = self._prepared(program.candidates)
+        for entries in self.table.values():
+            if len(entries) == 1 and entries[0].plan is not None and not entries[0].plan.followers:
+                entries[0].plan.again = entries[0].match
         self.thought_table = self._prepared(program.reasoning_candidates)
         self.finder = _Finder(program.markers, tuple(program.candidates))
         self.thought_finder = _Finder(program.reasoning_markers, tuple(program.reasoning_candidates))
@@ -154,7 +160,7 @@ class _Reading:
     """One text on the short way. The names are the machine's, and so are the decisions."""
 
     __slots__ = (
-        "budget", "calls", "content", "ended", "express", "framed", "fresh", "lead", "marks", "pos", "reasoning",
+         "calls", "content", "ended", "express", "framed", "fresh", "lead", "marks", "pos", "reasoning",
         "section", "seek", "text", "thinking", "tools",
     )  # fmt: skip
 
@@ -174,7 +180,6 @@ class _Reading:
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.calls: list[ToolCall] = []
-        self.budget = Budget(len(text))
 
     def message(self) -> ParsedMessage | None:
         """The message, or None."""
@@ -432,7 +437,11 @@ class _Reading:
         """The next call of the section; None when text goes on."""
         text, pos = self.text, self.pos
         at = skip_blanks(text, pos)
-        if at - pos <= MAX_BLANKS:
+        if plan.again is not None:
+            match = plan.again(text, at)
+            if match is not None:
+                return plan, match
+        elif at - pos <= MAX_BLANKS:
             follow = at
             for between in plan.betweens:
                 if text.startswith(between, at):
@@ -463,7 +472,7 @@ class _Reading:
         """The body of a call, None when it is not plain."""
         text, shape = self.text, plan.shape
         if plan.json:
-            return read_whole(text, at, plan.tail[0] if plan.tail else "", shape.watch, self.budget)
+            return read_whole(text, at, plan.stop, shape.watch)
         scanner: TaggedScanner | ValueScanner
         if plan.body == "params":
             assert shape.tagged is not None

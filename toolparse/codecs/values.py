@@ -44,7 +44,7 @@ _CLOSER = {"{": "}", "[": "]", "(": ")"}
 class Watch:
     """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
 
-    __slots__ = ("depth", "keyed", "prefixes", "roles", "synonyms", "tree")
+    __slots__ = ("depth", "keyed", "pair", "prefixes", "roles", "synonyms", "tree")
 
     def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
         self.roles: dict[tuple[str, ...], str] = {}
@@ -58,6 +58,13 @@ class Watch:
         self.synonyms = dict(synonyms)
         #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
         self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
+        #: the keys of name and arguments, where a wrapper has these and may have no others but an id's
+        self.pair: tuple[str, str] | None = self._pair()
+
+    def _pair(self) -> tuple[str, str] | None:
+        keys = {role: path[0] for path, role in self.roles.items() if len(path) == 1}
+        plain = len(keys) == len(self.roles) and not self.keyed and not self.synonyms
+        return (keys["name"], keys["arguments"]) if plain and {"name", "arguments"} <= keys.keys() else None
 
     def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}

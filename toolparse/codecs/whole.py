@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, skip_blanks
+from toolparse.codecs.matching import skip_blanks
 from toolparse.codecs.values import DONE, ValueScanner, Watch
 from toolparse.format import Syntax
 
@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder().decode
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner in C
 _encode = msgspec.json.Encoder().encode
 _DEEP = 64
-_SHORT = 4096  # writing a short value again is faster than going through it here
+_SHORT = 2 * json.MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
 
 
 #: The position behind a value, name, id and arguments. The name is '' where no wrapper gives it.
@@ -37,25 +37,26 @@ class Budget:
         self.left = 4 * size + 4096
 
 
-def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget) -> Whole | None:
-    """The call's arguments at `pos`, or None when they must be read the long way. Linear by its budget.
+def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget | None = None) -> Whole | None:
+    """The call's arguments at `pos`, or None when they must be read the long way.
 
-    `stop`: the marker that closes the call, '' if there is none. `watch`: the paths of a wrapper.
+    `stop`: the marker that closes the call, '' if there is none. `watch`: the paths of a wrapper. `budget`: bounds what
+    is looked at in vain, for a caller who tries again at another place; one try is linear.
     """
-    if budget.left < 0:
+    if budget is not None and budget.left < 0:
         return None
     end = buf.find(stop, pos) if stop else -1
     value: Any = None
     text = ""
     if end >= 0:
-        text = buf[pos:end].rstrip(BLANKS)
-        end = pos + len(text)
+        text = buf[pos:end]
         try:
             value = _decode(text)
         except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
-            budget.left -= end - pos
+            if budget is not None:
+                budget.left -= end - pos
             end = -1
-    elif stop:
+    elif stop and budget is not None:
         budget.left -= len(buf) - pos
     if end < 0:
         try:
@@ -63,17 +64,30 @@ def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budge
             text = buf[pos:end]
             value = _decode(text)
         except (ValueError, StopIteration, RecursionError):
-            budget.left -= len(buf)  # the library's error counts the lines from the start
+            if budget is not None:
+                budget.left -= len(buf)  # the library's error counts the lines from the start
             return None
-    if type(value) is not dict or "u0022" in text or not _each_key_once(text, value):
+    if type(value) is not dict or "u0022" in text:
         return None
-    return wrapped(value, end, watch)
+    # A text that holds no key twice holds the quotes of its value: two for each string, and those that strings hold.
+    count = text.count('"')
+    if len(text) < _SHORT:
+        try:
+            once = count == _encode(value).count(b'"')
+        except (ValueError, OverflowError):
+            return None
+    else:
+        once = count == _quotes(value, 0)
+    return wrapped(value, end, watch) if once else None
 
 
 def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | None:
     """The call that a value is, which ends at `end`; None when it has not just what the wrapper's picture shows."""
     if watch is None:
         return end, "", None, value
+    if watch.pair is not None and len(value) == 2:
+        name, arguments = map(value.get, watch.pair)
+        return (end, name, None, arguments) if type(name) is str and type(arguments) is dict else None
     found: dict[str, Any] = {}
     if watch.keyed:
         if len(value) != 1 or watch.roles or watch.synonyms:
@@ -85,20 +99,6 @@ def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | Non
     if type(name) is not str or type(arguments) is not dict:
         return None
     return end, name, None if id is None else str(id), arguments
-
-
-def _each_key_once(text: str, value: dict[str, Any]) -> bool:
-    """Whether a text that gave a value holds no key twice: then it holds no quote that the value does not hold.
-
-    That is two for each string, and those within strings, which are escaped. False also for what is nested deeply.
-    """
-    count = text.count('"')
-    if len(text) < _SHORT and text.count("{") + text.count("[") <= _DEEP:
-        try:
-            return count == _encode(value).count(b'"')
-        except (ValueError, OverflowError):
-            return False
-    return count == _quotes(value, 0)
 
 
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
