@@ -39,7 +39,7 @@ def decode(text: str) -> Any:
 
 def _decode_slowly(text: str) -> Any:
     try:
-        return _json.loads(text, parse_int=_exact_int, parse_float=_finite_float, parse_constant=_no_constant)
+        return _json.loads(text, parse_int=_exact_int, parse_float=finite_float, parse_constant=no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except _json.JSONDecodeError as error:
@@ -51,14 +51,16 @@ def _exact_int(digits: str) -> int:
     return int(digits) if len(digits) < 4000 else int(Decimal(digits))
 
 
-def _finite_float(digits: str) -> float:
+def finite_float(digits: str) -> float:
+    """A float that JSON can hold; raises ValueError for one that is out of range."""
     value = float(digits)
     if not isfinite(value):
         raise ValueError(f"number out of range: {digits[:20]}")
     return value
 
 
-def _no_constant(word: str) -> Any:
+def no_constant(word: str) -> Any:
+    """Raises ValueError for the words that Python's decoder would take."""
     raise ValueError(f"{word} is not JSON")
 
 
