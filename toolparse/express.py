@@ -46,30 +46,6 @@ _LONG = 256
 class Plan:
     """A shape, prepared."""
 
-    __slots__ = (
-        "again",
-        "between",
-        "betweens",
-        "body",
-        "closer",
-        "ends",
-        "escapes",
-        "followers",
-        "guesses",
-        "has_id",
-        "has_name",
-        "head",
-        "id_pattern",
-        "json",
-        "lead",
-        "needs_tool",
-        "shape",
-        "stop",
-        "stops",
-        "tail",
-        "weak",
-    )  # fmt: skip
-
     def __init__(self, shape: Shape, program: Program) -> None:
         self.shape = shape
         self.head = shape.head.final.match
@@ -83,6 +59,7 @@ class Plan:
         self.stops = (*shape.tail, *shape.closer, *program.ends)
         self.closer = shape.closer
         self.lead = shape.lead
+        self.watch = shape.watch
         self.weak = not shape.strong
         self.needs_tool = self.weak and shape.anchored
         self.escapes = tuple(reversed(shape.format.escapes))
@@ -436,7 +413,10 @@ class _Reading:
             name, id = self._names(plan, match) if plan.has_name or plan.has_id else ("", None)
             if first and plan.needs_tool and tools is not None and tools.get(name) is None:
                 return _IS_TEXT
-            whole = self._body(plan, match.end(), name)
+            if plan.json and plan.stop:
+                whole = read_whole(text, match.end(), plan.stop, plan.watch)
+            else:
+                whole = self._body(plan, match.end(), name)
             if whole is None:
                 return _NOT_PLAIN
             end, inner_name, inner_id, arguments = whole
@@ -531,10 +511,9 @@ class _Reading:
         """The body of a call, None when it is not plain."""
         text, shape = self.text, plan.shape
         if plan.json:
-            if plan.stop or not plan.guesses:
-                return read_whole(text, at, plan.stop, shape.watch)
             found = [end for stop in plan.guesses if (end := text.find(stop, at)) >= 0]
-            return read_whole(text, at, "", shape.watch, guess=min(found, default=len(text)))
+            guess = min(found, default=len(text)) if plan.guesses else -1
+            return read_whole(text, at, plan.stop, plan.watch, guess=guess)
         scanner: TaggedScanner | ValueScanner
         if plan.body == "params":
             assert shape.tagged is not None
@@ -548,11 +527,11 @@ class _Reading:
             try:
                 reader = plain_reader(shape.format.syntax)
                 value, end = (reader.keywords if plan.body == "kwargs" else reader.map)(text, at)
-                return wrapped(value, end, shape.watch)
+                return wrapped(value, end, plan.watch)
             except NotPlain:
                 pass
             scanner = ValueScanner(
-                shape.format.syntax, watch=shape.watch, kwargs=plan.body == "kwargs", stops=plan.stops
+                shape.format.syntax, watch=plan.watch, kwargs=plan.body == "kwargs", stops=plan.stops
             )
         end = scanner.scan(text, at, True)
         if scanner.status != DONE:

@@ -58,13 +58,12 @@ class Watch:
         self.synonyms = dict(synonyms)
         #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
         self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
-        #: the keys of name and arguments, where a wrapper has these and may have no others but an id's
-        self.pair: tuple[str, str] | None = self._pair()
-
-    def _pair(self) -> tuple[str, str] | None:
-        keys = {role: path[0] for path, role in self.roles.items() if len(path) == 1}
-        plain = len(keys) == len(self.roles) and not self.keyed and not self.synonyms
-        return (keys["name"], keys["arguments"]) if plain and {"name", "arguments"} <= keys.keys() else None
+        #: the keys of name and arguments of a flat wrapper; an object with just these has nothing else to find
+        self.pair: tuple[str, str] | None = None
+        for wrapper in wrappers[:1]:
+            if wrapper.name is not None and wrapper.arguments is not None and not self.keyed:
+                (first, *more), (second, *others) = wrapper.name, wrapper.arguments
+                self.pair = None if more or others else (first, second)
 
     def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
