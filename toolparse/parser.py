@@ -225,20 +225,33 @@ class Stream:
             if self._tokens is not None:
                 raise TypeError("this stream was fed ids; go on with ids")
             self._text = True
-            self._machine.feed(piece)
-            return self._take()
+            return self._feed(piece)
         if self._text:
             raise TypeError("this stream was fed text; go on with text")
         if self._tokens is None:
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
-        self._machine.feed(self._tokens.feed(_as_ids(piece)))
+        return self._unmasked(self._feed(self._tokens.feed(_as_ids(piece))))
+
+    def _feed(self, text: str) -> list[Event]:
+        machine = self._machine
+        easy = machine.easy
+        if easy is not None and text:
+            if easy.isdisjoint(text):
+                return machine.pass_on(text)
+            events = machine.pass_more(text)
+            if events is not None:
+                return events
+        machine.feed(text)
         return self._take()
 
     def _take(self) -> list[Event]:
         events = self._machine.events
-        if not events:
-            return []
-        self._machine.events = []
+        if events:
+            self._machine.events = []
+            return events
+        return []
+
+    def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:
             return [self._tokens.unmask_event(event) for event in events]
         return events
@@ -253,7 +266,7 @@ class Stream:
                 self._machine.feed(self._tokens.feed((), final=True))
             message = self._machine.close()
             self._message = message if self._tokens is None else self._tokens.finish(message)
-            self._last = self._take()
+            self._last = self._unmasked(self._take())
         return self._message
 
     @property

@@ -360,6 +360,24 @@ class Candidate:
         return is_marker(self.core)
 
 
+class TextStretch:
+    """Text in which the next marker is looked for; `tail`: what a stream must hold back at its end."""
+
+    __slots__ = ("markers", "tail")
+
+    def __init__(self, markers: re.Pattern[str], tail: Tail) -> None:
+        self.markers = markers
+        self.tail = tail
+
+    def easy(self) -> frozenset[str]:
+        """The characters with which markers begin."""
+        return self.tail.firsts
+
+    def safe(self, text: str) -> int:
+        """How much of a text is no part of a marker; -1 if it holds one."""
+        return self.tail.safe_end(text, 0) if self.markers.search(text) is None else -1
+
+
 @dataclass
 class Program:
     """A compiled Format."""
@@ -388,9 +406,9 @@ class Program:
         return _alternation(self.marker_cores)
 
     @cached_property
-    def marker_tail(self) -> Tail:
-        """What a stream must hold back at the end of content."""
-        return Tail(self.marker_cores)
+    def stretch(self) -> TextStretch:
+        """Content, between two markers."""
+        return TextStretch(self.markers, Tail(self.marker_cores))
 
     @cached_property
     def _longer(self) -> dict[str, tuple[str, ...]]:
@@ -413,9 +431,9 @@ class Program:
         return _alternation(tuple(sorted(self.reasoning_candidates, key=len, reverse=True)))
 
     @cached_property
-    def reasoning_tail(self) -> Tail:
-        """What a stream must hold back at the end of a thought."""
-        return Tail(tuple(self.reasoning_candidates))
+    def reasoning_stretch(self) -> TextStretch:
+        """A thought, between two markers."""
+        return TextStretch(self.reasoning_markers, Tail(tuple(self.reasoning_candidates)))
 
     @cached_property
     def all_markers(self) -> tuple[str, ...]:

@@ -43,6 +43,15 @@ class NestedScanner(TaggedScanner):
         self._stack: list[_Node] = []
         self._ready: tuple[str, list[Any]] | None = None  # the last argument, which may still become a list
 
+    def easy(self) -> frozenset[str] | None:
+        """Inside a text: the characters that could end it."""
+        return self._hold.firsts if self._hold is not None and self._key is not None else None
+
+    def pass_on(self, text: str) -> str:
+        """A piece of a text; '', as an argument is said when it is complete."""
+        self._parts.append(text)
+        return ""
+
     def _between(self, buf: str, pos: int, final: bool) -> int:
         """Where elements stand: another one begins, or the one that holds them ends."""
         program = self.program

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any
+from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
 from toolparse.format import Syntax
@@ -265,6 +265,29 @@ class TaggedScanner:
         """Whether the scan stands inside a value."""
         return self._key is not None
 
+    def easy(self) -> frozenset[str] | None:
+        """Inside a value: the characters that could end it, or that JSON escapes."""
+        if self._hold is None or self._key is None:
+            return None
+        return self._hold.plain if self._text else self._hold.firsts
+
+    def safe(self, text: str) -> int:
+        """How much of a text surely belongs to the value; -1 if it perhaps ends it."""
+        tail = self.program.tail
+        if self._hold is None or self._close in text or (tail and tail[0] in text):
+            return -1
+        return self._hold.safe_end(text, 0)
+
+    def pass_on(self, text: str) -> str:
+        """A piece of the value; returns it as it is said, '' if that has to wait."""
+        self._parts.append(text)
+        if not self._text:
+            return ""
+        if not self._hold.plain.isdisjoint(text):  # type: ignore[union-attr]
+            text = json.quote(text)[1:-1]
+        self.out.append(text)
+        return text
+
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         while not self.status:
@@ -369,7 +392,7 @@ class TaggedScanner:
             return len(buf), -1
         if self._hold is None:
             strings = [close, tail] if tail else [close]
-            self._hold = Tail(tuple(dict.fromkeys([*strings, *(self._param.trail + text for text in strings)])))
+            self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
         return self._hold.safe_end(buf, pos), -1
 
     def _before(self, buf: str, pos: int, at: int) -> int:
