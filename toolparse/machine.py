@@ -12,7 +12,7 @@ and then expects the closing markers.
 
 Most pieces of a stream lie inside of text, or of a string, and do not end it. Where the window is used up at such a
 place, pieces are passed on past the generator: `easy` holds the characters of which a piece without any can be said by
-`pass_on` as it is, and `pass_more` looks closer at one that has some. It holds back (`_cut`) what may begin a marker.
+`pass_on` as it is, and `pass_more` looks closer at one that has some. There a call's body is scanned as well.
 
 Everything that was read is accounted for by `_mark`, which moves one cursor forward: spans tile the text by
 construction.
@@ -131,7 +131,8 @@ class Machine:
         self.easy: frozenset[str] | Never | None = None
         self.pass_on: Callable[[str], list[Event]] = self._pass_text
         self._stretch: TextStretch | Scanner | None = None  # what an easy stretch is of
-        self._cut = ""  # its end, held back
+        self._head: tuple[Shape, str | None, str | None] | None = None  # of the call in hand: shape, name, id
+        self._started = False  # whether a stream has said that it began
         self._said = 0  # how many pieces of the scanner's arguments a stream has said
         self._run = self._turn()
         if not self.final:
@@ -182,27 +183,49 @@ class Machine:
     # -- easy stretches -------------------------------------------------------------------------------------------
 
     def _begin_easy(self, stretch: TextStretch | Scanner, pass_on: Callable[[str], list[Event]]) -> None:
-        """The window is used up inside of a text or of a call's body."""
-        easy = stretch.easy()
-        if easy is not None and self._seeking is None:
+        """The generator waits inside of a text or of a call's body."""
+        if self._seeking is None:
             self._append("")
-            self.easy, self.pass_on, self._stretch = easy, pass_on, stretch
+            self.pass_on, self._stretch = pass_on, stretch
+            self.easy = NEVER if self.buf else stretch.easy() or NEVER
 
     def pass_more(self, piece: str) -> list[Event] | None:
-        """The events of a piece in an easy stretch; None where it perhaps ends the stretch."""
+        """The events of a piece in an easy stretch; None where the generator is to read it."""
         stretch = self._stretch
         assert stretch is not None
-        text = self._cut + piece
+        text = self.buf + piece
         end = stretch.safe(text)
         if end < 0:
-            return None
-        self._cut = text[end:]
-        self.easy = NEVER if self._cut else stretch.easy()
-        if not end:
+            return self._scan_on(text, piece) if self._keep is not None else None
+        if end:
+            events = self.pass_on(text[:end])
+            self._fed[-1] = piece
+        else:
+            events = []
             self._fed.append(piece)
-            return []
-        events = self.pass_on(text[:end])
-        self._fed[-1] = piece
+        self.buf = text[end:]
+        self.easy = NEVER if self.buf else stretch.easy() or NEVER
+        return events
+
+    def _scan_on(self, text: str, piece: str) -> list[Event]:
+        """A piece of a call's body goes to the scanner past the generator, which goes on when the body is read."""
+        scanner: Scanner = self._stretch  # type: ignore[assignment]
+        self._fed.append(piece)
+        pos = scanner.scan(text, 0, False)
+        if pos:
+            self._keep.append(text[:pos])  # type: ignore[union-attr]
+            self.base += pos
+            text = text[pos:]
+        self.buf = text
+        self._report(scanner)
+        if scanner.status:
+            self.easy = None
+            next(self._run, None)
+        else:
+            self.easy = NEVER if text else scanner.easy() or NEVER
+        events = self.events
+        if events:
+            self.events = []
         return events
 
     def _pass_text(self, text: str) -> list[Event]:
@@ -242,8 +265,6 @@ class Machine:
         if self._keep is None:
             end = self.base - sum(map(len, self._pending))
             self._mark("content" if self._thinking is None else "reasoning", end)
-        if self._cut:
-            self.buf, self._cut = self._cut, ""
 
     @property
     def thinking(self) -> bool:
@@ -784,27 +805,18 @@ class Machine:
         body_start: int,
         limited: bool,
     ) -> Steps:
-        index = len(self._calls)
-        self._said = 0
-        started = False
+        self._said, self._started = 0, False
+        self._head = shape, name, id
         if limited:
             yield from self._limited_scan(shape, scanner)
         while True:
             if not scanner.status and not limited:
                 self.pos = scanner.scan(self.buf, self.pos, self.final)
             if self.streaming:
-                if not started:
-                    # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
-                    known = scanner.name if scanner.name is not None or shape.wraps_name else name
-                    if known:
-                        started = True
-                        self.events.append(CallStarted(index, known, scanner.id or id))
-                if started and len(scanner.out) > self._said and scanner.out[0] == "{":
-                    self.events.append(ArgumentsDelta(index, "".join(scanner.out[self._said :])))
-                    self._said = len(scanner.out)
+                self._report(scanner)
             if scanner.status or self.final or limited:
                 break
-            if started and self.pos == len(self.buf):
+            if self.streaming:
                 self._begin_easy(scanner, self._pass_argument)
             yield
         if scanner.name is not None:
@@ -812,9 +824,25 @@ class Machine:
         if scanner.id is not None:
             id = scanner.id
         if scanner.status == DONE:
-            yield from self._complete(shape, scanner, name, id, start, started)
+            yield from self._complete(shape, scanner, name, id, start)
         else:
             yield from self._recover(shape, scanner, name, id, start, body_start)
+
+    def _report(self, scanner: Scanner) -> None:
+        """What the scanner has read of the call in hand is said to a stream."""
+        if not self._started:
+            assert self._head is not None
+            shape, name, id = self._head
+            # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
+            known = scanner.name if scanner.name is not None or shape.wraps_name else name
+            if not known:
+                return
+            self._started = True
+            self.events.append(CallStarted(len(self._calls), known, scanner.id or id))
+        out, said = scanner.out, self._said
+        if len(out) > said and out[0] == "{":
+            self.events.append(ArgumentsDelta(len(self._calls), "".join(out[said:])))
+            self._said = len(out)
 
     def _limited_scan(self, shape: Shape, scanner: Scanner) -> Steps:
         """Read a body up to the next marker and no further."""
@@ -824,9 +852,7 @@ class Machine:
         self._rewind(at)
         self.pos += scanner.scan(text, 0, True)
 
-    def _complete(
-        self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int, started: bool
-    ) -> Steps:
+    def _complete(self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int) -> Steps:
         missing = yield from self._tail(shape)
         end = self._here()
         issues: list[tuple[str, str]] = []
@@ -843,14 +869,14 @@ class Machine:
         if scanner.duplicates:
             issues.append(("duplicate-key", "a key is given twice; the last value counts"))
         if self.streaming and name and self._said == 0 and not any(code == "malformed-arguments" for code, _ in issues):
-            self._late_arguments(arguments, name, id, started)
+            self._late_arguments(arguments, name, id)
         self._add_call(name, arguments, id, start, end, issues)
         if missing is None and shape.tail and shape.tail[-1] in self.program.ends:
             yield from self._behind_end()
 
-    def _late_arguments(self, arguments: dict[str, Any], name: str | None, id: str | None, started: bool) -> None:
+    def _late_arguments(self, arguments: dict[str, Any], name: str | None, id: str | None) -> None:
         index = len(self._calls)
-        if not started:
+        if not self._started:
             self.events.append(CallStarted(index, name or "", id))
         self.events.append(ArgumentsDelta(index, json.encode(arguments)))
 

@@ -274,7 +274,7 @@ class TaggedScanner:
     def safe(self, text: str) -> int:
         """How much of a text surely belongs to the value; -1 if it perhaps ends it."""
         tail = self.program.tail
-        if self._hold is None or self._close in text or (tail and tail[0] in text):
+        if self._key is None or self._hold is None or self._close in text or (tail and tail[0] in text):
             return -1
         return self._hold.safe_end(text, 0)
 

@@ -191,7 +191,7 @@ class ValueScanner:
 
     def safe(self, text: str) -> int:
         """How much of a text belongs to the string just as it is written; -1 if it does not end within an escape."""
-        if self._quote != '"' or not self.syntax.escapes or self._raw_string:
+        if self._quote != '"' or self._sink is not self.out or not self.syntax.escapes or self._raw_string:
             return -1
         match = _STRING_TEXT.fullmatch(text)
         return match.start(1) if match is not None else -1

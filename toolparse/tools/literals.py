@@ -118,8 +118,13 @@ def _finite(text: str) -> float:
     return value
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def is_shallow(value: Any) -> bool:
     """Whether a decoded value nests at most MAX_DEPTH levels; walks level by level, each container once."""
+    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+        return True
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         if not level:
