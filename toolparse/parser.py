@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,18 +14,22 @@ from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
-from toolparse.render import CallLike, as_calls, render
-from toolparse.tokens import TokenText, Vocabulary
-from toolparse.tools import ToolSet
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from toolparse.render import CallLike
+    from toolparse.tokens import TokenText, Vocabulary
+    from toolparse.tools import ToolSet
+
+    class Style(Protocol):
+        """How a template wants its messages (`toolparse.templates.style.MessageStyle`)."""
+
+        def message(self, message: Any) -> dict[str, Any]:
+            """The assistant's message, as the template renders it right."""
+
 
 TextOrIds = str | Sequence[int]
-
-
-class Style(Protocol):
-    """How a template wants its messages (`toolparse.templates.style.MessageStyle`)."""
-
-    def message(self, message: Any) -> dict[str, Any]:
-        """The assistant's message, as the template renders it right."""
 
 
 class Parser:
@@ -47,6 +51,8 @@ class Parser:
         style: Style | None = None,
     ) -> None:
         if tokenizer is not None and format.has_suffix:
+            from toolparse.tokens import Vocabulary
+
             format = bind_to(format, Vocabulary(tokenizer).added)
         self.format = format
         self.tokenizer = tokenizer
@@ -74,6 +80,8 @@ class Parser:
         prefill = self.prefill if prompt is None else self._prefill(prompt)
         if isinstance(text_or_ids, str):
             return self._read(text_or_ids, tools, prefill)
+        from toolparse.tokens import TokenText
+
         tokens = TokenText(self._ids(), self._markers())
         text = tokens.feed(_as_ids(text_or_ids), final=True)
         return tokens.finish(self._read(text, tools, prefill))
@@ -140,6 +148,8 @@ class Parser:
                     "token ids were given, but this parser has no tokenizer; make it with parser_for(tokenizer), "
                     "or pass text"
                 )
+            from toolparse.tokens import Vocabulary
+
             self._vocabulary = Vocabulary(self.tokenizer)
         return self._vocabulary
 
@@ -155,6 +165,8 @@ class Parser:
 
         Raises RenderError, naming the call and the argument, for what the format cannot carry.
         """
+        from toolparse.render import render
+
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
 
     def to_message(self, message: ParsedMessage) -> dict[str, Any]:
@@ -191,7 +203,11 @@ def _parse_job(job: tuple[Parser, list[TextOrIds], Any, list[TextOrIds | None]])
 
 
 def _tools(tools: Any) -> ToolSet | None:
-    return None if tools is None else ToolSet.of(tools)
+    if tools is None:
+        return None
+    from toolparse.tools import ToolSet
+
+    return ToolSet.of(tools)
 
 
 def _as_ids(ids: Any) -> list[int]:
@@ -227,6 +243,8 @@ class Stream:
         if self._text:
             raise TypeError("this stream was fed text; go on with text")
         if self._tokens is None:
+            from toolparse.tokens import TokenText
+
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
         self._machine.feed(self._tokens.feed(_as_ids(piece)))
         return self._take()
@@ -292,10 +310,14 @@ class FunctionParser:
         elif self.tokenizer is None:
             raise TypeError("token ids were given, but this parser has no tokenizer; pass text")
         else:
+            from toolparse.tokens import Vocabulary
+
             text = Vocabulary(self.tokenizer).decode(_as_ids(text_or_ids))
         found = self.function(text)
         if isinstance(found, ParsedMessage):
             return found
+        from toolparse.render import as_calls
+
         calls = tuple(judge(call, tools, text) for call in as_calls(found or ()))
         calls = tuple(msgspec.structs.replace(call, index=index) for index, call in enumerate(calls))
         kind = "call" if calls else "content"

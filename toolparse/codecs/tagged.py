@@ -8,8 +8,9 @@ noted as a repair. Both decisions look a bounded distance ahead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import MORE as UNDECIDED
@@ -34,8 +35,7 @@ class ParameterTypes(Protocol):
         """A text that is exactly a literal of what is admitted, where no text is admitted, as that value."""
 
 
-@dataclass(frozen=True)
-class ParamProgram:
+class ParamProgram(msgspec.Struct, frozen=True):
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
@@ -56,8 +56,7 @@ class ParamProgram:
         return self.close.replace(self.KEY, key)
 
 
-@dataclass(frozen=True)
-class TaggedProgram:
+class TaggedProgram(msgspec.Struct, frozen=True):
     """A run of parameters, compiled. `item`: an element of a list, where objects and lists are nested elements."""
 
     follows: tuple[str, ...]  # what may stand where parameters begin
