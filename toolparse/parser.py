@@ -106,28 +106,25 @@ class Parser:
         prompts: Iterable[TextOrIds | None] | None = None,
         processes: int = 1,
     ) -> list[ParsedMessage]:
-        """Many completions, in order. `prompts`: one for each. `processes`: how many workers."""
+        """Many completions, in order: what `parse` gives for each.
+
+        `prompts`: one for each. `processes`: how many may work on it, the caller's own among them. The others are
+        started when they are first worth it, which is measured, and are kept: they are asked when at least 10 ms of
+        work are left, started when 50 ms are. Below 64,000 characters (an id counts for four), without a POSIX system,
+        for a tokenizer that can't be pickled, and where taking a result from another process would cost nearly as much
+        as parsing (long JSON arguments, long texts without calls), this process does all of it. The results are the
+        same in every case.
+        """
         items = list(items)
         heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
         if len(heads) != len(items):
             raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
         tools = self.tools if tools is None else _tools(tools)
         if processes > 1 and len(items) > 1:
-            return self._parse_in_processes(items, heads, tools, processes)
+            from toolparse.batch import parse_in_processes
+
+            return parse_in_processes(self, items, heads, tools, processes)
         return [self.parse(item, tools=tools, prompt=head) for item, head in zip(items, heads, strict=True)]
-
-    def _parse_in_processes(
-        self, items: list[TextOrIds], heads: list[TextOrIds | None], tools: ToolSet | None, processes: int
-    ) -> list[ParsedMessage]:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        size = max(1, -(-len(items) // (processes * 4)))
-        schemas = tools.schemas if tools is not None else None
-        plain = Parser(self.format, tokenizer=self.tokenizer, prefill=self.prefill, repair=self.repair)
-        jobs = [(plain, items[at : at + size], schemas, heads[at : at + size]) for at in range(0, len(items), size)]
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            return [message for part in pool.map(_parse_job, jobs) for message in part]
 
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
         """A stream: feed it pieces of text or ids, get events; close it for the message."""
@@ -195,11 +192,6 @@ class Parser:
         from toolparse.export import to_response_template
 
         return to_response_template(self.format, start_anchor=start_anchor)
-
-
-def _parse_job(job: tuple[Parser, list[TextOrIds], Any, list[TextOrIds | None]]) -> list[ParsedMessage]:
-    parser, items, schemas, heads = job
-    return parser.parse_batch(items, tools=schemas, prompts=heads)
 
 
 def _tools(tools: Any) -> ToolSet | None:
