@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -176,3 +177,20 @@ def test_long_integers_go_through(family: str) -> None:
     (call,) = parser.parse(text).tool_calls
     assert call.ok
     assert call.arguments == {"n": value}
+
+
+def test_types_as_schemas_name_them() -> None:
+    values: list[Any] = [None, True, 3, 3.0, "3", [3], (3,), {"a": 3}, MappingProxyType({"a": 3}), {3}, b"3"]
+    assert [json.type_of(value) for value in values] == [
+        "null",
+        "boolean",
+        "integer",
+        "number",
+        "string",
+        "array",
+        "array",
+        "object",
+        "object",
+        "unknown",
+        "unknown",
+    ]

@@ -7,6 +7,7 @@ surrogates) goes through the standard library, which is slower and gives the sam
 from __future__ import annotations
 
 import json as _json
+from collections.abc import Mapping
 from json.encoder import encode_basestring as _basestring
 from json.encoder import encode_basestring_ascii as _basestring_ascii
 from math import isfinite
@@ -65,6 +66,23 @@ def number_text(value: int | float) -> str:
     if not isfinite(value):
         raise ValueError(f"{value} is not JSON")
     return float.__repr__(value)
+
+
+def type_of(value: Any) -> str:
+    """The JSON schema type of a value; `unknown` if JSON has none for it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list | tuple):
+        return "array"
+    return "object" if isinstance(value, dict | Mapping) else "unknown"
 
 
 def has_duplicate_keys(text: str) -> bool:
