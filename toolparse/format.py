@@ -181,7 +181,8 @@ class Format:
         if not self.call and not self.also:
             raise FormatError(f"format {self.name!r}, field 'call': give the picture of one call")
         for shape in self.shapes():
-            shape._check()
+            if shape is self:  # the others were checked when they were made
+                shape._check()
         if self.wrap is not None:
             self.picture("wrap", self.wrap, frozenset({"value"}))
         if self.id is not None:

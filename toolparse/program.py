@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.codecs.tagged import ParamProgram, TaggedProgram
@@ -44,8 +45,7 @@ _ELEMENT_NAME = r"[^\s<>\"/][^\s<>\"]{0,255}?"
 _ESCAPED_PATTERNS = {**_ATTRIBUTE_PATTERNS, "name": r"[^\n\"]{1,256}?", "key": r"[^\n\"]{1,256}?"}
 
 
-@dataclass
-class Literal:
+class Literal(msgspec.Struct):
     """The pieces of a picture's literals between two holes: `cores` matched exactly, slack between them."""
 
     pattern: str
@@ -142,8 +142,7 @@ def _cores(pieces: list[str]) -> tuple[str, ...]:
     return tuple(piece for piece in pieces if piece)
 
 
-@dataclass
-class Stretch:
+class Stretch(msgspec.Struct):
     """A run of literals and holes (no body) compiled: its pattern, its cores, and the first of them."""
 
     pattern: str
@@ -244,8 +243,7 @@ def _bounded(pattern: str, following: tuple[Part, ...]) -> str:
     return f"{chars}{{1,256}}(?!{chars})"
 
 
-@dataclass
-class Shape:
+class Shape(msgspec.Struct, dict=True):
     """One way to write calls: the format's own or an alternative spelling."""
 
     number: int
@@ -266,7 +264,7 @@ class Shape:
     id_pattern: re.Pattern[str] | None
     lead: str = ""  # blanks between text and the first call, those with which the pictures begin included
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
-    _extra: dict[str, Rx] = field(default_factory=dict)
+    _extra: dict[str, Rx] = {}
 
     @cached_property
     def wraps_name(self) -> bool:
@@ -328,8 +326,7 @@ def is_marker(core: str) -> bool:
     return bool(_TAG.search(core)) or (core.startswith("<") and len(core) > 2) or any(ord(c) > 0x2000 for c in core[:1])
 
 
-@dataclass
-class Frame:
+class Frame(msgspec.Struct):
     """A framed text: a thought, or content where the family frames it."""
 
     kind: str  # "reasoning" | "content"
@@ -344,8 +341,7 @@ class Frame:
     cores: tuple[str, ...]
 
 
-@dataclass
-class Candidate:
+class Candidate(msgspec.Struct):
     """Something that may begin where a marker stands."""
 
     kind: str  # call, section, reasoning, content, close, end, message, stray
@@ -378,8 +374,7 @@ class TextStretch:
         return self.tail.safe_end(text, 0) if self.markers.search(text) is None else -1
 
 
-@dataclass
-class Program:
+class Program(msgspec.Struct, dict=True):
     """A compiled Format."""
 
     format: Format
@@ -390,10 +385,10 @@ class Program:
     between: Rx
     unbound: Program | None = None
     suffix: Rx | None = None  # finds a marker and the suffix that its checkpoint gave it, while that is not known
-    candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    candidates: dict[str, tuple[Candidate, ...]] = {}
     anchored: tuple[Candidate, ...] = ()
-    reasoning_candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
-    _thought_ends: dict[str, re.Pattern[str]] = field(default_factory=dict)
+    reasoning_candidates: dict[str, tuple[Candidate, ...]] = {}
+    _thought_ends: dict[str, re.Pattern[str]] = {}
 
     @cached_property
     def marker_cores(self) -> tuple[str, ...]:

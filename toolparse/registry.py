@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+from _thread import RLock  # what threading.RLock is, without loading the rest of threading
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
-from threading import RLock
 from types import MappingProxyType
 
 from toolparse.errors import UnknownFormat
@@ -65,6 +63,8 @@ def _register(entry: Entry, templates: Iterable[str] = (), overwrite: bool = Fal
 
 def template_hash(text: str) -> str:
     """The exact fingerprint of a chat template."""
+    import hashlib
+
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -86,6 +86,8 @@ def get(name: str | Entry) -> Entry:
     _load()
     canonical = _names.get(normal(name))
     if canonical is None:
+        from difflib import get_close_matches
+
         near = get_close_matches(normal(name), _names, n=3)
         hint = f"; did you mean {', '.join(repr(_names[n]) for n in dict.fromkeys(near))}?" if near else "."
         raise UnknownFormat(

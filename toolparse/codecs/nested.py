@@ -15,7 +15,6 @@ from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.codecs.values import ERROR
-from toolparse.tools import untyped_tree
 
 MAX_DEPTH = 120
 
@@ -166,7 +165,12 @@ class NestedScanner(TaggedScanner):
         if self._param.types is None:
             python = not self.program.syntax.is_json
             tree = values[0] if len(values) == 1 else [("item", one) for one in values]
-            value = untyped_tree(tree) if self.tool is None else self.tool.convert_tree(tree, key, python=python)[0]
+            if self.tool is None:
+                from toolparse.tools.convert import untyped_tree
+
+                value = untyped_tree(tree)
+            else:
+                value = self.tool.convert_tree(tree, key, python=python)[0]
         if self.streaming:
             self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": " + json.encode(value))
         if key in self.arguments_:

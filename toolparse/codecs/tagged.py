@@ -9,9 +9,10 @@ noted as a repair. Both decisions look a bounded distance ahead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any, tail_of
@@ -36,8 +37,7 @@ class ParameterTypes(Protocol):
         """A text that is exactly a literal of what is admitted, where no text is admitted, as that value."""
 
 
-@dataclass(frozen=True)
-class ParamProgram:
+class ParamProgram(msgspec.Struct, frozen=True):
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
@@ -74,8 +74,7 @@ _NOT_IN_KEYS = ("<", ">", '"')
 _KEY = re.compile(r"[^\s<>\"]{1,256}").fullmatch
 
 
-@dataclass(frozen=True)
-class TaggedProgram:
+class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
     """A run of parameters, compiled. `item`: an element of a list, where objects and lists are nested elements."""
 
     follows: tuple[str, ...]  # what may stand where parameters begin
