@@ -116,7 +116,7 @@ def lines(rows: Sequence[Row], timed: bool) -> Iterator[str]:
         cells += [SIGNS[statuses.get(check, "absent")] for check in CHECKS.values()]
         cells.append(" ".join(item.code for item in found.problems))
         if timed:
-            cells.append(f"{1000 * row.compiling:.0f} + {1000 * row.detecting:.0f}")
+            cells.append(f"{1000 * row.compiling:.1f} + {1000 * row.detecting:.1f}")
         yield "| " + " | ".join(cells) + " |"
 
 

@@ -96,8 +96,15 @@ class Also:
             object.__setattr__(self, "types", tuple(self.types.items()))  # hashable
 
 
+class _Hashed:
+    """Keeps its hash: formats are the keys of many caches, and their fields are long."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True)
-class Format:
+class Format(_Hashed):
     """A family's assistant turn, as pictures.
 
     Calls:
@@ -186,6 +193,14 @@ class Format:
             self.picture("wrap", self.wrap, frozenset({"value"}))
         if self.id is not None:
             self.picture("id", self.id, frozenset({"name", "index", "skip"}), frozenset())
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            made = hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
+            object.__setattr__(self, "_hash", made)
+            return made
 
     def _check(self) -> None:
         self.picture("section", self.section, frozenset({"calls"}))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +118,7 @@ def _examine(text: str, found: Source, families: Sequence[Format], exact: Entry 
         if score == NOTHING and exact is None:
             why = f": {prober.error}" if prober.error else ""
             return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
+        prober = prober.settled()
         ordered = _hinted(families, found.names)
         induction = induce(prober)
         detection = _choose(prober, induction, ordered, exact, text)
@@ -200,13 +201,15 @@ def _candidates(
     alike = [family for family in families if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
-        for merged in _merged(family, induced):
-            yield merged, "behaviour", why
+        for merge in _merged(family, induced):
+            yield merge(family, induced), "behaviour", why
     yield induced, "induced", "the picture was learnt from what the template writes"
 
 
 def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:
     """Families with the same picture, those that write it to the letter first."""
+    if len(families) < 2:
+        return families
     return sorted(families, key=lambda family: -_likeness(prober, induction, family))
 
 
@@ -240,24 +243,28 @@ def _writes(family: Format, turn: Turn) -> str | None:
         return None
 
 
-def _merged(family: Format, induced: Format) -> list[Format]:
+def _merged(family: Format, induced: Format) -> tuple[Callable[[Format, Format], Format], ...]:
     """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
 
     Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
     """
+    framed = family.between_messages or induced.between_messages
+    return (_declared, _lent) if framed else (_lent, _declared)
+
+
+def _declared(family: Format, induced: Format) -> Format:
+    """The family's own pictures, with what ends turns here and what the prompt holds."""
     ends = tuple(dict.fromkeys((*family.ends, *induced.ends)))
-    declared = replace(family, prefill=induced.prefill, ends=ends)
-    own = _lent(family, induced)
-    if family.between_messages or induced.between_messages:
-        return [declared, own]
-    return [replace(own, ends=induced.ends or family.ends), declared]
+    return replace(family, prefill=induced.prefill, ends=ends)
 
 
 def _lent(family: Format, induced: Format) -> Format:
     """The induced pictures with all that a template does not show."""
     framed = induced.content.strip() != "{{text}}"
+    messages = family.between_messages or induced.between_messages
     return replace(
         induced,
+        ends=induced.ends if messages else induced.ends or family.ends,
         name=family.name,
         also=induced.also if induced.between_messages else (*induced.also, *family.also),
         aliases=family.aliases,

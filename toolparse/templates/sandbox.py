@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import BuiltinMethodType, CodeType
@@ -141,13 +141,13 @@ class _Code(CodeGenerator):
         else:
             super().visit_Tuple(node, frame)
 
-    def visit_Call(self, node: nodes.Call, frame: Frame, **options: Any) -> None:  # noqa: N802
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802
         if isinstance(node.node, nodes.EnvironmentAttribute) and node.node.name == "counted":
             self.write("environment.counted(")
             self.visit(node.args[0], frame)
             self.write(")")
         else:
-            super().visit_Call(node, frame, **options)
+            super().visit_Call(node, frame, forward_caller=forward_caller)
 
     def _made(self, visit: Callable[[Any, Frame], None], node: Any, frame: Frame) -> None:
         if not node.items:
@@ -168,7 +168,13 @@ class _Environment(ImmutableSandboxedEnvironment):
     joined = staticmethod(limits.joined)
 
     def __init__(self, *, mutable: bool) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+        # Constants are not folded: that takes a tenth of the compilation, and the limits must see them anyway.
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,
+            extensions=[_Generation, jinja2.ext.loopcontrols],
+        )
         self.mutable = mutable
         self.filters["tojson"] = _tojson
         self.globals.update(
@@ -203,7 +209,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _generate(
         self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
     ) -> str:
-        for loop in source.find_all(nodes.For):
+        for loop in [node for node in _walk(source) if isinstance(node, nodes.For)]:
             loop.iter = nodes.Call(nodes.EnvironmentAttribute("counted"), [loop.iter], [], None, None)
         return super()._generate(source, name, filename, defer_init)
 
@@ -436,9 +442,13 @@ def facts_of(source: str) -> Facts:
     tree = _parse(source)
     _keep(_trees, key, tree, 4)
     mentions, markers = False, []
-    for node in tree.find_all((nodes.Getattr, nodes.Const)):
-        value = node.attr if isinstance(node, nodes.Getattr) else getattr(node, "value", None)
-        if not isinstance(value, str):
+    for node in _walk(tree):
+        kind = type(node)
+        if kind is nodes.Getattr:
+            value = node.attr
+        elif kind is nodes.Const and isinstance(node.value, str):
+            value = node.value
+        else:
             continue
         mentions = mentions or value in _CALL_KEYS
         marker = _MARKER.fullmatch(value)
@@ -446,6 +456,23 @@ def facts_of(source: str) -> Facts:
             markers.append(marker.group(1))
     write_cache("facts", key, json.dumps([mentions, markers[:12]]).encode())
     return _keep(_facts, key, Facts(mentions, tuple(markers[:12])))
+
+
+def _walk(tree: nodes.Node) -> Iterator[Any]:
+    """Every node of a tree in the order of the source: Jinja's own walk asks more of each node and takes longer."""
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        inner: list[Any] = []
+        for name in node.fields:
+            value = getattr(node, name, None)
+            if isinstance(value, nodes.Node):
+                inner.append(value)
+            elif type(value) is list:
+                inner += [item for item in value if isinstance(item, nodes.Node)]
+        inner.reverse()
+        waiting += inner
 
 
 def _parse(source: str) -> nodes.Template:
@@ -518,6 +545,14 @@ def cache_folder() -> Path | None:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "toolparse"
+
+
+def caching() -> bool:
+    """Whether anything is kept on disk."""
+    try:
+        return cache_folder() is not None
+    except RuntimeError:  # no home
+        return False
 
 
 def _cache_file(kind: str, key: str) -> Path | None:

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 
 from toolparse.format import Also, Format, Syntax
-from toolparse.templates.sandbox import read_cache, write_cache
+from toolparse.templates.sandbox import caching, read_cache, write_cache
 from toolparse.templates.style import MessageStyle
 from toolparse.templates.verdict import Check, Detection, Problem
 
@@ -63,7 +63,8 @@ def load(key: str) -> Any:
 
 def store(key: str, value: Any) -> None:
     """Keep a verdict on disk."""
-    write_cache("verdict", key, json.dumps(_encode(value)).encode())
+    if caching():
+        write_cache("verdict", key, json.dumps(_encode(value)).encode())
 
 
 @lru_cache(maxsize=1)
