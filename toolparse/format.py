@@ -96,15 +96,16 @@ class Also:
             object.__setattr__(self, "types", tuple(self.types.items()))  # hashable
 
 
-class _Hashed:
-    """Keeps its hash: formats are the keys of many caches, and their fields are long."""
+class _Kept:
+    """What a format works out once: formats are the keys of many caches, and their fields are long."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "_shapes")
     _hash: int
+    _shapes: tuple[Format, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Format(_Hashed):
+class Format(_Kept):
     """A family's assistant turn, as pictures.
 
     Calls:
@@ -243,6 +244,14 @@ class Format(_Hashed):
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""
+        try:
+            return self._shapes
+        except AttributeError:
+            made = self._all_shapes()
+            object.__setattr__(self, "_shapes", made)
+            return made
+
+    def _all_shapes(self) -> tuple[Format, ...]:
         plain = dataclasses.replace(self, also=()) if self.also else self
         shapes = [plain] if self.call else []
         for also in self.also:
