@@ -96,8 +96,16 @@ class Also:
             object.__setattr__(self, "types", tuple(self.types.items()))  # hashable
 
 
+class _Kept:
+    """What a format works out once: formats are the keys of many caches, and their fields are long."""
+
+    __slots__ = ("_hash", "_shapes")
+    _hash: int
+    _shapes: tuple[Format, ...]
+
+
 @dataclass(frozen=True, slots=True)
-class Format:
+class Format(_Kept):
     """A family's assistant turn, as pictures.
 
     Calls:
@@ -188,6 +196,14 @@ class Format:
         if self.id is not None:
             self.picture("id", self.id, frozenset({"name", "index", "skip"}), frozenset())
 
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            made = hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
+            object.__setattr__(self, "_hash", made)
+            return made
+
     def _check(self) -> None:
         self.picture("section", self.section, frozenset({"calls"}))
         if self.call:
@@ -229,6 +245,14 @@ class Format:
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""
+        try:
+            return self._shapes
+        except AttributeError:
+            made = self._all_shapes()
+            object.__setattr__(self, "_shapes", made)
+            return made
+
+    def _all_shapes(self) -> tuple[Format, ...]:
         plain = dataclasses.replace(self, also=()) if self.also else self
         shapes = [plain] if self.call else []
         for also in self.also:
