@@ -154,7 +154,8 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
         if part.name == "kwargs":
             return write_kwargs(call.arguments, format.syntax)
         if part.name == "params":
-            return "".join(_write_param(format, key, value) for key, value in call.arguments.items())
+            pairs = sorted(call.arguments.items()) if format.syntax.sort_keys else call.arguments.items()
+            return "".join(_write_param(format, key, value) for key, value in pairs)
     except ValueError as error:
         raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
     return ""

@@ -240,7 +240,7 @@ def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) 
     true, false, null = words["kttrue"], words["ksfalse"], words["krnull"]
     quote = body.value_quote or '"'
     return Syntax(
-        quotes=(quote,) if quote != "'" else ("'", '"'),
+        quotes=(quote, *(other for other in ("'", '"') if quote in ("'", '"') and other != quote)),
         escapes=quote in ("'", '"'),
         true=true,
         false=false,

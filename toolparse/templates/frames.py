@@ -47,6 +47,10 @@ from toolparse.templates.sandbox import facts_of
 from toolparse.templates.splitting import Calls, Reader, core
 
 
+#: What `eos_token` is, as a rule: for templates that come without a tokenizer.
+USUAL_EOS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>")
+
+
 @dataclass
 class Frames:
     """What stands around the calls of a turn.
@@ -288,11 +292,14 @@ class _Finder:
         """Where each kind of message closes in its own way, closings belong to the messages."""
         header = self.cutter.header_run()
         closing = self._before_header(calls.between, header)
-        if closing is not None and closing != self.thought_closing:
+        framed = find_run(atoms(self.found.between_messages), header) >= 0 if closing is None else True
+        if framed and closing != self.thought_closing:
             self.found.between_messages = text_of(header)
-            self.found.reasoning = (self.found.reasoning or "") + text_of(self.thought_closing)
-            calls.closing = [*calls.closing, *closing]
-            calls.between = header
+            if self.found.reasoning is not None:
+                self.found.reasoning += text_of(self.thought_closing)
+            if closing is not None:
+                calls.closing = [*calls.closing, *closing]
+                calls.between = header
         full = self.prober.full(SPOKEN_ONE)
         if full is None or CONTENT not in full[after_user(full) :]:
             return
@@ -377,18 +384,30 @@ class _Finder:
             plain = self.prober.full(turn) or ""
             own = plain[plain.rindex(word) + len(word) :] if word in plain else ""
             if behind[:stop].startswith(own.rstrip()):
-                mark = _end_marker(atoms(behind[len(own.rstrip()) : stop]))
-                if is_marker(mark) and mark not in marks:
+                run = atoms(behind[len(own.rstrip()) : stop])
+                mark = self._not_own_header(_end_marker(run), solid(run))
+                if mark and mark not in marks:
                     marks.append(mark)
         return marks
 
+    def _not_own_header(self, mark: str, run: Atoms) -> str:
+        """A mark that is none of the assistant's own: `<|start|>user` where `<|start|>assistant` goes on."""
+        if not is_marker(mark):
+            return ""
+        header = solid(self.cutter.header_run())
+        if not header or mark != header[0]:
+            return mark
+        shared = common_start(run, header)
+        return text_of(run[: shared + 1]) if shared < min(len(run), len(header)) else ""
+
     def _real_ends(self, marks: Sequence[str]) -> tuple[str, ...]:
-        """End markers, the tokenizer's own in place of the sentinel; a sentinel that stands for nothing is left out."""
+        """End markers, the tokenizer's own in place of the sentinel, or the usual ones where there is no tokenizer."""
         found: list[str] = []
         for mark in marks:
-            real = self.prober.tokens.get("eos_token", "") if mark == EOS else mark
-            if real and real not in found and real != BOS:
-                found.append(real)
+            own = self.prober.tokens.get("eos_token", "")
+            for real in ((own,) if own else USUAL_EOS) if mark == EOS else (mark,):
+                if real not in found and real != BOS:
+                    found.append(real)
         return tuple(found)
 
 

@@ -122,7 +122,7 @@ def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]
     if not frames.between_messages:
         if not calls.single:
             fields.update(section=before + "{{calls}}" + text_of(calls.tail), between=between)
-    elif not between or between.rstrip() == frames.between_messages:
+    elif between.rstrip() == frames.between_messages or not (between or before.strip() or calls.tail):
         fields["call"] = before + call  # calls are messages of their own: what separates messages separates calls
     else:
         fields.update(section=before + "{{calls}}" + text_of(calls.tail), between=between)

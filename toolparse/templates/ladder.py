@@ -268,6 +268,8 @@ def _lent(family: Format, induced: Format) -> Format:
         no_call=family.no_call,
         calls_in_reasoning=family.calls_in_reasoning,
         escapes=family.escapes,
+        param=induced.param or family.param,
+        types=induced.types or family.types,
         item=induced.item or family.item,
         wrap=induced.wrap or family.wrap,
         wrap_when=induced.wrap_when or family.wrap_when,
