@@ -8,12 +8,14 @@ The ways of writing are those of real templates.
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
+from toolparse.format import CALL_HOLES, PARAM_HOLES, PICTURED, Format
 from toolparse.picture import Hole, Text, Wrapper
 
 #: ("lit", text) | ("out", expression) | ("if", [(condition or "", ops)]) | ("for", target, iterable, ops)
@@ -475,7 +477,8 @@ class _Writer:
         quote = '"' if self.format.syntax.is_json else "'"
         for number, part in enumerate(wrapper.parts):
             if isinstance(part, Text):
-                ops.append(("lit", part.text))
+                encoded = wrapper.encoded and ops and ops[-1][0] == "out" and "tojson" in ops[-1][1]
+                ops.append(("lit", part.text[1:] if encoded else part.text))
                 continue
             before = wrapper.parts[number - 1] if number else None
             quoted = isinstance(before, Text) and before.text[-1:] in ("'", '"')
@@ -639,3 +642,68 @@ def _merged(ops: Sequence[Op]) -> Ops:
         elif op != ("lit", ""):
             made.append(op)
     return made
+
+
+# ------------------------------------------------------------------------------------------------ families nobody knows
+
+
+def foreign(format: Format, seed: int) -> Format:
+    """A format like this one that no family has: other markers, keys, separators, in the hand of a seed."""
+    chance = random.Random(f"foreign {format.name} {seed}")
+    pick = chance.choice
+    prefix = pick(("zq", "x-", "Q_", "kr:"))
+
+    def renamed(text: str) -> str:
+        text = re.sub(r"<(/?)([|｜]?)(?=[A-Za-z])", lambda found: f"<{found[1]}{found[2]}{prefix}", text)
+        text = re.sub(r"\[(/?)([A-Z_]{3,})\]", lambda found: f"[{found[1]}ZQ_{found[2]}]", text)
+        return text.replace("functools", "helpers").replace("Action", "Deed").replace("✿", "❀")
+
+    changes: dict[str, Any] = {}
+    for name in PICTURED:
+        value = getattr(format, name)
+        if isinstance(value, str):
+            changes[name] = renamed(value)
+        elif value:
+            changes[name] = tuple(renamed(text) for text in value)
+    changes.update(also=(), name=f"foreign-{format.name}", aliases=(), wrap=format.wrap)
+    call = changes["call"]
+    keys = pick((("name", "arguments"), ("tool", "params"), ("function", "args"), ("fn", "kwargs"), ("n", "a")))
+    for old in ("tool_name", "name"):
+        call = call.replace(f'"{old}": {{{{name}}}}', f'"{keys[0]}": {{{{name}}}}')
+    for old in ("arguments", "parameters", "args"):
+        call = call.replace(f'"{old}": {{{{arguments}}}}', f'"{keys[1]}": {{{{arguments}}}}')
+    whole = f'{{"{keys[0]}": {{{{name}}}}, "{keys[1]}": {{{{arguments}}}}}}'
+    if whole in call:
+        other = pick(
+            (
+                whole,
+                whole,
+                f'{{"{keys[1]}": {{{{arguments}}}}, "{keys[0]}": {{{{name}}}}}}',
+                f'{{"type": "function", "{keys[0]}": {{{{name}}}}, "{keys[1]}": {{{{arguments}}}}}}',
+                f'{{"type": "function", "function": {whole}}}',
+                f'{{"id": {{{{id}}}}, "{keys[0]}": {{{{name}}}}, "{keys[1]}": {{{{arguments}}}}}}',
+                f'{{"{keys[0]}":{{{{name}}}},"{keys[1]}":{{{{arguments}}}}}}',
+                f'{{\n  "{keys[0]}": {{{{name}}}},\n  "{keys[1]}": {{{{arguments}}}}\n}}',
+                whole.replace("{{arguments}}", '"{{arguments}}"'),
+                '{"{{name}}": {{arguments}}}',
+            )
+        )
+        call = call.replace(whole, other)
+    changes.update(call=call, synonyms=(), no_call=())
+    if not format.between_messages and format.call == format.call.strip():
+        if format.section.strip() != "{{calls}}" and "{{arguments}}" in call and "[" in format.section:
+            changes["between"] = pick((", ", ",", ",\n", ",\n    "))
+        elif is_closed(call):
+            changes["between"] = pick(("", "\n", "\n\n", " "))
+        if changes["lead"] == "" or not changes["lead"].strip():
+            changes["lead"] = pick(("", "\n", "\n\n", " "))
+    if format.reasoning and not format.between_messages and not format.prefill:
+        before, _, after = changes["reasoning"].partition("{{text}}")
+        line = pick(("", "\n"))
+        changes["reasoning"] = f"{before.strip()}{line}{{{{text}}}}{line}{after.strip()}" + pick(("", "\n", "\n\n"))
+    return dataclasses.replace(format, **changes)
+
+
+def is_closed(call: str) -> bool:
+    """Whether a call ends with a marker."""
+    return call.rstrip().endswith((">", "]"))
