@@ -5,25 +5,102 @@ text apart with the same compiled program as the machine, but without its bookke
 gives up (None) at the first thing that is not plain: the machine then reads the text. It never reports an issue.
 Where it does not give up its result is the machine's: `tests/test_express.py` holds the two against each other.
 
-Measured: three to four times faster than the machine on short calls (`docs/performance.md`).
+Measured: three to eight times faster than the machine on short calls (`docs/performance.md`).
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from toolparse.codecs.matching import BLANKS, skip_blanks
+import msgspec
+
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, skip_blanks
 from toolparse.codecs.nested import NestedScanner
-from toolparse.codecs.tagged import TaggedScanner
+from toolparse.codecs.plain import NotPlain, plain_reader
+from toolparse.codecs.tagged import TaggedScanner, read_tagged
 from toolparse.codecs.values import DONE, ValueScanner
-from toolparse.codecs.whole import Budget, Whole, read_whole
+from toolparse.codecs.whole import Budget, Whole, read_whole, wrapped
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
-from toolparse.program import Frame, Program, Shape, compile_format
+from toolparse.program import Candidate, Frame, Program, Shape, compile_format
 
-_NO = (-1, "")
+_CALL, _SECTION, _REASONING, _CONTENT, _CLOSE, _END, _MESSAGE, _STRAY = range(8)
+_KINDS = {
+    "call": _CALL,
+    "section": _SECTION,
+    "reasoning": _REASONING,
+    "content": _CONTENT,
+    "close": _CLOSE,
+    "end": _END,
+    "message": _MESSAGE,
+    "stray": _STRAY,
+}
+# What becomes of a marker: it was taken, it is text, or it is nothing plain.
+_TAKEN, _IS_TEXT, _NOT_PLAIN = range(3)
+_LONG = 256
+
+
+class Plan:
+    """A shape, prepared."""
+
+    __slots__ = (
+        "between", "betweens", "body", "closer", "ends", "escapes", "followers", "head", "id_pattern", "json", "lead",
+        "named", "needs_tool", "shape", "stops", "tail", "weak",
+    )  # fmt: skip
+
+    def __init__(self, shape: Shape, program: Program) -> None:
+        self.shape = shape
+        self.head = shape.head.final.match
+        self.named = shape.named
+        self.body = shape.body
+        self.json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
+        self.tail = shape.tail
+        self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
+        self.stops = (*shape.tail, *shape.closer, *program.ends)
+        self.closer = shape.closer
+        self.lead = shape.lead
+        self.weak = not shape.strong
+        self.needs_tool = self.weak and shape.anchored
+        self.escapes = tuple(reversed(shape.format.escapes))
+        self.id_pattern = shape.id_pattern
+        same = [other for other in program.shapes if other.group == shape.group]
+        self.betweens = tuple(dict.fromkeys(other.between for other in same if other.between))
+        self.between = shape.between_blanks
+        self.followers: tuple[Plan, ...] = ()  # what may come next in the section
+
+
+class _Entry(NamedTuple):
+    """A candidate, prepared: `doubt` if it would be a call, had it only been written right."""
+
+    kind: int
+    match: Any
+    plan: Plan | None
+    frame: Frame | None
+    doubt: bool
+
+
+class _Finder:
+    """Finds the next of some markers."""
+
+    __slots__ = ("firsts", "search")
+
+    def __init__(self, pattern: re.Pattern[str], cores: tuple[str, ...]) -> None:
+        self.search = pattern.search
+        firsts = {core[0] for core in cores}
+        # One first character is looked for at memory speed; for several, the pattern goes through each character.
+        self.firsts = tuple(firsts) if 1 < len(firsts) <= 4 else ()
+
+    def find(self, text: str, pos: int) -> Any:
+        """The match of the next marker from `pos`."""
+        if self.firsts and len(text) - pos > _LONG:
+            found = [at for char in self.firsts if (at := text.find(char, pos)) >= 0]
+            if not found:
+                return None
+            pos = min(found)
+        return self.search(text, pos)
 
 
 class Express:
@@ -31,225 +108,381 @@ class Express:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        format = program.format
-        self.possible = (
-            program.suffix is None
-            and not program.message
-            and not program.anchored
-            and all(frame.kind == "reasoning" and frame.close_length < 2048 for frame in program.frames)
-            and not format.no_call
-            and not format.escapes
-        )
-        self.search = program.markers.search
-        self.search_thought = program.reasoning_markers.search
-        self.ends = frozenset(program.ends)
-        self.calls: dict[str, tuple[tuple[Shape, Any], ...]] = {}
-        self.thoughts: dict[str, Frame] = {}
-        self.groups: dict[tuple[str, str], list[Shape]] = {}
-        for shape in program.shapes:
-            self.groups.setdefault(shape.group, []).append(shape)
-        if self.possible:
-            self._sort()
-        self.stops = {shape.number: (*shape.tail, *shape.closer, *program.ends) for shape in program.shapes}
+        self.plans = {shape.number: Plan(shape, program) for shape in program.shapes}
+        for plan in self.plans.values():
+            if plan.shape.opener or plan.weak:
+                group = plan.shape.group
+                plan.followers = tuple(p for p in self.plans.values() if p.shape.group == group)
+        self.table = self._prepared(program.candidates)
+        self.thought_table = self._prepared(program.reasoning_candidates)
+        self.finder = _Finder(program.markers, tuple(program.candidates))
+        self.thought_finder = _Finder(program.reasoning_markers, tuple(program.reasoning_candidates))
+        self.anchored = tuple(self._entry(candidate, "") for candidate in program.anchored)
+        self.between = program.between.final.match if program.message else None
+        self.no_call = frozenset(program.format.no_call)
 
-    def _sort(self) -> None:
-        """Markers at which only one thing can begin first."""
-        for core, candidates in self.program.candidates.items():
-            if any(other.core != core for other in candidates):
-                continue  # one marker begins another
-            first = candidates[0]
-            if first.kind == "reasoning" and first.frame is not None:
-                self.thoughts[core] = first.frame
-            calls = [(c.shape, c.rx.final.match) for c in candidates if c.kind == "call" and c.shape is not None]
-            if calls and all(shape.strong and bool(shape.opener) == bool(shape.closer) for shape, _ in calls):
-                self.calls[core] = tuple(calls)
+    def _prepared(self, table: dict[str, tuple[Candidate, ...]]) -> dict[str, tuple[_Entry, ...]]:
+        return {core: tuple(self._entry(candidate, core) for candidate in table[core]) for core in table}
 
-    def read(self, text: str, tools: Any, thinking: Frame | None, lead: str) -> ParsedMessage | None:
-        """The message, or None when the text is not plain. `thinking`, `lead`: where the prompt left off."""
-        marks: list[tuple[str, int, int]] = []
-        content: list[str] = []
-        reasoning = ""
-        calls: list[ToolCall] = []
-        pos = 0
-        size = len(text)
-        if thinking is not None:
-            end = self._thought(text, 0, thinking, lead, marks)
-            if end < 0:
-                return None
-            reasoning = _last_text(text, marks, "reasoning")
-            pos, lead = end, thinking.after
-        search = self.search
-        while True:
-            match = search(text, pos)
-            at = size if match is None else match.start()
-            core = None if match is None else match.group()
-            if at > pos:
-                trail = self.calls[core][0][0].lead if core in self.calls else ""
-                self._content(text, pos, at, lead, trail, marks, content, alone=core is None and not marks)
-            lead = ""
-            if core is None:
-                break
-            entry = self.calls.get(core)
-            if entry is not None:
-                pos, lead = self._call(text, at, entry, tools, marks, calls)
-                if pos < 0:
-                    return None
-                continue
-            frame = self.thoughts.get(core)
-            if frame is not None:
-                if reasoning:
-                    return None
-                opened = frame.open.final.match(text, at)
-                if opened is None:
-                    return None
-                _mark(marks, "markup", at, opened.end())
-                end = self._thought(text, opened.end(), frame, frame.lead, marks)
-                if end < 0:
-                    return None
-                reasoning = _last_text(text, marks, "reasoning")
-                pos, lead = end, frame.after
-                continue
-            if core in self.ends:
-                _mark(marks, "markup", at, size)
-                break
+    def _entry(self, candidate: Candidate, core: str) -> _Entry:
+        plan = self.plans[candidate.shape.number] if candidate.shape is not None else None
+        doubt = candidate.kind == "call" and candidate.core == core and candidate.strong
+        return _Entry(_KINDS[candidate.kind], candidate.rx.final.match, plan, candidate.frame, doubt)
+
+    def read(self, text: str, tools: Any, start: Start) -> ParsedMessage | None:
+        """The message, or None when the text is not plain."""
+        if not start.head:
+            return _Reading(self, text, tools, start).message()
+        message = _Reading(self, start.head + text, tools, start).message()
+        return _behind(message, len(start.head)) if message is not None else None
+
+
+class Start(NamedTuple):
+    """Where a prompt leaves the turn: `plain` if nothing, or just a thought, is open.
+
+    `head`: the end of the prompt, where that may be the beginning of a marker. `fresh`: whether a message begins.
+    """
+
+    plain: bool
+    thinking: Frame | None = None
+    lead: str = ""
+    head: str = ""
+    fresh: bool = True
+
+
+class _Reading:
+    """One text on the short way. The names are the machine's, and so are the decisions."""
+
+    __slots__ = (
+        "budget", "calls", "content", "ended", "express", "framed", "fresh", "lead", "marks", "pos", "reasoning",
+        "section", "seek", "text", "thinking", "tools",
+    )  # fmt: skip
+
+    def __init__(self, express: Express, text: str, tools: Any, start: Start) -> None:
+        self.express = express
+        self.text = text
+        self.tools = tools
+        self.thinking = start.thinking
+        self.framed: Frame | None = None
+        self.lead = start.lead
+        self.fresh = start.fresh
+        self.section: Plan | None = None
+        self.pos = 0  # the text before it is accounted for
+        self.seek = 0  # and up to here it is no marker
+        self.ended = False
+        self.marks: list[tuple[str, int, int]] = []
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.budget = Budget(len(text))
+
+    def message(self) -> ParsedMessage | None:
+        """The message, or None."""
+        if not self._run():
             return None
+        size = len(self.text)
+        if self.ended:
+            self._mark("markup", self.pos, size)
+        else:
+            trail = self.thinking.trail if self.thinking is not None else ""
+            self._settle(size, trail, alone=not self.marks)
+        content = self.content
         return ParsedMessage(
-            "".join(content) if len(content) != 1 else content[0],
-            reasoning or None,
-            tuple(calls),
+            content[0] if len(content) == 1 else "".join(content),
+            "".join(self.reasoning) or None,
+            tuple(self.calls),
             (),
             False,
-            tuple([Span(kind, start, end) for kind, start, end in marks]),  # type: ignore[arg-type]
-            text,
+            tuple([Span(kind, start, end) for kind, start, end in self.marks]),  # type: ignore[arg-type]
+            self.text,
         )
 
-    def _content(
-        self,
-        text: str,
-        pos: int,
-        at: int,
-        lead: str,
-        trail: str,
-        marks: list[tuple[str, int, int]],
-        content: list[str],
-        *,
-        alone: bool,
-    ) -> None:
-        """Content between two markers, without the blanks that the picture writes around it."""
-        start, end, blank = _inside(text, pos, at, lead, trail)
-        if blank and (not alone or start > pos):
-            _mark(marks, "markup", pos, at)
-            return
-        _mark(marks, "markup", pos, start)
-        if end > start:
-            _mark(marks, "content", start, end)
-            content.append(text[start:end])
-        _mark(marks, "markup", end, at)
-
-    def _thought(self, text: str, pos: int, frame: Frame, lead: str, marks: list[tuple[str, int, int]]) -> int:
-        """A thought up to its closing; returns the position behind it, -1 when it is not plain."""
-        match = self.search_thought(text, pos)
-        if match is None or match.group() != frame.close_first:
-            return -1
-        start, end, blank = _inside(text, pos, match.start(), lead, frame.trail)
-        if blank:
-            start = end = pos
-        _mark(marks, "markup", pos, start)
-        _mark(marks, "reasoning", start, end)
-        _mark(marks, "markup", end, match.end())
-        return match.end()
-
-    def _call(
-        self,
-        text: str,
-        at: int,
-        entry: tuple[tuple[Shape, Any], ...],
-        tools: Any,
-        marks: list[tuple[str, int, int]],
-        calls: list[ToolCall],
-    ) -> tuple[int, str]:
-        """A call, and those behind it in its section.
-
-        Returns the position behind them and the blanks that are markup there; -1 when something is not plain.
-        """
-        for candidate, head in entry:
-            shape, match = candidate, head(text, at)
-            if match is not None:
+    def _run(self) -> bool:
+        """Whether the text was plain to its end."""
+        express, text = self.express, self.text
+        while not self.ended:
+            if self.fresh:
+                self.fresh = False
+                if express.anchored:
+                    taken = self._at(express.anchored, self.pos)
+                    if taken == _NOT_PLAIN:
+                        return False
+                    continue
+            if self.thinking is None:
+                finder, table = express.finder, express.table
+            else:
+                finder, table = express.thought_finder, express.thought_table
+            match = finder.find(text, self.seek)
+            if match is None:
                 break
+            at = match.start()
+            taken = self._at(table[match.group()], at)
+            if taken == _NOT_PLAIN:
+                return False
+            if taken == _IS_TEXT:
+                self.seek = at + 1
+        return True
+
+    def _at(self, entries: tuple[_Entry, ...], at: int) -> int:
+        """Take what begins at a marker."""
+        text = self.text
+        doubt = False
+        for kind, matches, plan, frame, strong in entries:
+            match = matches(text, at)
+            if match is None:
+                doubt = doubt or strong
+                continue
+            if kind <= _SECTION:
+                if doubt and kind == _SECTION:
+                    return _NOT_PLAIN
+                assert plan is not None
+                taken = self._call(plan, match, at) if kind == _CALL else self._open_section(plan, match, at)
+            elif kind == _END:
+                taken = self._step_over(at, match.end(), "")
+                self.thinking = None
+                self._behind_end()
+            else:
+                assert frame is not None or kind >= _MESSAGE
+                taken = self._frame(kind, frame, match, at)
+            if taken != _IS_TEXT:
+                return taken
+        return _NOT_PLAIN if doubt and self.thinking is None else _IS_TEXT
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def _mark(self, kind: str, start: int, end: int) -> None:
+        if end <= start:
+            return
+        marks = self.marks
+        if marks and marks[-1][0] == kind:
+            marks[-1] = (kind, marks[-1][1], end)
         else:
-            return _NO
+            marks.append((kind, start, end))
+
+    def _settle(self, at: int, trail: str, *, alone: bool = False) -> None:
+        """Text ends at `at`: what it holds, without the blanks that the picture writes around it."""
+        pos = self.pos
+        if at > pos:
+            text = self.text
+            start = pos
+            for char in self.lead:
+                if start < at and text[start] == char:
+                    start += 1
+                else:
+                    break
+            bare = start + len(text[start:at].rstrip(BLANKS))
+            end = at
+            while trail and end > bare and text[end - 1] == trail[-1]:
+                end -= 1
+                trail = trail[:-1]
+            if bare == start and (not alone or start > pos):
+                end = start = pos
+            self._mark("markup", pos, start)
+            if end > start:
+                thinking = self.thinking is not None
+                self._mark("reasoning" if thinking else "content", start, end)
+                (self.reasoning if thinking else self.content).append(text[start:end])
+            self._mark("markup", end, at)
+            self.pos = at
+        self.lead = ""
+
+    def _step_over(self, at: int, end: int, trail: str) -> int:
+        """Text ends at `at`, where markup begins."""
+        self._settle(at, trail)
+        self._mark("markup", at, end)
+        self.pos = self.seek = end
+        return _TAKEN
+
+    def _behind_end(self) -> None:
+        """After an end marker: another message of the turn, or the end."""
+        between = self.express.between
+        match = between(self.text, self.pos) if between is not None else None
+        if match is None:
+            self.ended = True
+            return
+        self._step_over(self.pos, match.end(), "")
+        self.thinking = self.framed = None
+        self.fresh = True
+
+    def _frame(self, kind: int, frame: Frame | None, match: Any, at: int) -> int:
+        """Something that frames text begins or ends."""
+        thinking = self.thinking
+        end = match.end()
+        if kind == _REASONING:
+            if thinking is not None and (thinking is not frame or self.text[self.pos : at].strip(BLANKS)):
+                return _IS_TEXT
+            self._step_over(at, end, "")
+            self.thinking = frame
+            self.lead = frame.lead if frame is not None else ""
+        elif kind == _CONTENT:
+            self._step_over(at, end, thinking.trail if thinking is not None else "")
+            self.thinking, self.framed = None, frame
+            self.lead = frame.lead if frame is not None else ""
+        elif kind == _CLOSE:
+            assert frame is not None
+            return self._close(frame, match, at)
+        elif kind == _MESSAGE:
+            self._step_over(at, end, "")
+            self.thinking = self.framed = None
+            self.fresh = True
+        elif self.section is not None and match.group() in self.section.closer:
+            self._step_over(at, end, "")
+            self.section = None
+        elif self.calls:
+            self._step_over(at, end, "")
+        else:
+            return _NOT_PLAIN
+        return _TAKEN
+
+    def _close(self, frame: Frame, match: Any, at: int) -> int:
+        trail = ""
+        if self.thinking is not None:
+            trail = frame.trail
+        elif self.framed is not None and self.framed.close.pattern == frame.close.pattern:
+            frame = self.framed
+            trail = frame.trail
+            self.framed = None
+        elif match.group() in self.express.program.ends:
+            return _IS_TEXT
+        elif frame.kind == "reasoning" and (
+            self.content or self.reasoning or self.calls or self.text[self.pos : at].strip(BLANKS)
+        ):
+            return _NOT_PLAIN
+        self._step_over(at, match.end(), trail)
+        self.thinking = None
+        self.lead = frame.after
+        return _TAKEN
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _open_section(self, plan: Plan, match: Any, at: int) -> int:
+        if self.thinking is not None:
+            return _NOT_PLAIN
+        self.section = plan
+        return self._step_over(at, match.end(), plan.lead)
+
+    def _call(self, plan: Plan, match: Any, at: int) -> int:
+        """A call, and those behind it in its section."""
+        if self.thinking is not None:
+            return _NOT_PLAIN
+        text, tools, calls = self.text, self.tools, self.calls
+        first = True
         while True:
             start = match.start("at_")
-            if start > at:
-                _mark(marks, "markup", at, start)
-            name, id = "", None
-            if shape.named:
-                groups = match.groupdict()
-                name, id = (groups.get("name") or "").strip(), groups.get("id")
-                if id is not None:
-                    id = id.strip()
-                    found = shape.id_pattern.match(id) if not name and shape.id_pattern is not None else None
-                    if found is not None:
-                        name = found.group("name").strip()
-            whole = self._body(text, match.end(), shape, tools.get(name) if name and tools is not None else None)
+            name, id = self._names(plan, match) if plan.named else ("", None)
+            if first and plan.needs_tool and tools is not None and tools.get(name) is None:
+                return _IS_TEXT
+            whole = self._body(plan, match.end(), name)
             if whole is None:
-                return _NO
-            end = whole.end
-            for core in shape.tail:
+                return _NOT_PLAIN
+            end, inner_name, inner_id, arguments = whole
+            for core in plan.tail:
                 if not text.startswith(core, end):
                     end = skip_blanks(text, end)
                     if not text.startswith(core, end):
-                        return _NO
+                        return _NOT_PLAIN
                 end += len(core)
-            if shape.tail and shape.tail[-1] in self.ends:
-                return _NO
-            name, id = whole.name or name, whole.id if whole.id is not None else id
+            name = inner_name or name
+            if inner_id is not None:
+                id = inner_id
             if not name:
-                return _NO
-            if tools is not None:
+                return _NOT_PLAIN
+            dropped = name in self.express.no_call
+            if tools is not None and not dropped:
                 tool = tools.get(name)
-                if tool is None or tool.validate(whole.arguments):
-                    return _NO
-            index = len(calls)
-            calls.append(ToolCall(name, whole.arguments, id, index, Span("call", start, end), text[start:end]))
-            marks.append(("call", start, end))
-            if not shape.opener:
-                return end, shape.between_blanks
-            at = end
-            after = skip_blanks(text, end)
-            if shape.between and text.startswith(shape.between, after):
-                after = skip_blanks(text, after + len(shape.between))
-            following = None
-            for other in self.groups[shape.group]:
-                following = other.head.final.match(text, after)
-                if following is not None:
-                    shape, match = other, following
-                    break
-            if following is not None:
-                continue
-            end = after
-            for core in shape.closer:
-                end = skip_blanks(text, end)
-                if not text.startswith(core, end):
-                    return _NO
-                end += len(core)
-            _mark(marks, "markup", at, end)
-            return end, ""
+                if tool is None or tool.validate(arguments):
+                    return _NOT_PLAIN
+            if first:
+                self._settle(at, plan.lead)
+                if start > at:
+                    self._mark("markup", at, start)
+                    if plan.shape.opener_first:
+                        self.section = plan
+                first = False
+            elif start > at:
+                self._mark("markup", at, start)
+            if dropped:
+                self._mark("markup", start, end)
+            else:
+                calls.append(ToolCall(name, arguments, id, len(calls), Span("call", start, end), text[start:end]))
+                self.marks.append(("call", start, end))
+            at = self.pos = self.seek = end
+            if plan.ends:
+                self._behind_end()
+                return _TAKEN
+            following = self._after_call(plan)
+            if following is None:
+                return _TAKEN
+            plan, match = following
 
-    def _body(self, text: str, at: int, shape: Shape, tool: Any) -> Whole | None:
+    def _names(self, plan: Plan, match: Any) -> tuple[str, str | None]:
+        groups = match.groupdict()
+        name, id = groups.get("name"), groups.get("id")
+        if name:
+            for char, entity in plan.escapes:
+                name = name.replace(entity, char)
+        if id is not None:
+            id = id.strip()
+            if name is None and plan.id_pattern is not None:
+                found = plan.id_pattern.match(id)
+                name = found.group("name") if found is not None else id
+        return name.strip() if name else "", id
+
+    def _after_call(self, plan: Plan) -> tuple[Plan, Any] | None:
+        """The next call of the section; None when text goes on."""
+        text, pos = self.text, self.pos
+        at = skip_blanks(text, pos)
+        if at - pos <= MAX_BLANKS:
+            follow = at
+            for between in plan.betweens:
+                if text.startswith(between, at):
+                    follow = skip_blanks(text, at + len(between))
+                    break
+            for other in plan.followers:
+                match = other.head(text, follow)
+                if match is not None:
+                    return other, match
+            closer = plan.closer
+            if closer and self.section is not None and text.startswith(closer[0], at):
+                end = pos
+                for core in closer:
+                    at = skip_blanks(text, end)
+                    if text.startswith(core, at):
+                        end = at + len(core)
+                    elif at - end > MAX_BLANKS:
+                        break
+                self._mark("markup", pos, end)
+                self.pos = self.seek = end
+                self.section = None
+                self.lead = ""
+                return None
+        self.lead = plan.between
+        return None
+
+    def _body(self, plan: Plan, at: int, name: str) -> Whole | None:
         """The body of a call, None when it is not plain."""
-        watch = shape.watch
-        json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
-        if json and (watch is None or watch.tree is not None):
-            return read_whole(text, at, shape.tail[0] if shape.tail else "", shape.watch, Budget(0))
+        text, shape = self.text, plan.shape
+        if plan.json:
+            return read_whole(text, at, plan.tail[0] if plan.tail else "", shape.watch, self.budget)
         scanner: TaggedScanner | ValueScanner
-        if shape.body == "params":
+        if plan.body == "params":
             assert shape.tagged is not None
+            tool = self.tools.get(name) if self.tools is not None else None
+            read = read_tagged(shape.tagged, text, at, tool)
+            if read is not None:
+                return read[1], "", None, read[0]
             kind = TaggedScanner if shape.tagged.item is None else NestedScanner
             scanner = kind(shape.tagged, tool, streaming=False)
         else:
-            stops = self.stops[shape.number]
-            scanner = ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
+            try:
+                reader = plain_reader(shape.format.syntax)
+                value, end = (reader.keywords if plan.body == "kwargs" else reader.map)(text, at)
+                return wrapped(value, end, shape.watch)
+            except NotPlain:
+                pass
+            scanner = ValueScanner(
+                shape.format.syntax, watch=shape.watch, kwargs=plan.body == "kwargs", stops=plan.stops
+            )
         end = scanner.scan(text, at, True)
         if scanner.status != DONE:
             return None
@@ -259,60 +492,42 @@ class Express:
             return None
         if scanner.repairs or scanner.duplicates:
             return None
-        return Whole(end, scanner.name or "", scanner.id, arguments)
-
-
-def _mark(marks: list[tuple[str, int, int]], kind: str, start: int, end: int) -> None:
-    if end <= start:
-        return
-    if marks and marks[-1][0] == kind:
-        marks[-1] = (kind, marks[-1][1], end)
-    else:
-        marks.append((kind, start, end))
-
-
-def _inside(text: str, pos: int, at: int, lead: str, trail: str) -> tuple[int, int, bool]:
-    """Where text between two markers begins and ends without the blanks that are markup, and whether it is blank."""
-    start = pos
-    for char in lead:
-        if start < at and text[start] == char:
-            start += 1
-        else:
-            break
-    bare = start + len(text[start:at].rstrip(BLANKS))
-    end = at
-    while trail and end > bare and text[end - 1] == trail[-1]:
-        end -= 1
-        trail = trail[:-1]
-    return start, end, bare == start
-
-
-def _last_text(text: str, marks: list[tuple[str, int, int]], kind: str) -> str:
-    for found, start, end in reversed(marks):
-        if found == kind:
-            return text[start:end]
-    return ""
+        return end, scanner.name or "", scanner.id, arguments
 
 
 @lru_cache(maxsize=256)
 def express_for(format: Format) -> Express:
-    """The short way for a format."""
+    """The short way for a format whose suffix is known."""
     return Express(compile_format(format))
-
-
-class Start(NamedTuple):
-    """Where a prompt leaves the turn: `plain` if nothing or just a thought is open."""
-
-    plain: bool
-    thinking: Frame | None
-    lead: str
 
 
 def start_of(program: Program, prefill: str) -> Start:
     """Where the turn stands after what the prompt holds of it."""
-    if not express_for(program.format).possible:
-        return Start(False, None, "")
     if not prefill:
-        return Start(True, None, "")
+        return Start(True)
     machine = Machine(program, None, prefill=prefill, streaming=True)
-    return Start(*machine.standing())
+    plain, thinking, lead, head = machine.standing()
+    return Start(plain and not program.anchored, thinking, lead, head, fresh=False)
+
+
+def _behind(message: ParsedMessage, cut: int) -> ParsedMessage | None:
+    """The message without the first characters, which the prompt holds; None where they are more than markup."""
+    spans: list[Span] = []
+    for span in message.spans:
+        if span.start < cut and span.kind in ("content", "reasoning"):
+            return None
+        if span.end > cut:
+            spans.append(Span(span.kind, max(span.start - cut, 0), span.end - cut))
+    calls = [span for span in spans if span.kind == "call"]
+    if len(calls) != len(message.tool_calls):
+        return None
+    text = message.text[cut:]
+    return msgspec.structs.replace(
+        message,
+        tool_calls=tuple(
+            msgspec.structs.replace(call, span=span, raw=text[span.start : span.end])
+            for call, span in zip(message.tool_calls, calls, strict=True)
+        ),
+        spans=tuple(spans),
+        text=text,
+    )

@@ -28,7 +28,7 @@ from collections.abc import Generator
 from typing import Any, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, MORE, SLACK, Rx, skip_blanks
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, SLACK, Rx, skip_blanks
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.values import DONE, ERROR, ValueScanner
@@ -47,7 +47,6 @@ from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.program import Candidate, Frame, Program, Shape, suffix_of
 
 _NAME_IN_JSON = re.compile(r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']""")
-_MAX_BLANKS = 512
 
 Steps = Generator[None, None, Any]
 Scanner = ValueScanner | TaggedScanner
@@ -87,7 +86,7 @@ class Machine:
         self._seeking: Rx | None = None  # while the suffix of the markers is not known
         self._held = ""
         if program.suffix is not None:
-            suffix = program.suffix_in(prefill) or (program.suffix_in(complete) if complete is not None else "")
+            suffix = program.suffix_of_turn(prefill, complete or "")
             self._seeking = program.suffix if not suffix and complete is None else None
             prefill = prefill.replace(SUFFIX, suffix)
             program = program.bind(suffix)
@@ -171,11 +170,15 @@ class Machine:
         """Whether the text read so far ends inside a thought."""
         return self._thinking is not None
 
-    def standing(self) -> tuple[bool, Frame | None, str]:
-        """Where the text read so far leaves the turn: whether it is settled, the open thought, blanks to skip."""
-        waits = self.pos < len(self.buf) or self._pending or self._has_body or self._ended or self._framed
+    def standing(self) -> tuple[bool, Frame | None, str, str]:
+        """Where the text read so far leaves the turn.
+
+        Whether it is settled but for what may be the beginning of a marker; the open thought, blanks to skip, and
+        that beginning.
+        """
+        waits = self._pending or self._has_body or self._ended or self._framed
         plain = not waits and self._section is None and self._keep is None and not self._calls
-        return plain, self._thinking, self._lead
+        return plain, self._thinking, self._lead, self.buf[self.pos :]
 
     def in_call(self) -> bool:
         """Whether the text read so far ends inside a call or thought."""
@@ -780,7 +783,7 @@ class Machine:
                     matched += 1
                     break
                 undecided = not self.final and (
-                    core.startswith(self.buf[at:]) and at - self.pos <= _MAX_BLANKS and len(self.buf) - at < len(core)
+                    core.startswith(self.buf[at:]) and at - self.pos <= MAX_BLANKS and len(self.buf) - at < len(core)
                 )
                 if not undecided:
                     match = shape.extra_closers(core).match(self.buf, self.pos, self.final)
@@ -797,7 +800,7 @@ class Machine:
             return None
         while True:  # at the end of the text nothing is held against what is missing
             at = skip_blanks(self.buf, self.pos)
-            if at < len(self.buf) or at - self.pos > _MAX_BLANKS:
+            if at < len(self.buf) or at - self.pos > MAX_BLANKS:
                 return "its closing marker missing"
             if self.final:
                 return None
@@ -939,7 +942,7 @@ class Machine:
         while True:
             buf, pos = self.buf, self.pos
             at = skip_blanks(buf, pos)
-            if at - pos > _MAX_BLANKS:
+            if at - pos > MAX_BLANKS:
                 self._lead = shape.between_blanks
                 return None
             if at == len(buf) and not self.final:
@@ -950,7 +953,7 @@ class Machine:
             between = next((text for text in betweens if buf.startswith(text, at)), "")
             if between:
                 follow = skip_blanks(buf, at + len(between))
-                if follow == len(buf) and not self.final and follow - at <= _MAX_BLANKS:
+                if follow == len(buf) and not self.final and follow - at <= MAX_BLANKS:
                     yield
                     continue
             elif not self.final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in betweens):
@@ -990,7 +993,7 @@ class Machine:
                 if self.buf.startswith(core, at):
                     self.pos = at + len(core)
                     break
-                if self.final or at - self.pos > _MAX_BLANKS or not core.startswith(self.buf[at:]):
+                if self.final or at - self.pos > MAX_BLANKS or not core.startswith(self.buf[at:]):
                     break
                 yield
 

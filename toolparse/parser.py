@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import msgspec
 
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event
-from toolparse.express import Start, express_for, start_of
-from toolparse.format import Format
+from toolparse.express import Express, Start, express_for, start_of
+from toolparse.format import SUFFIX, Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Program, bind_to, compile_format
@@ -56,8 +56,7 @@ class Parser:
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
         self._program: Program = compile_format(format)
-        self._express = express_for(format)
-        self._starts: dict[str, Start] = {}
+        self._ways: dict[tuple[str, str], tuple[Express, Start]] = {}
 
     def __repr__(self) -> str:
         return f"Parser({self.format.name!r})"
@@ -79,13 +78,17 @@ class Parser:
         return tokens.finish(self._read(text, tools, prefill))
 
     def _read(self, text: str, tools: ToolSet | None, prefill: str) -> ParsedMessage:
-        start = self._starts.get(prefill)
-        if start is None:
-            if len(self._starts) > 64:
-                self._starts.clear()
-            start = self._starts[prefill] = start_of(self._program, prefill)
+        program = self._program
+        suffix = program.suffix_of_turn(prefill, text) if program.suffix is not None else ""
+        way = self._ways.get((suffix, prefill))
+        if way is None:
+            if len(self._ways) > 64:
+                self._ways.clear()
+            express = express_for(self.format.bind(suffix))
+            way = self._ways[suffix, prefill] = express, start_of(express.program, prefill.replace(SUFFIX, suffix))
+        express, start = way
         if start.plain:
-            message = self._express.read(text, tools, start.thinking, start.lead)
+            message = express.read(text, tools, start)
             if message is not None:
                 return message
         return Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text).close()

@@ -446,6 +446,10 @@ class Program:
             return ""
         return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
 
+    def suffix_of_turn(self, prefill: str, text: str) -> str:
+        """The suffix that the markers of a whole turn have, as what the prompt holds of it and its text tell."""
+        return self.suffix_in(prefill) or self.suffix_in(text)
+
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
         found = self._thought_ends.get(frame.close.pattern)
@@ -785,7 +789,17 @@ def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgra
         trail=trail,
         close=close,
         types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
+        written=_written(picture),
     )
+
+
+def _written(picture: Picture) -> tuple[str, ...] | None:
+    """The literals of a parameter's picture, where they part key, perhaps type, and value in this order."""
+    parts = picture.parts
+    literals = tuple(part.text for part in parts[::2] if isinstance(part, Text))
+    holes = tuple(part.name for part in parts[1::2] if isinstance(part, Hole))
+    whole = len(literals) == len(holes) + 1 and len(literals) + len(holes) == len(parts)
+    return literals if whole and holes in (("key", "value"), ("key", "type", "value")) else None
 
 
 def _cut_blanks_right(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:

@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 WS = "[ \\t\\r\\n]"
-SLACK = WS + "{0,512}+"  # possessive: two that meet must not share blanks between them in every way
+MAX_BLANKS = 512
+SLACK = WS + f"{{0,{MAX_BLANKS}}}+"  # possessive: two that meet must not share blanks between them in every way
 BLANKS = " \t\r\n"
 _BLANK_RUN = re.compile(WS + "*")
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.matching import skip_blanks, starts_with_any
-from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner
+from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.codecs.values import ERROR
 from toolparse.tools import untyped_tree
 
 MAX_DEPTH = 120
-_MAX_BLANKS = 512
 
 
 class _Node:
@@ -69,7 +68,7 @@ class NestedScanner(TaggedScanner):
                 undecided = True
             elif match is not None:
                 groups = match.groupdict()
-                key = self._unescaped(groups["key"].strip()) if "key" in groups else "item"
+                key = unescaped(groups["key"].strip(), program.unescape) if "key" in groups else "item"
                 self._open(key, param, groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
         if not undecided:
@@ -100,7 +99,7 @@ class NestedScanner(TaggedScanner):
         node = self._stack[-1]
         if not node.kind:
             at = skip_blanks(buf, pos)
-            far = at - pos > _MAX_BLANKS
+            far = at - pos > MAX_BLANKS
             if at == len(buf) and not final and not far:
                 return pos
             for param in (
@@ -139,7 +138,7 @@ class NestedScanner(TaggedScanner):
             elif node.kind == "array":
                 value = [child for _, child in node.children]
         else:
-            value = self._literal(text) if node.kind == "json" else text
+            value = literal(text, self.program.syntax) if node.kind == "json" else text
         if self._stack:
             self._stack[-1].children.append((node.name, value))
             return

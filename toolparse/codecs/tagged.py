@@ -8,12 +8,14 @@ noted as a repair. Both decisions look a bounded distance ahead.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
+from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.matching import Rx, Tail, skip_blanks, starts_with_any
 from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
 from toolparse.format import Syntax
 
@@ -39,7 +41,8 @@ class ParamProgram:
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
-    picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`.
+    picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`. `written`: the
+    literals before the key, between the holes and behind the value, where the picture holds key, perhaps type, value.
     """
 
     head: Rx
@@ -48,12 +51,27 @@ class ParamProgram:
     trail: str
     close: str
     types: dict[str, str] | None
+    written: tuple[str, ...] | None
 
     KEY = "\x00"
 
     def close_of(self, key: str) -> str:
         """The closing tag of the parameter called `key`."""
         return self.close.replace(self.KEY, key)
+
+
+class Plain(NamedTuple):
+    """What stands around keys and values: before the first key, between the holes, behind a value, between two."""
+
+    first: str
+    between: tuple[str, ...]
+    last: str
+    last_bare: str
+    joint: str
+
+
+_NOT_IN_KEYS = ("<", ">", '"')
+_KEY = re.compile(r"[^\s<>\"]{1,256}").fullmatch
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,118 @@ class TaggedProgram:
     unescape: tuple[tuple[str, str], ...]
     element_markers: tuple[str, ...] = ()  # what the text of a nested element never holds
 
+    @cached_property
+    def plain(self) -> Plain | None:
+        """The literals of parameters that can be cut apart in one go; None where they vary."""
+        param = self.params[0]
+        written = param.written
+        if written is None or len(self.params) > 1 or self.item is not None or not self.tail:
+            return None
+        first, *between, last = written
+        bare, end = first.lstrip(BLANKS), last.rstrip(BLANKS)
+        # What ends a key is nothing that a key holds.
+        if not bare or not end or any(text.lstrip(BLANKS)[:1] not in _NOT_IN_KEYS for text in between):
+            return None
+        return Plain(bare, tuple(between), last, end, last + first)
+
+
+# How the text of a value becomes the value.
+_TEXT, _CONVERT, _RETYPE, _LITERAL = range(4)
+
+
+def _way(param: ParamProgram, tool: ParameterTypes | None, key: str, declared: str | None) -> int:
+    """How a value is read: the schema comes first; a type attribute decides where it leaves a choice or is silent."""
+    admitted = "unknown" if tool is None else tool.admits(key)
+    types = param.types
+    if types is None or declared is None:
+        return _CONVERT if admitted == "typed" else _TEXT
+    said_text = declared == types.get("string", "string")
+    if admitted == "text" or (said_text and admitted == "unknown"):
+        return _TEXT
+    return _RETYPE if said_text else _LITERAL
+
+
+def _value_of(text: str, key: str, way: int, tool: ParameterTypes | None, syntax: Syntax) -> Any:
+    """The value that a text stands for."""
+    if way == _TEXT:
+        return text
+    if way == _RETYPE:
+        return tool.retype(key, text) if tool is not None else text
+    if way == _LITERAL:
+        value = literal(text, syntax)
+        if not isinstance(value, str) or tool is None:
+            return value
+    assert tool is not None
+    return tool.convert_text(key, text, python=not syntax.is_json)[0]
+
+
+def literal(text: str, syntax: Syntax) -> Any:
+    """The value that a text is in a syntax; the text itself if it is none."""
+    scanner = ValueScanner(syntax)
+    end = scanner.scan(text, 0, True)
+    if scanner.status == DONE and not text[end:].strip():
+        try:
+            return json.decode("".join(scanner.out))
+        except ValueError:
+            pass
+    return text
+
+
+def read_tagged(
+    program: TaggedProgram, text: str, pos: int, tool: ParameterTypes | None
+) -> tuple[dict[str, Any], int] | None:
+    """The parameters at `pos` in complete text, cut apart in one go, and where the call's tail stands.
+
+    None where anything is written otherwise than in the picture: the TaggedScanner reads that. Linear.
+    """
+    plain = program.plain
+    end = text.find(program.tail[0], pos) if plain is not None else -1
+    if plain is None or end < 0:
+        return None
+    start = skip_blanks(text, pos)
+    if start == end:
+        return {}, end
+    if not text.startswith(plain.first, start):
+        return None
+    if text.endswith(plain.last, start, end):
+        stop = end - len(plain.last)
+    else:
+        stop = start + len(text[start:end].rstrip(BLANKS)) - len(plain.last_bare)
+        if not text.startswith(plain.last_bare, stop):
+            return None
+    pieces = text[start + len(plain.first) : stop].split(plain.joint)
+    param = program.params[0]
+    if text.count(param.close, start, end) != len(pieces):
+        return None
+    arguments: dict[str, Any] = {}
+    between = plain.between[0]
+    simple = tool is None and len(plain.between) == 1
+    for piece in pieces:
+        key, found, value = piece.partition(between)
+        if not found or _KEY(key) is None:
+            return None
+        if program.unescape:
+            key = unescaped(key, program.unescape)
+        if key in arguments or (program.wrap is not None and value.startswith(program.wrap[0])):
+            return None
+        if simple:
+            arguments[key] = value
+            continue
+        declared = None
+        if len(plain.between) > 1:
+            declared, found, value = value.partition(plain.between[1])
+            if not found or not declared.isidentifier():
+                return None
+        arguments[key] = _value_of(value, key, _way(param, tool, key, declared), tool, program.syntax)
+    return arguments, end
+
+
+def unescaped(text: str, entities: tuple[tuple[str, str], ...]) -> str:
+    """A text with its entities replaced."""
+    for char, entity in entities:
+        text = text.replace(entity, char)
+    return text
+
 
 class TaggedScanner:
     """Scans a run of parameters up to the call's tail, which is left standing.
@@ -83,12 +213,11 @@ class TaggedScanner:
         "_at_lead",
         "_close",
         "_hold",
-        "_json_type",
         "_key",
         "_param",
         "_parts",
         "_text",
-        "_typed_by_attribute",
+        "_way",
         "arguments_",
         "duplicates",
         "error",
@@ -117,8 +246,7 @@ class TaggedScanner:
         self._key: str | None = None
         self._param = program.params[0]
         self._text = False
-        self._json_type = False
-        self._typed_by_attribute = False
+        self._way = _TEXT
         self._at_lead = False
         self._parts: list[str] = []
         self._close = ""
@@ -163,33 +291,19 @@ class TaggedScanner:
             elif match is not None:
                 groups = match.groupdict()
                 self._param = param
-                self._begin(self._unescaped(groups["key"].strip()), groups.get("type"))
+                self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
         if not undecided:
             self.status = ERROR
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
 
-    def _unescaped(self, text: str) -> str:
-        for char, entity in self.program.unescape:
-            text = text.replace(entity, char)
-        return text
-
     def _begin(self, key: str, declared: str | None) -> None:
         if key in self.arguments_:
             self.duplicates = True
         self._key = key
-        self._json_type = self._typed_by_attribute = False
-        admitted = "unknown" if self.tool is None else self.tool.admits(key)
-        types = self._param.types
-        if types is not None and declared is not None:
-            # The schema comes first; the attribute decides where it leaves a choice, and where it is silent.
-            said_text = declared == types.get("string", "string")
-            self._typed_by_attribute = True
-            self._json_type = not said_text
-            self._text = admitted == "text" or (said_text and admitted == "unknown")
-        else:
-            self._text = admitted != "typed"
+        self._way = _way(self._param, self.tool, key, declared)
+        self._text = self._way == _TEXT
         self._close = self._param.close_of(key)
         self._hold = None
         self._at_lead = True
@@ -275,36 +389,12 @@ class TaggedScanner:
         text = "".join(self._parts)
         key = self._key
         assert key is not None
-        value: Any = text
-        if not self._text:
-            value = self._typed(key, text)
+        value = text if self._text else _value_of(text, key, self._way, self.tool, self.program.syntax)
         self.arguments_[key] = value
         if self.streaming:
             self.out.append('"' if self._text else json.encode(value))
         self._key = None
         self._parts = []
-
-    def _typed(self, key: str, text: str) -> Any:
-        python = not self.program.syntax.is_json
-        if self._param.types is not None and self._typed_by_attribute:
-            if not self._json_type:
-                return self.tool.retype(key, text) if self.tool is not None else text
-            value = self._literal(text)
-            if not isinstance(value, str) or self.tool is None:
-                return value
-        assert self.tool is not None
-        return self.tool.convert_text(key, text, python=python)[0]
-
-    def _literal(self, text: str) -> Any:
-        """The value that a text is in the format's syntax; the text itself if it is none."""
-        scanner = ValueScanner(self.program.syntax)
-        end = scanner.scan(text, 0, True)
-        if scanner.status == DONE and not text[end:].strip():
-            try:
-                return json.decode("".join(scanner.out))
-            except ValueError:
-                pass
-        return text
 
     def _finish(self) -> None:
         self.status = DONE

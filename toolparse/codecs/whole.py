@@ -8,7 +8,7 @@ the ValueScanner, so that both ways give the same.
 from __future__ import annotations
 
 from json.decoder import JSONDecoder
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -19,16 +19,13 @@ from toolparse.format import Syntax
 
 _decode = msgspec.json.Decoder().decode
 _scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner in C
+_encode = msgspec.json.Encoder().encode
 _DEEP = 64
+_SHORT = 4096  # writing a short value again is faster than going through it here
 
 
-class Whole(NamedTuple):
-    """A value that was read: the position behind it, and what it holds. The name is '' where no wrapper gives it."""
-
-    end: int
-    name: str
-    id: str | None
-    arguments: dict[str, Any]
+#: The position behind a value, name, id and arguments. The name is '' where no wrapper gives it.
+Whole = tuple[int, str, str | None, dict[str, Any]]
 
 
 class Budget:
@@ -68,18 +65,40 @@ def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budge
         except (ValueError, StopIteration, RecursionError):
             budget.left -= len(buf)  # the library's error counts the lines from the start
             return None
-    # A text without doubled keys holds two quotes for each string of the value, and those that strings hold escaped.
-    if type(value) is not dict or text.count('"') != _quotes(value, 0) or "u0022" in text:
+    if type(value) is not dict or "u0022" in text or not _each_key_once(text, value):
         return None
+    return wrapped(value, end, watch)
+
+
+def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | None:
+    """The call that a value is, which ends at `end`; None when it has not just what the wrapper's picture shows."""
     if watch is None:
-        return Whole(end, "", None, value)
+        return end, "", None, value
     found: dict[str, Any] = {}
-    if watch.tree is None or not _collect(value, watch.tree, found):
+    if watch.keyed:
+        if len(value) != 1 or watch.roles or watch.synonyms:
+            return None
+        ((found["name"], found["arguments"]),) = value.items()
+    elif watch.tree is None or not _collect(value, watch.tree, found):
         return None
     name, arguments, id = found.get("name"), found.get("arguments"), found.get("id")
     if type(name) is not str or type(arguments) is not dict:
         return None
-    return Whole(end, name, None if id is None else str(id), arguments)
+    return end, name, None if id is None else str(id), arguments
+
+
+def _each_key_once(text: str, value: dict[str, Any]) -> bool:
+    """Whether a text that gave a value holds no key twice: then it holds no quote that the value does not hold.
+
+    That is two for each string, and those within strings, which are escaped. False also for what is nested deeply.
+    """
+    count = text.count('"')
+    if len(text) < _SHORT and text.count("{") + text.count("[") <= _DEEP:
+        try:
+            return count == _encode(value).count(b'"')
+        except (ValueError, OverflowError):
+            return False
+    return count == _quotes(value, 0)
 
 
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -145,12 +164,12 @@ class WholeScanner(ValueScanner):
         if whole is None:
             self._value = None
             return super().scan(buf, pos, final)
-        self._value = whole.arguments
+        end, name, id, self._value = whole
         self.status = DONE
         self.arguments_seen = self.arguments_done = True
         if self.watch is not None:
-            self.name, self.id = whole.name, whole.id
-        return whole.end
+            self.name, self.id = name, id
+        return end
 
     def arguments(self) -> dict[str, Any]:
         """The arguments."""
