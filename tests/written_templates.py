@@ -251,7 +251,9 @@ class _Writer:
         closes = (self.format.reasoning or "").partition("{{text}}")
         if held and self.switch and self.format.reasoning and held.strip() == closes[0].strip():
             off = closes[0] + closes[2]
-            prompt += [("if", [("enable_thinking is defined and not enable_thinking", [("lit", off)]), ("", [("lit", held)])])]
+            prompt += [
+                ("if", [("enable_thinking is defined and not enable_thinking", [("lit", off)]), ("", [("lit", held)])])
+            ]
         elif held:
             prompt += [("lit", held)]
         elif self.switch and self.format.reasoning and not self.format.between_messages:
@@ -260,7 +262,17 @@ class _Writer:
         ops += [("if", [("add_generation_prompt", prompt)])]
         source = _printed(ops, self.style, self.quote)
         source = source.lstrip("\n")
-        names = ("style", "quote", "frame", "strips", "thought_key", "empty_thought", "whole_json", "separator", "indent")
+        names = (
+            "style",
+            "quote",
+            "frame",
+            "strips",
+            "thought_key",
+            "empty_thought",
+            "whole_json",
+            "separator",
+            "indent",
+        )
         choices = {name: getattr(self, name) for name in names}
         reasoning = "" if self.format.reasoning is None else self.thought_key
         return Written(source, self.closing("user") + self.header("assistant"), held, reasoning, self.strips, choices)
@@ -276,7 +288,11 @@ class _Writer:
         tools += [("lit", "\n</tools>"), ("lit", self.closing("system"))]
         branches: list[tuple[str, Ops]] = [("tools", tools)]
         if self.system_default:
-            alone: Ops = [("lit", self.header("system")), ("out", "messages[0].content"), ("lit", self.closing("system"))]
+            alone: Ops = [
+                ("lit", self.header("system")),
+                ("out", "messages[0].content"),
+                ("lit", self.closing("system")),
+            ]
             default: Ops = [("lit", self.header("system") + "You are a helpful assistant." + self.closing("system"))]
             branches += [(first, alone), ("", default)]
         ops: Ops = [("if", branches)]
@@ -321,7 +337,7 @@ class _Writer:
             written = [*lead, *written]
         if self.generation_tag:
             ops += [("generation", [("if", [("content", said)]), ("if", [(calls, written)])])]
-        elif self.behind and plain and not framed and not self.format.lead and "}}" != self.format.section[-2:]:
+        elif self.behind and plain and not framed and not self.format.lead and self.format.section[-2:] != "}}":
             ops += [("if", [(calls, written)]), ("if", [("content", said)])]
         else:
             ops += [("if", [("content", said)]), ("if", [(calls, written)])]
@@ -367,7 +383,7 @@ class _Writer:
         condition = "thought and loop.index0 > ns.last" if self.only_last_thought else "thought"
         branches: list[tuple[str, Ops]] = [(condition, written)]
         prefilled = bool(self.format.prefill.strip()) and self.format.prefill.strip() == before.strip()
-        wanted = self.empty_thought and prefilled or self.thought_always and before.strip() and after.strip()
+        wanted = (self.empty_thought and prefilled) or (self.thought_always and before.strip() and after.strip())
         if wanted and not self.format.between_messages:
             branches += [("", [("lit", before + after)])]
         return [("if", branches)]
@@ -380,7 +396,9 @@ class _Writer:
         head, _, tail = format.section.partition("{{calls}}")
         if format.between_messages and not framed:
             head = self.header("assistant") + head
-        one: Ops = [("out", "written_call(call, f, loop.index0)")] if self.macro_call and format.parallel else self.call()
+        one: Ops = (
+            [("out", "written_call(call, f, loop.index0)")] if self.macro_call and format.parallel else self.call()
+        )
         if framed:
             one = [("lit", self.header("assistant")), *one]
         each: Ops = [("set", "f", "call.function")]

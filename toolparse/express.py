@@ -473,6 +473,8 @@ class _Reading:
                 return read[1], "", None, read[0]
             kind = TaggedScanner if shape.tagged.item is None else NestedScanner
             scanner = kind(shape.tagged, tool, streaming=False)
+        elif shape.loose:
+            return None
         else:
             try:
                 reader = plain_reader(shape.format.syntax)

@@ -28,6 +28,7 @@ from collections.abc import Generator
 from typing import Any, Protocol
 
 from toolparse.codecs import json
+from toolparse.codecs.loose import LooseScanner
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, SLACK, Rx, skip_blanks
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
@@ -49,7 +50,7 @@ from toolparse.program import Candidate, Frame, Program, Shape, suffix_of
 _NAME_IN_JSON = re.compile(r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']""")
 
 Steps = Generator[None, None, Any]
-Scanner = ValueScanner | TaggedScanner
+Scanner = ValueScanner | TaggedScanner | LooseScanner
 
 
 class Tool(ParameterTypes, Protocol):
@@ -675,6 +676,9 @@ class Machine:
             tool = self.tools.get(name or "") if self.tools is not None else None
             kind = TaggedScanner if shape.tagged.item is None else NestedScanner
             return kind(shape.tagged, tool, streaming=self.streaming)
+        if shape.loose:
+            tool = self.tools.get(name or "") if self.tools is not None else None
+            return LooseScanner(shape.format.syntax, tool, kwargs=shape.body == "kwargs", streaming=self.streaming)
         stops = (*shape.tail, *shape.closer, *self.program.ends)
         if self.final and not self.streaming and shape.body != "kwargs" and shape.format.syntax.is_json:
             stop = shape.tail[0] if shape.tail else ""

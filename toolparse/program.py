@@ -274,6 +274,11 @@ class Shape:
         return self.watch is not None and (self.watch.keyed or "name" in self.watch.roles.values())
 
     @cached_property
+    def loose(self) -> bool:
+        """Whether only what follows a text in the arguments tells that it ended."""
+        return self.body in ("kwargs", "arguments") and self.format.syntax.loose
+
+    @cached_property
     def named(self) -> bool:
         """Whether the head captures a name or an id."""
         return "(?P<name>" in self.head.pattern or "(?P<id>" in self.head.pattern

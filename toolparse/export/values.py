@@ -87,6 +87,8 @@ class Values:
     """
 
     def __init__(self, rules: Rules, syntax: Syntax, root: Schema, *, owner: str, avoid: Sequence[str] = ()) -> None:
+        if syntax.loose:
+            raise ExportError(f"{owner}: the format has values that only what follows them ends; no grammar says that")
         self.rules = rules
         self.syntax = syntax
         self.owner = owner

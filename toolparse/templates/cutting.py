@@ -165,7 +165,6 @@ class Cutter:
         self.agreed -= size
         return True
 
-
     def _behind_role(self, header: Atoms) -> int:
         """How many atoms of the header stand behind the role, if that is written as the user's but for one word."""
         before = atoms(self.before.removesuffix(USER))

@@ -46,7 +46,6 @@ from toolparse.templates.probe import (
 from toolparse.templates.sandbox import facts_of
 from toolparse.templates.splitting import Calls, Reader, core
 
-
 #: What `eos_token` is, as a rule: for templates that come without a tokenizer.
 USUAL_EOS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>")
 
