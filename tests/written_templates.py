@@ -54,10 +54,8 @@ def _quoted(text: str, quote: str) -> str:
 
 
 def _printed(ops: Ops, style: str, quote: str, depth: int = 0) -> str:
-    out: list[str] = []
-    for op in _joined(ops, quote) if style == "lines" else _merged(ops):
-        out.append(_op(op, style, quote, depth))
-    return "".join(out)
+    ops = _joined(ops, quote) if style == "lines" else _merged(ops)
+    return "".join(_op(op, style, quote, depth) for op in ops)
 
 
 def _joined(ops: Ops, quote: str) -> Ops:

@@ -273,7 +273,8 @@ class LooseScanner:
                 if word:
                     self._keep(json.decode(_WORDS.get(word, word)))
                     return pos + len(word)
-        self._inner = ValueScanner(inner_syntax(self.syntax))
+        own = len(self.syntax.quotes[0]) > 1  # then objects and lists that stand outside of texts have these quotes too
+        self._inner = ValueScanner(replace(self.syntax, texts=False) if own else inner_syntax(self.syntax))
         return pos
 
     def _word_before_key(self, token: str) -> str:

@@ -267,7 +267,7 @@ class _Finder:
             code = "types-from-schema" if "{{params}}" in self.format.call else "types-lost"
             evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: same[0]}),)))
             yield problem(code, f"{same[0]!r} and {str(same[0])!r} as text are written alike", evidence)
-        if self.format.syntax.loose and not self.format.syntax.escapes:
+        if self.format.syntax.loose and not self.format.syntax.escapes and len(self.format.syntax.quotes[0]) < 2:
             evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: AWKWARD["quotes"]}),)))
             yield problem("strings-not-escaped", "text is written as it is, quotes included", evidence)
         kept = self.proof.status("awkward") == "passed"  # null is among the awkward arguments
