@@ -38,6 +38,7 @@ from toolparse.templates.probe import (
     THOUGHT,
     THOUGHT_ONE,
     THOUGHT_SPOKEN,
+    USER,
     USER_2,
     VALUES,
     Turn,
@@ -183,18 +184,35 @@ class _Finder:
         return after[: end + blanks_at_start(after[end:])]
 
     def _guess_thought(self, said: bool) -> None:
-        """A template that drops thoughts but whose prompt opens one: the closing is what it cuts content at."""
-        if not said or not any(is_marker(atom) for tail in self._tails() for atom in tail):
+        """A template that drops thoughts, now or from earlier turns: their closing is what it cuts content at."""
+        if not said:
             return
         for closing in facts_of(self.prober.template.source).markers:
-            full = self.prober.full(Turn(content=f"{THOUGHT}{closing}{CONTENT}"))
-            if full is None or CONTENT not in full or THOUGHT in full[after_user(full) :]:
+            turn = Turn(content=f"{THOUGHT}{closing}{CONTENT}")
+            for text in (self.prober.full(turn), self.prober.history(turn)):
+                if text is not None and CONTENT in text and THOUGHT not in text[text.find(USER) :]:
+                    break
+            else:
                 continue
             opener = self._opener_before(closing)
             line = "\n" if opener.endswith("\n") else ""
+            if not opener.strip():
+                opener, line = _opening_of(closing) + "\n", "\n"
+            if not opener.strip():
+                continue
             self.found.reasoning = opener.lstrip() + "{{text}}" + line + closing
-            self.notes.append(f"thoughts are dropped from messages; the prompt opens one, {closing!r} ends it")
+            self.notes.append(f"thoughts are dropped from messages; {closing!r} ends one")
             return
+        self._guess_from_prompt()
+
+    def _guess_from_prompt(self) -> None:
+        """A template that never looks at thoughts, but whose prompt opens what no turn shows."""
+        marks = [str(atom) for atom in solid(self.cutter.tail())]
+        closing = marks[-1].replace(marks[-1][0], marks[-1][0] + "/", 1) if marks and is_marker(marks[-1]) else "/"
+        shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))
+        if closing[1:2] == "/" and closing[2:3] not in ("/", "", "|", "｜") and marks[-1] not in shown:
+            self.found.reasoning = f"{marks[-1]}\n{{{{text}}}}\n{closing}\n\n"
+            self.notes.append(f"the prompt opens a thought with {marks[-1]!r}")
 
     def _tails(self) -> list[Atoms]:
         """What the prompt holds of the turn, by default and with thinking switched on."""
@@ -408,6 +426,11 @@ class _Finder:
                 if real not in found and real != BOS:
                     found.append(real)
         return tuple(found)
+
+
+def _opening_of(closing: str) -> str:
+    """What opens that which a closing tag closes."""
+    return closing.replace("/", "", 1) if closing[1:2] == "/" else ""
 
 
 def _counts(atom: Atom) -> bool:
