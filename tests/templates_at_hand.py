@@ -10,9 +10,6 @@ from tests.conftest import ROOT, shared_folder, trl_templates_folder
 
 FIXTURES = ROOT / "fixtures" / "templates"
 
-#: Templates whose calls nobody can read back: nothing stands between two arguments.
-UNREADABLE = {"tool_chat_template_gemma3_pythonic"}
-
 
 def real_templates() -> dict[str, str]:
     """Every real template at hand by name, each text once."""

@@ -6,7 +6,6 @@ import pytest
 
 from tests.templates_at_hand import (
     MUTATIONS,
-    UNREADABLE,
     fixture_templates,
     real_templates,
     renamed_markers,
@@ -41,7 +40,7 @@ def test_the_fixtures_are_learnt_and_proved(family: str) -> None:
 
 @pytest.mark.real
 @needs_real
-@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE))
+@pytest.mark.parametrize("name", sorted(REAL))
 def test_real_templates_are_learnt_and_proved_without_the_registry(name: str) -> None:
     found = detect(REAL[name], use_registry=False)
     assert found.format is not None, found.evidence
@@ -50,7 +49,7 @@ def test_real_templates_are_learnt_and_proved_without_the_registry(name: str) ->
 
 @pytest.mark.real
 @needs_real
-@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE)[::4])
+@pytest.mark.parametrize("name", sorted(REAL)[::4])
 def test_markers_nobody_knows_are_learnt_as_well(name: str) -> None:
     found = detect(renamed_markers(REAL[name]))
     assert found.format is not None, found.evidence
@@ -67,7 +66,7 @@ def test_cosmetic_edits_leave_the_fingerprint_alone(family: str, mutation: str) 
 @pytest.mark.real
 @needs_real
 @pytest.mark.parametrize("mutation", MUTATIONS)
-@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE)[::9])
+@pytest.mark.parametrize("name", sorted(REAL)[::9])
 def test_cosmetic_edits_of_real_templates_leave_the_fingerprint_alone(name: str, mutation: str) -> None:
     assert behaviour(learnt(MUTATIONS[mutation](REAL[name]))) == behaviour(learnt(REAL[name]))
 

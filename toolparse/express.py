@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS, skip_blanks
-from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.plain import NotPlain, plain_reader
-from toolparse.codecs.tagged import TaggedScanner, read_tagged
-from toolparse.codecs.values import DONE, ValueScanner
+from toolparse.codecs.tagged import read_tagged
+from toolparse.codecs.values import DONE
 from toolparse.codecs.whole import Whole, read_whole, wrapped
 from toolparse.format import Format
-from toolparse.machine import Machine
+from toolparse.machine import Machine, scanner_of
 from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Candidate, Frame, Program, Shape, compile_format
 
@@ -52,11 +51,10 @@ class Plan:
         self.has_name = "(?P<name>" in shape.head.pattern
         self.has_id = "(?P<id>" in shape.head.pattern
         self.body = shape.body
-        self.json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
+        self.json = shape.json
         self.tail = shape.tail
         self.stop = shape.tail[0] if shape.tail else ""
         self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
-        self.stops = (*shape.tail, *shape.closer, *program.ends)
         self.closer = shape.closer
         self.lead = shape.lead
         self.watch = shape.watch
@@ -514,25 +512,19 @@ class _Reading:
             found = [end for stop in plan.guesses if (end := text.find(stop, at)) >= 0]
             guess = min(found, default=len(text)) if plan.guesses else -1
             return read_whole(text, at, plan.stop, plan.watch, guess=guess)
-        scanner: TaggedScanner | ValueScanner
-        if plan.body == "params":
-            assert shape.tagged is not None
-            tool = self.tools.get(name) if self.tools is not None else None
+        tool = self.tools.get(name) if self.tools is not None else None
+        if shape.tagged is not None:
             read = read_tagged(shape.tagged, text, at, tool)
             if read is not None:
                 return read[1], "", None, read[0]
-            kind = TaggedScanner if shape.tagged.item is None else NestedScanner
-            scanner = kind(shape.tagged, tool, streaming=False)
-        else:
+        elif not shape.loose:
             try:
                 reader = plain_reader(shape.format.syntax)
                 value, end = (reader.keywords if plan.body == "kwargs" else reader.map)(text, at)
-                return wrapped(value, end, plan.watch)
+                return wrapped(value, end, shape.watch)
             except NotPlain:
                 pass
-            scanner = ValueScanner(
-                shape.format.syntax, watch=plan.watch, kwargs=plan.body == "kwargs", stops=plan.stops
-            )
+        scanner = scanner_of(shape, self.express.program, tool)
         end = scanner.scan(text, at, True)
         if scanner.status != DONE:
             return None

@@ -43,9 +43,11 @@ class Syntax:
 
     `quotes`: what may enclose a string; the first one is written. `escapes`: whether backslashes escape inside them.
     `true`, `false`, `null`: the words as written (all usual spellings are read). `bare_keys`: keys of maps stand
-    without quotes. `sort_keys`: maps are written with their keys in order. `colon`, `comma`: as written.
+    without quotes. `sort_keys`: maps are written with their keys in order. `colon`, `comma`: as written; the comma
+    between arguments may be missing.
     `escape_controls`: whether newlines and other control characters are written as escapes. `ascii`: whether
-    everything beyond ASCII is written as an escape.
+    everything beyond ASCII is written as an escape. `texts`: whatever its type, an argument stands as text between the
+    quotes, and the tool's schema says what it stands for; the quotes may be `''`, nothing at all.
     """
 
     _: KW_ONLY
@@ -59,6 +61,12 @@ class Syntax:
     colon: str = ": "
     comma: str = ", "
     ascii: bool = False
+    texts: bool = False
+
+    @property
+    def loose(self) -> bool:
+        """Whether only what follows a value tells that it ended: no escapes in short quotes, no quotes, no comma."""
+        return self.texts or not self.comma or (not self.escapes and any(len(quote) < 2 for quote in self.quotes))
 
     @property
     def is_json(self) -> bool:
@@ -66,6 +74,7 @@ class Syntax:
         return (
             self.quotes[:1] == ('"',)
             and self.escapes
+            and not self.texts
             and not self.bare_keys
             and (self.true, self.false, self.null) == ("true", "false", "null")
         )

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.loose import inner_syntax
 from toolparse.codecs.nested import MAX_DEPTH
-from toolparse.codecs.writing import write_kwargs, write_string, write_value
+from toolparse.codecs.writing import write_arguments, write_kwargs, write_string, write_value
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.machine import Machine
@@ -150,11 +151,12 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
         if part.name == "index":
             return f"{index + int(part.spec or 0)}"
         if part.name == "arguments":
-            return write_value(call.arguments, format.syntax)
+            return write_arguments(call.arguments, format.syntax)
         if part.name == "kwargs":
             return write_kwargs(call.arguments, format.syntax)
         if part.name == "params":
-            return "".join(_write_param(format, key, value) for key, value in call.arguments.items())
+            pairs = sorted(call.arguments.items()) if format.syntax.sort_keys else call.arguments.items()
+            return "".join(_write_param(format, key, value) for key, value in pairs)
     except ValueError as error:
         raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
     return ""
@@ -280,6 +282,8 @@ def _verify(
 
 
 def _same(format: Format, wanted: Any, found: Any) -> bool:
+    if format.syntax.texts and "{{params}}" not in format.call:
+        return bool(found == (wanted if isinstance(wanted, str) else write_value(wanted, inner_syntax(format.syntax))))
     if format.types is None and "{{params}}" in format.call:
         # Without a tool's schema everything but text reads back as the text that it was written as.
         return bool(found == _untyped(format, wanted))

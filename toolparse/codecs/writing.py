@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.loose import inner_syntax
 from toolparse.format import Syntax
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -22,7 +23,27 @@ def write_kwargs(arguments: dict[str, Any], syntax: Syntax) -> str:
     for key in arguments:
         if not key.isidentifier():
             raise ValueError(f"the argument name {key!r} is no identifier")
-    return syntax.comma.join(f"{key}={write_value(value, syntax)}" for key, value in arguments.items())
+    return syntax.comma.join(f"{key}={write_argument(value, syntax)}" for key, value in arguments.items())
+
+
+def write_arguments(arguments: dict[str, Any], syntax: Syntax) -> str:
+    """Arguments as one value."""
+    if not syntax.loose:
+        return write_value(arguments, syntax)
+    items = sorted(arguments.items()) if syntax.sort_keys else list(arguments.items())
+    keys = [(str(key) if syntax.bare_keys else json.quote(str(key)), value) for key, value in items]
+    return "{" + syntax.comma.join(f"{key}{syntax.colon}{write_argument(value, syntax)}" for key, value in keys) + "}"
+
+
+def write_argument(value: Any, syntax: Syntax) -> str:
+    """One argument: as any value, or as text that only what follows it can end."""
+    if not syntax.loose:
+        return write_value(value, syntax)
+    quote = syntax.quotes[0]
+    if isinstance(value, str) and not (syntax.escapes and quote):
+        return quote + value + quote
+    text = write_value(value, inner_syntax(syntax))
+    return quote + text + quote if syntax.texts else text
 
 
 def _write(value: Any, syntax: Syntax, out: list[str], depth: int) -> None:

@@ -224,6 +224,8 @@ class _Exporter:
         syntax = self.format.syntax
         if (syntax.true, syntax.false, syntax.null) != ("true", "false", "null"):
             raise self.refuse("syntax", f"values are spelled {syntax.true}, {syntax.false} and {syntax.null}")
+        if syntax.loose:
+            raise self.refuse("syntax", "only what follows a value tells that it ended")
         if syntax.is_json:
             return {"content": "json"}
         if syntax.escapes:

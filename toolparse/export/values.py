@@ -88,6 +88,10 @@ class Values:
     """
 
     def __init__(self, rules: Rules, syntax: Syntax, root: Schema, *, owner: str, avoid: Sequence[str] = ()) -> None:
+        if not syntax.quotes[0]:
+            raise ExportError(
+                f"{owner}: text stands without quotes, and ends where the call can go on; no grammar says that"
+            )
         self.rules = rules
         self.syntax = syntax
         self.owner = owner

@@ -234,21 +234,27 @@ def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) 
         end = _balanced_end(text, start)
         return syntax_of_value(text[start:end], dict(arguments)) or (JSON if body.kind == "json" else PYTHON)
     words = {key: _scalar(text, key, body) for key in keys}
+    if not body.comma:
+        words = {key: word.removesuffix(next((k for k in keys if word.endswith(k)), "")) for key, word in words.items()}
     ordered = [key for _, key in sorted(zip(places, keys, strict=True))]
     if any(not word.isalpha() for word in (words["kttrue"], words["ksfalse"], words["krnull"])):
         words = {"kttrue": "true", "ksfalse": "false", "krnull": "null"}
     true, false, null = words["kttrue"], words["ksfalse"], words["krnull"]
-    quote = body.value_quote or '"'
+    quote = body.value_quote
+    number = text.find(str(arguments["kvinteger"]), text.find("kvinteger"))
+    texts = not quote or text[:number].endswith(quote)
+    plain = quote in ("'", '"')
     return Syntax(
-        quotes=(quote,) if quote != "'" else ("'", '"'),
-        escapes=quote in ("'", '"'),
+        quotes=(quote, *(other for other in ("'", '"') if plain and other != quote and not texts)),
+        escapes=plain,
+        texts=texts,
         true=true,
         false=false,
         null=null,
         bare_keys=body.kind == "map" and not body.key_quote,
         sort_keys=ordered == sorted(keys),
         colon=body.colon if body.kind == "map" else _inner_colon(text),
-        comma=body.comma or ", ",
+        comma=body.comma if body.kind == "kwargs" else body.comma or ", ",
     )
 
 

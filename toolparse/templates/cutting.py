@@ -41,6 +41,7 @@ class Cutter:
         self.learn(one, spoken, history)
         for switches in SWITCHES:
             self._learn(self._behind_user(prober.prompt(**switches)))
+        self.agreed -= self._behind_role(self.prompt[: self._header_end()])
         self._find_extra(one, spoken)
 
     def _find_trailer(self, one: str | None, spoken: str | None, history: str | None) -> Atoms:
@@ -53,8 +54,6 @@ class Cutter:
         behind = atoms(history[history.rindex(CONTENT) + len(CONTENT) : history.rindex(USER_2)])
         after = atoms(spoken[spoken.rindex(CONTENT) + len(CONTENT) :])
         ends = common_start(after, behind)
-        if ends >= 2 and is_marker(after[ends - 1]) and after[ends - 1] in self.prompt[1:]:
-            ends -= 1  # the next message's opening, whoever writes it
         trailer = run[max(0, len(run) - (len(after) - ends)) :]
         return trailer if solid(trailer) else []
 
@@ -144,7 +143,8 @@ class Cutter:
             return []
         if marks[-1] < len(behind) - 1:
             return behind[marks[-1] :]
-        return behind[marks[-2 if len(marks) > 1 else -1] :]
+        named = len(marks) > 1 and bool(solid(behind[marks[-2] + 1 : marks[-1]]))  # else it closes what stood before
+        return behind[marks[-2 if named else -1] :]
 
     def give_back(self, after: Sequence[Atom]) -> bool:
         """Count the header's last marker to the turn: every rendering may share a thought's opening.
@@ -157,13 +157,27 @@ class Cutter:
         plain = self.prober.full(SPOKEN)
         if not marks or plain is None or self.turn(plain).lstrip().startswith(CONTENT):
             return False  # content stands directly behind it: it opens the message, not a thought
-        size = len(solid(header[marks[-1] :]))
+        size = self._behind_role(header) or len(solid(header[marks[-1] :]))
         own = solid(header)
         for longer in range(size + 1, min(6, len(own), len(after)) + 1):
             if paired(own[-longer:], after[:longer]):
                 size = longer
         self.agreed -= size
         return True
+
+    def _behind_role(self, header: Atoms) -> int:
+        """How many atoms of the header stand behind the role, if that is written as the user's but for one word."""
+        before = atoms(self.before.removesuffix(USER))
+        marks = [index for index, atom in enumerate(before) if is_marker(atom)]
+        run = before[marks[-1] :] if marks else []
+        if not solid(run):
+            return 0
+        allowed = 1 if len(solid(run)) > 1 else 0
+        for start in range(len(header) - len(run)):
+            own = header[start : start + len(run)]
+            if sum(not alike(*pair) for pair in zip(run, own, strict=True)) <= allowed:
+                return len(solid(header[start + len(run) :]))
+        return 0
 
 
 def paired(opening: Sequence[Atom], closing: Sequence[Atom]) -> bool:

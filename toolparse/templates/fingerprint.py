@@ -89,8 +89,8 @@ def _syntax(format: Format) -> str:
     if "{{params}}" in format.call or format.syntax.is_json:
         return ""
     quotes = format.syntax.quotes
-    if quotes and quotes[0] in ("'", '"') and format.syntax.escapes:
-        return ""  # Python and JSON are both read where either is
+    if quotes and quotes[0] in ("'", '"', ""):
+        return ""  # Python and JSON are both read where either is, and so is what ends without quotes
     return f"{quotes[:1]}{format.syntax.escapes}{format.syntax.bare_keys}"
 
 

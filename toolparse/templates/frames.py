@@ -38,6 +38,7 @@ from toolparse.templates.probe import (
     THOUGHT,
     THOUGHT_ONE,
     THOUGHT_SPOKEN,
+    USER,
     USER_2,
     VALUES,
     Turn,
@@ -45,6 +46,9 @@ from toolparse.templates.probe import (
 )
 from toolparse.templates.sandbox import facts_of
 from toolparse.templates.splitting import Calls, Reader, core
+
+#: What `eos_token` is, as a rule: for templates that come without a tokenizer.
+USUAL_EOS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>")
 
 
 @dataclass
@@ -180,18 +184,35 @@ class _Finder:
         return after[: end + blanks_at_start(after[end:])]
 
     def _guess_thought(self, said: bool) -> None:
-        """A template that drops thoughts but whose prompt opens one: the closing is what it cuts content at."""
-        if not said or not any(is_marker(atom) for tail in self._tails() for atom in tail):
+        """A template that drops thoughts, now or from earlier turns: their closing is what it cuts content at."""
+        if not said:
             return
         for closing in facts_of(self.prober.template.source).markers:
-            full = self.prober.full(Turn(content=f"{THOUGHT}{closing}{CONTENT}"))
-            if full is None or CONTENT not in full or THOUGHT in full[after_user(full) :]:
+            turn = Turn(content=f"{THOUGHT}{closing}{CONTENT}")
+            for text in (self.prober.full(turn), self.prober.history(turn)):
+                if text is not None and CONTENT in text and THOUGHT not in text[text.find(USER) :]:
+                    break
+            else:
                 continue
             opener = self._opener_before(closing)
             line = "\n" if opener.endswith("\n") else ""
+            if not opener.strip():
+                opener, line = _opening_of(closing) + "\n", "\n"
+            if not opener.strip():
+                continue
             self.found.reasoning = opener.lstrip() + "{{text}}" + line + closing
-            self.notes.append(f"thoughts are dropped from messages; the prompt opens one, {closing!r} ends it")
+            self.notes.append(f"thoughts are dropped from messages; {closing!r} ends one")
             return
+        self._guess_from_prompt()
+
+    def _guess_from_prompt(self) -> None:
+        """A template that never looks at thoughts, but whose prompt opens what no turn shows."""
+        marks = [str(atom) for atom in solid(self.cutter.tail())]
+        closing = marks[-1].replace(marks[-1][0], marks[-1][0] + "/", 1) if marks and is_marker(marks[-1]) else "/"
+        shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))
+        if closing[1:2] == "/" and closing[2:3] not in ("/", "", "|", "｜") and marks[-1] not in shown:
+            self.found.reasoning = f"{marks[-1]}\n{{{{text}}}}\n{closing}\n\n"
+            self.notes.append(f"the prompt opens a thought with {marks[-1]!r}")
 
     def _tails(self) -> list[Atoms]:
         """What the prompt holds of the turn, by default and with thinking switched on."""
@@ -288,11 +309,14 @@ class _Finder:
         """Where each kind of message closes in its own way, closings belong to the messages."""
         header = self.cutter.header_run()
         closing = self._before_header(calls.between, header)
-        if closing is not None and closing != self.thought_closing:
+        framed = find_run(atoms(self.found.between_messages), header) >= 0 if closing is None else True
+        if framed and closing != self.thought_closing:
             self.found.between_messages = text_of(header)
-            self.found.reasoning = (self.found.reasoning or "") + text_of(self.thought_closing)
-            calls.closing = [*calls.closing, *closing]
-            calls.between = header
+            if self.found.reasoning is not None:
+                self.found.reasoning += text_of(self.thought_closing)
+            if closing is not None:
+                calls.closing = [*calls.closing, *closing]
+                calls.between = header
         full = self.prober.full(SPOKEN_ONE)
         if full is None or CONTENT not in full[after_user(full) :]:
             return
@@ -377,19 +401,36 @@ class _Finder:
             plain = self.prober.full(turn) or ""
             own = plain[plain.rindex(word) + len(word) :] if word in plain else ""
             if behind[:stop].startswith(own.rstrip()):
-                mark = _end_marker(atoms(behind[len(own.rstrip()) : stop]))
-                if is_marker(mark) and mark not in marks:
+                run = atoms(behind[len(own.rstrip()) : stop])
+                mark = self._not_own_header(_end_marker(run), solid(run))
+                if mark and mark not in marks:
                     marks.append(mark)
         return marks
 
+    def _not_own_header(self, mark: str, run: Atoms) -> str:
+        """A mark that is none of the assistant's own: `<|start|>user` where `<|start|>assistant` goes on."""
+        if not is_marker(mark):
+            return ""
+        header = solid(self.cutter.header_run())
+        if not header or mark != header[0]:
+            return mark
+        shared = common_start(run, header)
+        return text_of(run[: shared + 1]) if shared < min(len(run), len(header)) else ""
+
     def _real_ends(self, marks: Sequence[str]) -> tuple[str, ...]:
-        """End markers, the tokenizer's own in place of the sentinel; a sentinel that stands for nothing is left out."""
+        """End markers, the tokenizer's own in place of the sentinel, or the usual ones where there is no tokenizer."""
         found: list[str] = []
         for mark in marks:
-            real = self.prober.tokens.get("eos_token", "") if mark == EOS else mark
-            if real and real not in found and real != BOS:
-                found.append(real)
+            own = self.prober.tokens.get("eos_token", "")
+            for real in ((own,) if own else USUAL_EOS) if mark == EOS else (mark,):
+                if real not in found and real != BOS:
+                    found.append(real)
         return tuple(found)
+
+
+def _opening_of(closing: str) -> str:
+    """What opens that which a closing tag closes."""
+    return closing.replace("/", "", 1) if closing[1:2] == "/" else ""
 
 
 def _counts(atom: Atom) -> bool:

@@ -22,7 +22,7 @@ template (a second call that is refused, say) is left out of the picture, and no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toolparse.errors import FormatError
@@ -32,7 +32,7 @@ from toolparse.templates.bodies import Body, find_body, syntax_of_body
 from toolparse.templates.cutting import Cutter
 from toolparse.templates.frames import Frames, find_frames
 from toolparse.templates.params import ParamLearner
-from toolparse.templates.probe import NAMES, ONE, PLAIN, TWO, TYPES, Prober, after_user
+from toolparse.templates.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, Turn, after_user
 from toolparse.templates.splitting import Calls, Reader, as_picture, core, split
 
 
@@ -107,7 +107,17 @@ def _body_fields(reader: Reader, out: Induction) -> dict[str, Any]:
     full = reader.prober.full(TYPES)
     if full is None:
         return {}
-    return {"syntax": syntax_of_body(reader.cutter.turn(full), reader.body) or JSON}
+    syntax = syntax_of_body(reader.cutter.turn(full), reader.body) or JSON
+    if reader.body.kind in ("kwargs", "map") and reader.body.value_quote in ("'", '"') and _unescaped(reader):
+        syntax = replace(syntax, escapes=False)
+    return {"syntax": syntax}
+
+
+def _unescaped(reader: Reader) -> bool:
+    """Whether strings stand between their quotes as they are, quotes included."""
+    probe = f"{VALUES[0]}'{VALUES[1]}\"{VALUES[2]}"
+    full = reader.prober.full(Turn(((NAMES[0], {KEYS[0]: probe}),)))
+    return full is not None and probe in full
 
 
 def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]:
@@ -122,7 +132,7 @@ def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]
     if not frames.between_messages:
         if not calls.single:
             fields.update(section=before + "{{calls}}" + text_of(calls.tail), between=between)
-    elif not between or between.rstrip() == frames.between_messages:
+    elif between.rstrip() == frames.between_messages or not (between or before.strip() or calls.tail):
         fields["call"] = before + call  # calls are messages of their own: what separates messages separates calls
     else:
         fields.update(section=before + "{{calls}}" + text_of(calls.tail), between=between)

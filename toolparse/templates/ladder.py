@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from toolparse import registry
 from toolparse.errors import RenderError, TemplateError, UnknownFormat
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
+from toolparse.program import bind_to
 from toolparse.render import render
 from toolparse.templates import verdicts
 from toolparse.templates.fingerprint import behaviour, same_picture
@@ -34,6 +36,8 @@ from toolparse.templates.source import Source, read_source
 from toolparse.templates.style import MessageStyle
 from toolparse.templates.verdict import Detection, Entry, Proof
 from toolparse.templates.vocabulary import by_names, by_response_template, by_vocabulary
+
+_MARKER = re.compile("<[^<>{}]*>")
 
 
 def climb(source: Any, *, use_registry: bool = True) -> Detection:
@@ -197,7 +201,9 @@ def _candidates(
         yield merged, "exact text", f"the template is registered for {exact.name!r}"
     if induced is None:
         return
-    alike = [family for family in families if same_picture(induced, family, single=induction.single)]
+    markers = _MARKER.findall("".join(induced.sources()))
+    bound = [bind_to(family, markers) if family.has_suffix else family for family in families]
+    alike = [family for family in bound if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
         for merge in _merged(family, induced):
@@ -274,6 +280,8 @@ def _lent(family: Format, induced: Format) -> Format:
         no_call=family.no_call,
         calls_in_reasoning=family.calls_in_reasoning,
         escapes=family.escapes,
+        param=induced.param or family.param,
+        types=induced.types or family.types,
         item=induced.item or family.item,
         wrap=induced.wrap or family.wrap,
         wrap_when=induced.wrap_when or family.wrap_when,

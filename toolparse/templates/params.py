@@ -38,6 +38,7 @@ class ParamLearner:
         self.item: str | None = None
         self.wrap: str | None = None
         self.wrap_when = ""
+        self._places: dict[str, int] = {}
 
     def learn(self) -> bool:
         """Whether the values of all types are written in the parameter's picture."""
@@ -49,6 +50,8 @@ class ParamLearner:
         written = {key: text for key, (text, _) in values.items()}
         self.item = self._item(written)
         self.syntax = _value_syntax(written, nested=self.item is not None)
+        if sorted(values, key=lambda key: self._places[key]) == sorted(values):
+            self.syntax = dataclasses.replace(self.syntax, sort_keys=True)
         self._wrap()
         return True
 
@@ -75,12 +78,16 @@ class ParamLearner:
         first, after = core[keys[0] + 1 : value_at], core[value_at + 1 :]
         ends = text_of(after) + text_of(closing).rstrip()
         found: dict[str, tuple[str, Atoms]] = {}
+        self._places = {key: turn.find(key) for key in TYPED}
+        places = sorted(self._places.values())
         for key in TYPED:
             at = turn.find(key)
-            if at < 0:
+            if at < 0 or not ends:
                 return None
             begin = at + len(key)
-            stop = turn.find(ends.replace("{{key}}", key), begin) if ends else -1
+            following = places[places.index(at) + 1 :]
+            own = ends.replace("{{key}}", key)  # the last one before the next key: elements may stand in elements
+            stop = turn.rfind(own, begin, following[0]) if following else turn.find(own, begin)
             if stop < 0:
                 return None
             between, cut = _up_to_value(turn[begin:stop], first)
@@ -114,10 +121,16 @@ class ParamLearner:
             return None  # a list in JSON or Python
         opening, _, rest = text.partition(first)
         between = rest.partition(second)[0]
-        closing = between.removesuffix(opening)
+        picture, again = opening, opening
+        types = self.types or {}
+        before, word, after = opening.rpartition(types.get("string", types.get("*", "")) or "\0")
+        if word:  # elements have the type attribute of parameters
+            picture = before + "{{type}}" + after
+            again = before + types.get("integer", types.get("*", "")) + after
+        closing = between.removesuffix(again)
         if not opening.strip() or closing == between or not text.rstrip().endswith(closing.rstrip()):
             return None
-        return opening + "{{value}}" + closing
+        return picture + "{{value}}" + closing
 
     def _wrap(self) -> None:
         """A wrapper that is written around texts with certain characters only."""

@@ -246,6 +246,36 @@ def find_style(prober: Prober) -> tuple[Prober, int]:
     best of all. A call whose arguments stand there as JSON is better than one in which they are encoded twice or
     written as Python's repr, though all sentinels appear in each.
     """
+    best, best_score = _calls_style(prober)
+    return (_with_thoughts(best) if best_score < PARTIAL else best), best_score
+
+
+_THOUGHT_KEY = re.compile(r"""(?:\.|\[\s*["']|get\(\s*["']|["'])(\w*(?:reason|think|thought)\w*|tool_plan)\b""")
+
+
+def _with_thoughts(prober: Prober) -> Prober:
+    """The prober with the keys under which the template looks for thoughts, where the usual ones show none."""
+    usual = prober.style.reasoning
+    named = dict.fromkeys(_THOUGHT_KEY.findall(prober.template.source))
+    keys = [key for key in named if key not in usual and not re.search("enable|budget|effort|^has_|^is_", key)]
+    if not keys or _thinks(prober):
+        return prober
+    for key in keys[:6]:
+        other = _try(prober, {"reasoning": (key,)})
+        shown = _thinks(other)
+        prober.renders = other.renders
+        if shown:
+            return other
+    return prober
+
+
+def _thinks(prober: Prober) -> bool:
+    """Whether a thought is written, with content or with a call."""
+    texts = (prober.full(turn, **switches) for switches in ({}, SWITCHES[0]) for turn in (THOUGHT_SPOKEN, THOUGHT_ONE))
+    return any(text is not None and THOUGHT in text[after_user(text) :] for text in texts)
+
+
+def _calls_style(prober: Prober) -> tuple[Prober, int]:
     turn = Turn(calls=((NAMES[0], PLAIN[0]),))
     best, best_score = prober, score(prober.full(turn), turn)
     if best_score <= READABLE:

@@ -79,7 +79,7 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
     ),
     "strings-not-escaped": (
         "error",
-        "Quotes inside strings are not escaped: such calls can't be read back by anyone.",
+        "Quotes inside strings are not escaped: where such a string ends can only be guessed from what follows.",
         "Calls of earlier turns whose strings hold quotes are shown garbled.",
     ),
     "values-changed": (
@@ -267,6 +267,9 @@ class _Finder:
             code = "types-from-schema" if "{{params}}" in self.format.call else "types-lost"
             evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: same}),)))
             yield problem(code, f"{same!r} and {str(same)!r} as text are written alike", evidence)
+        if self.format.syntax.loose and not self.format.syntax.escapes and len(self.format.syntax.quotes[0]) < 2:
+            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: AWKWARD["quotes"]}),)))
+            yield problem("strings-not-escaped", "text is written as it is, quotes included", evidence)
         kept = self.proof.status("awkward") == "passed"  # null is among the awkward arguments
         if not kept and self._alike({KEYS[0]: "a", KEYS[1]: None}, {KEYS[0]: "a"}):
             evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: "a", KEYS[1]: None}),)))

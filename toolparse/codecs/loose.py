@@ -1,0 +1,313 @@
+"""Arguments whose text only what follows it can end: strings without escapes, and values without quotes.
+
+`[f(note="He said "no"", days=3)]`, `[f(note=He said no, days=3)]`: nothing in such a text is escaped, so a quote or a
+comma ends it only if what follows can continue the call, as with tagged parameters. Where every value stands as text
+(`Syntax.texts`), the tool's schema says what it stands for. Each decision looks a bounded distance ahead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from toolparse.codecs import json
+from toolparse.codecs.matching import MORE as UNDECIDED
+from toolparse.codecs.matching import SLACK, Rx, skip_blanks
+from toolparse.codecs.tagged import ParameterTypes
+from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
+from toolparse.format import Syntax
+
+_TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
+_STOP = re.compile("[,)}]")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
+
+
+@lru_cache(maxsize=64)
+def inner_syntax(syntax: Syntax) -> Syntax:
+    """How objects and lists are spelled inside such arguments: as JSON or Python has it."""
+    quotes = ("'", '"') if syntax.true == "True" else ('"', "'")
+    return replace(syntax, quotes=quotes, escapes=True, texts=False, bare_keys=False, comma=", ", colon=": ")
+
+
+@lru_cache(maxsize=64)
+def _patterns(syntax: Syntax, kwargs: bool) -> tuple[Rx, Rx]:
+    """A key with its colon; what may follow a value."""
+    if kwargs:
+        key = SLACK + r"(?P<key>[A-Za-z_][A-Za-z0-9_]{0,128})" + SLACK + "="
+        another = "[,;]" + SLACK + r"[A-Za-z_][A-Za-z0-9_.-]{0,128}\("
+        closing, at_end = rf"\)[ \t]{{0,64}}(?:[\]<|]|\n|{another})", r"\)[ \t]{0,64}\Z"
+    else:
+        key = SLACK + r"['\"]?(?P<key>[^\s:,{}\[\]'\"]{1,128})['\"]?" + SLACK + ":"
+        closing, at_end = r"\}", r"\}"
+    comma = "," if syntax.comma else ",?"
+    following = key.replace("(?P<key>", "(?:")
+    return Rx(key), Rx(f"{SLACK}(?:{comma}{following}|{closing})", at_end=f"{SLACK}(?:{at_end})")
+
+
+class LooseScanner:
+    """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces.
+
+    `arguments` grows with each complete argument; `out` holds the same as pieces of JSON text when `streaming`.
+    """
+
+    __slots__ = (
+        "_closer",
+        "_convert",
+        "_follows",
+        "_held",
+        "_inner",
+        "_key",
+        "_key_rx",
+        "_kwargs",
+        "_opened",
+        "_parts",
+        "_quote",
+        "_text",
+        "arguments_",
+        "duplicates",
+        "error",
+        "out",
+        "repairs",
+        "status",
+        "streaming",
+        "syntax",
+        "tool",
+    )
+
+    name: str | None = None
+    id: str | None = None
+    arguments_seen = True
+
+    def __init__(self, syntax: Syntax, tool: ParameterTypes | None, *, kwargs: bool, streaming: bool) -> None:
+        self.syntax = syntax
+        self.tool = tool
+        self.streaming = streaming
+        self.status = MORE
+        self.error = ""
+        self.duplicates = False
+        self.repairs: list[str] = []
+        self.arguments_: dict[str, Any] = {}
+        self.out: list[str] = ["{"] if streaming else []
+        self._kwargs = kwargs
+        self._opened = kwargs
+        self._closer = ")" if kwargs else "}"
+        self._key_rx, self._follows = _patterns(syntax, kwargs)
+        self._key: str | None = None
+        self._text = False
+        self._convert = False
+        self._held = False
+        self._quote = ""
+        self._parts: list[str] = []
+        self._inner: ValueScanner | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that were read."""
+        return self.arguments_
+
+    def partial(self) -> str:
+        """The complete arguments as JSON text."""
+        return json.encode(self.arguments_)
+
+    def easy(self) -> frozenset[str] | None:
+        """Nowhere is a piece passed on unread: what ends a text may be any of several characters."""
+        return None
+
+    def safe(self, text: str) -> int:
+        """-1: a text's end is the scan's to find."""
+        return -1
+
+    def pass_on(self, text: str) -> str:
+        """Never asked, as nothing is easy here."""
+        raise AssertionError(text)
+
+    def scan(self, buf: str, pos: int, final: bool) -> int:
+        """Consume from `pos`; returns the position up to which `buf` was consumed."""
+        while not self.status:
+            before = (pos, self._key, self._text, self._inner)
+            if self._inner is not None:
+                pos = self._literal(buf, pos, final)
+            elif self._text:
+                pos = self._in_text(buf, pos, final)
+            elif self._key is not None:
+                pos = self._begin_value(buf, pos, final)
+            else:
+                pos = self._between(buf, pos, final)
+            if before == (pos, self._key, self._text, self._inner):
+                break
+        return pos
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def _between(self, buf: str, pos: int, final: bool) -> int:
+        pos = skip_blanks(buf, pos)
+        if pos == len(buf):
+            return pos
+        if not self._opened:
+            if buf[pos] != "{":
+                return self._fail(f"expected a map, found {buf[pos]!r}", pos)
+            self._opened = True
+            return pos + 1
+        if buf[pos] == self._closer:
+            self.status = DONE
+            if self.streaming:
+                self.out.append("}")
+            return pos if self._kwargs else pos + 1
+        at = pos + 1 if buf[pos] == "," and self.arguments_ else pos
+        match = self._key_rx.match(buf, at, final)
+        if match is UNDECIDED:
+            return pos
+        if match is None:
+            return self._fail(f"expected an argument, found {buf[at : at + 1]!r}", pos)
+        self._begin(match.group("key"))
+        return match.end()  # type: ignore[no-any-return]
+
+    def _begin(self, key: str) -> None:
+        if key in self.arguments_:
+            self.duplicates = True
+        if self.streaming:
+            self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": ")
+        self._key = key
+
+    # -- values ---------------------------------------------------------------------------------------------------
+
+    def _begin_value(self, buf: str, pos: int, final: bool) -> int:
+        assert self._key is not None
+        admitted = "unknown" if self.tool is None else self.tool.admits(self._key)
+        if self.syntax.quotes[0]:
+            pos = skip_blanks(buf, pos)
+            if pos == len(buf):
+                return pos
+            if self.syntax.escapes:
+                return self._begin_literal(buf, pos, final)
+            for quote in self.syntax.quotes:
+                if buf.startswith(quote, pos):
+                    self._open_text(quote, convert=self.syntax.texts and admitted == "typed")
+                    return pos + len(quote)
+                if not final and quote.startswith(buf[pos:]):
+                    return pos
+            return self._begin_literal(buf, pos, final)
+        self._open_text("", convert=admitted == "typed")
+        return pos
+
+    def _open_text(self, quote: str, *, convert: bool) -> None:
+        self._text, self._quote, self._convert, self._held = True, quote, convert, False
+        self._parts = []
+        if self.streaming and not convert:
+            self.out.append('"')
+
+    def _in_text(self, buf: str, pos: int, final: bool) -> int:
+        quote = self._quote
+        at = self._candidate(buf, pos)
+        while at >= 0:
+            if len(quote) > 1:
+                return self._end_text(buf, pos, at)
+            decided = self._follows.match(buf, at + len(quote), final)
+            if decided is UNDECIDED:
+                self._take(buf[pos:at])
+                return at
+            if decided is not None:
+                return self._end_text(buf, pos, at)
+            at = self._candidate(buf, at + 1)
+        end = len(buf)
+        if not final:
+            for size in range(min(len(quote) - 1, end - pos), 0, -1):
+                if quote.startswith(buf[end - size :]):
+                    end -= size
+                    break
+        self._take(buf[pos:end])
+        return end
+
+    def _candidate(self, buf: str, pos: int) -> int:
+        """Where a text may end next."""
+        if self._quote:
+            return buf.find(self._quote, pos)
+        match = _STOP.search(buf, pos)
+        return match.start() if match is not None else -1
+
+    def _take(self, text: str) -> None:
+        self._parts.append(text)
+        if self.streaming and not self._convert and not self._held:
+            at = text.find("\\") if self._quote else -1
+            self._held = at >= 0  # from here on, the end tells what backslashes are
+            self.out.append(json.quote(text if at < 0 else text[:at])[1:-1])
+
+    def _end_text(self, buf: str, pos: int, at: int) -> int:
+        self._take(buf[pos:at])
+        text = "".join(self._parts)
+        self._text = False
+        if self._convert:
+            assert self.tool is not None
+            assert self._key is not None
+            self._keep(self.tool.convert_text(self._key, text, python=self.syntax.true == "True")[0])
+            return at + len(self._quote)
+        value = self._unescaped(text)
+        if self.streaming:
+            rest = value[text.find("\\") :] if self._held else ""
+            self.out.append(json.quote(rest)[1:-1] + '"')
+        self._keep(value, said=True)
+        return at + len(self._quote)
+
+    def _unescaped(self, text: str) -> str:
+        """The text, or what it says if its writer escaped quotes: then every quote in it has its backslash."""
+        quote = self._quote
+        if len(quote) != 1 or "\\" + quote not in text:
+            return text
+        scanner = ValueScanner(inner_syntax(self.syntax))
+        end = scanner.scan(quote + text + quote, 0, True)
+        if scanner.status != DONE or end != len(text) + 2:
+            return text
+        value = json.decode("".join(scanner.out))
+        return value if isinstance(value, str) else text
+
+    def _keep(self, value: Any, *, said: bool = False) -> None:
+        assert self._key is not None
+        self.arguments_[self._key] = value
+        if self.streaming and not said:
+            self.out.append(json.encode(value))
+        self._key = None
+
+    def _begin_literal(self, buf: str, pos: int, final: bool) -> int:
+        match = _TOKEN.match(buf, pos)
+        if match is not None and not self.syntax.comma:
+            if match.end() == len(buf) and not final:
+                return pos
+            if buf[match.end() : match.end() + 1] == "=":
+                word = self._word_before_key(match.group())
+                if word:
+                    self._keep(json.decode(_WORDS.get(word, word)))
+                    return pos + len(word)
+        own = len(self.syntax.quotes[0]) > 1  # then objects and lists that stand outside of texts have these quotes too
+        self._inner = ValueScanner(replace(self.syntax, texts=False) if own else inner_syntax(self.syntax))
+        return pos
+
+    def _word_before_key(self, token: str) -> str:
+        """The value in `3days`, where nothing stands between a value and the next key."""
+        found = ""
+        for size in range(1, min(len(token), 64)):
+            word, key = token[:size], token[size:]
+            if _KEY.fullmatch(key) and (word in _WORDS or _NUMBER.fullmatch(word)):
+                if self.tool is not None and self.tool.admits(key) != "unknown":
+                    return word
+                found = found or word
+        return found
+
+    def _literal(self, buf: str, pos: int, final: bool) -> int:
+        inner = self._inner
+        assert inner is not None
+        pos = inner.scan(buf, pos, final)
+        if inner.status == ERROR:
+            return self._fail(inner.error, pos)
+        if inner.status == DONE:
+            self._inner = None
+            self.repairs.extend(what for what in inner.repairs if what not in self.repairs)
+            self._keep(json.decode("".join(inner.out)))
+        return pos
+
+    def _fail(self, error: str, pos: int) -> int:
+        self.status = ERROR
+        self.error = error
+        return pos
