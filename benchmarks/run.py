@@ -750,8 +750,8 @@ def markdown(bench: Bench) -> str:
             "Bold: a target missed.",
             "The fastest that decodes is the faster of transformers and renderers. Not counted there: SGLang, whose "
             "arguments are JSON text that is still to be decoded, and mlx-lm, whose parser is given only the text "
-            "between the markers and does not find the calls: the benchmark does that for it, as its server does, "
-            "and nobody reads content or thoughts.",
+            "between the markers and does not find the calls: the benchmark does that for it, as its server does; "
+            "content and thoughts stay unread.",
             "",
             f"| format | case | × floor | × faster than the fastest that decodes | "
             f"{' | '.join(COLUMNS.get(name, name) for name in others)} |",
