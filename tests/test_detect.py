@@ -18,11 +18,7 @@ from tests.conftest import ROOT
 from tests.templates_at_hand import UNREADABLE, fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
 from toolparse.templates import verdicts
-from toolparse.templates.induce import induce
-from toolparse.templates.probe import Prober, Turn, find_style
-from toolparse.templates.prove import prove
-from toolparse.templates.sandbox import compile_template, facts_of
-from toolparse.templates.style import MessageStyle
+from toolparse.templates.sandbox import facts_of
 
 FIXTURES = fixture_templates()
 REAL = real_templates()
@@ -317,31 +313,6 @@ def test_threads_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join(120)
     assert len(found) == 4
     assert all(one == found[0] for one in found)
-
-
-# ------------------------------------------------------------------------------------------- no wrong acceptances
-
-
-UNUSUAL = Turn(
-    calls=(("fnalpha", {"a": 'x <b> "y"\n', "n": {"k": ["1", 2, None]}}), ("fnbravo", {"c": "true", "d": False}))
-)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FIXTURES)
-def test_no_family_is_accepted_that_reads_otherwise(name: str) -> None:
-    """Whatever proves itself on a template reads a message that the proof did not try."""
-    prober, _ = find_style(Prober(compile_template(FIXTURES[name]), MessageStyle()))
-    induction = induce(prober)
-    accepted = 0
-    for family in registry.formats():
-        if prove(prober, family, induction).verified:
-            accepted += 1
-            from toolparse.templates.prove import Case, Prover
-
-            check = Prover(prober, family, induction).check(Case("unusual", UNUSUAL, render=False))
-            assert check.status in ("passed", "lost", "refused"), (family.name, check)
-    assert accepted >= 1 or "{{params}}" not in str(induction.format)
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -200,8 +200,8 @@ def _candidates(
     alike = [family for family in families if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
-        for merge in _merged(family, induced):
-            yield merge(family, induced), "behaviour", why
+        for merged in forms_of(family, induced):
+            yield merged, "behaviour", why
     yield induced, "induced", "the picture was learnt from what the template writes"
 
 
@@ -242,13 +242,14 @@ def _writes(family: Format, turn: Turn) -> str | None:
         return None
 
 
-def _merged(family: Format, induced: Format) -> tuple[Callable[[Format, Format], Format], ...]:
+def forms_of(family: Format, induced: Format) -> Iterator[Format]:
     """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
 
     Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
     """
     framed = family.between_messages or induced.between_messages
-    return (_declared, _lent) if framed else (_lent, _declared)
+    for form in (_declared, _lent) if framed else (_lent, _declared):
+        yield form(family, induced)
 
 
 def _declared(family: Format, induced: Format) -> Format:
