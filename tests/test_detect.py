@@ -140,6 +140,56 @@ def test_the_vocabulary_is_the_last_rung_and_never_verified() -> None:
     assert detect(Tokenizer(plain, ("<a>", "<b>"))).format is None
 
 
+WEATHER = {"name": "get_weather", "arguments": {"city": "Oslo", "days": 3}}
+
+
+@pytest.mark.parametrize("family", ["hermes", "qwen3-coder", "kimi-k2", "gemma4", "mistral-v3"])
+def test_a_tokenizer_s_own_response_template_is_imported(family: str) -> None:
+    source = toolparse.get(family)
+    assert isinstance(source, Format)
+    plain = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    try:
+        template = toolparse.parser_for(source).to_response_template()
+    except toolparse.ToolparseError as error:
+        pytest.skip(f"transformers' language cannot say {family}: {error}")
+    found = detect(Tokenizer(plain, ("<|tool_call_start|>",), response_template=template))
+    assert found.how == "response_template"
+    assert isinstance(found.format, Format)
+    assert not found.verified, "nothing proves it"
+    text = toolparse.Parser(source).render([WEATHER], content="Let me see.")
+    tool = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": tool}}]
+    message = toolparse.Parser(found.format).parse(text, tools=tools)
+    assert [(call.name, call.arguments) for call in message.tool_calls] == [tuple(WEATHER.values())]
+    assert message.content.strip() == "Let me see."
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ({"fields": {}}, "no fields"),
+        ({"fields": {"content": {}}}, "no field 'tool_calls'"),
+        ({"fields": {"tool_calls": 7}}, "response_template cannot be"),
+        ({"fields": {"tool_calls": {"open": None, "content": ["?"]}}}, "response_template cannot be"),
+        ({"fields": [1]}, "no fields"),
+        ("hermes", "no mapping"),
+    ],
+)
+def test_a_response_template_that_says_nothing_is_told(template: Any, reason: str) -> None:
+    found = detect(Tokenizer(None, response_template=template))
+    assert found.format is None
+    assert any(reason in line for line in found.evidence), found.evidence
+
+
+def test_a_template_speaks_louder_than_a_response_template() -> None:
+    hermes = toolparse.get("hermes")
+    assert isinstance(hermes, Format)
+    template = toolparse.parser_for(hermes).to_response_template()
+    found = detect(Tokenizer(FIXTURES["glm45"], response_template=template))
+    assert found.verified
+    assert found.how == "behaviour"
+
+
 def test_a_template_speaks_louder_than_the_vocabulary() -> None:
     found = detect(Tokenizer(FIXTURES["glm45"], ("<|tool_call_start|>", "<|tool_call_end|>")))
     assert found.how == "behaviour"

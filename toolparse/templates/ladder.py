@@ -71,9 +71,10 @@ def _by_name(name: str) -> Detection | None:
 def _without_template(found: Source, best: Detection | None, evidence: list[str], use_registry: bool) -> Detection:
     """The last rungs: the tokenizer's own response template, its vocabulary, the model's name."""
     rest = best if best is not None else Detection(None)
-    imported = by_response_template(found.response_template)
+    imported, why = by_response_template(found.response_template)
+    if why:
+        evidence.append(why)
     if imported is not None:
-        evidence.append("imported from the tokenizer's own response_template")
         return replace(rest, format=imported, how="response_template", evidence=tuple(evidence), verified=False)
     if use_registry:
         for family, why in (by_vocabulary(found.vocabulary()), by_names(found.names)):
