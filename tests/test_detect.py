@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.templates_at_hand import UNREADABLE, fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
 from toolparse.templates import verdicts
-from toolparse.templates.sandbox import facts_of
+from toolparse.templates.sandbox import CompiledTemplate, facts_of
 
 FIXTURES = fixture_templates()
 REAL = real_templates()
@@ -351,6 +351,77 @@ def test_a_new_family_empties_the_cache() -> None:
     finally:
         registry._entries.pop("lfm2-zq", None)
         registry._names.pop("lfm2-zq", None)
+
+
+_AT_ONCE = """
+import sys, toolparse
+from toolparse.templates import verdicts
+texts = [open(path, encoding="utf-8").read() for path in sys.argv[1:]]
+for _ in range(3):
+    print([(found.format.name, found.how, found.verified, found.fingerprint) for found in map(toolparse.detect, texts)])
+    verdicts.forget()
+"""
+
+
+def test_processes_share_the_cache_and_agree(tmp_path: Path) -> None:
+    """Several processes find, keep and read the same verdicts at once; then again over a damaged cache."""
+    files = []
+    for name in ("lfm2", "kimi-k2", "glm45"):
+        files.append(tmp_path / f"{name}.jinja")
+        files[-1].write_text(FIXTURES[name], encoding="utf-8")
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "TOOLPARSE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _AT_ONCE, *map(str, files)]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    told: set[str] = set()
+    for damaged in (False, True):
+        if damaged:
+            for number, file in enumerate(sorted(path for path in cache.rglob("*") if path.is_file())):
+                file.write_bytes([b"", b"x" * 100, file.read_bytes()[:-1]][number % 3])
+        running = [start() for _ in range(3)]
+        for process in running:
+            out, errors = process.communicate(timeout=180)
+            assert process.returncode == 0, errors
+            told.update(out.splitlines())
+    assert len(told) == 1, told
+    kept = [path.name for path in cache.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(name.startswith(".new-") for name in kept), "nothing half-written is left"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("not a folder", encoding="utf-8")
+    monkeypatch.setenv("TOOLPARSE_CACHE", str(in_the_way))
+    assert detect(FIXTURES["lfm2"]).verified
+
+
+NEVER_WRITTEN = (
+    "{% for m in messages %}{{ m.role }}{{ m.content }}{% if m.tool_calls and false %}x{% endif %}{% endfor %}"
+)
+PICKY = (
+    "{% for m in messages %}{% if m.tool_calls %}{{ raise_exception('no ' ~ m.tool_calls[0].id ~ loop.index) }}{% endif %}"
+    "{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("name", ["never written", "picky", *FIXTURES])
+def test_the_number_of_renders_is_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"never written": NEVER_WRITTEN, "picky": PICKY, **FIXTURES}[name]
+    renders = 0
+    render = CompiledTemplate.render
+
+    def counted(self: CompiledTemplate, **variables: Any) -> str:
+        nonlocal renders
+        renders += 1
+        return render(self, **variables)
+
+    monkeypatch.setattr(CompiledTemplate, "render", counted)
+    detect(source, use_registry=False)
+    assert 0 < renders <= 90
 
 
 def test_threads_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ def test_each_problem_is_named(code: str, text: str) -> None:
     assert named[code].message
     assert named[code].training
     assert named[code].serving
+    assert named[code].evidence, "every loss is shown, not only told"
 
 
 def test_evidence_is_what_the_template_wrote() -> None:

@@ -210,7 +210,8 @@ class _Finder:
         """What the template demands of messages."""
         style = self.prober.style
         if style.mutable:
-            yield problem("mutates-lists", "transformers' sandbox refuses this template: it changes lists in place")
+            message = "transformers' sandbox refuses this template: it changes lists in place"
+            yield problem("mutates-lists", message, self._error(mutable=False))
         if style.tools == "none":
             yield problem("tools-unwritable", "the template fails when tools are passed", self._error(tools="openai"))
         if style.arguments == "string":
