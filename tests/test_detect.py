@@ -75,7 +75,9 @@ def test_a_template_that_transformers_refuses_is_read_and_the_refusal_told() -> 
     assert found.verified
     assert found.message_style is not None
     assert found.message_style.mutable
-    assert "mutates-lists" in {problem.code for problem in found.problems}
+    told = {problem.code: problem for problem in found.problems}
+    assert "append" in told["mutates-lists"].evidence, "what transformers would say"
+    assert told["mutates-lists"].severity == "error"
 
 
 # ------------------------------------------------------------------------------------------------------- the rungs

@@ -20,6 +20,7 @@ from toolparse.templates.probe import (
     THOUGHT_SPOKEN,
     USER,
     USER_2,
+    VALUES,
     Prober,
     Turn,
 )
@@ -36,6 +37,11 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "warning",
         "Train on one call per message.",
         "Execute the first call only, or feed parallel calls back as one message each.",
+    ),
+    "calls-behind-end": (
+        "error",
+        "Train on two calls per message at most: further calls stand behind the end of the turn.",
+        "Feed more than two calls of an earlier turn back as several messages.",
     ),
     "calls-dropped-beside-content": (
         "error",
@@ -234,9 +240,24 @@ class _Finder:
             yield problem("calls-dropped", f"of two calls only one is written ({check.detail})", check.evidence)
         if check is not None and check.status == "refused":
             yield problem("calls-refused", "two calls in one message are refused", check.detail)
+        yield from self._behind_end()
         single = self.proof.get("single")
         if single is not None and "does not close" in single.detail:
             yield problem("section-unclosed", "a single call's section is not closed", single.evidence)
+
+    def _behind_end(self) -> Iterator[Problem]:
+        """A third call behind the end of the turn: DeepSeek's first templates end it after every call but the first."""
+        if self.induction.single:
+            return
+        calls = tuple((name, {KEYS[0]: VALUES[0]}) for name in NAMES)
+        text = self._turn(Turn(calls))
+        first, second, third = (text.find(name) for name in NAMES)
+        if not 0 <= first < second < third:
+            return
+        closing = self.format.section.rpartition("}}")[2].strip()
+        ends = [mark for mark in (*self.format.ends, closing, EOS) if mark and mark in text[second:third]]
+        if any(mark not in text[first:second] for mark in ends):
+            yield problem("calls-behind-end", "a third call is written behind the end of the turn", text)
 
     def content(self) -> Iterator[Problem]:
         """What becomes of text beside calls."""
