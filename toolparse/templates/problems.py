@@ -25,7 +25,7 @@ from toolparse.templates.probe import (
     Turn,
 )
 from toolparse.templates.prove import AWKWARD, TYPES, Case, Prover
-from toolparse.templates.verdict import Problem, Proof, Severity
+from toolparse.templates.verdict import Check, Problem, Proof, Severity
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
     "calls-dropped": (
@@ -302,17 +302,21 @@ class _Finder:
 
     def _each_value(self) -> Iterator[Problem]:
         prover = Prover(self.prober, self.format, self.induction)
-        lost: list[str] = []
+        lost: list[Check] = []
+        garbled = False
         for key, value in {**AWKWARD, **TYPES}.items():
-            check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False))
-            if check.status == "lost":
-                if isinstance(value, str):
-                    yield problem(
-                        "strings-not-escaped", f"{value!r} is written so that it can't be read back", check.evidence
-                    )
-                lost.append(check.detail)
+            check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False, stream=False))
+            if check.status != "lost":
+                continue
+            if isinstance(value, str) and not garbled:
+                message = f"{value!r} is written so that it can't be read back"
+                yield problem("strings-not-escaped", message, check.evidence)
+                garbled = True
+            lost.append(check)
+            if garbled and len(lost) >= 3:
+                break  # enough to show what is the matter
         if lost:
-            yield problem("values-changed", "; ".join(lost[:3]))
+            yield problem("values-changed", "; ".join(check.detail for check in lost[:3]), lost[0].evidence)
 
     def encoding(self) -> Iterator[Problem]:
         """How arguments are encoded."""
