@@ -8,9 +8,10 @@ import pytest
 
 import toolparse
 from tests.pairs import Judge, judge_template
-from tests.templates_at_hand import fixture_templates, real_templates
-from toolparse import Format
+from tests.templates_at_hand import UNREADABLE, fixture_templates, real_templates
+from toolparse import Format, detect
 from toolparse.templates.induce import induce
+from toolparse.templates.ladder import prover_for
 from toolparse.templates.probe import Prober, find_style
 from toolparse.templates.prove import prove
 from toolparse.templates.sandbox import compile_template, facts_of
@@ -43,6 +44,22 @@ def test_no_family_is_accepted_on_a_real_template_that_reads_otherwise(name: str
     found = judge_template(name, REAL[name])
     assert not found.wrong, found.wrong[:3]
     assert found.judged >= 5 * len(found.accepted)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@needs_real
+@pytest.mark.parametrize("name", sorted(set(REAL) - UNREADABLE))
+def test_what_is_detected_proves_itself_in_pieces_as_well(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detection reads some cases in pieces; here all of them are."""
+    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+    found = detect(REAL[name])
+    prover = prover_for(found)
+    assert prover is not None
+    assert isinstance(found.format, Format)
+    proof = prove(prover.prober, found.format, induce(prover.prober), stream_all=True)
+    assert proof.verified, proof.failed
+    assert [check.status for check in proof.checks] == [check.status for check in found.checks]
 
 
 @pytest.mark.parametrize(
