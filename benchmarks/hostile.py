@@ -196,6 +196,26 @@ def hostile_inputs(format: Format) -> dict[str, Generator]:
     return inputs
 
 
+#: Those that `run.py` measures, one for every way of going wrong. Every format has them.
+CHOSEN = (
+    "openers",
+    "heads without an end",
+    "unterminated string of closers",
+    "unterminated string of heads",
+    "string of openers",
+    "string of escaped quotes",
+    "closers",
+    "near misses, spaced",
+    "near misses in an open string",
+    "nesting inside a call",
+    "a huge name",
+    "a number",
+    "many tiny calls",
+    "broken calls",
+    "half calls, spaced",
+    "blanks behind a call",
+)
+
 _FILLERS = (
     "x",
     " ",

@@ -39,6 +39,12 @@ CHECKS = {
     "reasoning": "reasoning",
     "reasoning + call": "reasoning and call",
 }
+#: A template that takes detection through all of its steps.
+_FIRST = (
+    "{%- for m in messages -%}{%- if m.role == 'user' -%}<u>{{ m.content }}</u>{%- else -%}<a>{{ m.content }}"
+    "{%- for t in m.tool_calls or [] -%}<c>{{ t.function.name }}<w>{{ t.function.arguments | tojson }}</c>{%- endfor -%}"
+    "</a>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<a>{%- endif -%}"
+)
 SIGNS = {"passed": "+", "lost": "L", "refused": "-", "failed": "x", "absent": ""}
 
 
@@ -116,7 +122,7 @@ def lines(rows: Sequence[Row], timed: bool) -> Iterator[str]:
         cells += [SIGNS[statuses.get(check, "absent")] for check in CHECKS.values()]
         cells.append(" ".join(item.code for item in found.problems))
         if timed:
-            cells.append(f"{1000 * row.compiling:.0f} + {1000 * row.detecting:.0f}")
+            cells.append(f"{1000 * row.compiling:.1f} + {1000 * row.detecting:.1f}")
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -159,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.time:
         os.environ["TOOLPARSE_CACHE"] = "off"
-        detect("{{ messages }}")  # imports are not what is timed
+        detect(_FIRST)  # imports are not what is timed
         verdicts.forget()
     rows = [examine(name, text, not options.no_registry) for name, text in templates(options.places)]
     if not rows:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 import toolparse
+from tests.conftest import ROOT
 from tests.templates_at_hand import fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
 from toolparse.templates import verdicts
@@ -266,6 +270,29 @@ def test_verdicts_are_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     again = detect(FIXTURES["minimax-m2"])
     assert again == first
     assert again is not first
+
+
+_KNOWN_ELSEWHERE = """
+import sys, toolparse
+text = open(sys.argv[1], encoding="utf-8").read()
+parser = toolparse.parser_for(text)
+print(parser.format.name, "toolparse.families.hermes" in sys.modules)
+print(len(toolparse.families()) > 50)
+"""
+
+
+def test_a_verdict_from_disk_needs_no_family(tmp_path: Path) -> None:
+    """What makes a new process slow is left out where another one has reached the verdict already."""
+    template = tmp_path / "template.jinja"
+    template.write_text(FIXTURES["lfm2"], encoding="utf-8")
+    environment = {**os.environ, "TOOLPARSE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _KNOWN_ELSEWHERE, str(template)]
+    told = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
+        for _ in range(2)
+    ]
+    assert told[0].split() == ["lfm2", "True", "True"]
+    assert told[1].split() == ["lfm2", "False", "True"]
 
 
 def test_a_damaged_verdict_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

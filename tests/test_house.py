@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"machine"},
     {"express", "families", "prompts", "render"},
     {"export"},
-    {"parser"},
+    {"batch", "parser"},
     {"overview", "registry", "templates"},
     {"detect"},
     {"api"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -26,24 +27,73 @@ HEAVY = (
     "typer",
 )
 
+#: What reading does not need: loaded by whoever renders, detects, has tools or gives ids.
+LATER = (
+    "toolparse.export",
+    "toolparse.families.hermes",
+    "toolparse.render",
+    "toolparse.templates.style",
+    "toolparse.templates.verdict",
+    "toolparse.testing",
+    "toolparse.tokens",
+    "toolparse.tools",
+    "difflib",
+    "hashlib",
+    "multiprocessing",
+    "threading",
+)
 
-def modules_after(code: str) -> set[str]:
-    """The top-level modules that are loaded in a new Python after some code."""
+
+@cache
+def every_module_after(code: str) -> set[str]:
+    """The modules that are loaded in a new Python after some code."""
     program = f"import sys\n{code}\nimport json\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
     )
-    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def modules_after(code: str) -> set[str]:
+    """The top-level modules that are loaded in a new Python after some code."""
+    return {name.partition(".")[0] for name in every_module_after(code)}
 
 
 @pytest.fixture(scope="module")
 def after_import() -> set[str]:
-    return modules_after("import toolparse")
+    return every_module_after("import toolparse")
 
 
-@pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.parametrize("name", [*HEAVY, *LATER])
 def test_import_leaves_out(after_import: set[str], name: str) -> None:
+    if name in every_module_after(""):
+        pytest.skip(f"this Python loads {name} when it starts")
     assert name not in after_import
+
+
+def test_import_compiles_no_format() -> None:
+    """The registry is filled, and a format compiled, when one is asked for."""
+    code = (
+        "import toolparse\n"
+        "from toolparse import picture, program, registry\n"
+        "assert not registry._entries and not registry._loaded\n"
+        "assert picture.read_picture.cache_info().currsize == 0\n"
+        "assert program.compile_format.cache_info().currsize == 0\n"
+        "assert toolparse.families() and registry._entries\n"
+        "assert program.compile_format.cache_info().currsize == 0"
+    )
+    every_module_after(code)
+
+
+def test_late_names_are_listed() -> None:
+    every_module_after(
+        "import toolparse, toolparse.detect\n"
+        "assert set(toolparse.__all__) <= set(dir(toolparse))\n"
+        "from toolparse import Detection, tool_schema\n"
+        "import importlib; detecting = importlib.import_module('toolparse.detect')\n"
+        "assert set(detecting.__all__) <= set(dir(detecting)) and detecting.Detection is Detection\n"
+        "assert callable(toolparse.detect)"
+    )
 
 
 def test_parsing_by_name_needs_nothing_heavy_either() -> None:

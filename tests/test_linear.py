@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks.counting import counted, steps_one_shot, steps_streamed
-from benchmarks.hostile import Generator, hostile_inputs, pieces_of, repeated
+from benchmarks.hostile import CHOSEN, Generator, hostile_inputs, pieces_of, repeated
 from toolparse import registry
 
 SMALL, LARGE = 400, 1_600
@@ -104,6 +104,15 @@ def test_every_input_is_tried() -> None:
     tried = {what for name in FORMATS for what in chosen(name)}
     assert tried >= set(inputs_of("hermes"))
     assert all(len(chosen(name)) >= 3 + 14 for name in FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_its_hostile_inputs(name: str) -> None:
+    """At least fourteen texts that differ, those that the benchmark measures among them."""
+    inputs = hostile_inputs(registry.get(name))  # type: ignore[arg-type]
+    assert set(CHOSEN) <= set(inputs)
+    assert len({generate(SMALL) for generate in inputs.values()}) >= 14
+    assert len({inputs[what](SMALL) for what in CHOSEN}) >= 14
 
 
 def test_the_counter_sees_what_it_should() -> None:

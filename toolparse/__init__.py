@@ -1,7 +1,9 @@
 """toolparse reads the tool calls that language models write: any family, any template, text or token ids."""
 
+from typing import TYPE_CHECKING
+
 from toolparse.api import parse, parser_for
-from toolparse.detect import Detection, detect
+from toolparse.detect import detect
 from toolparse.errors import (
     ExportError,
     FormatError,
@@ -24,6 +26,11 @@ from toolparse.format import JSON, PYTHON, Also, Format, Syntax
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.parser import FunctionParser, Parser, Stream
 from toolparse.registry import families, get, register
+
+if TYPE_CHECKING:
+    from toolparse import testing
+    from toolparse.detect import Detection
+    from toolparse.tools import tool_schema
 
 __all__ = [
     "JSON",
@@ -66,13 +73,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Detection": ("toolparse.templates.verdict", "Detection"),
     "tool_schema": ("toolparse.tools", "tool_schema"),
     "testing": ("toolparse.testing", ""),
 }
 
 
 def __getattr__(name: str) -> object:
-    # What needs pydantic or hypothesis is imported when it is first asked for.
+    # What reading does not need is imported when it is first asked for.
     if name not in _LAZY:
         raise AttributeError(f"module 'toolparse' has no attribute {name!r}")
     from importlib import import_module
@@ -82,3 +90,7 @@ def __getattr__(name: str) -> object:
     found = getattr(value, attribute) if attribute else value
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

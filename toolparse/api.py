@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock  # threading.Lock, without loading the rest of threading
 from collections import OrderedDict
-from threading import Lock
 from typing import Any
 
 from toolparse import registry
@@ -15,7 +15,7 @@ from toolparse.parser import AnyParser, FunctionParser, Parser, TextOrIds
 
 _KNOWN = 128
 _parsers: OrderedDict[tuple[int, int], tuple[Any, Any, AnyParser]] = OrderedDict()
-_lock = Lock()
+_lock = allocate_lock()
 
 
 def parse(text_or_ids: TextOrIds, tokenizer: Any, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:

@@ -1,15 +1,18 @@
 """`detect`: from a tokenizer, a template or a folder to the format that its model writes.
 
-The ladder itself is in `templates/ladder.py`; it is loaded, and Jinja with it, when something is detected.
+The ladder itself is in `templates/ladder.py`; it is loaded, and Jinja with it, when something is detected. What a
+detection says is in `templates/verdict.py`; its names can be had from here and are loaded when they are.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
-from toolparse.templates.verdict import Check, Detection, Problem
+
+if TYPE_CHECKING:
+    from toolparse.templates.verdict import Check, Detection, Problem
 
 __all__ = ["Check", "Detection", "Problem", "detect"]
 
@@ -22,7 +25,22 @@ def detect(source: Any, *, use_registry: bool = True) -> Detection:
     template seen before costs microseconds; a new one some milliseconds beyond its compilation.
     """
     if isinstance(source, Format | FunctionParser):
+        from toolparse.templates.verdict import Detection
+
         return Detection(source, "exact text", ("a format was given",))
     from toolparse.templates.ladder import climb
 
     return climb(source, use_registry=use_registry)
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from toolparse.templates import verdict
+
+    found = globals()[name] = getattr(verdict, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

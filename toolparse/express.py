@@ -21,7 +21,7 @@ from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.plain import NotPlain, plain_reader
 from toolparse.codecs.tagged import TaggedScanner, read_tagged
 from toolparse.codecs.values import DONE, ValueScanner
-from toolparse.codecs.whole import Budget, Whole, read_whole, wrapped
+from toolparse.codecs.whole import Whole, read_whole, wrapped
 from toolparse.format import Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
@@ -46,22 +46,20 @@ _LONG = 256
 class Plan:
     """A shape, prepared."""
 
-    __slots__ = (
-        "between", "betweens", "body", "closer", "ends", "escapes", "followers", "head", "id_pattern", "json", "lead",
-        "named", "needs_tool", "shape", "stops", "tail", "weak",
-    )  # fmt: skip
-
     def __init__(self, shape: Shape, program: Program) -> None:
         self.shape = shape
         self.head = shape.head.final.match
-        self.named = shape.named
+        self.has_name = "(?P<name>" in shape.head.pattern
+        self.has_id = "(?P<id>" in shape.head.pattern
         self.body = shape.body
         self.json = shape.body in ("wrapper", "arguments") and shape.format.syntax.is_json
         self.tail = shape.tail
+        self.stop = shape.tail[0] if shape.tail else ""
         self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
         self.stops = (*shape.tail, *shape.closer, *program.ends)
         self.closer = shape.closer
         self.lead = shape.lead
+        self.watch = shape.watch
         self.weak = not shape.strong
         self.needs_tool = self.weak and shape.anchored
         self.escapes = tuple(reversed(shape.format.escapes))
@@ -69,7 +67,10 @@ class Plan:
         same = [other for other in program.shapes if other.group == shape.group]
         self.betweens = tuple(dict.fromkeys(other.between for other in same if other.between))
         self.between = shape.between_blanks
+        # Where the value perhaps ends of a call that nothing closes. In a list the next comma says nothing.
+        self.guesses = () if shape.tail or shape.closer else (*self.betweens, *program.ends)
         self.followers: tuple[Plan, ...] = ()  # what may come next in the section
+        self.again: Any = None  # or matches another call where its marker stands
 
 
 class _Entry(NamedTuple):
@@ -83,24 +84,53 @@ class _Entry(NamedTuple):
 
 
 class _Finder:
-    """Finds the next of some markers."""
+    """Finds the next of some markers. Made once for a program; where its markers begin differently, see `_Ahead`."""
 
-    __slots__ = ("firsts", "search")
+    __slots__ = ("groups", "search")
 
     def __init__(self, pattern: re.Pattern[str], cores: tuple[str, ...]) -> None:
         self.search = pattern.search
-        firsts = {core[0] for core in cores}
-        # One first character is looked for at memory speed; for several, the pattern goes through each character.
-        self.firsts = tuple(firsts) if 1 < len(firsts) <= 4 else ()
+        groups: dict[str, list[str]] = {}
+        for core in sorted(cores, key=len, reverse=True):
+            groups.setdefault(core[0], []).append(core)
+        #: the markers by first character, where there are several
+        self.groups = tuple(_Group(group) for group in groups.values()) if len(groups) > 1 else ()
 
-    def find(self, text: str, pos: int) -> Any:
-        """The match of the next marker from `pos`."""
-        if self.firsts and len(text) - pos > _LONG:
-            found = [at for char in self.firsts if (at := text.find(char, pos)) >= 0]
-            if not found:
-                return None
-            pos = min(found)
-        return self.search(text, pos)
+
+class _Group:
+    """Markers with the same first character. A search for one of them runs at the speed of memory."""
+
+    __slots__ = ("core", "search")
+
+    def __init__(self, cores: list[str]) -> None:
+        self.core = cores[0] if len(cores) == 1 else ""
+        self.search = re.compile("|".join(re.escape(core) for core in cores)).search
+
+    def find(self, text: str, pos: int) -> tuple[int, str]:
+        """Where the next one stands, and which it is; behind the text if there is none."""
+        if self.core:
+            at = text.find(self.core, pos)
+            return (at, self.core) if at >= 0 else (len(text) + 1, "")
+        match = self.search(text, pos)
+        return (match.start(), match.group()) if match is not None else (len(text) + 1, "")
+
+
+class _Ahead:
+    """What a finder knows of one text: each group of markers is looked for once in each stretch."""
+
+    __slots__ = ("found", "groups")
+
+    def __init__(self, groups: tuple[_Group, ...]) -> None:
+        self.groups = groups
+        self.found: list[tuple[int, str]] = [(-1, "")] * len(groups)
+
+    def find(self, text: str, pos: int) -> tuple[int, str]:
+        """Where the next marker stands, and which it is; behind the text if there is none."""
+        found = self.found
+        for number, group in enumerate(self.groups):
+            if found[number][0] < pos:
+                found[number] = group.find(text, pos)
+        return min(found)
 
 
 class Express:
@@ -114,6 +144,9 @@ class Express:
                 group = plan.shape.group
                 plan.followers = tuple(p for p in self.plans.values() if p.shape.group == group)
         self.table = self._prepared(program.candidates)
+        for entries in self.table.values():
+            if len(entries) == 1 and entries[0].plan is not None and not entries[0].plan.followers:
+                entries[0].plan.again = entries[0].match
         self.thought_table = self._prepared(program.reasoning_candidates)
         self.finder = _Finder(program.markers, tuple(program.candidates))
         self.thought_finder = _Finder(program.reasoning_markers, tuple(program.reasoning_candidates))
@@ -154,7 +187,7 @@ class _Reading:
     """One text on the short way. The names are the machine's, and so are the decisions."""
 
     __slots__ = (
-        "budget", "calls", "content", "ended", "express", "framed", "fresh", "lead", "marks", "pos", "reasoning",
+         "ahead", "calls", "content", "ended", "express", "framed", "fresh", "lead", "marks", "pos", "reasoning",
         "section", "seek", "text", "thinking", "tools",
     )  # fmt: skip
 
@@ -170,11 +203,11 @@ class _Reading:
         self.pos = 0  # the text before it is accounted for
         self.seek = 0  # and up to here it is no marker
         self.ended = False
+        self.ahead: dict[_Finder, _Ahead] = {}
         self.marks: list[tuple[str, int, int]] = []
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.calls: list[ToolCall] = []
-        self.budget = Budget(len(text))
 
     def message(self) -> ParsedMessage | None:
         """The message, or None."""
@@ -212,11 +245,19 @@ class _Reading:
                 finder, table = express.finder, express.table
             else:
                 finder, table = express.thought_finder, express.thought_table
-            match = finder.find(text, self.seek)
-            if match is None:
-                break
-            at = match.start()
-            taken = self._at(table[match.group()], at)
+            if finder.groups and len(text) > _LONG:
+                ahead = self.ahead.get(finder)
+                if ahead is None:
+                    ahead = self.ahead[finder] = _Ahead(finder.groups)
+                at, core = ahead.find(text, self.seek)
+                if at > len(text):
+                    break
+            else:
+                match = finder.search(text, self.seek)
+                if match is None:
+                    break
+                at, core = match.start(), match.group()
+            taken = self._at(table[core], at)
             if taken == _NOT_PLAIN:
                 return False
             if taken == _IS_TEXT:
@@ -369,10 +410,13 @@ class _Reading:
         first = True
         while True:
             start = match.start("at_")
-            name, id = self._names(plan, match) if plan.named else ("", None)
+            name, id = self._names(plan, match) if plan.has_name or plan.has_id else ("", None)
             if first and plan.needs_tool and tools is not None and tools.get(name) is None:
                 return _IS_TEXT
-            whole = self._body(plan, match.end(), name)
+            if plan.json and plan.stop:
+                whole = read_whole(text, match.end(), plan.stop, plan.watch)
+            else:
+                whole = self._body(plan, match.end(), name)
             if whole is None:
                 return _NOT_PLAIN
             end, inner_name, inner_id, arguments = whole
@@ -416,8 +460,8 @@ class _Reading:
             plan, match = following
 
     def _names(self, plan: Plan, match: Any) -> tuple[str, str | None]:
-        groups = match.groupdict()
-        name, id = groups.get("name"), groups.get("id")
+        name = match.group("name") if plan.has_name else None
+        id = match.group("id") if plan.has_id else None
         if name:
             for char, entity in plan.escapes:
                 name = name.replace(entity, char)
@@ -432,7 +476,11 @@ class _Reading:
         """The next call of the section; None when text goes on."""
         text, pos = self.text, self.pos
         at = skip_blanks(text, pos)
-        if at - pos <= MAX_BLANKS:
+        if plan.again is not None:
+            match = plan.again(text, at)
+            if match is not None:
+                return plan, match
+        elif at - pos <= MAX_BLANKS:
             follow = at
             for between in plan.betweens:
                 if text.startswith(between, at):
@@ -463,7 +511,9 @@ class _Reading:
         """The body of a call, None when it is not plain."""
         text, shape = self.text, plan.shape
         if plan.json:
-            return read_whole(text, at, plan.tail[0] if plan.tail else "", shape.watch, self.budget)
+            found = [end for stop in plan.guesses if (end := text.find(stop, at)) >= 0]
+            guess = min(found, default=len(text)) if plan.guesses else -1
+            return read_whole(text, at, plan.stop, plan.watch, guess=guess)
         scanner: TaggedScanner | ValueScanner
         if plan.body == "params":
             assert shape.tagged is not None
@@ -479,11 +529,11 @@ class _Reading:
             try:
                 reader = plain_reader(shape.format.syntax)
                 value, end = (reader.keywords if plan.body == "kwargs" else reader.map)(text, at)
-                return wrapped(value, end, shape.watch)
+                return wrapped(value, end, plan.watch)
             except NotPlain:
                 pass
             scanner = ValueScanner(
-                shape.format.syntax, watch=shape.watch, kwargs=plan.body == "kwargs", stops=plan.stops
+                shape.format.syntax, watch=plan.watch, kwargs=plan.body == "kwargs", stops=plan.stops
             )
         end = scanner.scan(text, at, True)
         if scanner.status != DONE:

@@ -105,8 +105,16 @@ class Also:
             object.__setattr__(self, "types", tuple(self.types.items()))  # hashable
 
 
+class _Kept:
+    """What a format works out once: formats are the keys of many caches, and their fields are long."""
+
+    __slots__ = ("_hash", "_shapes")
+    _hash: int
+    _shapes: tuple[Format, ...]
+
+
 @dataclass(frozen=True, slots=True)
-class Format:
+class Format(_Kept):
     """A family's assistant turn, as pictures.
 
     Calls:
@@ -190,11 +198,20 @@ class Format:
         if not self.call and not self.also:
             raise FormatError(f"format {self.name!r}, field 'call': give the picture of one call")
         for shape in self.shapes():
-            shape._check()
+            if shape is self:  # the others were checked when they were made
+                shape._check()
         if self.wrap is not None:
             self.picture("wrap", self.wrap, frozenset({"value"}))
         if self.id is not None:
             self.picture("id", self.id, frozenset({"name", "index", "skip"}), frozenset())
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            made = hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
+            object.__setattr__(self, "_hash", made)
+            return made
 
     def _check(self) -> None:
         self.picture("section", self.section, frozenset({"calls"}))
@@ -237,6 +254,14 @@ class Format:
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""
+        try:
+            return self._shapes
+        except AttributeError:
+            made = self._all_shapes()
+            object.__setattr__(self, "_shapes", made)
+            return made
+
+    def _all_shapes(self) -> tuple[Format, ...]:
         plain = dataclasses.replace(self, also=()) if self.also else self
         shapes = [plain] if self.call else []
         for also in self.also:

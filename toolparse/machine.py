@@ -10,6 +10,10 @@ looks for the next marker (one regular expression over all markers of the format
 and takes the first that fits. In a call it hands the window to the scanner of the body (`codecs/`) until that is done,
 and then expects the closing markers.
 
+Most pieces of a stream lie inside of text, or of a string, and do not end it. Where the window is used up at such a
+place, pieces are passed on past the generator: `easy` holds the characters of which a piece without any can be said by
+`pass_on` as it is, and `pass_more` looks closer at one that has some. There a call's body is scanned as well.
+
 Everything that was read is accounted for by `_mark`, which moves one cursor forward: spans tile the text by
 construction.
 
@@ -24,12 +28,12 @@ a marker that opens nothing is searched once for its closing.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from toolparse.codecs import json
 from toolparse.codecs.loose import LooseScanner
-from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, SLACK, Rx, skip_blanks
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, NEVER, SLACK, Never, Rx, skip_blanks
 from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.values import DONE, ERROR, ValueScanner
@@ -45,7 +49,7 @@ from toolparse.events import (
 )
 from toolparse.format import SUFFIX
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
-from toolparse.program import Candidate, Frame, Program, Shape, suffix_of
+from toolparse.program import Candidate, Frame, Program, Shape, TextStretch, suffix_of
 
 _NAME_IN_JSON = re.compile(r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']""")
 
@@ -124,6 +128,13 @@ class Machine:
         # What was found ahead, by absolute position: searched from, found at, ...
         self._marker_ahead: tuple[int, int, str] | None = None
         self._call_ahead: tuple[Rx, int, int, int, str] | None = None
+        #: in an easy stretch: the characters that a piece must not hold to be passed on
+        self.easy: frozenset[str] | Never | None = None
+        self.pass_on: Callable[[str], list[Event]] = self._pass_text
+        self._stretch: TextStretch | Scanner | None = None  # what an easy stretch is of
+        self._head: tuple[Shape, str | None, str | None] | None = None  # of the call in hand: shape, name, id
+        self._started = False  # whether a stream has said that it began
+        self._said = 0  # how many pieces of the scanner's arguments a stream has said
         self._run = self._turn()
         if not self.final:
             next(self._run, None)
@@ -134,6 +145,8 @@ class Machine:
         """More of the text."""
         if not text:
             return
+        if self.easy is not None:
+            self._leave_easy()
         self._fed.append(text)
         if self._seeking is not None:
             text = self._seek(self._seeking, text)
@@ -143,6 +156,8 @@ class Machine:
     def close(self) -> ParsedMessage:
         """Nothing follows: the message."""
         self.final = True
+        if self.easy is not None:
+            self._leave_easy()
         if self._seeking is not None:
             self._append(self._seek(self._seeking, ""))
         for _ in self._run:
@@ -165,6 +180,92 @@ class Machine:
             self._framed = program.frames[frames.index(self._framed)]
         self.program = program
         return text
+
+    # -- easy stretches -------------------------------------------------------------------------------------------
+
+    def _begin_easy(self, stretch: TextStretch | Scanner, pass_on: Callable[[str], list[Event]]) -> None:
+        """The generator waits inside of a text or of a call's body."""
+        if self._seeking is None:
+            self._append("")
+            self.pass_on, self._stretch = pass_on, stretch
+            self.easy = NEVER if self.buf else stretch.easy() or NEVER
+
+    def pass_more(self, piece: str) -> list[Event] | None:
+        """The events of a piece in an easy stretch; None where the generator is to read it."""
+        stretch = self._stretch
+        assert stretch is not None
+        text = self.buf + piece
+        end = stretch.safe(text)
+        if end < 0:
+            return self._scan_on(text, piece) if self._keep is not None else None
+        if end:
+            events = self.pass_on(text[:end])
+            self._fed[-1] = piece
+        else:
+            events = []
+            self._fed.append(piece)
+        self.buf = text[end:]
+        self.easy = NEVER if self.buf else stretch.easy() or NEVER
+        return events
+
+    def _scan_on(self, text: str, piece: str) -> list[Event]:
+        """A piece of a call's body goes to the scanner past the generator, which goes on when the body is read."""
+        scanner: Scanner = self._stretch  # type: ignore[assignment]
+        self._fed.append(piece)
+        pos = scanner.scan(text, 0, False)
+        if pos:
+            self._keep.append(text[:pos])  # type: ignore[union-attr]
+            self.base += pos
+            text = text[pos:]
+        self.buf = text
+        self._report(scanner)
+        if scanner.status:
+            self.easy = None
+            next(self._run, None)
+        else:
+            self.easy = NEVER if text else scanner.easy() or NEVER
+        events = self.events
+        if events:
+            self.events = []
+        return events
+
+    def _pass_text(self, text: str) -> list[Event]:
+        self._fed.append(text)
+        self.base += len(text)
+        body = text.rstrip(BLANKS)
+        if len(body) < len(text):
+            if not body:
+                self._pending.append(text)
+                return []
+            blanks = text[len(body) :]
+            if self._pending:
+                body = "".join(self._pending) + body
+            self._pending = [blanks]
+        elif self._pending:
+            body = "".join(self._pending) + text
+            self._pending = []
+        if self._thinking is None:
+            self._content.append(body)
+            return [ContentDelta(body)]
+        self._reasoning.append(body)
+        return [ReasoningDelta(body)]
+
+    def _pass_argument(self, text: str) -> list[Event]:
+        self._fed.append(text)
+        self._keep.append(text)  # type: ignore[union-attr]
+        self.base += len(text)
+        said = self._stretch.pass_on(text)  # type: ignore[union-attr]
+        if said:
+            self._said += 1
+            return [ArgumentsDelta(len(self._calls), said)]
+        return []
+
+    def _leave_easy(self) -> None:
+        """What was passed on is accounted for."""
+        self.easy = None
+        if self._keep is None:
+            end = self.base - sum(map(len, self._pending))
+            self._mark("content" if self._thinking is None else "reasoning", end)
 
     @property
     def thinking(self) -> bool:
@@ -318,7 +419,8 @@ class Machine:
             program = self.program
             thinking = self._thinking is not None
             markers = program.reasoning_markers if thinking else program.markers
-            tail = program.reasoning_tail if thinking else program.marker_tail
+            stretch = program.reasoning_stretch if thinking else program.stretch
+            tail = stretch.tail
             found = None
             while True:
                 buf, pos = self.buf, self.pos
@@ -339,6 +441,8 @@ class Machine:
                     self.pos = end
                 if self.final:
                     break
+                if end == len(buf) and self.streaming and self._has_body and not self._lead:
+                    self._begin_easy(stretch, self._pass_text)
                 yield
                 if program is not self.program:  # the suffix of its markers became known
                     break
@@ -705,35 +809,44 @@ class Machine:
         body_start: int,
         limited: bool,
     ) -> Steps:
-        index = len(self._calls)
-        said = 0
-        started = False
+        self._said, self._started = 0, False
+        self._head = shape, name, id
         if limited:
             yield from self._limited_scan(shape, scanner)
         while True:
             if not scanner.status and not limited:
                 self.pos = scanner.scan(self.buf, self.pos, self.final)
             if self.streaming:
-                if not started:
-                    # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
-                    known = scanner.name if scanner.name is not None or shape.wraps_name else name
-                    if known:
-                        started = True
-                        self.events.append(CallStarted(index, known, scanner.id or id))
-                if started and len(scanner.out) > said and scanner.out[0] == "{":
-                    self.events.append(ArgumentsDelta(index, "".join(scanner.out[said:])))
-                    said = len(scanner.out)
+                self._report(scanner)
             if scanner.status or self.final or limited:
                 break
+            if self.streaming:
+                self._begin_easy(scanner, self._pass_argument)
             yield
         if scanner.name is not None:
             name = scanner.name
         if scanner.id is not None:
             id = scanner.id
         if scanner.status == DONE:
-            yield from self._complete(shape, scanner, name, id, start, said, started)
+            yield from self._complete(shape, scanner, name, id, start)
         else:
             yield from self._recover(shape, scanner, name, id, start, body_start)
+
+    def _report(self, scanner: Scanner) -> None:
+        """What the scanner has read of the call in hand is said to a stream."""
+        if not self._started:
+            assert self._head is not None
+            shape, name, id = self._head
+            # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
+            known = scanner.name if scanner.name is not None or shape.wraps_name else name
+            if not known:
+                return
+            self._started = True
+            self.events.append(CallStarted(len(self._calls), known, scanner.id or id))
+        out, said = scanner.out, self._said
+        if len(out) > said and out[0] == "{":
+            self.events.append(ArgumentsDelta(len(self._calls), "".join(out[said:])))
+            self._said = len(out)
 
     def _limited_scan(self, shape: Shape, scanner: Scanner) -> Steps:
         """Read a body up to the next marker and no further."""
@@ -743,9 +856,7 @@ class Machine:
         self._rewind(at)
         self.pos += scanner.scan(text, 0, True)
 
-    def _complete(
-        self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int, said: int, started: bool
-    ) -> Steps:
+    def _complete(self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int) -> Steps:
         missing = yield from self._tail(shape)
         end = self._here()
         issues: list[tuple[str, str]] = []
@@ -761,15 +872,15 @@ class Machine:
             issues.append((code, f"the call was written with {what}"))
         if scanner.duplicates:
             issues.append(("duplicate-key", "a key is given twice; the last value counts"))
-        if self.streaming and name and said == 0 and not any(code == "malformed-arguments" for code, _ in issues):
-            self._late_arguments(arguments, name, id, started)
+        if self.streaming and name and self._said == 0 and not any(code == "malformed-arguments" for code, _ in issues):
+            self._late_arguments(arguments, name, id)
         self._add_call(name, arguments, id, start, end, issues)
         if missing is None and shape.tail and shape.tail[-1] in self.program.ends:
             yield from self._behind_end()
 
-    def _late_arguments(self, arguments: dict[str, Any], name: str | None, id: str | None, started: bool) -> None:
+    def _late_arguments(self, arguments: dict[str, Any], name: str | None, id: str | None) -> None:
         index = len(self._calls)
-        if not started:
+        if not self._started:
             self.events.append(CallStarted(index, name or "", id))
         self.events.append(ArgumentsDelta(index, json.encode(arguments)))
 

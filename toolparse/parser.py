@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,18 +14,22 @@ from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
-from toolparse.render import CallLike, as_calls, render
-from toolparse.tokens import TokenText, Vocabulary
-from toolparse.tools import ToolSet
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from toolparse.render import CallLike
+    from toolparse.tokens import TokenText, Vocabulary
+    from toolparse.tools import ToolSet
+
+    class Style(Protocol):
+        """How a template wants its messages (`toolparse.templates.style.MessageStyle`)."""
+
+        def message(self, message: Any) -> dict[str, Any]:
+            """The assistant's message, as the template renders it right."""
+
 
 TextOrIds = str | Sequence[int]
-
-
-class Style(Protocol):
-    """How a template wants its messages (`toolparse.templates.style.MessageStyle`)."""
-
-    def message(self, message: Any) -> dict[str, Any]:
-        """The assistant's message, as the template renders it right."""
 
 
 class Parser:
@@ -47,6 +51,8 @@ class Parser:
         style: Style | None = None,
     ) -> None:
         if tokenizer is not None and format.has_suffix:
+            from toolparse.tokens import Vocabulary
+
             format = bind_to(format, Vocabulary(tokenizer).added)
         self.format = format
         self.tokenizer = tokenizer
@@ -73,6 +79,8 @@ class Parser:
         prefill = self.prefill if prompt is None else self._prefill(prompt)
         if isinstance(text_or_ids, str):
             return self._read(text_or_ids, tools, prefill)
+        from toolparse.tokens import TokenText
+
         tokens = TokenText(self._ids(), self._markers())
         text = tokens.feed(_as_ids(text_or_ids), final=True)
         return tokens.finish(self._read(text, tools, prefill))
@@ -101,28 +109,25 @@ class Parser:
         prompts: Iterable[TextOrIds | None] | None = None,
         processes: int = 1,
     ) -> list[ParsedMessage]:
-        """Many completions, in order. `prompts`: one for each. `processes`: how many workers."""
+        """Many completions, in order: what `parse` gives for each.
+
+        `prompts`: one for each. `processes`: how many may work on it, the caller's own among them. The others are
+        started when they are first worth it, which is measured, and are kept: they are asked when at least 10 ms of
+        work are left, started when 50 ms are. Below 64,000 characters (an id counts for four), without a POSIX system,
+        for a tokenizer that can't be pickled, and where taking a result from another process would cost nearly as much
+        as parsing (long JSON arguments, long texts without calls), this process does all of it. The results are the
+        same in every case.
+        """
         items = list(items)
         heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
         if len(heads) != len(items):
             raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
         tools = self.tools if tools is None else _tools(tools)
         if processes > 1 and len(items) > 1:
-            return self._parse_in_processes(items, heads, tools, processes)
+            from toolparse.batch import parse_in_processes
+
+            return parse_in_processes(self, items, heads, tools, processes)
         return [self.parse(item, tools=tools, prompt=head) for item, head in zip(items, heads, strict=True)]
-
-    def _parse_in_processes(
-        self, items: list[TextOrIds], heads: list[TextOrIds | None], tools: ToolSet | None, processes: int
-    ) -> list[ParsedMessage]:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        size = max(1, -(-len(items) // (processes * 4)))
-        schemas = tools.schemas if tools is not None else None
-        plain = Parser(self.format, tokenizer=self.tokenizer, prefill=self.prefill, repair=self.repair)
-        jobs = [(plain, items[at : at + size], schemas, heads[at : at + size]) for at in range(0, len(items), size)]
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            return [message for part in pool.map(_parse_job, jobs) for message in part]
 
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
         """A stream: feed it pieces of text or ids, get events; close it for the message."""
@@ -143,6 +148,8 @@ class Parser:
                     "token ids were given, but this parser has no tokenizer; make it with parser_for(tokenizer), "
                     "or pass text"
                 )
+            from toolparse.tokens import Vocabulary
+
             self._vocabulary = Vocabulary(self.tokenizer)
         return self._vocabulary
 
@@ -158,6 +165,8 @@ class Parser:
 
         Raises RenderError, naming the call and the argument, for what the format cannot carry.
         """
+        from toolparse.render import render
+
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
 
     def to_message(self, message: ParsedMessage) -> dict[str, Any]:
@@ -188,13 +197,12 @@ class Parser:
         return to_response_template(self.format, start_anchor=start_anchor)
 
 
-def _parse_job(job: tuple[Parser, list[TextOrIds], Any, list[TextOrIds | None]]) -> list[ParsedMessage]:
-    parser, items, schemas, heads = job
-    return parser.parse_batch(items, tools=schemas, prompts=heads)
-
-
 def _tools(tools: Any) -> ToolSet | None:
-    return None if tools is None else ToolSet.of(tools)
+    if tools is None:
+        return None
+    from toolparse.tools import ToolSet
+
+    return ToolSet.of(tools)
 
 
 def _as_ids(ids: Any) -> list[int]:
@@ -225,20 +233,35 @@ class Stream:
             if self._tokens is not None:
                 raise TypeError("this stream was fed ids; go on with ids")
             self._text = True
-            self._machine.feed(piece)
-            return self._take()
+            return self._feed(piece)
         if self._text:
             raise TypeError("this stream was fed text; go on with text")
         if self._tokens is None:
+            from toolparse.tokens import TokenText
+
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
-        self._machine.feed(self._tokens.feed(_as_ids(piece)))
+        return self._unmasked(self._feed(self._tokens.feed(_as_ids(piece))))
+
+    def _feed(self, text: str) -> list[Event]:
+        machine = self._machine
+        easy = machine.easy
+        if easy is not None and text:
+            if easy.isdisjoint(text):
+                return machine.pass_on(text)
+            events = machine.pass_more(text)
+            if events is not None:
+                return events
+        machine.feed(text)
         return self._take()
 
     def _take(self) -> list[Event]:
         events = self._machine.events
-        if not events:
-            return []
-        self._machine.events = []
+        if events:
+            self._machine.events = []
+            return events
+        return []
+
+    def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:
             return [self._tokens.unmask_event(event) for event in events]
         return events
@@ -253,7 +276,7 @@ class Stream:
                 self._machine.feed(self._tokens.feed((), final=True))
             message = self._machine.close()
             self._message = message if self._tokens is None else self._tokens.finish(message)
-            self._last = self._take()
+            self._last = self._unmasked(self._take())
         return self._message
 
     @property
@@ -295,10 +318,14 @@ class FunctionParser:
         elif self.tokenizer is None:
             raise TypeError("token ids were given, but this parser has no tokenizer; pass text")
         else:
+            from toolparse.tokens import Vocabulary
+
             text = Vocabulary(self.tokenizer).decode(_as_ids(text_or_ids))
         found = self.function(text)
         if isinstance(found, ParsedMessage):
             return found
+        from toolparse.render import as_calls
+
         calls = tuple(judge(call, tools, text) for call in as_calls(found or ()))
         calls = tuple(msgspec.structs.replace(call, index=index) for index, call in enumerate(calls))
         kind = "call" if calls else "content"

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from toolparse.errors import FormatError
 
@@ -22,23 +23,20 @@ _HOLE = re.compile(r"\{\{([A-Za-z_]+)(?::([^{}]*))?\}\}")
 _MARK = "\x00"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """Characters that stand in the picture as themselves."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(msgspec.Struct, frozen=True):
     """A named hole. `spec` is what follows a colon inside the braces (`{{index:05}}`)."""
 
     name: str
     spec: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapper:
+class Wrapper(msgspec.Struct, frozen=True):
     """A JSON object in a picture that holds the call's holes.
 
     Paths are tuples of keys. `name_is_key`: the tool's name is the key under which the arguments stand.
@@ -56,12 +54,11 @@ class Wrapper:
 Part = Text | Hole | Wrapper
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(msgspec.Struct, frozen=True):
     """A picture, read: `parts` in order; `source` is the text it was read from."""
 
     source: str
-    parts: tuple[Part, ...] = field(default=())
+    parts: tuple[Part, ...] = ()
 
     def holes(self) -> tuple[str, ...]:
         """The names of the holes, in order, those inside a wrapper included."""

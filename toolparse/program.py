@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.codecs.tagged import ParamProgram, TaggedProgram
@@ -44,8 +45,7 @@ _ELEMENT_NAME = r"[^\s<>\"/][^\s<>\"]{0,255}?"
 _ESCAPED_PATTERNS = {**_ATTRIBUTE_PATTERNS, "name": r"[^\n\"]{1,256}?", "key": r"[^\n\"]{1,256}?"}
 
 
-@dataclass
-class Literal:
+class Literal(msgspec.Struct):
     """The pieces of a picture's literals between two holes: `cores` matched exactly, slack between them."""
 
     pattern: str
@@ -142,8 +142,7 @@ def _cores(pieces: list[str]) -> tuple[str, ...]:
     return tuple(piece for piece in pieces if piece)
 
 
-@dataclass
-class Stretch:
+class Stretch(msgspec.Struct):
     """A run of literals and holes (no body) compiled: its pattern, its cores, and the first of them."""
 
     pattern: str
@@ -244,8 +243,7 @@ def _bounded(pattern: str, following: tuple[Part, ...]) -> str:
     return f"{chars}{{1,256}}(?!{chars})"
 
 
-@dataclass
-class Shape:
+class Shape(msgspec.Struct, dict=True):
     """One way to write calls: the format's own or an alternative spelling."""
 
     number: int
@@ -266,7 +264,7 @@ class Shape:
     id_pattern: re.Pattern[str] | None
     lead: str = ""  # blanks between text and the first call, those with which the pictures begin included
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
-    _extra: dict[str, Rx] = field(default_factory=dict)
+    _extra: dict[str, Rx] = {}
 
     @cached_property
     def wraps_name(self) -> bool:
@@ -333,8 +331,7 @@ def is_marker(core: str) -> bool:
     return bool(_TAG.search(core)) or (core.startswith("<") and len(core) > 2) or any(ord(c) > 0x2000 for c in core[:1])
 
 
-@dataclass
-class Frame:
+class Frame(msgspec.Struct):
     """A framed text: a thought, or content where the family frames it."""
 
     kind: str  # "reasoning" | "content"
@@ -349,8 +346,7 @@ class Frame:
     cores: tuple[str, ...]
 
 
-@dataclass
-class Candidate:
+class Candidate(msgspec.Struct):
     """Something that may begin where a marker stands."""
 
     kind: str  # call, section, reasoning, content, close, end, message, stray
@@ -365,8 +361,25 @@ class Candidate:
         return is_marker(self.core)
 
 
-@dataclass
-class Program:
+class TextStretch:
+    """Text in which the next marker is looked for; `tail`: what a stream must hold back at its end."""
+
+    __slots__ = ("markers", "tail")
+
+    def __init__(self, markers: re.Pattern[str], tail: Tail) -> None:
+        self.markers = markers
+        self.tail = tail
+
+    def easy(self) -> frozenset[str]:
+        """The characters with which markers begin."""
+        return self.tail.firsts
+
+    def safe(self, text: str) -> int:
+        """How much of a text is no part of a marker; -1 if it holds one."""
+        return self.tail.safe_end(text, 0) if self.markers.search(text) is None else -1
+
+
+class Program(msgspec.Struct, dict=True):
     """A compiled Format."""
 
     format: Format
@@ -377,10 +390,10 @@ class Program:
     between: Rx
     unbound: Program | None = None
     suffix: Rx | None = None  # finds a marker and the suffix that its checkpoint gave it, while that is not known
-    candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    candidates: dict[str, tuple[Candidate, ...]] = {}
     anchored: tuple[Candidate, ...] = ()
-    reasoning_candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
-    _thought_ends: dict[str, re.Pattern[str]] = field(default_factory=dict)
+    reasoning_candidates: dict[str, tuple[Candidate, ...]] = {}
+    _thought_ends: dict[str, re.Pattern[str]] = {}
 
     @cached_property
     def marker_cores(self) -> tuple[str, ...]:
@@ -393,9 +406,9 @@ class Program:
         return _alternation(self.marker_cores)
 
     @cached_property
-    def marker_tail(self) -> Tail:
-        """What a stream must hold back at the end of content."""
-        return Tail(self.marker_cores)
+    def stretch(self) -> TextStretch:
+        """Content, between two markers."""
+        return TextStretch(self.markers, Tail(self.marker_cores))
 
     @cached_property
     def _longer(self) -> dict[str, tuple[str, ...]]:
@@ -418,9 +431,9 @@ class Program:
         return _alternation(tuple(sorted(self.reasoning_candidates, key=len, reverse=True)))
 
     @cached_property
-    def reasoning_tail(self) -> Tail:
-        """What a stream must hold back at the end of a thought."""
-        return Tail(tuple(self.reasoning_candidates))
+    def reasoning_stretch(self) -> TextStretch:
+        """A thought, between two markers."""
+        return TextStretch(self.reasoning_markers, Tail(tuple(self.reasoning_candidates)))
 
     @cached_property
     def all_markers(self) -> tuple[str, ...]:

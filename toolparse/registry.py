@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+from _thread import RLock  # what threading.RLock is, without loading the rest of threading
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
-from threading import RLock
 from types import MappingProxyType
 
 from toolparse.errors import UnknownFormat
@@ -19,6 +17,7 @@ _lock = RLock()
 _entries: dict[str, Entry] = {}
 _names: dict[str, str] = {}  # every spelling -> canonical name
 _templates: dict[str, str] = {}  # sha256 of a template's text -> canonical name
+_added: dict[str, Entry] = {}  # what is registered beside the library's own families
 _loaded = False
 
 
@@ -34,7 +33,9 @@ def register(entry: Entry, *, templates: Iterable[str] = (), overwrite: bool = F
     name or an alias is taken, unless `overwrite` is given.
     """
     _load()
-    return _register(entry, templates, overwrite)
+    _register(entry, templates, overwrite)
+    _added[entry.name] = entry
+    return entry
 
 
 def _register(entry: Entry, templates: Iterable[str] = (), overwrite: bool = False) -> Entry:
@@ -65,6 +66,8 @@ def _register(entry: Entry, templates: Iterable[str] = (), overwrite: bool = Fal
 
 def template_hash(text: str) -> str:
     """The exact fingerprint of a chat template."""
+    import hashlib
+
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -79,6 +82,11 @@ def formats() -> list[Format]:
     return [entry for entry in families().values() if isinstance(entry, Format)]
 
 
+def added() -> tuple[Entry, ...]:
+    """What was registered beside the library's own families, in order; loads none of those."""
+    return tuple(entry for name, entry in _added.items() if _entries.get(name) is entry)
+
+
 def get(name: str | Entry) -> Entry:
     """The format of a name or alias; `_` and `-` are the same. Raises UnknownFormat, naming the nearest names."""
     if isinstance(name, Format | FunctionParser):
@@ -86,6 +94,8 @@ def get(name: str | Entry) -> Entry:
     _load()
     canonical = _names.get(normal(name))
     if canonical is None:
+        from difflib import get_close_matches
+
         near = get_close_matches(normal(name), _names, n=3)
         hint = f"; did you mean {', '.join(repr(_names[n]) for n in dict.fromkeys(near))}?" if near else "."
         raise UnknownFormat(
@@ -97,7 +107,8 @@ def get(name: str | Entry) -> Entry:
 
 def by_template(text: str) -> Entry | None:
     """The format registered for exactly this template."""
-    _load()
+    if not _templates:
+        return None  # the library's own families are known by their behaviour
     name = _templates.get(template_hash(text))
     return _entries[name] if name is not None else None
 

@@ -243,23 +243,8 @@ def type_word(format: Format, value: Any) -> str:
     if format.types is None:
         return ""
     types = dict(format.types)
-    kind = json_type(value)
+    kind = json.type_of(value)
     return types.get(kind, types.get("*", kind))
-
-
-def json_type(value: Any) -> str:
-    """The JSON schema type of a value."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "object" if isinstance(value, Mapping) else "array"
 
 
 def _verify(
@@ -305,7 +290,7 @@ def _same(format: Format, wanted: Any, found: Any) -> bool:
     if isinstance(wanted, tuple):
         wanted = list(wanted)
     return bool(json.encode(wanted) == json.encode(found)) or (
-        wanted == found and json_type(wanted) == json_type(found)
+        wanted == found and json.type_of(wanted) == json.type_of(found)
     )
 
 

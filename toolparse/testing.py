@@ -25,7 +25,7 @@ from toolparse.format import Format
 from toolparse.message import ParsedMessage, ToolCall
 from toolparse.parser import Parser
 from toolparse.program import compile_format
-from toolparse.render import json_type, write_call
+from toolparse.render import write_call
 
 Json = Any
 
@@ -197,7 +197,7 @@ def schema_of(items: Sequence[ToolCall], *, deep: bool = False) -> list[dict[str
 
 
 def _value_schema(value: Json, deep: bool) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": json_type(value)}
+    schema: dict[str, Any] = {"type": json.type_of(value)}
     if deep and isinstance(value, dict):
         schema["properties"] = {key: _value_schema(item, deep) for key, item in value.items()}
     elif deep and isinstance(value, list):

@@ -7,13 +7,15 @@ surrogates) goes through the standard library, which is slower and gives the sam
 from __future__ import annotations
 
 import json as _json
-from decimal import Decimal
+from collections.abc import Mapping
 from json.encoder import encode_basestring as _basestring
 from json.encoder import encode_basestring_ascii as _basestring_ascii
 from math import isfinite
 from typing import Any
 
 import msgspec
+
+from toolparse.codecs.integers import read_integer, write_integer
 
 _decode = msgspec.json.Decoder().decode
 
@@ -39,39 +41,50 @@ def decode(text: str) -> Any:
 
 def _decode_slowly(text: str) -> Any:
     try:
-        return _json.loads(text, parse_int=_exact_int, parse_float=_finite_float, parse_constant=_no_constant)
+        return _json.loads(text, parse_int=read_integer, parse_float=finite_float, parse_constant=no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except _json.JSONDecodeError as error:
         raise ValueError(f"{error.msg[0].lower()}{error.msg[1:]} at character {error.pos}") from None
 
 
-def _exact_int(digits: str) -> int:
-    # Python refuses int() beyond 4300 digits; Decimal converts exactly and without that limit.
-    return int(digits) if len(digits) < 4000 else int(Decimal(digits))
-
-
-def _finite_float(digits: str) -> float:
+def finite_float(digits: str) -> float:
+    """A float that JSON can hold; raises ValueError for one that is out of range."""
     value = float(digits)
     if not isfinite(value):
         raise ValueError(f"number out of range: {digits[:20]}")
     return value
 
 
-def _no_constant(word: str) -> Any:
+def no_constant(word: str) -> Any:
+    """Raises ValueError for the words that Python's decoder would take."""
     raise ValueError(f"{word} is not JSON")
 
 
 def number_text(value: int | float) -> str:
     """A number as JSON writes it; integers exactly, at any size."""
     if isinstance(value, int):
-        try:
-            return int.__repr__(value)
-        except ValueError:
-            return str(Decimal(value))
+        return write_integer(value)
     if not isfinite(value):
         raise ValueError(f"{value} is not JSON")
     return float.__repr__(value)
+
+
+def type_of(value: Any) -> str:
+    """The JSON schema type of a value; `unknown` if JSON has none for it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list | tuple):
+        return "array"
+    return "object" if isinstance(value, dict | Mapping) else "unknown"
 
 
 def has_duplicate_keys(text: str) -> bool:

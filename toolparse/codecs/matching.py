@@ -8,7 +8,7 @@ a stream never holds back more than a few hundred characters. Blanks are the fou
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 WS = "[ \\t\\r\\n]"
@@ -93,15 +93,31 @@ def starts_with_any(cores: tuple[str, ...], buf: str, pos: int, final: bool) -> 
     return MORE if undecided else None
 
 
+_ESCAPED = frozenset({'"', "\\", *map(chr, range(32))})
+
+
+class Never:
+    """A set of characters that no piece is free of."""
+
+    def isdisjoint(self, _text: str) -> bool:
+        """False."""
+        return False
+
+
+NEVER = Never()
+
+
 class Tail:
     """How much of a buffer's end must be held back because one of some strings may begin there."""
 
-    __slots__ = ("firsts", "longest", "prefixes")
+    __slots__ = ("firsts", "longest", "plain", "prefixes")
 
     def __init__(self, strings: tuple[str, ...]) -> None:
         self.prefixes = frozenset(text[:n] for text in strings for n in range(1, len(text)))
         self.longest = max((len(text) for text in strings), default=1) - 1
         self.firsts = frozenset(text[0] for text in strings if text)
+        #: those, and the characters that JSON escapes
+        self.plain = self.firsts | _ESCAPED
 
     def safe_end(self, buf: str, pos: int) -> int:
         """The end of the part of `buf[pos:]` that no continuation can turn into one of the strings."""
@@ -114,3 +130,9 @@ class Tail:
             if char in self.firsts and window[offset:] in self.prefixes:
                 return start + offset
         return end
+
+
+@lru_cache(maxsize=1024)
+def tail_of(strings: tuple[str, ...]) -> Tail:
+    """The Tail of some strings, made once."""
+    return Tail(strings)

@@ -15,7 +15,6 @@ from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.codecs.values import ERROR
-from toolparse.tools import untyped_tree
 
 MAX_DEPTH = 120
 
@@ -42,6 +41,15 @@ class NestedScanner(TaggedScanner):
         super().__init__(program, tool, streaming=streaming)
         self._stack: list[_Node] = []
         self._ready: tuple[str, list[Any]] | None = None  # the last argument, which may still become a list
+
+    def easy(self) -> frozenset[str] | None:
+        """Inside a text: the characters that could end it."""
+        return self._hold.firsts if self._hold is not None and self._key is not None else None
+
+    def pass_on(self, text: str) -> str:
+        """A piece of a text; '', as an argument is said when it is complete."""
+        self._parts.append(text)
+        return ""
 
     def _between(self, buf: str, pos: int, final: bool) -> int:
         """Where elements stand: another one begins, or the one that holds them ends."""
@@ -157,7 +165,12 @@ class NestedScanner(TaggedScanner):
         if self._param.types is None:
             python = not self.program.syntax.is_json
             tree = values[0] if len(values) == 1 else [("item", one) for one in values]
-            value = untyped_tree(tree) if self.tool is None else self.tool.convert_tree(tree, key, python=python)[0]
+            if self.tool is None:
+                from toolparse.tools.convert import untyped_tree
+
+                value = untyped_tree(tree)
+            else:
+                value = self.tool.convert_tree(tree, key, python=python)[0]
         if self.streaming:
             self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": " + json.encode(value))
         if key in self.arguments_:

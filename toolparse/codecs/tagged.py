@@ -9,12 +9,13 @@ noted as a repair. Both decisions look a bounded distance ahead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any
+from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
 from toolparse.format import Syntax
@@ -36,8 +37,7 @@ class ParameterTypes(Protocol):
         """A text that is exactly a literal of what is admitted, where no text is admitted, as that value."""
 
 
-@dataclass(frozen=True)
-class ParamProgram:
+class ParamProgram(msgspec.Struct, frozen=True):
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
@@ -74,8 +74,7 @@ _NOT_IN_KEYS = ("<", ">", '"')
 _KEY = re.compile(r"[^\s<>\"]{1,256}").fullmatch
 
 
-@dataclass(frozen=True)
-class TaggedProgram:
+class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
     """A run of parameters, compiled. `item`: an element of a list, where objects and lists are nested elements."""
 
     follows: tuple[str, ...]  # what may stand where parameters begin
@@ -265,6 +264,29 @@ class TaggedScanner:
         """Whether the scan stands inside a value."""
         return self._key is not None
 
+    def easy(self) -> frozenset[str] | None:
+        """Inside a value: the characters that could end it, or that JSON escapes."""
+        if self._hold is None or self._key is None:
+            return None
+        return self._hold.plain if self._text else self._hold.firsts
+
+    def safe(self, text: str) -> int:
+        """How much of a text surely belongs to the value; -1 if it perhaps ends it."""
+        tail = self.program.tail
+        if self._key is None or self._hold is None or self._close in text or (tail and tail[0] in text):
+            return -1
+        return self._hold.safe_end(text, 0)
+
+    def pass_on(self, text: str) -> str:
+        """A piece of the value; returns it as it is said, '' if that has to wait."""
+        self._parts.append(text)
+        if not self._text:
+            return ""
+        if not self._hold.plain.isdisjoint(text):  # type: ignore[union-attr]
+            text = json.quote(text)[1:-1]
+        self.out.append(text)
+        return text
+
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         while not self.status:
@@ -369,7 +391,7 @@ class TaggedScanner:
             return len(buf), -1
         if self._hold is None:
             strings = [close, tail] if tail else [close]
-            self._hold = Tail(tuple(dict.fromkeys([*strings, *(self._param.trail + text for text in strings)])))
+            self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
         return self._hold.safe_end(buf, pos), -1
 
     def _before(self, buf: str, pos: int, at: int) -> int:

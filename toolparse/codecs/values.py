@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
@@ -37,6 +38,7 @@ _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "Fal
 _PREFIXES = frozenset({"f", "F", "u", "U", "b", "B"})
 _PLAIN = {'"': re.compile(r'[^"\\\x00-\x1f]+'), "'": re.compile(r"[^'\"\\\x00-\x1f]+")}
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
+_STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
 
@@ -44,7 +46,7 @@ _CLOSER = {"{": "}", "[": "]", "(": ")"}
 class Watch:
     """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
 
-    __slots__ = ("depth", "keyed", "prefixes", "roles", "synonyms", "tree")
+    __slots__ = ("depth", "keyed", "pair", "prefixes", "roles", "synonyms", "tree")
 
     def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
         self.roles: dict[tuple[str, ...], str] = {}
@@ -58,6 +60,12 @@ class Watch:
         self.synonyms = dict(synonyms)
         #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
         self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
+        #: the keys of name and arguments of a flat wrapper; an object with just these has nothing else to find
+        self.pair: tuple[str, str] | None = None
+        for wrapper in wrappers[:1]:
+            if wrapper.name is not None and wrapper.arguments is not None and not self.keyed:
+                (first, *more), (second, *others) = wrapper.name, wrapper.arguments
+                self.pair = None if more or others else (first, second)
 
     def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
@@ -81,6 +89,11 @@ class Watch:
         """The keys with which a wrapper can begin, as far as they are known."""
         keys = [path[0] for path in self.roles]
         return tuple(dict.fromkeys([*keys, *self.synonyms]))
+
+
+@lru_cache(maxsize=64)
+def _meaningful(quote: str) -> frozenset[str]:
+    return frozenset({quote[0], '"', "\\", *map(chr, range(32))})
 
 
 class ValueScanner:
@@ -169,6 +182,24 @@ class ValueScanner:
     def in_string(self) -> bool:
         """Whether the scan stands inside a string."""
         return bool(self._quote)
+
+    def easy(self) -> frozenset[str] | None:
+        """Inside a string of the arguments: the characters that mean something there, or that JSON escapes."""
+        if not self._quote or self._sink is not self.out:
+            return None
+        return _meaningful(self._quote)
+
+    def safe(self, text: str) -> int:
+        """How much of a text belongs to the string just as it is written; -1 if it does not end within an escape."""
+        if self._quote != '"' or self._sink is not self.out or not self.syntax.escapes or self._raw_string:
+            return -1
+        match = _STRING_TEXT.fullmatch(text)
+        return match.start(1) if match is not None else -1
+
+    def pass_on(self, text: str) -> str:
+        """A piece of the string; returns it as it is said."""
+        self.out.append(text)
+        return text
 
     def partial(self) -> str:
         """The arguments as far as they were completely read, as JSON text ('' if none were begun)."""

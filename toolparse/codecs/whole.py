@@ -18,10 +18,13 @@ from toolparse.codecs.values import DONE, ValueScanner, Watch
 from toolparse.format import Syntax
 
 _decode = msgspec.json.Decoder().decode
-_scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # the scanner in C
+# The scanner in C, held to what JSON allows.
+_scan = JSONDecoder(parse_float=json.finite_float, parse_constant=json.no_constant).scan_once  # type: ignore[attr-defined]
 _encode = msgspec.json.Encoder().encode
 _DEEP = 64
-_SHORT = 4096  # writing a short value again is faster than going through it here
+_LONG = 512
+_PROBE = 64
+_SHORT = 2 * json.MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
 
 
 #: The position behind a value, name, id and arguments. The name is '' where no wrapper gives it.
@@ -37,35 +40,40 @@ class Budget:
         self.left = 4 * size + 4096
 
 
-def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget) -> Whole | None:
-    """The call's arguments at `pos`, or None when they must be read the long way. Linear by its budget.
+def read_whole(
+    buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget | None = None, *, guess: int = -1
+) -> Whole | None:
+    """The call's arguments at `pos`, or None when they must be read the long way.
 
-    `stop`: the marker that closes the call, '' if there is none. `watch`: the paths of a wrapper.
+    `stop`: the marker that closes the call, '' if there is none; then `guess` may say where the value perhaps ends.
+    `watch`: the paths of a wrapper. `budget`: bounds what is looked at in vain, for a caller who tries again at another
+    place; one try is linear.
     """
-    if budget.left < 0:
+    if budget is not None and budget.left < 0:
         return None
-    end = buf.find(stop, pos) if stop else -1
+    end = buf.find(stop, pos) if stop else guess
     value: Any = None
     text = ""
     if end >= 0:
-        text = buf[pos:end].rstrip(BLANKS)
-        end = pos + len(text)
+        text = buf[pos:end] if stop else buf[pos:end].rstrip(BLANKS)
         try:
             value = _decode(text)
+            end = end if stop else pos + len(text)
         except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
-            budget.left -= end - pos
+            if budget is not None:
+                budget.left -= end - pos
             end = -1
-    elif stop:
+    elif stop and budget is not None:
         budget.left -= len(buf) - pos
     if end < 0:
         try:
-            end = _scan(buf, skip_blanks(buf, pos))[1]
-            text = buf[pos:end]
-            value = _decode(text)
+            value, end = _scan(buf, skip_blanks(buf, pos))
         except (ValueError, StopIteration, RecursionError):
-            budget.left -= len(buf)  # the library's error counts the lines from the start
+            if budget is not None:
+                budget.left -= len(buf)  # the library's error counts the lines from the start
             return None
-    if type(value) is not dict or "u0022" in text or not _each_key_once(text, value):
+        text = buf[pos:end]
+    if type(value) is not dict or not _each_key_once(text, value):
         return None
     return wrapped(value, end, watch)
 
@@ -74,6 +82,9 @@ def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | Non
     """The call that a value is, which ends at `end`; None when it has not just what the wrapper's picture shows."""
     if watch is None:
         return end, "", None, value
+    if watch.pair is not None and len(value) == 2:
+        name, arguments = map(value.get, watch.pair)
+        return (end, name, None, arguments) if type(name) is str and type(arguments) is dict else None
     found: dict[str, Any] = {}
     if watch.keyed:
         if len(value) != 1 or watch.roles or watch.synonyms:
@@ -92,13 +103,27 @@ def _each_key_once(text: str, value: dict[str, Any]) -> bool:
 
     That is two for each string, and those within strings, which are escaped. False also for what is nested deeply.
     """
-    count = text.count('"')
-    if len(text) < _SHORT and text.count("{") + text.count("[") <= _DEEP:
-        try:
-            return count == _encode(value).count(b'"')
-        except (ValueError, OverflowError):
-            return False
-    return count == _quotes(value, 0)
+    if len(text) > _SHORT:
+        # Long strings are taken out of both: writing one is faster than counting in it, and in the text.
+        long: list[str] = []
+        count = _quotes(value, 0, long)
+        for string in long:
+            try:
+                written = _encode(string).decode()
+            except (ValueError, OverflowError):
+                return False
+            at = text.find(written[:_PROBE])
+            if at >= 0 and text.startswith(written, at):
+                text = text[:at] + text[at + len(written) :]
+            else:  # its characters are written in another way
+                count += 2 + string.count('"')
+        return "u0022" not in text and text.count('"') == count
+    if "u0022" in text:
+        return False
+    try:
+        return text.count('"') == _encode(value).count(b'"')
+    except (ValueError, OverflowError):
+        return False
 
 
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -116,30 +141,24 @@ def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any])
     return True
 
 
-def _quotes(value: Any, depth: int) -> int:
-    """How many quotes the text of a value holds; a number that fits nothing where it is nested deeply."""
+def _quotes(value: Any, depth: int, long: list[str]) -> int:
+    """How many quotes the text of a value holds, but for its long strings; nonsense where it is nested deeply."""
     if depth > _DEEP:
         return -(1 << 60)
     count = 0
     if type(value) is dict:
-        for key, item in value.items():
-            count += 2
-            if '"' in key:
-                count += key.count('"')
-            kind = type(item)
-            if kind is str:
-                count += 2
-                if '"' in item:
-                    count += item.count('"')
-            elif kind is dict or kind is list:
-                count += _quotes(item, depth + 1)
-    else:
-        for item in value:
-            kind = type(item)
-            if kind is str:
+        for key in value:
+            count += 2 + key.count('"')
+        value = value.values()
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            if len(item) > _LONG:
+                long.append(item)
+            else:
                 count += 2 + item.count('"')
-            elif kind is dict or kind is list:
-                count += _quotes(item, depth + 1)
+        elif kind is dict or kind is list:
+            count += _quotes(item, depth + 1, long)
     return count
 
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.errors import ExportError, RenderError
 from toolparse.export.rules import (
@@ -37,7 +38,7 @@ from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 from toolparse.program import BLANK, compile_format
-from toolparse.render import json_type, render, write_call
+from toolparse.render import render, write_call
 from toolparse.tools import Tool, ToolSet
 
 _THOUGHT, _CONTENT = "qthoughtq", "qcontentq"
@@ -478,7 +479,7 @@ class _Params:
                         "describe it with properties or items in place of enum or const"
                     )
                 else:
-                    yield json_type(value), Lit(values.written(value))
+                    yield type_of(value), Lit(values.written(value))
 
     def _listed(self, value: str) -> str:
         """A string of an enumeration as text."""

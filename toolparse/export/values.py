@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
 from toolparse.export.rules import (
@@ -44,7 +45,7 @@ from toolparse.export.rules import (
     without,
 )
 from toolparse.format import Syntax
-from toolparse.tools.admitted import TYPES, Resolver, type_of
+from toolparse.tools.admitted import TYPES, Resolver
 
 Schema = dict[str, Any]
 

@@ -108,5 +108,7 @@ def same_picture(format: Format, family: Format, *, single: bool = False) -> boo
     """Whether a family writes what an induced format writes; `single`: only one call of it was seen."""
     calls = 1 if single else 2
     (one, about), (other, also) = _written(format, calls), _written(family, calls)
+    if about != also or one[:1] != other[:1]:
+        return False
     ends = (*format.ends, *family.ends)  # what one calls an end may be the other's closing
-    return about == also and _without_ends(one, ends) == _without_ends(other, ends)
+    return _without_ends(one, ends) == _without_ends(other, ends)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,9 +92,8 @@ def _without_template(found: Source, best: Detection | None, evidence: list[str]
 
 def _detect_template(text: str, found: Source, use_registry: bool) -> Detection:
     """The verdict on a template: remembered, kept on disk, or reached now."""
-    families = _families() if use_registry else ()
     hints = f"{sorted(found.tokens.items())} {found.names} {use_registry}"
-    key = verdicts.key_of(text, hints, _stamp(families))
+    key = verdicts.key_of(text, hints, _stamp(use_registry))
     known = verdicts.recall(key)
     if isinstance(known, Detection):
         return known
@@ -104,14 +103,14 @@ def _detect_template(text: str, found: Source, use_registry: bool) -> Detection:
         if isinstance(stored, Detection):
             verdicts.remember(key, stored)
             return stored
-    detection = _examine(text, found, families, exact)
+    detection = _examine(text, found, exact, use_registry)
     verdicts.remember(key, detection)
     if exact is None:
         verdicts.store(key, detection)
     return detection
 
 
-def _examine(text: str, found: Source, families: Sequence[Format], exact: Entry | None) -> Detection:
+def _examine(text: str, found: Source, exact: Entry | None, use_registry: bool) -> Detection:
     """Climb the rungs that need the template."""
     if isinstance(exact, FunctionParser):
         return Detection(exact, "exact text", (f"the template is registered for {exact.name!r}",), template=text)
@@ -122,7 +121,8 @@ def _examine(text: str, found: Source, families: Sequence[Format], exact: Entry 
         if score == NOTHING and exact is None:
             why = f": {prober.error}" if prober.error else ""
             return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
-        ordered = _hinted(families, found.names)
+        prober = prober.settled()
+        ordered = _hinted(registry.formats() if use_registry else (), found.names)
         induction = induce(prober)
         detection = _choose(prober, induction, ordered, exact, text)
         if detection.verified:
@@ -206,27 +206,29 @@ def _candidates(
     alike = [family for family in bound if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
-        for merged in _merged(family, induced):
-            yield merged, "behaviour", why
+        for merge in _merged(family, induced):
+            yield merge(family, induced), "behaviour", why
     yield induced, "induced", "the picture was learnt from what the template writes"
 
 
 def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:
     """Families with the same picture, those that write it to the letter first."""
-    return sorted(families, key=lambda family: -_likeness(prober, induction, family))
+    if len(families) < 2:
+        return families
+    assert induction.format is not None
+    assert induction.cutter is not None
+    fulls = [(turn, prober.full(turn)) for turn in (ONE, TWO)]
+    turns = [(turn, induction.cutter.turn(full)) for turn, full in fulls if full is not None]
+    likeness = {id(family): _likeness(turns, induction.format, family) for family in families}
+    return sorted(families, key=lambda family: -likeness[id(family)])
 
 
-def _likeness(prober: Prober, induction: Induction, family: Format) -> int:
-    """How many of the free choices a family shares with what was induced."""
-    induced, cutter = induction.format, induction.cutter
-    assert induced is not None
-    assert cutter is not None
+def _likeness(turns: Sequence[tuple[Turn, str]], induced: Format, family: Format) -> int:
+    """How many of the free choices a family shares with what was induced, and writes as the template does."""
     points = 0
-    for turn in (ONE, TWO):
-        full = prober.full(turn)
-        written = _writes(family, turn) if full is not None else None
-        if full is not None and written is not None and written in cutter.turn(full):
-            points += 4
+    for turn, text in turns:
+        written = _writes(family, turn)
+        points += 4 * (written is not None and written in text)
     if induced.reasoning is not None:
         points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
     if induced.ends:
@@ -246,24 +248,28 @@ def _writes(family: Format, turn: Turn) -> str | None:
         return None
 
 
-def _merged(family: Format, induced: Format) -> list[Format]:
+def _merged(family: Format, induced: Format) -> tuple[Callable[[Format, Format], Format], ...]:
     """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
 
     Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
     """
+    framed = family.between_messages or induced.between_messages
+    return (_declared, _lent) if framed else (_lent, _declared)
+
+
+def _declared(family: Format, induced: Format) -> Format:
+    """The family's own pictures, with what ends turns here and what the prompt holds."""
     ends = tuple(dict.fromkeys((*family.ends, *induced.ends)))
-    declared = replace(family, prefill=induced.prefill, ends=ends)
-    own = _lent(family, induced)
-    if family.between_messages or induced.between_messages:
-        return [declared, own]
-    return [replace(own, ends=induced.ends or family.ends), declared]
+    return replace(family, prefill=induced.prefill, ends=ends)
 
 
 def _lent(family: Format, induced: Format) -> Format:
     """The induced pictures with all that a template does not show."""
     framed = induced.content.strip() != "{{text}}"
+    messages = family.between_messages or induced.between_messages
     return replace(
         induced,
+        ends=induced.ends if messages else induced.ends or family.ends,
         name=family.name,
         also=induced.also if induced.between_messages else (*induced.also, *family.also),
         aliases=family.aliases,
@@ -291,23 +297,25 @@ def _bare(text: str | None) -> str:
 # ------------------------------------------------------------------------------------------------------- the registry
 
 
-def _families() -> tuple[Format, ...]:
-    return tuple(registry.formats())
+_stamps: dict[tuple[int, ...], tuple[tuple[Entry, ...], str]] = {}
 
 
-_stamps: dict[tuple[int, ...], tuple[tuple[Format, ...], str]] = {}
+def _stamp(use_registry: bool) -> str:
+    """A hash of the library's code, its families included, and of what was registered beside them.
 
-
-def _stamp(families: Sequence[Format]) -> str:
-    """A hash of the registry's content and of the library's code."""
-    key = tuple(id(family) for family in families)
+    None of the library's families is loaded for it: a template whose verdict is kept needs none of them.
+    """
+    added = registry.added() if use_registry else ()
+    key = tuple(id(entry) for entry in added)
     known = _stamps.get(key)
     if known is None:
         made = hashlib.sha256(verdicts.code_stamp().encode())
-        for family in families:
-            made.update(repr(dataclasses.astuple(family)).encode("utf-8", "surrogatepass"))
-        _stamps.clear()
-        known = _stamps[key] = (tuple(families), made.hexdigest())  # the families are kept so that ids stay theirs
+        for entry in added:
+            shown = repr(dataclasses.astuple(entry)) if isinstance(entry, Format) else f"a function {entry.name}"
+            made.update(shown.encode("utf-8", "surrogatepass"))
+        if len(_stamps) > 16:
+            _stamps.clear()
+        known = _stamps[key] = (added, made.hexdigest())  # the entries are kept so that ids stay theirs
     return known[1]
 
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from toolparse.errors import TemplateError
@@ -78,20 +79,30 @@ _AMPLIFIERS = frozenset(
         "random",
     )
 )
+_STRIPPING = frozenset(("strip", "lstrip", "rstrip", "trim"))
+#: Values that weigh one, whatever they hold.
+_SINGLE = frozenset((int, float, bool, type(None)))
 _REGEX_FILTERS = frozenset(("striptags", "title", "urlize", "wordcount", "wordwrap", "xmlattr", "pprint", "capitalize"))
 _REGEX_INPUT = 20_000
 _DIGITS = re.compile(r"\d+")
 _BIG_INT_BITS = 14_000  # as many digits as Python prints
+_STEPS_PER_LOOK = 16  # at the clock
+#: What a loop runs over as it is, if it is short: the steps are spent at once.
+_PLAIN = frozenset((list, tuple, dict, str, type({}.items()), type({}.keys()), type({}.values())))
+_SHORT = 64
+_PARTS = 64
 
 
 class Budget:
     """What one rendering has left."""
 
-    __slots__ = ("deadline", "depth", "limits", "made", "steps", "visits")
+    __slots__ = ("deadline", "depth", "largest", "limits", "look", "made", "steps", "visits")
 
     def __init__(self, limits: Limits = LIMITS, deadline: float | None = None) -> None:
         self.limits = limits
         self.steps = limits.steps
+        self.look = limits.steps  # at how many steps the clock is looked at
+        self.largest = limits.value
         self.visits = limits.visits
         self.made = limits.made
         self.depth = 0
@@ -100,14 +111,25 @@ class Budget:
     def tick(self, count: int = 1) -> None:
         """Spend steps."""
         self.steps -= count
+        if self.steps < self.look:
+            self._look()
+
+    def _look(self) -> None:
         if self.steps < 0:
             raise LimitExceeded(f"the template needs more than {self.limits.steps} steps: it loops without an end")
         if time.monotonic() > self.deadline:
             raise LimitExceeded("the template takes too long to render")
+        self.look = max(0, self.steps - _STEPS_PER_LOOK)
 
     def check(self, value: Any) -> Any:
         """The value itself, if a template may hold something that large."""
-        if isinstance(value, (str, bytes)):
+        if type(value) is str:
+            size = len(value)
+            if size <= self.largest < self.made:
+                self.made -= size
+            else:
+                self.spend(size)
+        elif isinstance(value, (str, bytes)):
             self.spend(len(value))
         elif isinstance(value, int):
             if value.bit_length() > _BIG_INT_BITS:
@@ -141,7 +163,15 @@ class Budget:
             return 1
         total = 1
         for part in parts:
-            total += self.weigh(part, depth + 1)
+            kind = type(part)
+            if kind is str:
+                self.visits -= 1
+                total += len(part) + 1
+            elif kind in _SINGLE:
+                self.visits -= 1
+                total += 1
+            else:
+                total += self.weigh(part, depth + 1)
             if total > self.limits.value:
                 raise LimitExceeded(f"the template makes a value of more than {self.limits.value} elements")
         return total
@@ -154,13 +184,19 @@ class Budget:
         if size > self.limits.product:
             raise LimitExceeded("the template asks for an operation whose result would be too large")
 
+    def walk(self, value: Any) -> None:
+        """Spend the steps of walking through a value."""
+        self.tick(1 + (len(value) >> 6 if isinstance(value, (str, bytes, list, tuple, range, dict)) else 0))
+
     def foresee(self, name: str, value: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
         """Refuse what multiplies before it is done. `name`: of the method or filter; `value`: what it is applied to."""
-        self.tick(1 + (len(value) >> 6 if isinstance(value, (str, bytes, list, tuple, range, dict)) else 0))
+        self.walk(value)
         if name in _REGEX_FILTERS and isinstance(value, str) and len(value) > _REGEX_INPUT:
             raise LimitExceeded(f"the template applies {name!r} to a text of more than {_REGEX_INPUT} characters")
         if name not in _AMPLIFIERS or (name == "tojson" and not args and "indent" not in kwargs):
             return
+        if name in _STRIPPING and not args and not kwargs and isinstance(value, str):
+            return  # white space at the ends costs a walk over the text, no more
         arguments = [*args, *kwargs.values()]
         own = self.weigh(value)
         if name in ("format", "format_map"):
@@ -187,6 +223,11 @@ class Budget:
         if isinstance(value, range):
             return len(value)
         return self.weigh(value)
+
+
+def foreseen(name: str) -> bool:
+    """Whether a filter needs more than a look at how large its value is."""
+    return name in _AMPLIFIERS or name in _REGEX_FILTERS
 
 
 def _widths(value: Any) -> int:
@@ -254,6 +295,9 @@ class CountedSequence(Counted):
 
 def counted(value: Any) -> Any:
     """`value` for a loop, counted."""
+    if type(value) in _PLAIN and len(value) <= _SHORT:
+        current().tick(len(value))
+        return value
     if value is None or isinstance(value, Counted) or not hasattr(value, "__iter__"):
         return value
     return CountedSequence(value) if hasattr(value, "__len__") else Counted(value)
@@ -265,14 +309,38 @@ def concat(parts: Iterable[str]) -> str:
     limit = budget.limits.output
     pieces: list[str] = []
     size = 0
-    for part in parts:
-        size += len(part)
+    rest = iter(parts)
+    while True:
+        some = list(islice(rest, _PARTS))
+        size += sum(map(len, some))
         if size > limit:
             raise LimitExceeded(f"the template writes more than {limit} characters")
-        pieces.append(part)
-        if not len(pieces) & 1023:
-            budget.tick()
-    return "".join(pieces)
+        if len(some) < _PARTS:
+            return "".join([*pieces, *some]) if pieces else "".join(some)
+        pieces += some
+        budget.tick()
+
+
+def joined(parts: tuple[Any, ...]) -> str:
+    """What `~` makes of these parts."""
+    budget = current()
+    if all(type(part) is str for part in parts):
+        size = sum(map(len, parts))
+        if size <= budget.largest:
+            budget.spend(size)
+            return "".join(parts)
+    return concat(str(part) for part in budget.check(parts))
+
+
+def operated(operator: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    """What an operator makes of two values, refused before it is made where it would be too large."""
+    if operator == "+" and type(left) is str and type(right) is str:
+        budget = current()
+        budget.tick()
+        budget.spend(len(left) + len(right))
+        return left + right
+    operate(operator, left, right)
+    return current().check(function(left, right))
 
 
 def operate(operator: str, left: Any, right: Any) -> None:

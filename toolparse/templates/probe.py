@@ -50,6 +50,8 @@ TYPED: dict[str, Any] = {
 
 #: The tools of every probe: the same ones, so that all prompts begin alike; few, because every render writes them.
 _CALLS = [(NAMES[0], {**PLAIN[0], "an_object": {"inside": 1}, "a_list": ["x"]}), (NAMES[1], PLAIN[1])]
+#: Fewer still, once the template has shown that it writes those: a third of what a render costs is writing tools.
+_FEWER = [(NAMES[0], {KEYS[0]: VALUES[0]}), (NAMES[1], {KEYS[2]: VALUES[2]})]
 
 _RENDERS = 160
 _SECONDS = 12.0
@@ -136,8 +138,9 @@ class Prober:
         self.renders = 0
         self.deadline = time.monotonic() + _SECONDS
         self.error = ""
-        self.tools = tools_for(_CALLS)
         self._known: dict[str, str | None] = {}
+        self._turns: dict[str, str | None] = {}
+        self._offer(tools_for(_CALLS))
 
     def with_style(self, style: MessageStyle) -> Prober:
         """A prober of the same template in another style; it shares the count and the deadline."""
@@ -145,8 +148,29 @@ class Prober:
         if style.mutable != template.mutable:
             template = compile_template(template.source, mutable=style.mutable)
         other = Prober(template, style, self.tokens)
-        other.renders, other.deadline, other.tools = self.renders, self.deadline, self.tools
+        other.renders, other.deadline = self.renders, self.deadline
+        if other.tools != self.tools:
+            other._offer(self.tools)
         return other
+
+    def settled(self) -> Prober:
+        """A prober of the same template and style that offers fewer tools; it shares the count and the deadline."""
+        other = Prober(self.template, self.style, self.tokens)
+        other.renders, other.deadline, other.error = self.renders, self.deadline, self.error
+        other._offer(tools_for(_FEWER))
+        return other
+
+    def _offer(self, tools: list[dict[str, Any]]) -> None:
+        """The tools of all renderings from now on."""
+        self.tools = tools
+        self._variables: dict[str, Any] = {
+            "bos_token": BOS,
+            "eos_token": EOS,
+            **self.tokens,
+            **(self.style.extra_variables(tools) if self.style.variables else {}),
+            "tools": self.style.tool_definitions(tools) or None,
+            "documents": None,
+        }
 
     def prompt(self, **switches: Any) -> str | None:
         """What the model is given: one user message and the generation prompt."""
@@ -154,11 +178,14 @@ class Prober:
 
     def full(self, turn: Turn, **switches: Any) -> str | None:
         """One user message and the assistant's turn; cut where the tool's result begins, if one is needed."""
+        key = repr((turn.calls, turn.content, turn.reasoning, switches))
+        if key in self._turns:
+            return self._turns[key]
         messages = [self.user(), turn.message(self.style)]
-        if not (self.style.tool_behind and turn.calls):
-            return self.render(messages, **switches)
-        behind = self.style.tool_results(turn.message(self.style), [RESULT] * len(turn.calls))
-        return self.render([*messages, *behind], **switches)
+        if self.style.tool_behind and turn.calls:
+            messages += self.style.tool_results(messages[-1], [RESULT] * len(turn.calls))
+        text = self._turns[key] = self.render(messages, **switches)
+        return text
 
     def history(self, turn: Turn, **switches: Any) -> str | None:
         """The assistant's turn with its results and another user message behind it."""
@@ -178,18 +205,10 @@ class Prober:
         self.renders += 1
         if self.renders > _RENDERS or time.monotonic() > self.deadline:
             raise LimitExceeded("the template takes too long to be examined")
-        tools = self.style.tool_definitions(self.tools)
-        variables: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, **self.tokens}
-        variables.update(self.style.extra_variables(self.tools))
         text: str | None
         try:
             text = self.template.render(
-                messages=messages,
-                tools=tools or None,
-                documents=None,
-                add_generation_prompt=generation,
-                **variables,
-                **switches,
+                messages=messages, add_generation_prompt=generation, **self._variables, **switches
             )
         except LimitExceeded:
             raise

@@ -262,11 +262,11 @@ class _Finder:
             yield problem("arguments-run-together", "nothing stands between two arguments", self._turn(ONE))
         exact = body is not None and body.kind in ("json", "encoded")  # JSON tells types apart
         pairs = () if exact else (("3107", 3107), ("true", True), ("2.5", 2.5))
-        same = [value for text, value in pairs if self._alike({KEYS[0]: text}, {KEYS[0]: value})]
-        if same:
+        same = next((value for text, value in pairs if self._alike({KEYS[0]: text}, {KEYS[0]: value})), None)
+        if same is not None:
             code = "types-from-schema" if "{{params}}" in self.format.call else "types-lost"
-            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: same[0]}),)))
-            yield problem(code, f"{same[0]!r} and {str(same[0])!r} as text are written alike", evidence)
+            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: same}),)))
+            yield problem(code, f"{same!r} and {str(same)!r} as text are written alike", evidence)
         if self.format.syntax.loose and not self.format.syntax.escapes and len(self.format.syntax.quotes[0]) < 2:
             evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: AWKWARD["quotes"]}),)))
             yield problem("strings-not-escaped", "text is written as it is, quotes included", evidence)

@@ -11,15 +11,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import Any
 
 from toolparse.errors import RenderError
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
+from toolparse.render import render
 from toolparse.templates.induce import Induction
 from toolparse.templates.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, VALUES, Prober, Turn
 from toolparse.templates.verdict import Check, Proof
+from toolparse.tools import ToolSet
+
+#: The sizes of the pieces in which a text is read again, over and over.
+_PIECES = (1, 11, 3, 29, 2, 17)
 
 #: Arguments that break careless readers.
 AWKWARD: dict[str, Any] = {
@@ -119,6 +125,7 @@ class Prover:
         self.cutter = induction.cutter
         self.pads = induction.frames.pads
         self.parser = Parser(format)
+        self._other: Parser | None = None  # for turns that begin otherwise than the prompt leaves them
 
     def check(self, case: Case) -> Check:
         """The outcome of one case."""
@@ -133,7 +140,7 @@ class Prover:
             got = _Turn(got.calls, case.turn.content, got.reasoning)
         if got != case.turn:
             return self._differs(case, full, text, got, message)
-        streamed = self._streamed(text, prefill, case.turn) if case.stream else None
+        streamed = self._streamed(text, prefill, case.turn, message) if case.stream else None
         if streamed is not None:
             return Check(case.name, "failed", streamed, _shown(text))
         check = self._written(case, text, prefill)
@@ -152,8 +159,14 @@ class Prover:
 
     def read(self, text: str, prefill: str, turn: Turn) -> ParsedMessage:
         """The text, read with the tools that the turn calls."""
-        parser = self.parser if prefill == self.parser.prefill else Parser(self.format, prefill=prefill)
-        return parser.parse(text, tools=schemas(turn.calls))
+        return self._parser(prefill).parse(text, tools=_tools_of(turn))
+
+    def _parser(self, prefill: str) -> Parser:
+        if prefill == self.parser.prefill:
+            return self.parser
+        if self._other is None or self._other.prefill != prefill:
+            self._other = Parser(self.format, prefill=prefill)
+        return self._other
 
     def _differs(self, case: Case, full: str, text: str, got: Turn, message: ParsedMessage) -> Check:
         if self._lost(case, full, got):
@@ -213,13 +226,16 @@ class Prover:
         one = self.prober.full(Turn(((NAMES[0], {KEYS[0]: second + between + VALUES[1]}),)))
         return between if one == two else None
 
-    def _streamed(self, text: str, prefill: str, turn: Turn) -> str | None:
+    def _streamed(self, text: str, prefill: str, turn: Turn, whole: ParsedMessage) -> str | None:
         """What is wrong with the stream, if anything."""
-        parser = self.parser if prefill == self.parser.prefill else Parser(self.format, prefill=prefill)
-        stream = parser.stream(tools=schemas(turn.calls))
-        for at in range(0, len(text), 7):
-            stream.feed(text[at : at + 7])
-        if turn_of(stream.close()) != turn_of(self.read(text, prefill, turn)):
+        stream = self._parser(prefill).stream(tools=_tools_of(turn))
+        at = 0
+        for size in cycle(_PIECES):
+            stream.feed(text[at : at + size])
+            at += size
+            if at >= len(text):
+                break
+        if turn_of(stream.close()) != turn_of(whole):
             return "read in pieces it gives another message"
         return None
 
@@ -227,16 +243,19 @@ class Prover:
         """Whether the format writes what the template wrote."""
         turn = case.turn
         calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
-        parser = Parser(self.format, prefill=prefill)
         try:
-            own = parser.render(calls, content=turn.content, reasoning=turn.reasoning)
+            own = self._own(calls, turn, prefill, verify=False)
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
         forms += [self._without_empty_content(form) for form in forms]
         wanted = forms[0]
         if own in forms:
-            return Check(case.name, "passed")
+            return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
+        try:
+            self._own(calls, turn, prefill, verify=True)
+        except RenderError as error:
+            return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
             return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
         if _spelling(own) in [_spelling(form) for form in forms]:
@@ -244,6 +263,10 @@ class Prover:
         if not case.render:
             return Check(case.name, "passed", "read; written otherwise", _pair(own, wanted))
         return Check(case.name, "failed", "the format writes it otherwise", _pair(own, wanted))
+
+    def _own(self, calls: list[dict[str, Any]], turn: Turn, prefill: str, *, verify: bool) -> str:
+        content, reasoning = turn.content, turn.reasoning
+        return render(self.format, calls, content=content, reasoning=reasoning, prefill=prefill, verify=verify)
 
     def _ended(self, text: str) -> list[str]:
         """The text up to its end marker, without it and with it: some families count it to the last call."""
@@ -293,6 +316,20 @@ class _Turn(Turn):
 def _key(turn: Turn) -> tuple[str, str, str]:
     calls = json.dumps([[name, arguments] for name, arguments in turn.calls], sort_keys=True, default=repr)
     return calls, turn.content, turn.reasoning or ""
+
+
+def _tools_of(turn: Turn) -> ToolSet:
+    """The tools that a turn calls; most turns are the same for every template, and so are their tools."""
+    key = repr(turn.calls)
+    known = _toolsets.get(key)
+    if known is None:
+        if len(_toolsets) >= 64:
+            _toolsets.clear()
+        known = _toolsets[key] = ToolSet.of(schemas(turn.calls))
+    return known
+
+
+_toolsets: dict[str, ToolSet] = {}
 
 
 def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:

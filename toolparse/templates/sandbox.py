@@ -21,17 +21,22 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import BuiltinMethodType, CodeType
 from typing import Any, TypeVar
 
 import jinja2
 import jinja2.ext
 import jinja2.nodes as nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
+from jinja2.sandbox import (
+    ImmutableSandboxedEnvironment,
+    SandboxedEnvironment,
+    is_internal_attribute,
+    modifies_known_mutable,
+)
 from jinja2.utils import Namespace
 
 from toolparse.errors import TemplateError
@@ -39,7 +44,7 @@ from toolparse.templates import limits
 from toolparse.templates.limits import Budget, LimitExceeded, Limits, current, spending
 
 NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
-_CODE_VERSION = 2  # raise when the generated code changes
+_CODE_VERSION = 3  # raise when the generated code changes
 
 
 class _Generation(jinja2.ext.Extension):
@@ -92,7 +97,16 @@ class _Dict:
 def _tojson(
     x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    try:
+        encoder = _encoder(ensure_ascii, indent, separators, sort_keys)
+    except TypeError:  # an indent or separators that are no key: json says what is wrong with them
+        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return encoder.encode(x)
+
+
+@functools.lru_cache(maxsize=32, typed=True)
+def _encoder(ensure_ascii: Any, indent: Any, separators: Any, sort_keys: Any) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: Any) -> str:
@@ -127,6 +141,14 @@ class _Code(CodeGenerator):
         else:
             super().visit_Tuple(node, frame)
 
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802
+        if isinstance(node.node, nodes.EnvironmentAttribute) and node.node.name == "counted":
+            self.write("environment.counted(")
+            self.visit(node.args[0], frame)
+            self.write(")")
+        else:
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+
     def _made(self, visit: Callable[[Any, Frame], None], node: Any, frame: Frame) -> None:
         if not node.items:
             visit(node, frame)
@@ -143,15 +165,41 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
     concat = staticmethod(limits.concat)
     counted = staticmethod(limits.counted)
+    joined = staticmethod(limits.joined)
 
     def __init__(self, *, mutable: bool) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+        # Constants are not folded: that takes a tenth of the compilation, and the limits must see them anyway.
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,
+            extensions=[_Generation, jinja2.ext.loopcontrols],
+        )
         self.mutable = mutable
         self.filters["tojson"] = _tojson
         self.globals.update(
             raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
         )
         self.filters = {name: _guard(name, function) for name, function in self.filters.items()}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        # What templates ask for most, without the questions whose answer is known.
+        kind = type(obj)
+        if kind is dict and attribute not in _DICT_ATTRIBUTES:
+            try:
+                return obj[attribute]
+            except KeyError:
+                return self.undefined(obj=obj, name=attribute)
+        if kind is _Namespace and not attribute.startswith("_"):
+            try:
+                value = _attributes(obj)[attribute]
+            except KeyError:
+                return self.undefined(obj=obj, name=attribute)
+            if type(value) in _DATA:
+                return value
+        elif (kind, attribute) in _HARMLESS:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if self.mutable:
@@ -161,17 +209,12 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _generate(
         self, source: nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
     ) -> str:
-        for loop in source.find_all(nodes.For):
+        for loop in [node for node in _walk(source) if isinstance(node, nodes.For)]:
             loop.iter = nodes.Call(nodes.EnvironmentAttribute("counted"), [loop.iter], [], None, None)
         return super()._generate(source, name, filename, defer_init)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        limits.operate(operator, left, right)
-        return current().check(self.binop_table[operator](left, right))
-
-    def joined(self, parts: tuple[Any, ...]) -> str:
-        """What `~` makes."""
-        return limits.concat(str(part) for part in current().check(parts))
+        return limits.operated(operator, self.binop_table[operator], left, right)
 
     def made(self, value: Any) -> Any:
         """A list, tuple or dict that stands in the template."""
@@ -194,11 +237,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         return guarded
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        if __obj is limits.counted:
-            return limits.counted(args[0])
         budget = current()
         budget.tick()
-        owner = getattr(__obj, "__self__", None)
+        kind = type(__obj)
+        if kind is BuiltinMethodType and type(__obj.__self__) in (str, dict):
+            return __self._call_method(budget, __obj, args, kwargs)
+        owner = getattr(__obj, "__self__", None) if kind is not jinja2.runtime.Macro else None
         if isinstance(owner, (str, bytes, int, float)):
             budget.foresee(getattr(__obj, "__name__", ""), owner, args, _plain_kwargs(kwargs))
         elif isinstance(__obj, jinja2.runtime.LoopContext):
@@ -209,14 +253,53 @@ class _Environment(ImmutableSandboxedEnvironment):
         if budget.depth > budget.limits.depth:
             raise TemplateError("the template's macros call each other too deeply")
         try:
-            result = super().call(__context, __obj, *args, **kwargs)
+            if kind is jinja2.runtime.Macro:  # takes the context of escaping, nothing else that must be looked up
+                result = __obj(__context.eval_ctx, *args, **_plain_kwargs(kwargs))
+            else:
+                result = super().call(__context, __obj, *args, **kwargs)
         finally:
             budget.depth -= 1
         if __self.mutable and isinstance(owner, (list, dict, set)):
             budget.check(owner)
-        if isinstance(result, Namespace):
+        if type(result) is _Namespace:
             budget.check(list(_attributes(result).values()))
+            return result
         return budget.check(result)
+
+    def _call_method(self, budget: Budget, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a method of a text or a dict: no need to ask whether it is safe or wants the context."""
+        kwargs = _plain_kwargs(kwargs)
+        owner = method.__self__
+        if type(owner) is str:
+            budget.foresee(method.__name__, owner, args, kwargs)
+            return budget.check(method(*args, **kwargs))
+        result = method(*args, **kwargs)
+        if self.mutable:
+            budget.check(owner)
+        return budget.check(result)
+
+
+#: Plain values: neither methods nor anything else that the sandbox wraps.
+_DATA = frozenset((str, int, float, bool, list, dict, tuple, type(None)))
+_DICT_ATTRIBUTES = frozenset(dir(dict))
+
+
+def _harmless() -> frozenset[tuple[type, str]]:
+    """Attributes of everyday types that both sandboxes allow and neither wraps."""
+    everyday = {kind: dir(kind) for kind in (str, dict, list)}
+    found = {
+        (kind, name)
+        for kind, names in everyday.items()
+        for name in names
+        if name not in ("format", "format_map")
+        and not is_internal_attribute(kind(), name)
+        and not name.startswith("_")
+        and not modifies_known_mutable(kind(), name)
+    }
+    return frozenset(found | {(jinja2.runtime.LoopContext, name) for name in ("index", "index0", "first", "last")})
+
+
+_HARMLESS = _harmless()
 
 
 def _attributes(namespace: Namespace) -> dict[str, Any]:
@@ -225,6 +308,8 @@ def _attributes(namespace: Namespace) -> dict[str, Any]:
 
 
 def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    if not kwargs:
+        return kwargs
     return {key: value for key, value in kwargs.items() if key not in ("_loop_vars", "_block_vars")}
 
 
@@ -232,12 +317,16 @@ def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that is foreseen, counted and weighed."""
     passes = getattr(function, "jinja_pass_arg", None)
     at = 1 if passes is not None else 0  # where the filtered value stands among the arguments
+    foreseen = limits.foreseen(name)
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         budget = current()
-        rest = args[at + 1 :]
-        budget.foresee(name, args[at] if len(args) > at else None, rest, kwargs)
+        value = args[at] if len(args) > at else None
+        if foreseen:
+            budget.foresee(name, value, args[at + 1 :], kwargs)
+        else:
+            budget.walk(value)
         result = function(*args, **kwargs)
         if isinstance(result, (str, list, tuple, dict, int)):
             return budget.check(result)
@@ -353,9 +442,13 @@ def facts_of(source: str) -> Facts:
     tree = _parse(source)
     _keep(_trees, key, tree, 4)
     mentions, markers = False, []
-    for node in tree.find_all((nodes.Getattr, nodes.Const)):
-        value = node.attr if isinstance(node, nodes.Getattr) else getattr(node, "value", None)
-        if not isinstance(value, str):
+    for node in _walk(tree):
+        kind = type(node)
+        if kind is nodes.Getattr:
+            value = node.attr
+        elif kind is nodes.Const and isinstance(node.value, str):
+            value = node.value
+        else:
             continue
         mentions = mentions or value in _CALL_KEYS
         marker = _MARKER.fullmatch(value)
@@ -363,6 +456,23 @@ def facts_of(source: str) -> Facts:
             markers.append(marker.group(1))
     write_cache("facts", key, json.dumps([mentions, markers[:12]]).encode())
     return _keep(_facts, key, Facts(mentions, tuple(markers[:12])))
+
+
+def _walk(tree: nodes.Node) -> Iterator[Any]:
+    """Every node of a tree in the order of the source: Jinja's own walk asks more of each node and takes longer."""
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        inner: list[Any] = []
+        for name in node.fields:
+            value = getattr(node, name, None)
+            if isinstance(value, nodes.Node):
+                inner.append(value)
+            elif type(value) is list:
+                inner += [item for item in value if isinstance(item, nodes.Node)]
+        inner.reverse()
+        waiting += inner
 
 
 def _parse(source: str) -> nodes.Template:
@@ -435,6 +545,14 @@ def cache_folder() -> Path | None:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "toolparse"
+
+
+def caching() -> bool:
+    """Whether anything is kept on disk."""
+    try:
+        return cache_folder() is not None
+    except RuntimeError:  # no home
+        return False
 
 
 def _cache_file(kind: str, key: str) -> Path | None:

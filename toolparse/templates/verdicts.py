@@ -9,12 +9,11 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from toolparse.format import Also, Format, Syntax
-from toolparse.templates.sandbox import read_cache, write_cache
+from toolparse.templates.sandbox import caching, read_cache, write_cache
 from toolparse.templates.style import MessageStyle
 from toolparse.templates.verdict import Check, Detection, Problem
 
@@ -63,18 +62,24 @@ def load(key: str) -> Any:
 
 def store(key: str, value: Any) -> None:
     """Keep a verdict on disk."""
-    write_cache("verdict", key, json.dumps(_encode(value)).encode())
+    if caching():
+        write_cache("verdict", key, json.dumps(_encode(value)).encode())
 
 
 @lru_cache(maxsize=1)
 def code_stamp() -> str:
     """Changes when the library's code does, so that no verdict outlives the code that reached it."""
-    folder = Path(__file__).parent.parent
     parts = []
-    for path in sorted(folder.rglob("*.py")):
-        status = os.stat(path)
-        parts.append(f"{path.name}:{status.st_size}:{status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    folders = [os.path.dirname(os.path.dirname(__file__))]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    parts.append(f"{entry.path}:{status.st_size}:{status.st_mtime_ns}")
+                elif entry.name != "__pycache__" and entry.is_dir():
+                    folders.append(entry.path)
+    return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def key_of(*parts: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from toolparse.codecs.json import type_of
+
 Schema = dict[str, Any]
 
 TYPES = frozenset({"null", "boolean", "integer", "number", "object", "array", "string"})
@@ -74,23 +76,6 @@ _NOTHING = Admitted(())
 
 class _TooComplex(Exception):
     pass
-
-
-def type_of(value: Any) -> str:
-    """The JSON type of a Python value."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, dict):
-        return "object"
-    return "array" if isinstance(value, list | tuple) else "unknown"
 
 
 def same(left: Any, right: Any) -> bool:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from toolparse.codecs.json import type_of
 from toolparse.tools import literals
-from toolparse.tools.admitted import ANYTHING, Admitted, Resolver, same, type_of
+from toolparse.tools.admitted import ANYTHING, Admitted, Resolver, same
 from toolparse.tools.literals import MISSING
 from toolparse.tools.wording import Problem, not_listed, place, wrong_type
 

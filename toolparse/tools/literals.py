@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from toolparse.codecs.integers import read_integer
+
 
 class _Missing:
     __slots__ = ()
@@ -37,8 +39,7 @@ _DIGITS = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # An integer in exponent notation is written out; beyond the range of a float nobody means that.
 _MAX_EXPONENT = 308
-# No number or constant is longer (the interpreter itself converts at most 4300 digits): longer text is not
-# looked at.
+# No number or constant is longer: longer text is not looked at.
 MAX_SCALAR = 20_000
 
 _decode = msgspec.json.Decoder().decode
@@ -59,8 +60,8 @@ def integer(text: str, *, lenient: bool) -> Any:
         else:
             return MISSING
     try:
-        return int(text)
-    except ValueError:  # more digits than the interpreter converts (4300 unless changed): quadratic work
+        return read_integer(text)
+    except ValueError:  # absurdly many digits
         return MISSING
 
 
@@ -118,8 +119,13 @@ def _finite(text: str) -> float:
     return value
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def is_shallow(value: Any) -> bool:
     """Whether a decoded value nests at most MAX_DEPTH levels; walks level by level, each container once."""
+    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+        return True
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         if not level:

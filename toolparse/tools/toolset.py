@@ -25,7 +25,7 @@ _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 class _Core:
     """What depends on a tool's schema alone, shared by all tools that have it."""
 
-    __slots__ = ("__weakref__", "converter", "name", "parameters", "schema", "validator")
+    __slots__ = ("__weakref__", "closed", "converter", "name", "parameters", "schema", "validator")
 
     def __init__(self, schema: dict[str, Any], *, trusted: bool, closed: bool) -> None:
         function = schema["function"]
@@ -37,6 +37,7 @@ class _Core:
             )
         self.name = name
         self.schema = schema
+        self.closed = closed
         parameters = function.get("parameters")
         self.parameters: dict[str, Any] = dict(_NO_PARAMETERS) if parameters is None else parameters
         check_json(name, {key: value for key, value in function.items() if key != "parameters"}, ("function",))
@@ -211,6 +212,15 @@ class ToolSet(Sequence[Tool]):
     def schemas(self) -> list[dict[str, Any]]:
         """The OpenAI-style dicts for chat templates."""
         return list(self._schemas)
+
+    def portable(self) -> list[tuple[dict[str, Any], bool]]:
+        """What another process makes an equal set from, whatever the tools were made from."""
+        return [(tool.schema, tool._core.closed) for tool in self._tools]
+
+    @classmethod
+    def restored(cls, portable: Iterable[tuple[dict[str, Any], bool]]) -> ToolSet:
+        """The set that was made portable."""
+        return cls(Tool(_Core(schema, trusted=True, closed=closed), schema) for schema, closed in portable)
 
     def __len__(self) -> int:
         return len(self._tools)

@@ -93,7 +93,8 @@ class Validator:
 
     def problems(self, arguments: Any) -> list[Problem]:
         """What is wrong with the arguments; an empty list when nothing is."""
-        self.compile()
+        if self._fast is None:
+            self.compile()
         if not isinstance(arguments, dict):
             return [wrong_type((), ("object",), arguments)]
         if not is_shallow(arguments):  # the Rust engine recurses on the machine's stack, without a guard
