@@ -116,7 +116,7 @@ class Machine:
         self._thinking: Frame | None = None
         self._framed: Frame | None = None
         self._section: Shape | None = None
-        self._lead = ""
+        self._lead = program.around_content[0]
         self._pending: list[str] = []
         self._has_body = False
         self._ended = False
@@ -463,7 +463,8 @@ class Machine:
             return
         frame = self._thinking or self._framed
         nothing_else = not self._spans and not self._calls
-        self._settle(frame.trail if frame and self._thinking else "", alone=nothing_else)
+        trail = self.program.around_content[1] if frame is None else frame.trail if self._thinking else ""
+        self._settle(trail, alone=nothing_else)
 
     def _behind_end(self) -> Generator[None, None, None]:
         """After an end marker: another message of the turn, or the end."""
@@ -555,7 +556,7 @@ class Machine:
         if kind == "close":
             return self._close_frame(candidate, match)
         if kind == "end":
-            self._settle("")
+            self._settle("" if self._thinking or self._framed else self.program.around_content[1])
             self._step_over(match)
             self._thinking = None
             yield from self._behind_end()

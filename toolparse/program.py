@@ -396,6 +396,12 @@ class Program(msgspec.Struct, dict=True):
     _thought_ends: dict[str, re.Pattern[str]] = {}
 
     @cached_property
+    def around_content(self) -> tuple[str, str]:
+        """The blanks that the picture of content writes around it, where it shows nothing else."""
+        before, _, after = self.format.content.partition("{{text}}")
+        return (before, after) if not (before + after).strip(BLANK) else ("", "")
+
+    @cached_property
     def marker_cores(self) -> tuple[str, ...]:
         """Every string at which content may turn into something else, longest first."""
         return tuple(sorted(self.candidates, key=len, reverse=True))

@@ -89,6 +89,9 @@ def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: st
     elif reasoning:
         raise RenderError(f"format {format.name!r} does not write reasoning; leave it out")
     body = format.content.replace("{{text}}", content).replace("{{skip}}", "") if content else ""
+    if content and format.content.strip() == "{{text}}":  # blanks alone: before content that begins, behind what ends
+        before, _, after = format.content.partition("{{text}}")
+        body = ("" if thought or prefill else before) + content + ("" if calls else after)
     if not calls:
         return _messages(format, [part for part in (thought, body) if part])
     written = [write_call(format, call, number) for number, call in enumerate(calls)]

@@ -255,11 +255,9 @@ class _Finder:
         return _drop_solid(head, len(wanted), atoms(closed)) if wanted and _starts_like(head, wanted) else head
 
     def _content(self, before: Atoms, after: Atoms) -> None:
-        """The frame of content; white space alone is none."""
-        if solid(before) or solid(after):
-            self.found.content = text_of(before) + "{{text}}" + text_of(after)
-        else:
-            self.found.pads = bool(before or after)
+        """The frame of content, be it white space alone."""
+        self.found.content = text_of(before) + "{{text}}" + text_of(after)
+        self.found.pads = not solid(before) and not solid(after) and bool(before or after)
 
     def _lead(self, calls: Calls, head: Atoms) -> Atoms:
         """What stands between content and calls; returns the head without what belongs to the lead."""

@@ -144,7 +144,6 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
     frames = out.frames
     assert out.cutter is not None
     held = out.cutter.prefill()
-    closing = (frames.reasoning or "").partition("{{text}}")[2].strip()
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
@@ -152,6 +151,5 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,
-        # A thought that is closed without having been opened is nothing.
-        "prefill": "" if closing and held.strip() == closing else held,
+        "prefill": held,
     }
