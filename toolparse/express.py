@@ -410,6 +410,8 @@ class _Reading:
         if self.thinking is not None:
             return _NOT_PLAIN
         text, tools, calls = self.text, self.tools, self.calls
+        if plan.shape.tail_names:
+            return _NOT_PLAIN
         first = True
         while True:
             start = match.start("at_")

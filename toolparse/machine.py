@@ -858,7 +858,7 @@ class Machine:
         self.pos += scanner.scan(text, 0, True)
 
     def _complete(self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int) -> Steps:
-        missing = yield from self._tail(shape)
+        missing = yield from self._tail(shape, name or "")
         end = self._here()
         issues: list[tuple[str, str]] = []
         arguments: dict[str, Any] = {}
@@ -885,13 +885,18 @@ class Machine:
             self.events.append(CallStarted(index, name or "", id))
         self.events.append(ArgumentsDelta(index, json.encode(arguments)))
 
-    def _tail(self, shape: Shape) -> Steps:
+    def _tail(self, shape: Shape, name: str) -> Steps:
         """Step over the closing markers. Returns what is missing, None when nothing is or the text is over."""
         if not shape.tail:
             return None
         matched = 0
         extra = False
-        for core in shape.tail:
+        for number, core in enumerate(shape.tail):
+            if number in shape.tail_names and name:
+                while not self.final and len(self.buf) - self.pos < len(name) and name.startswith(self.buf[self.pos :]):
+                    yield
+                if self.buf.startswith(name, self.pos):
+                    self.pos += len(name)
             while True:
                 at = skip_blanks(self.buf, self.pos)
                 if self.buf.startswith(core, at):

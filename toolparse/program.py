@@ -264,6 +264,7 @@ class Shape(msgspec.Struct, dict=True):
     id_pattern: re.Pattern[str] | None
     lead: str = ""  # blanks between text and the first call, those with which the pictures begin included
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
+    tail_names: frozenset[int] = frozenset()  # before which closing markers the name stands again
     _extra: dict[str, Rx] = {}
 
     @cached_property
@@ -673,6 +674,15 @@ def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
     weak = not is_marker(open_stretch.first or head.first)
     look = _lookahead(body, watch, head, tagged, weak=weak, mixed=format.param is not None)
     head_pattern = _strip_slack(head.pattern) + look
+    element = "<" + SLACK + "(?P<name>"
+    if head_pattern.startswith(element):  # the name is an element's: no other marker, and no closing one
+        frames = [part for text in (format.reasoning, format.content) for part in (text or "").split("{{text}}")]
+        others = (mark.strip(BLANK) for mark in (*format.ends, *closer.cores, *open_stretch.cores, *frames))
+        avoid = "|".join(re.escape(mark[1:]) for mark in dict.fromkeys(others) if mark[:1] == "<" and mark != "<")
+        name = f"<(?!/{'|' + avoid if avoid else ''})(?P<name>" + head_pattern.removeprefix(element)
+        follows = tagged.follows if tagged is not None else ("{",)
+        look = look or SLACK + "(?=" + "|".join(re.escape(core) for core in follows) + ")"
+        head_pattern = name.replace("{0,256}", "{1,256}", 1).removesuffix(look) + look
     bare_head = "(?P<at_>)" + head_pattern.removeprefix(SLACK)
     full = open_stretch.pattern.removesuffix(SLACK) + SLACK + bare_head if open_stretch.pattern else bare_head
     return Shape(
@@ -688,6 +698,11 @@ def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
         watch=watch,
         tagged=tagged,
         tail=tail.cores,
+        tail_names=frozenset(
+            len(compile_stretch(call.parts[split + 1 : at], compiler=compiler.fresh()).cores)
+            for at in range(split + 2, len(call.parts))
+            if isinstance(part := call.parts[at], Hole) and part.name == "name"
+        ),
         between=format.between.strip(BLANK),
         between_blanks=format.between if not format.between.strip(BLANK) else "",
         closer=closer.cores,
@@ -813,6 +828,7 @@ def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgra
         trail=trail,
         close=close,
         types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
+        literals=format.literals,
         written=_written(picture),
     )
 

@@ -234,7 +234,7 @@ def _write_element(format: Format, picture: Picture, key: str, value: Any, depth
 
 def param_text(format: Format, value: Any) -> str:
     """A parameter's value as text: strings raw, the rest in the format's syntax."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or format.literals:
         return write_value(value, format.syntax)
     if format.wrap is not None and any(char in value for char in format.wrap_when):
         return format.wrap.replace("{{value}}", value)
@@ -287,7 +287,7 @@ def _verify(
 def _same(format: Format, wanted: Any, found: Any) -> bool:
     if format.syntax.texts and "{{params}}" not in format.call:
         return bool(found == (wanted if isinstance(wanted, str) else write_value(wanted, inner_syntax(format.syntax))))
-    if format.types is None and "{{params}}" in format.call:
+    if format.types is None and "{{params}}" in format.call and not format.literals:
         # Without a tool's schema everything but text reads back as the text that it was written as.
         return bool(found == _untyped(format, wanted))
     if isinstance(wanted, tuple):
