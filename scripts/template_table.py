@@ -42,7 +42,8 @@ CHECKS = {
 #: A template that takes detection through all of its steps.
 _FIRST = (
     "{%- for m in messages -%}{%- if m.role == 'user' -%}<u>{{ m.content }}</u>{%- else -%}<a>{{ m.content }}"
-    "{%- for t in m.tool_calls or [] -%}<c>{{ t.function.name }}<w>{{ t.function.arguments | tojson }}</c>{%- endfor -%}"
+    "{%- for t in m.tool_calls or [] -%}<c>{{ t.function.name }}<w>{{ t.function.arguments | tojson }}</c>"
+    "{%- endfor -%}"
     "</a>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<a>{%- endif -%}"
 )
 SIGNS = {"passed": "+", "lost": "L", "refused": "-", "failed": "x", "absent": ""}

@@ -132,6 +132,52 @@ def test_ids() -> None:
     assert found[0].spans[0].token_end is not None
 
 
+class Row:
+    """Ids as an array has them."""
+
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+
+    def tolist(self) -> list[int]:
+        return self.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("arrays stay here")
+
+
+def test_arrays_of_ids() -> None:
+    """They are sent as lists, so that no worker needs the library that they are from."""
+    tokenizer = tokenizers.tokenizer("qwen")
+    parser = toolparse.parser_for(tokenizer)
+    items = [Row(tokenizer.encode(HERMES % ("x", number), add_special_tokens=False)) for number in range(60)]
+    prompts = [Row(tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False))] * 60
+    found = through_workers(parser, items, prompts=prompts)
+    assert same(found, parser.parse_batch(items, prompts=prompts))
+
+
+def test_an_interrupt_leaves_nothing_half_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = toolparse.parser_for("hermes")
+    items = ODD * 20
+    through_workers(parser, items)
+    calls = iter(range(10**6))
+    parse = Parser.parse
+
+    def interrupted(self: Parser, *given: Any, **more: Any) -> ParsedMessage:
+        if next(calls) == 30:
+            raise KeyboardInterrupt
+        return parse(self, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parser, "parse", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            parser.parse_batch(items, processes=2)
+    assert not any(worker.stretch for worker in batch._workers)
+    assert same(through_workers(parser, items), parser.parse_batch(items))
+
+
 def test_what_is_packed_is_unpacked() -> None:
     """Every collected text of every family, without a process."""
     cases = [*fixture_cases()]

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
-from toolparse.parser import Parser, TextOrIds
+from toolparse.parser import Parser, TextOrIds, _as_ids
 
 if TYPE_CHECKING:
     from toolparse.tools import ToolSet
@@ -140,7 +140,9 @@ def _with_raw(call: ToolCall, text: str) -> ToolCall:
 
 
 def _tail(prompt: TextOrIds | None) -> TextOrIds | None:
-    return None if prompt is None else prompt[-TAIL_TEXT:] if isinstance(prompt, str) else prompt[-TAIL_IDS:]
+    if prompt is None or isinstance(prompt, str):
+        return prompt and prompt[-TAIL_TEXT:]
+    return _as_ids(prompt)[-TAIL_IDS:]
 
 
 # -- the worker's side ------------------------------------------------------------------------------------------------
@@ -326,10 +328,11 @@ class _Batch:
             for worker in asked:
                 if worker.stretch is not None:
                     self._race(worker)
-        finally:
+        except BaseException:  # an error or an interrupt here: nobody would take what these answer
             for worker in asked:
-                if worker.stretch is not None:
-                    _drop(worker)  # an error or an interrupt here: nobody would take its result
+                if worker.busy:
+                    _drop(worker)
+            raise
         return self.out  # type: ignore[return-value]
 
     def _race(self, worker: Worker) -> None:
@@ -413,15 +416,17 @@ class _Batch:
             if start == end:
                 return
             worker.stretch = (start, end)
-            prompts = [_tail(prompt) for prompt in self.prompts[start:end]] if self.prompted else None
             begin = perf_counter()
-            worker.ask(key, self.items[start:end], prompts)
+            items = [item if isinstance(item, str) else _as_ids(item) for item in self.items[start:end]]
+            prompts = [_tail(prompt) for prompt in self.prompts[start:end]] if self.prompted else None
+            worker.ask(key, items, prompts)
             self.giving += perf_counter() - begin
-        except Exception:  # noqa: BLE001 - it has ended, or something can't be pickled: the work is done here
-            if worker.stretch is not None:
-                self._parse(*worker.stretch)
+        except Exception:  # noqa: BLE001 - it has ended, or something can't be sent: the work is done here
+            stretch = worker.stretch
             asked.remove(worker)
-            _drop(worker)
+            _drop(worker, failed=True)
+            if stretch is not None:
+                self._parse(*stretch)
 
     def _take(self, worker: Worker) -> bool:
         """Take a worker's answer; whether it can go on."""
@@ -430,9 +435,9 @@ class _Batch:
         try:
             answer = worker.take()
         except (EOFError, OSError):
+            _drop(worker, failed=True)
             if stretch is not None:
                 self._parse(*stretch)
-            _drop(worker)
             return False
         worker.stretch = None
         if stretch is None:
@@ -483,9 +488,10 @@ def _pack_tokenizer(tokenizer: Any) -> tuple[bytes, bytes]:
     return data, digest
 
 
-def _drop(worker: Worker) -> None:
+def _drop(worker: Worker, *, failed: bool = False) -> None:
+    """Go on without a worker. `failed`: it ended by itself; those that never did anything are counted."""
     global _failures
     if worker in _workers:
         _workers.remove(worker)
-        _failures += worker.stretches == 0
+        _failures += failed and worker.stretches == 0
     worker.end()

@@ -74,6 +74,17 @@ class Tools(Protocol):
         """The name that was perhaps meant."""
 
 
+def scanner_of(shape: Shape, program: Program, tool: ParameterTypes | None, *, streaming: bool = False) -> Scanner:
+    """What reads the body of a call."""
+    syntax, kwargs = shape.format.syntax, shape.body == "kwargs"
+    if shape.tagged is not None:
+        kind = TaggedScanner if shape.tagged.item is None else NestedScanner
+        return kind(shape.tagged, tool, streaming=streaming)
+    if shape.loose:
+        return LooseScanner(syntax, tool, kwargs=kwargs, streaming=streaming)
+    return ValueScanner(syntax, watch=shape.watch, kwargs=kwargs, stops=shape.stops(program))
+
+
 class Machine:
     """Reads one assistant turn. `events` collects what a stream says when `streaming`."""
 
@@ -776,19 +787,12 @@ class Machine:
         return (name.strip() if name is not None else None), id
 
     def _scanner(self, shape: Shape, name: str | None) -> Scanner:
-        if shape.body == "params":
-            assert shape.tagged is not None
-            tool = self.tools.get(name or "") if self.tools is not None else None
-            kind = TaggedScanner if shape.tagged.item is None else NestedScanner
-            return kind(shape.tagged, tool, streaming=self.streaming)
-        if shape.loose:
-            tool = self.tools.get(name or "") if self.tools is not None else None
-            return LooseScanner(shape.format.syntax, tool, kwargs=shape.body == "kwargs", streaming=self.streaming)
-        stops = (*shape.tail, *shape.closer, *self.program.ends)
-        if self.final and not self.streaming and shape.body != "kwargs" and shape.format.syntax.is_json:
+        if self.final and not self.streaming and shape.json:
+            stops = shape.stops(self.program)
             stop = shape.tail[0] if shape.tail else ""
             return WholeScanner(shape.format.syntax, watch=shape.watch, stops=stops, stop=stop, budget=self._budget)
-        return ValueScanner(shape.format.syntax, watch=shape.watch, kwargs=shape.body == "kwargs", stops=stops)
+        tool = self.tools.get(name or "") if self.tools is not None else None
+        return scanner_of(shape, self.program, tool, streaming=self.streaming)
 
     def _is_call(self, scanner: ValueScanner) -> Steps:
         """Whether a JSON object that nothing announces is a call: it has the family's keys and an offered name."""

@@ -273,14 +273,18 @@ class Shape(msgspec.Struct, dict=True):
         return self.watch is not None and (self.watch.keyed or "name" in self.watch.roles.values())
 
     @cached_property
+    def json(self) -> bool:
+        """Whether the body is one JSON value."""
+        return self.body in ("wrapper", "arguments") and self.format.syntax.is_json and not self.loose
+
+    def stops(self, program: Program) -> tuple[str, ...]:
+        """The markers at which an unclosed value ends."""
+        return (*self.tail, *self.closer, *program.ends)
+
+    @property
     def loose(self) -> bool:
         """Whether only what follows a text in the arguments tells that it ended."""
         return self.body in ("kwargs", "arguments") and self.format.syntax.loose
-
-    @cached_property
-    def named(self) -> bool:
-        """Whether the head captures a name or an id."""
-        return "(?P<name>" in self.head.pattern or "(?P<id>" in self.head.pattern
 
     @cached_property
     def strong(self) -> bool:

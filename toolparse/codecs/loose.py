@@ -112,10 +112,17 @@ class LooseScanner:
         """The complete arguments as JSON text."""
         return json.encode(self.arguments_)
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the scan stands inside a text."""
-        return self._text
+    def easy(self) -> frozenset[str] | None:
+        """Nowhere is a piece passed on unread: what ends a text may be any of several characters."""
+        return None
+
+    def safe(self, text: str) -> int:
+        """-1: a text's end is the scan's to find."""
+        return -1
+
+    def pass_on(self, text: str) -> str:
+        """Never asked, as nothing is easy here."""
+        raise AssertionError(text)
 
     def easy(self) -> None:
         """No stretch of these arguments can be passed on unread."""

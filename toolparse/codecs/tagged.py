@@ -262,11 +262,6 @@ class TaggedScanner:
         """The complete parameters as JSON text."""
         return json.encode(self.arguments_)
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the scan stands inside a value."""
-        return self._key is not None
-
     def easy(self) -> frozenset[str] | None:
         """Inside a value: the characters that could end it, or that JSON escapes."""
         if self._hold is None or self._key is None:

@@ -178,11 +178,6 @@ class ValueScanner:
 
     # -- what the machine asks ------------------------------------------------------------------------------------
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the scan stands inside a string."""
-        return bool(self._quote)
-
     def easy(self) -> frozenset[str] | None:
         """Inside a string of the arguments: the characters that mean something there, or that JSON escapes."""
         if not self._quote or self._sink is not self.out:
