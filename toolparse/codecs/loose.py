@@ -124,17 +124,6 @@ class LooseScanner:
         """Never asked, as nothing is easy here."""
         raise AssertionError(text)
 
-    def easy(self) -> None:
-        """No stretch of these arguments can be passed on unread."""
-
-    def safe(self, text: str) -> int:
-        """How much of a text surely belongs to the value: that must always be seen."""
-        return -1
-
-    def pass_on(self, text: str) -> str:
-        """A piece of a value that needs no reading: there is none."""
-        raise NotImplementedError
-
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         while not self.status:
