@@ -336,3 +336,46 @@ def test_thoughts_that_are_cut_off_are_guessed() -> None:
         "{{- message.content or '' -}}", "{{- (message.content or '').split('</muse>')[-1] -}}"
     )
     assert learnt(text).reasoning == "<muse>\n{{text}}\n</muse>"
+
+
+JSON_CALL = '{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}'
+
+
+def chat(assistant: str, prompt: str = "<bot>\n") -> str:
+    """A chat template whose assistant turns are written by `assistant`."""
+    return (
+        "{%- for message in messages -%}{%- if message.role == 'user' -%}<user>\n{{ message.content }}<end>{{ '\\n' }}"
+        "{%- elif message.role == 'tool' -%}<tool>\n{{ message.content }}<end>{{ '\\n' }}"
+        "{%- else -%}" + assistant + "{%- endif -%}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{ " + repr(prompt) + " }}{%- endif -%}"
+    )
+
+
+BOT = "<bot>{{ '\\n' }}"
+SAID = "{{ message.content or '' }}"
+GO = EACH + FUNCTION + "<go>" + JSON_CALL + "</go>" + END
+#: Ways to frame a turn.
+FRAMES = {
+    "a role of its own for calls": "{%- if message.content -%}" + BOT + SAID + "<end>{{ '\\n' }}{%- endif -%}"
+    + EACH + FUNCTION + "<calling>{{ '\\n' }}" + JSON_CALL + "<end>{{ '\\n' }}" + END,
+    "each call a turn": "{%- if message.content -%}" + BOT + SAID + "<end>{{ '\\n' }}{%- endif -%}"
+    + EACH + FUNCTION + BOT + "<go>" + JSON_CALL + "</go><end>{{ '\\n' }}" + END,
+    "ends that differ": BOT + SAID + GO + "{%- if message.tool_calls -%}<wait>{%- else -%}<end>{%- endif -%}",
+    "calls left open": BOT + SAID + GO + "{%- if not message.tool_calls -%}<end>{{ '\\n' }}{%- endif -%}",
+    "content framed": BOT + "{%- if message.content -%}<say>" + SAID + "</say>{%- endif -%}" + GO + "<end>",
+    "content framed beside calls": BOT + "{%- if message.tool_calls and message.content -%}<plan>" + SAID + "</plan>"
+    "{%- else -%}" + SAID + "{%- endif -%}" + GO + "<end>",
+    "content framed alone": BOT + "{%- if message.tool_calls -%}" + SAID + GO + "{%- else -%}<say>" + SAID + "</say>"
+    "{%- endif -%}<end>",
+    "ids and numbers": BOT + SAID + EACH + FUNCTION + "<go id={{ call.id }} n={{ loop.index }}>" + JSON_CALL + "</go>"
+    + END + "<end>",
+    "blanks around content": BOT + "{%- if message.content -%}{{ '\\n' }}" + SAID + "{{ '\\n\\n' }}{%- endif -%}" + GO + "<end>",
+    "eos": BOT + SAID + GO + "{{ eos_token }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_frames_that_nobody_has_are_learnt_and_proved(frame: str) -> None:
+    found = detect(chat(FRAMES[frame]))
+    assert found.verified, (found.evidence, [check for check in found.checks if not check.ok])
+    assert [check for check in found.checks if check.status != "passed"] == []

@@ -921,9 +921,12 @@ def _tabulate(program: Program) -> None:
     program.reasoning_candidates = _by_core(
         [*closes, *strong_openers, *sections, *ends, *message, *reopen, *other_frames]
     )
-    program.anchored = tuple(
+    calls = [
         Candidate("call", "", Rx(SLACK + shape.full.pattern), shape=shape) for shape in program.shapes if shape.anchored
-    )
+    ]
+    # Words that frame content could be the name of a tool that nothing announces.
+    said = [candidate for candidate in frames if candidate.kind == "content" and not is_marker(candidate.core)]
+    program.anchored = (*said, *calls) if calls else ()
 
 
 def _array_look(shape: Shape) -> str:
