@@ -13,7 +13,7 @@ from tests.templates_at_hand import (
     real_templates,
     renamed_markers,
 )
-from toolparse import PYTHON, Format, detect
+from toolparse import PYTHON, Format, detect, parser_for, testing
 from toolparse.templates import sandbox, verdicts
 from toolparse.templates.fingerprint import behaviour, canonical
 from toolparse.templates.sandbox import compile_template, facts_of
@@ -326,3 +326,108 @@ def test_calls_that_are_messages_of_their_own() -> None:
     format = learnt(source)
     assert format.between_messages == "<bot>"
     assert format.call.strip() == "{{name}}\n{{arguments}}"
+
+
+ITEMS = "{%- for k, v in f.arguments.items() -%}"
+VALUE = "{{ v if v is string else v | tojson }}"
+#: Ways to write calls that no registered family has.
+HANDS = {
+    "name in the closing tag": "<call:{{ f.name }}>{{ f.arguments | tojson }}</call:{{ f.name }}>",
+    "name as element": "<{{ f.name }}>{{ f.arguments | tojson }}</{{ f.name }}>",
+    "elements only": "<{{ f.name }}>" + ITEMS + "<{{ k }}>" + VALUE + "</{{ k }}>" + END + "</{{ f.name }}>",
+    "literals": '<call name="{{ f.name }}">' + ITEMS + '<arg name="{{ k }}">{{ v | tojson }}</arg>' + END + "</call>",
+    "pair": '<call>["{{ f.name }}", {{ f.arguments | tojson }}]</call>',
+    "whole call": "<call>{{ call | tojson }}</call>",
+    "whole function": "<call>{{ call.function | tojson }}</call>",
+    "round brackets": "<call>{{ f.name }}({{ f.arguments | tojson }})</call>",
+    "double brackets": "[[{{ f.name }}]]{{ f.arguments | tojson }}[[/{{ f.name }}]]",
+    "hash": "#call {{ f.name }}#{{ f.arguments | tojson }}#end#",
+    "at": "@@call {{ f.name }}{{ '\\n' }}{{ f.arguments | tojson }}{{ '\\n' }}@@end{{ '\\n' }}",
+    "id attribute": '<call id="{{ call.id }}" name="{{ f.name }}">{{ f.arguments | tojson }}</call>',
+    "wrapped always": '<call {{ f.name }}>' + ITEMS + '<p n="{{ k }}"><![CDATA[' + VALUE + "]]></p>" + END + "</call>",
+    "fence": "{{ '```json\\n{\"tool\": \"' + f.name + '\", \"in\": ' }}{{ f.arguments | tojson }}{{ '}\\n```' }}",
+    "repr": '<call>{{ {"name": f.name, "arguments": f.arguments} }}</call>',
+    "print": "```tool_code{{ '\\n' }}print({{ f.name }}(" + ITEMS
+    + "{{ k }}={{ v | tojson }}{%- if not loop.last %}, {% endif -%}" + END + ")){{ '\\n' }}```",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_ways_that_nobody_has_are_learnt_and_proved(hand: str) -> None:
+    found = detect(template(EACH + FUNCTION + HANDS[hand] + END))
+    assert found.verified, (found.evidence, [check for check in found.checks if not check.ok])
+
+
+def test_elements_are_no_calls_where_nothing_says_so() -> None:
+    parser = parser_for(learnt(template(EACH + FUNCTION + HANDS["elements only"] + END)))
+    message = parser.parse("It is <b>bold</b> and <i>so</i>.<search><query>a <b>c</b></query></search><end>")
+    assert message.content == "It is <b>bold</b> and <i>so</i>."
+    assert [(call.name, call.arguments) for call in message.tool_calls] == [("search", {"query": "a <b>c</b>"})]
+
+
+@pytest.mark.parametrize("law", ["round_trip", "chunking", "nothing_lost"])
+@pytest.mark.parametrize("hand", ["name as element", "elements only", "literals", "double brackets"])
+def test_the_laws_hold_for_them(hand: str, law: str) -> None:
+    getattr(testing, law)(learnt(template(EACH + FUNCTION + HANDS[hand] + END)), max_examples=20)
+
+
+def test_thoughts_under_another_key_are_found() -> None:
+    before = "{%- if message.my_reasoning_text %}<muse>{{ message.my_reasoning_text }}</muse>{% endif -%}"
+    calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>' + END
+    found = detect(template(calls, before=before))
+    assert isinstance(found.format, Format)
+    assert found.message_style is not None
+    assert found.format.reasoning == "<muse>{{text}}</muse>"
+    assert found.message_style.reasoning == ("my_reasoning_text",)
+    assert found.verified
+
+
+def test_thoughts_that_are_cut_off_are_guessed() -> None:
+    calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>' + END
+    text = template(calls).replace(
+        "{{- message.content or '' -}}", "{{- (message.content or '').split('</muse>')[-1] -}}"
+    )
+    assert learnt(text).reasoning == "<muse>\n{{text}}\n</muse>"
+
+
+JSON_CALL = '{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}'
+
+
+def chat(assistant: str, prompt: str = "<bot>\n") -> str:
+    """A chat template whose assistant turns are written by `assistant`."""
+    return (
+        "{%- for message in messages -%}{%- if message.role == 'user' -%}<user>\n{{ message.content }}<end>{{ '\\n' }}"
+        "{%- elif message.role == 'tool' -%}<tool>\n{{ message.content }}<end>{{ '\\n' }}"
+        "{%- else -%}" + assistant + "{%- endif -%}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{ " + repr(prompt) + " }}{%- endif -%}"
+    )
+
+
+BOT = "<bot>{{ '\\n' }}"
+SAID = "{{ message.content or '' }}"
+GO = EACH + FUNCTION + "<go>" + JSON_CALL + "</go>" + END
+#: Ways to frame a turn.
+FRAMES = {
+    "a role of its own for calls": "{%- if message.content -%}" + BOT + SAID + "<end>{{ '\\n' }}{%- endif -%}"
+    + EACH + FUNCTION + "<calling>{{ '\\n' }}" + JSON_CALL + "<end>{{ '\\n' }}" + END,
+    "each call a turn": "{%- if message.content -%}" + BOT + SAID + "<end>{{ '\\n' }}{%- endif -%}"
+    + EACH + FUNCTION + BOT + "<go>" + JSON_CALL + "</go><end>{{ '\\n' }}" + END,
+    "ends that differ": BOT + SAID + GO + "{%- if message.tool_calls -%}<wait>{%- else -%}<end>{%- endif -%}",
+    "calls left open": BOT + SAID + GO + "{%- if not message.tool_calls -%}<end>{{ '\\n' }}{%- endif -%}",
+    "content framed": BOT + "{%- if message.content -%}<say>" + SAID + "</say>{%- endif -%}" + GO + "<end>",
+    "content framed beside calls": BOT + "{%- if message.tool_calls and message.content -%}<plan>" + SAID + "</plan>"
+    "{%- else -%}" + SAID + "{%- endif -%}" + GO + "<end>",
+    "content framed alone": BOT + "{%- if message.tool_calls -%}" + SAID + GO + "{%- else -%}<say>" + SAID + "</say>"
+    "{%- endif -%}<end>",
+    "ids and numbers": BOT + SAID + EACH + FUNCTION + "<go id={{ call.id }} n={{ loop.index }}>" + JSON_CALL + "</go>"
+    + END + "<end>",
+    "blanks around content": BOT + "{%- if message.content -%}{{ '\\n' }}" + SAID + "{{ '\\n\\n' }}{%- endif -%}" + GO + "<end>",
+    "eos": BOT + SAID + GO + "{{ eos_token }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_frames_that_nobody_has_are_learnt_and_proved(frame: str) -> None:
+    found = detect(chat(FRAMES[frame]))
+    assert found.verified, (found.evidence, [check for check in found.checks if not check.ok])
+    assert [check for check in found.checks if check.status != "passed"] == []

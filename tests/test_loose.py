@@ -72,6 +72,21 @@ def test_values_end_where_the_call_can_go_on(name: str, text: str, wanted: dict[
         assert [call.arguments for call in stream.close().tool_calls] == [wanted]
 
 
+def test_blanks_around_content_are_markup_where_its_picture_shows_them() -> None:
+    format = Format("l", "<c>{{name}} {{arguments}}</c>", content="\n{{text}} ", lead="\n", ends=("<e>",))
+    parser = parser_for(format)
+    for content, text in (("Yes.", "\nYes. <e>"), ("\n Yes.\n ", "\n\n Yes.\n  "), ("Yes.", "Yes.")):
+        assert parser.parse(text).content == content, text
+        for seed in range(10):
+            stream = parser.stream()
+            for piece in chunked(text, seed):
+                stream.feed(piece)
+            assert stream.close().content == content
+    message = parser.parse("\nYes.\n<c>f {}</c>")
+    assert (message.content, len(message.tool_calls)) == ("Yes.", 1)
+    assert parser.render([("f", {})], content="Yes.") == "\nYes.\n<c>f {}</c>"
+
+
 def test_without_a_schema_texts_stay_text() -> None:
     (call,) = parser_for(FORMATS["bare"]).parse("[f(n=3, on=true)]").tool_calls
     assert call.arguments == {"n": "3", "on": "true"}

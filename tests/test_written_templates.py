@@ -19,11 +19,7 @@ from toolparse.templates.sandbox import compile_template
 from toolparse.templates.verdict import Detection
 
 FAMILIES = [format.name for format in registry.formats()]
-#: Families, seeds and what is wrong with them.
-EXCEPTIONS = {
-    ("kimi-k3", 1): "everything in its turns begins with one marker, which counts to the header of this hand's role",
-    ("kimi-k3", 5): "as above",
-}
+#: Every family in every one of these hands: there are no exceptions.
 SEEDS = (0, 1, 2)
 
 STRINGS = {
@@ -118,10 +114,9 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_template_of_any_family_is_learnt_without_the_registry(family: str) -> None:
     format = registry.get(family)
     for seed in SEEDS:
-        if (family, seed) not in EXCEPTIONS:
-            written = write(format, seed)
-            found = detect(written.source, use_registry=False)
-            assert list(wrong(written, found, format)) == [], (seed, written.choices, found.format)
+        written = write(format, seed)
+        found = detect(written.source, use_registry=False)
+        assert list(wrong(written, found, format)) == [], (seed, written.choices, found.format)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -137,19 +132,10 @@ def test_a_template_of_any_family_is_found_with_the_registry(family: str) -> Non
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_template_of_a_family_that_nobody_has_is_learnt(family: str) -> None:
     for seed in SEEDS[:2]:
-        if (family, seed) not in EXCEPTIONS:
-            format = foreign(registry.get(family), seed)
-            written = write(format, seed)
-            found = detect(written.source)
-            assert list(wrong(written, found, format)) == [], (seed, written.choices, found.format)
-
-
-def test_the_exceptions_are_few_and_still_needed() -> None:
-    assert len(EXCEPTIONS) <= 2
-    for family, seed in EXCEPTIONS:
-        format = registry.get(family)
+        format = foreign(registry.get(family), seed)
         written = write(format, seed)
-        assert list(wrong(written, detect(written.source, use_registry=False), format)), "this one works now"
+        found = detect(written.source)
+        assert list(wrong(written, found, format)) == [], (seed, written.choices, found.format)
 
 
 def test_the_hands_differ() -> None:

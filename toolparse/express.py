@@ -154,6 +154,7 @@ class Express:
         self.anchored = tuple(self._entry(candidate, "") for candidate in program.anchored)
         self.between = program.between.final.match if program.message else None
         self.no_call = frozenset(program.format.no_call)
+        self.trail = program.around_content[1]
 
     def _prepared(self, table: dict[str, tuple[Candidate, ...]]) -> dict[str, tuple[_Entry, ...]]:
         return {core: tuple(self._entry(candidate, core) for candidate in table[core]) for core in table}
@@ -216,7 +217,8 @@ class _Reading:
             if self.ended:
                 self._mark("markup", self.pos, size)
             else:
-                trail = self.thinking.trail if self.thinking is not None else ""
+                frame = self.thinking or self.framed
+                trail = self.express.trail if frame is None else frame.trail if self.thinking is not None else ""
                 self._settle(size, trail, alone=not self.marks)
         content = self.content
         return ParsedMessage(
@@ -284,7 +286,8 @@ class _Reading:
                 assert plan is not None
                 taken = self._call(plan, match, at) if kind == _CALL else self._open_section(plan, match, at)
             elif kind == _END:
-                taken = self._step_over(at, match.end(), "")
+                framed = self.thinking is not None or self.framed is not None
+                taken = self._step_over(at, match.end(), "" if framed else self.express.trail)
                 self.thinking = None
                 self._behind_end()
             else:
@@ -412,6 +415,8 @@ class _Reading:
         if self.thinking is not None:
             return _NOT_PLAIN
         text, tools, calls = self.text, self.tools, self.calls
+        if plan.shape.tail_names:
+            return _NOT_PLAIN
         first = True
         while True:
             start = match.start("at_")
@@ -566,7 +571,7 @@ def express_for(format: Format) -> Express:
 def start_of(program: Program, prefill: str) -> Start:
     """Where the turn stands after what the prompt holds of it."""
     if not prefill:
-        return Start(True)
+        return Start(True, lead=program.around_content[0])
     machine = Machine(program, None, prefill=prefill, streaming=True)
     plain, thinking, lead, head = machine.standing()
     return Start(plain and not program.anchored, thinking, lead, head, fresh=False)

@@ -127,6 +127,7 @@ class Format(_Kept):
       `item`      one element of a list, where objects and lists are written as nested elements; with the hole `value`.
       `types`     the type attribute's spelling by JSON type (`string number integer boolean null object array`,
                   `*` for the rest).
+      `literals`  whether the values of parameters stand as in any other place of `syntax`: strings in quotes.
       `wrap`      an optional wrapper of a text value (`<![CDATA[{{value}}]]>`), written when the value contains one of
                   the characters of `wrap_when`.
       `escapes`   pairs (character, entity) that are applied to names, keys and types written as attributes.
@@ -161,6 +162,7 @@ class Format(_Kept):
     param: str | None = None
     item: str | None = None
     types: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None
+    literals: bool = False
     wrap: str | None = None
     wrap_when: str = ""
     escapes: tuple[tuple[str, str], ...] = ()

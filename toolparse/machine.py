@@ -127,7 +127,7 @@ class Machine:
         self._thinking: Frame | None = None
         self._framed: Frame | None = None
         self._section: Shape | None = None
-        self._lead = ""
+        self._lead = program.around_content[0]
         self._pending: list[str] = []
         self._has_body = False
         self._ended = False
@@ -474,7 +474,8 @@ class Machine:
             return
         frame = self._thinking or self._framed
         nothing_else = not self._spans and not self._calls
-        self._settle(frame.trail if frame and self._thinking else "", alone=nothing_else)
+        trail = self.program.around_content[1] if frame is None else frame.trail if self._thinking else ""
+        self._settle(trail, alone=nothing_else)
 
     def _behind_end(self) -> Generator[None, None, None]:
         """After an end marker: another message of the turn, or the end."""
@@ -566,7 +567,7 @@ class Machine:
         if kind == "close":
             return self._close_frame(candidate, match)
         if kind == "end":
-            self._settle("")
+            self._settle("" if self._thinking or self._framed else self.program.around_content[1])
             self._step_over(match)
             self._thinking = None
             yield from self._behind_end()
@@ -861,7 +862,7 @@ class Machine:
         self.pos += scanner.scan(text, 0, True)
 
     def _complete(self, shape: Shape, scanner: Scanner, name: str | None, id: str | None, start: int) -> Steps:
-        missing = yield from self._tail(shape)
+        missing = yield from self._tail(shape, name or "")
         end = self._here()
         issues: list[tuple[str, str]] = []
         arguments: dict[str, Any] = {}
@@ -888,13 +889,18 @@ class Machine:
             self.events.append(CallStarted(index, name or "", id))
         self.events.append(ArgumentsDelta(index, json.encode(arguments)))
 
-    def _tail(self, shape: Shape) -> Steps:
+    def _tail(self, shape: Shape, name: str) -> Steps:
         """Step over the closing markers. Returns what is missing, None when nothing is or the text is over."""
         if not shape.tail:
             return None
         matched = 0
         extra = False
-        for core in shape.tail:
+        for number, core in enumerate(shape.tail):
+            if number in shape.tail_names and name:
+                while not self.final and len(self.buf) - self.pos < len(name) and name.startswith(self.buf[self.pos :]):
+                    yield
+                if self.buf.startswith(name, self.pos):
+                    self.pos += len(name)
             while True:
                 at = skip_blanks(self.buf, self.pos)
                 if self.buf.startswith(core, at):

@@ -264,6 +264,7 @@ class Shape(msgspec.Struct, dict=True):
     id_pattern: re.Pattern[str] | None
     lead: str = ""  # blanks between text and the first call, those with which the pictures begin included
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
+    tail_names: frozenset[int] = frozenset()  # before which closing markers the name stands again
     _extra: dict[str, Rx] = {}
 
     @cached_property
@@ -398,6 +399,12 @@ class Program(msgspec.Struct, dict=True):
     anchored: tuple[Candidate, ...] = ()
     reasoning_candidates: dict[str, tuple[Candidate, ...]] = {}
     _thought_ends: dict[str, re.Pattern[str]] = {}
+
+    @cached_property
+    def around_content(self) -> tuple[str, str]:
+        """The blanks that the picture of content writes around it, where it shows nothing else."""
+        before, _, after = self.format.content.partition("{{text}}")
+        return (before, after) if not (before + after).strip(BLANK) else ("", "")
 
     @cached_property
     def marker_cores(self) -> tuple[str, ...]:
@@ -671,6 +678,15 @@ def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
     weak = not is_marker(open_stretch.first or head.first)
     look = _lookahead(body, watch, head, tagged, weak=weak, mixed=format.param is not None)
     head_pattern = _strip_slack(head.pattern) + look
+    element = "<" + SLACK + "(?P<name>"
+    if head_pattern.startswith(element):  # the name is an element's: no other marker, and no closing one
+        frames = [part for text in (format.reasoning, format.content) for part in (text or "").split("{{text}}")]
+        others = (mark.strip(BLANK) for mark in (*format.ends, *closer.cores, *open_stretch.cores, *frames))
+        avoid = "|".join(re.escape(mark[1:]) for mark in dict.fromkeys(others) if mark[:1] == "<" and mark != "<")
+        name = f"<(?!/{'|' + avoid if avoid else ''})(?P<name>" + head_pattern.removeprefix(element)
+        follows = tagged.follows if tagged is not None else ("{",)
+        look = look or SLACK + "(?=" + "|".join(re.escape(core) for core in follows) + ")"
+        head_pattern = name.replace("{0,256}", "{1,256}", 1).removesuffix(look) + look
     bare_head = "(?P<at_>)" + head_pattern.removeprefix(SLACK)
     full = open_stretch.pattern.removesuffix(SLACK) + SLACK + bare_head if open_stretch.pattern else bare_head
     return Shape(
@@ -686,6 +702,11 @@ def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
         watch=watch,
         tagged=tagged,
         tail=tail.cores,
+        tail_names=frozenset(
+            len(compile_stretch(call.parts[split + 1 : at], compiler=compiler.fresh()).cores)
+            for at in range(split + 2, len(call.parts))
+            if isinstance(part := call.parts[at], Hole) and part.name == "name"
+        ),
         between=format.between.strip(BLANK),
         between_blanks=format.between if not format.between.strip(BLANK) else "",
         closer=closer.cores,
@@ -811,6 +832,7 @@ def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgra
         trail=trail,
         close=close,
         types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
+        literals=format.literals,
         written=_written(picture),
     )
 
@@ -899,9 +921,12 @@ def _tabulate(program: Program) -> None:
     program.reasoning_candidates = _by_core(
         [*closes, *strong_openers, *sections, *ends, *message, *reopen, *other_frames]
     )
-    program.anchored = tuple(
+    calls = [
         Candidate("call", "", Rx(SLACK + shape.full.pattern), shape=shape) for shape in program.shapes if shape.anchored
-    )
+    ]
+    # Words that frame content could be the name of a tool that nothing announces.
+    said = [candidate for candidate in frames if candidate.kind == "content" and not is_marker(candidate.core)]
+    program.anchored = (*said, *calls) if calls else ()
 
 
 def _array_look(shape: Shape) -> str:

@@ -22,7 +22,7 @@ def prefill_of(format: Format, prompt: str) -> str:
     """
     tail = prompt[-_LOOK_BACK:]
     format = format.bind(compile_format(format).suffix_in(tail))
-    openers, literals = _literals(format)
+    openers, closers, literals = _literals(format)
     start = rest = len(tail)
     while True:
         bare = len(tail[:rest].rstrip(BLANK))
@@ -34,12 +34,15 @@ def prefill_of(format: Format, prompt: str) -> str:
             start = rest
     if start < len(tail):
         return tail[start:]
+    if tail[rest:].strip(BLANK) in closers:
+        return tail[rest:]  # there is no thought: what follows is what follows one
     return _open_call(compile_format(format), tail)
 
 
 @lru_cache(maxsize=256)
-def _literals(format: Format) -> tuple[frozenset[str], tuple[str, ...]]:
-    """(openings, openings and closings) of thoughts and framed content, longest first."""
+def _literals(format: Format) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
+    """(openings, closings of thoughts, openings and closings) of thoughts and framed content, longest first."""
+    thoughts = {(shape.reasoning or "").partition("{{text}}")[2].strip(BLANK) for shape in format.shapes()} - {""}
     openers: set[str] = set()
     closers: set[str] = set()
     for shape in format.shapes():
@@ -54,7 +57,7 @@ def _literals(format: Format) -> tuple[frozenset[str], tuple[str, ...]]:
         call_head = shape.section.replace("{{calls}}", shape.call).partition("{{")[0].strip(BLANK)
         if len(call_head) > 2 and not shape.between_messages and not is_marker(call_head):
             openers.add(call_head)
-    return frozenset(openers), tuple(sorted(openers | closers, key=len, reverse=True))
+    return frozenset(openers), frozenset(thoughts), tuple(sorted(openers | closers, key=len, reverse=True))
 
 
 def _open_call(program: Program, tail: str) -> str:

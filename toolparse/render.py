@@ -89,6 +89,9 @@ def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: st
     elif reasoning:
         raise RenderError(f"format {format.name!r} does not write reasoning; leave it out")
     body = format.content.replace("{{text}}", content).replace("{{skip}}", "") if content else ""
+    if content and format.content.strip() == "{{text}}":  # blanks alone: before content that begins, behind what ends
+        before, _, after = format.content.partition("{{text}}")
+        body = ("" if thought or prefill else before) + content + ("" if calls else after)
     if not calls:
         return _messages(format, [part for part in (thought, body) if part])
     written = [write_call(format, call, number) for number, call in enumerate(calls)]
@@ -231,7 +234,7 @@ def _write_element(format: Format, picture: Picture, key: str, value: Any, depth
 
 def param_text(format: Format, value: Any) -> str:
     """A parameter's value as text: strings raw, the rest in the format's syntax."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or format.literals:
         return write_value(value, format.syntax)
     if format.wrap is not None and any(char in value for char in format.wrap_when):
         return format.wrap.replace("{{value}}", value)
@@ -284,7 +287,7 @@ def _verify(
 def _same(format: Format, wanted: Any, found: Any) -> bool:
     if format.syntax.texts and "{{params}}" not in format.call:
         return bool(found == (wanted if isinstance(wanted, str) else write_value(wanted, inner_syntax(format.syntax))))
-    if format.types is None and "{{params}}" in format.call:
+    if format.types is None and "{{params}}" in format.call and not format.literals:
         # Without a tool's schema everything but text reads back as the text that it was written as.
         return bool(found == _untyped(format, wanted))
     if isinstance(wanted, tuple):

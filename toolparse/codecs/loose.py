@@ -273,7 +273,7 @@ class LooseScanner:
     def _begin_literal(self, buf: str, pos: int, final: bool) -> int:
         match = _TOKEN.match(buf, pos)
         if match is not None and not self.syntax.comma:
-            if match.end() == len(buf) and not final:
+            if match.end() == len(buf) and not final and match.end() - pos < 256:
                 return pos
             if buf[match.end() : match.end() + 1] == "=":
                 word = self._word_before_key(match.group())

@@ -52,6 +52,7 @@ class ParamProgram(msgspec.Struct, frozen=True):
     close: str
     types: dict[str, str] | None
     written: tuple[str, ...] | None
+    literals: bool = False  # whether strings stand in quotes, as in any other value
 
     KEY = "\x00"
 
@@ -105,11 +106,13 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
 
 
 # How the text of a value becomes the value.
-_TEXT, _CONVERT, _RETYPE, _LITERAL = range(4)
+_TEXT, _CONVERT, _RETYPE, _LITERAL, _QUOTED = range(5)
 
 
 def _way(param: ParamProgram, tool: ParameterTypes | None, key: str, declared: str | None) -> int:
     """How a value is read: the schema comes first; a type attribute decides where it leaves a choice or is silent."""
+    if param.literals:
+        return _QUOTED
     admitted = "unknown" if tool is None else tool.admits(key)
     types = param.types
     if types is None or declared is None:
@@ -126,9 +129,9 @@ def _value_of(text: str, key: str, way: int, tool: ParameterTypes | None, syntax
         return text
     if way == _RETYPE:
         return tool.retype(key, text) if tool is not None else text
-    if way == _LITERAL:
+    if way in (_LITERAL, _QUOTED):
         value = literal(text, syntax)
-        if not isinstance(value, str) or tool is None:
+        if not isinstance(value, str) or tool is None or (way == _QUOTED and value != text):
             return value
     assert tool is not None
     return tool.convert_text(key, text, python=not syntax.is_json)[0]
@@ -174,7 +177,7 @@ def read_tagged(
         return None
     arguments: dict[str, Any] = {}
     between = plain.between[0]
-    simple = tool is None and len(plain.between) == 1
+    simple = tool is None and len(plain.between) == 1 and not param.literals
     for piece in pieces:
         key, found, value = piece.partition(between)
         if not found or _KEY(key) is None:

@@ -332,6 +332,8 @@ class _Params:
         self.format = calls.format
         self.rules = calls.rules
         self.tool = tool
+        if self.format.literals:
+            raise ExportError(f"format {self.format.name!r}: parameters hold literals; no grammar says that yet")
         self.types = dict(self.format.types) if self.format.types is not None else None
         self.param = self._picture("param", self.format.param)
         self.item = self._picture("item", self.format.item)

@@ -242,6 +242,8 @@ class _Exporter:
             raise self.refuse("item", "objects and lists are nested elements")
         if self.format.syntax.quotes[0] != '"':
             raise self.refuse("syntax", "objects and lists are written in Python's spelling")
+        if self.format.literals:
+            raise self.refuse("literals", "strings stand in quotes inside of parameters")
         assert self.format.param is not None
         picture = self.format.picture("param", self.format.param, PARAM_HOLES, frozenset())
         at = next(n for n, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")

@@ -187,7 +187,10 @@ class _Finder:
         """A template that drops thoughts, now or from earlier turns: their closing is what it cuts content at."""
         if not said:
             return
-        for closing in facts_of(self.prober.template.source).markers:
+        source = self.prober.template.source
+        cut = [mark for mark in facts_of(source).markers if "split" in source or "partition" in source]
+        opened = any(is_marker(atom) for tail in self._tails() for atom in tail)
+        for closing in (mark for mark in cut if opened or _opening_of(mark)):
             turn = Turn(content=f"{THOUGHT}{closing}{CONTENT}")
             for text in (self.prober.full(turn), self.prober.history(turn)):
                 if text is not None and CONTENT in text and THOUGHT not in text[text.find(USER) :]:
@@ -255,11 +258,9 @@ class _Finder:
         return _drop_solid(head, len(wanted), atoms(closed)) if wanted and _starts_like(head, wanted) else head
 
     def _content(self, before: Atoms, after: Atoms) -> None:
-        """The frame of content; white space alone is none."""
-        if solid(before) or solid(after):
-            self.found.content = text_of(before) + "{{text}}" + text_of(after)
-        else:
-            self.found.pads = bool(before or after)
+        """The frame of content, be it white space alone."""
+        self.found.content = text_of(before) + "{{text}}" + text_of(after)
+        self.found.pads = not solid(before) and not solid(after) and bool(before or after)
 
     def _lead(self, calls: Calls, head: Atoms) -> Atoms:
         """What stands between content and calls; returns the head without what belongs to the lead."""
@@ -271,12 +272,24 @@ class _Finder:
         if shared and solid(head) and not solid(own):
             return head
         lead = between[: len(between) - shared]
+        if self._framed_beside_calls(lead):
+            return head
         closing = atoms(self.found.content.partition("{{text}}")[2])
         if solid(closing) and common_start(lead, closing) == len(closing):
             lead = lead[len(closing) :]
         cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
         self.found.lead = text_of([*lead, *own[:cut]])
         return [*(rest if solid(rest) else []), *own[cut:]]
+
+    def _framed_beside_calls(self, closing: Atoms) -> bool:
+        """Whether content has markers around it beside calls that it does not have alone."""
+        before = self.cutter.turn(self.prober.full(SPOKEN_ONE) or "").partition(CONTENT)[0]
+        own = self._without_thought(atoms(before))
+        usual = solid(atoms(self.found.content.partition("{{text}}")[0]))
+        if not (solid(own) and is_marker(solid(own)[0]) and solid(closing)) or solid(own) == usual:
+            return False
+        self.found.also_content = text_of(own) + "{{text}}" + text_of(closing)
+        return True
 
     def _before_calls_behind_content(self, calls: Calls) -> Atoms | None:
         """What stands between content and the first call's own opening; None where content does not precede calls."""

@@ -126,7 +126,8 @@ def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]
     call, id_picture = as_picture([*calls.opening, *calls.core, *closing])
     fields: dict[str, Any] = {"call": call, "id": id_picture}
     if "{{id}}" in call:
-        counted = "{{index" in text_of([*calls.opening, *calls.core])
+        atoms = [*calls.opening, *calls.core]
+        counted = "{{index" in text_of(atoms) and "{{id}}" not in text_of(atoms)
         fields["new_id"] = id_picture or ("{{index}}" if counted else reader.prober.style.new_id)
     between, before = text_of(calls.between), frames.section[0]
     if not frames.between_messages:
@@ -144,7 +145,6 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
     frames = out.frames
     assert out.cutter is not None
     held = out.cutter.prefill()
-    closing = (frames.reasoning or "").partition("{{text}}")[2].strip()
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
@@ -152,6 +152,5 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,
-        # A thought that is closed without having been opened is nothing.
-        "prefill": "" if closing and held.strip() == closing else held,
+        "prefill": held,
     }

@@ -267,7 +267,7 @@ def _declared(family: Format, induced: Format) -> Format:
 
 def _lent(family: Format, induced: Format) -> Format:
     """The induced pictures with all that a template does not show."""
-    framed = induced.content.strip() != "{{text}}"
+    framed, family_frames = (format.content.strip() != "{{text}}" for format in (induced, family))
     messages = family.between_messages or induced.between_messages
     return replace(
         induced,
@@ -288,7 +288,7 @@ def _lent(family: Format, induced: Format) -> Format:
         wrap=induced.wrap or family.wrap,
         wrap_when=induced.wrap_when or family.wrap_when,
         reasoning=induced.reasoning or family.reasoning,
-        content=induced.content if framed or induced.between_messages else family.content,
+        content=induced.content if framed or induced.between_messages or not family_frames else family.content,
     )
 
 

@@ -38,21 +38,42 @@ class ParamLearner:
         self.item: str | None = None
         self.wrap: str | None = None
         self.wrap_when = ""
+        self.literals = False
         self._places: dict[str, int] = {}
 
     def learn(self) -> bool:
         """Whether the values of all types are written in the parameter's picture."""
         full = self.prober.full(TYPES)
         values = self._values(self.cutter.turn(full)) if full is not None else None
+        written = self.param
+        if values is None and full is not None and self._unquote():
+            values = self._values(self.cutter.turn(full))
+            quoted = values is not None and values["kwstring"][0] == f'"{TYPED["kwstring"]}"'
+            self.literals = quoted and values is not None and values["kvinteger"][0] == str(TYPED["kvinteger"])
+            if not self.literals:
+                self.param = written
+                return False
         if values is None:
             return False
         self._types(values)
-        written = {key: text for key, (text, _) in values.items()}
-        self.item = self._item(written)
-        self.syntax = _value_syntax(written, nested=self.item is not None)
+        texts = {key: text for key, (text, _) in values.items()}
+        self.item = self._item(texts)
+        self.syntax = _value_syntax(texts, nested=self.item is not None)
         if sorted(values, key=lambda key: self._places[key]) == sorted(values):
             self.syntax = dataclasses.replace(self.syntax, sort_keys=True)
-        self._wrap()
+        if not self.literals:
+            self._wrap()
+        return True
+
+    def _unquote(self) -> bool:
+        """Take the quotes around a value for a part of it; False where there are none."""
+        opening, core, closing = self.param
+        at = find(core, "value")
+        behind = [*core[at + 1 :], *closing]
+        if at < 1 or core[at - 1] != '"' or behind[:1] != ['"']:
+            return False
+        core = [*core[: at - 1], *core[at : at + 1], *behind[1 : len(core) - at]]
+        self.param = (opening, core, behind[max(1, len(self.param[1]) - at - 1) :])
         return True
 
     def fields(self) -> dict[str, Any]:
@@ -63,6 +84,7 @@ class ParamLearner:
             "types": self.types,
             "wrap": self.wrap,
             "item": self.item,
+            "literals": self.literals or None,
         }
         if self.syntax is not None:
             found["syntax"] = self.syntax
