@@ -5,7 +5,7 @@ text apart with the same compiled program as the machine, but without its bookke
 gives up (None) at the first thing that is not plain: the machine then reads the text. It never reports an issue.
 Where it does not give up its result is the machine's: `tests/test_express.py` holds the two against each other.
 
-Measured: three to eight times faster than the machine on short calls (`docs/performance.md`).
+Measured: three to six times faster than the machine on short calls (`docs/performance.md`).
 """
 
 from __future__ import annotations
