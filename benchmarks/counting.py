@@ -101,6 +101,8 @@ def _method_cost(name: str, owner: Any, args: Sequence[Any], result: Any) -> int
             return 1
         if name == "join":
             return len(result)
+        if name == "count" and len(args) > 2:
+            return max(0, args[2] - args[1])
         return len(owner)
     if isinstance(owner, list):
         if name in ("append", "pop"):

@@ -1,10 +1,12 @@
 """The table of detection over every real template at hand, as Markdown.
 
-    python scripts/template_table.py [--no-registry] [--time] [FOLDER_OR_FILE ...]
+    python scripts/template_table.py [--no-registry] [--time | --pairs] [FOLDER_OR_FILE ...]
 
 Without arguments: the templates of the shared folder (`TOOLPARSE_SHARED`, else `../shared`), of the installed trl (not
 imported) and of the tokenizers fetched by `scripts/fetch_tokenizers.py`. Columns: `+` read back exactly, `L` the
 template loses it (the problems say what), `-` refused by the template, `x` read wrongly, blank: not shown by it.
+`--pairs` prints instead, for every template, which of all registered families the proof accepts, and whether they read
+what the proof does not try (`tests/pairs.py`); the exit code is 1 where one reads wrongly.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +45,7 @@ CHECKS = {
 _FIRST = (
     "{%- for m in messages -%}{%- if m.role == 'user' -%}<u>{{ m.content }}</u>{%- else -%}<a>{{ m.content }}"
     "{%- for t in m.tool_calls or [] -%}<c>{{ t.function.name }}<w>{{ t.function.arguments | tojson }}</c>"
-    "{%- endfor -%}"
-    "</a>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<a>{%- endif -%}"
+    "{%- endfor -%}</a>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<a>{%- endif -%}"
 )
 SIGNS = {"passed": "+", "lost": "L", "refused": "-", "failed": "x", "absent": ""}
 
@@ -157,13 +158,41 @@ def totals(rows: Sequence[Row], timed: bool) -> Iterator[str]:
             yield f"{title}: median {median:.1f} ms, 95 % {late:.1f} ms (CPU)."
 
 
+def pairs(named: Iterable[tuple[str, str]]) -> int:
+    """Print which families the proof accepts on which templates; 1 if one of them reads otherwise than was written."""
+    from tests.pairs import judge_template
+
+    tried = accepted = judged = writing = 0
+    wrong = []
+    print("| template | tried | accepted | read wrongly |")
+    print("|---|---|---|---|")
+    for name, text in named:
+        found = judge_template(name, text)
+        if not found.tried:
+            continue
+        writing, tried, judged = writing + 1, tried + found.tried, judged + found.judged
+        accepted += len(found.accepted)
+        wrong += found.wrong
+        families = " ".join(dict.fromkeys(family for family, _ in found.accepted))
+        print(f"| {name} | {found.tried} | {families} | {' '.join(sorted({item.family for item in found.wrong}))} |")
+    print()
+    print(f"{writing} templates, {tried} pairs of a template and a form of a family: {accepted} accepted.")
+    print(f"{judged} turns that the proof does not try were read: {len(wrong)} otherwise than written.")
+    for item in wrong[:20]:
+        print(f"- {item.template}, {item.family} {item.form}, {item.turn}: {item.detail}")
+    return 1 if wrong else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description="detection over real chat templates, as a table")
     parser.add_argument("places", nargs="*", help="folders of .jinja files, or files")
     parser.add_argument("--no-registry", action="store_true", help="induction alone, without the known families")
     parser.add_argument("--time", action="store_true", help="add milliseconds (nothing is taken from the disk cache)")
+    parser.add_argument("--pairs", action="store_true", help="every family on every template: what the proof accepts")
     options = parser.parse_args(argv)
+    if options.pairs:
+        return pairs(templates(options.places))
     if options.time:
         os.environ["TOOLPARSE_CACHE"] = "off"
         detect(_FIRST)  # imports are not what is timed

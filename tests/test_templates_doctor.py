@@ -43,6 +43,11 @@ def test_a_good_template_has_notes_only() -> None:
     [
         ("calls-dropped", template(GOOD.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]"))),
         ("calls-refused", template("{%- if (m.tool_calls or []) | length > 1 -%}{{ raise_exception('one') }}{%- endif -%}" + GOOD)),
+        (
+            "calls-behind-end",
+            template(EACH + '<c>{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}</c>'
+            "{%- if not loop.first and not loop.last -%}</a>{%- endif -%}" + END),
+        ),
         ("content-dropped-beside-calls", template(GOOD, content="{%- if not m.tool_calls -%}{{ m.content }}{%- endif -%}")),
         ("calls-dropped-beside-content", template("{%- if not m.content -%}" + GOOD + "{%- endif -%}")),
         ("content-behind-calls", template(GOOD + "{{- m.content or '' -}}", content="")),
@@ -83,6 +88,7 @@ def test_each_problem_is_named(code: str, text: str) -> None:
     assert named[code].message
     assert named[code].training
     assert named[code].serving
+    assert named[code].evidence, "every loss is shown, not only told"
 
 
 def test_evidence_is_what_the_template_wrote() -> None:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jinja2
+import jinja2.ext
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from tests.templates_at_hand import real_templates
+from toolparse.detect import detect
 from toolparse.errors import TemplateError
 from toolparse.templates import sandbox
 from toolparse.templates.limits import LimitExceeded
-from toolparse.templates.sandbox import compile_template
+from toolparse.templates.probe import (
+    BOS,
+    EOS,
+    NAMES,
+    ONE,
+    SPOKEN_ONE,
+    THOUGHT_ONE,
+    TWO,
+    TYPES,
+    Prober,
+    Turn,
+    find_style,
+)
+from toolparse.templates.prove import AWKWARD, LOOKALIKES
+from toolparse.templates.sandbox import compile_template, facts_of
+from toolparse.templates.style import MessageStyle
 
 ENDLESS = {
     "nested ranges": "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}{% endfor %}{% endfor %}",
     "silent nested ranges": "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = b %}{% endfor %}{% endfor %}",
+    "short loops": "{% set l = range(60) | list %}{% for a in l %}{% for b in l %}{% for c in l %}{% for d in l %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
+    "short loops over a dict": "{% set d = dict.fromkeys('abcdefghijklmnopqrstuvwxyz') %}{% for a in d %}{% for b in d.items() %}{% for c in d %}{% for e in d.keys() %}{% for f in d %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
     "filtered loop": "{% for a in range(9999) %}{% for b in range(99999) if false %}{% endfor %}{% endfor %}",
     "huge range": "{% for a in range(10**12) %}{% endfor %}",
     "doubling by tilde": "{% set ns = namespace(x='aaaa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
@@ -107,6 +132,15 @@ def test_exploding_templates_end_with_a_clear_error(name: str, monkeypatch: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ENDLESS)[::3])
+def test_detection_gives_a_reason_for_hostile_templates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+    found = detect("{% set calls = messages[-1].tool_calls %}" + ENDLESS[name])
+    assert found.format is None
+    assert any("cannot be rendered" in line or "no tool calls" in line for line in found.evidence), found.evidence
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDLESS)
 def test_exploding_templates_do_not_eat_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLPARSE_CACHE", "off")
@@ -126,6 +160,7 @@ def test_exploding_templates_do_not_eat_memory(name: str, monkeypatch: pytest.Mo
         "{% set l = [1] %}{% for i in range(60) %}{% set _ = l.extend(l) %}{% endfor %}{{ l }}",
         "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set m = [] %}{% set _ = m.append(ns.l) %}{% set _ = m.append(ns.l) %}{% set ns.l = m %}{% endfor %}{{ ns.l }}",
         "{% set l = [] %}{% set _ = l.append(l) %}{{ l | tojson }}",
+        "{% set l = [1] %}{% for x in l %}{% set _ = l.append(x) %}{% endfor %}",
         "{% set d = {} %}{% set _ = d.update({'a': d}) %}{{ d == d }}{{ d | tojson }}",
     ],
 )
@@ -170,6 +205,69 @@ def test_list_append_needs_the_mutable_sandbox() -> None:
     with pytest.raises(TemplateError, match="append"):
         compile_template(source).render()
     assert compile_template(source, mutable=True).render() == "a"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set _ = d.pop('a') %}",
+        "{% set _ = d.update({'b': 1}) %}",
+        "{% set _ = d.setdefault('b', 1) %}",
+        "{% set _ = d['clear']() %}",
+        "{% set _ = d.l.extend([1]) %}",
+        "{% set ns = namespace(f=d.popitem) %}{% set _ = ns.f() %}",
+    ],
+)
+def test_what_changes_data_needs_the_mutable_sandbox(source: str) -> None:
+    with pytest.raises(TemplateError, match="unsafe|undefined"):
+        compile_template(source).render(d={"a": 1, "l": []})
+
+
+def test_names_are_found_as_jinja_finds_them() -> None:
+    """Attributes before keys, keys where there is no such attribute, undefined for neither."""
+    data = {"items": "hidden", "name": "seen", "_own": "seen too", "format": "text"}
+    source = (
+        "{{ d.items() | length }}|{{ d['items'] }}|{{ d.name }}|{{ d._own }}|{{ d.format }}|{{ d.absent is defined }}"
+        "|{% set ns = namespace(a=1) %}{{ ns.a }}{{ ns.b is defined }}{{ ns._a is defined }}|{{ d.__class__ is defined }}"
+        "|{{ 'a-b'.split('-') | join('+') }}|{{ '{}'.format(d.name) }}|{{ [3, 1].index(1) }}|{{ d.get('name').upper() }}"
+    )
+    plain = ImmutableSandboxedEnvironment().from_string(source).render(d=data)
+    assert compile_template(source).render(d=data) == plain
+
+
+REAL = {name: text for name, text in real_templates().items() if facts_of(text).mentions_calls}
+TURNS = [ONE, TWO, TYPES, SPOKEN_ONE, THOUGHT_ONE, Turn(((NAMES[0], AWKWARD),)), Turn(((NAMES[0], LOOKALIKES),))]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_real_templates_are_rendered_as_by_jinja_itself(name: str) -> None:
+    """The guards, and the short ways past them, leave no trace in what is written."""
+    plain = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[sandbox._Generation, jinja2.ext.loopcontrols]
+    )
+    plain.filters["tojson"] = lambda x, ensure_ascii=False, **options: json.dumps(
+        x, ensure_ascii=ensure_ascii, **options
+    )
+    plain.globals.update(raise_exception=sandbox._raise_exception, strftime_now=sandbox._strftime_now)
+    template, guarded = plain.from_string(REAL[name]), compile_template(REAL[name])
+    prober, _ = find_style(Prober(guarded, MessageStyle()))
+    style = prober.style
+    variables = {"bos_token": BOS, "eos_token": EOS, "documents": None, **style.extra_variables(prober.tools)}
+    variables["tools"] = style.tool_definitions(prober.tools) or None
+    for turn in TURNS:
+        variables["messages"] = [prober.user(), turn.message(style), prober.user("again")]
+        told = [outcome(one.render, {**variables, "add_generation_prompt": True}) for one in (template, guarded)]
+        assert told[0] == told[1].removeprefix(told[1].partition(": ")[0] + ": ") or told[0] == told[1]
+
+
+def outcome(render: Callable[..., str], variables: dict[str, Any]) -> str:
+    """What is written, or what the refusal says."""
+    try:
+        return render(**variables)
+    except Exception as error:
+        return str(error)
 
 
 def test_a_template_cannot_change_the_callers_data() -> None:

@@ -193,6 +193,7 @@ class _Reading:
     pos = 0  # the text before it is accounted for
     seek = 0  # and up to here it is no marker
     ended = False
+    guessing = True  # until a guess was wrong: each may look at all that follows
     ahead: dict[_Finder, _Ahead] | None = None
 
     def __init__(self, express: Express, text: str, tools: Any, start: Start) -> None:
@@ -521,7 +522,11 @@ class _Reading:
         """The body of a call, None when it is not plain."""
         text, shape = self.text, plan.shape
         if plan.json:
-            return read_whole(text, at, plan.stop, plan.watch, guess=self._guess(plan, at))
+            guess = self._guess(plan, at)
+            whole = read_whole(text, at, plan.stop, plan.watch, guess=guess)
+            if whole is not None and skip_blanks(text, whole[0]) < guess:
+                self.guessing = False
+            return whole
         tool = self.tools.get(name) if self.tools is not None else None
         if shape.tagged is not None:
             read = read_tagged(shape.tagged, text, at, tool)
@@ -548,7 +553,7 @@ class _Reading:
 
     def _guess(self, plan: Plan, at: int) -> int:
         """Where a value perhaps ends that nothing closes: before the next call, or at the end. -1: nobody knows."""
-        if plan.next_call is None or plan.closer:
+        if plan.next_call is None or plan.closer or not self.guessing:
             return -1  # the text is read up to where a value is complete
         match = plan.next_call(self.text, at)
         if match is not None:

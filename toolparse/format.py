@@ -256,12 +256,11 @@ class Format(_Kept):
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""
-        try:
-            return self._shapes
-        except AttributeError:
+        made: tuple[Format, ...] | None = getattr(self, "_shapes", None)
+        if made is None:
             made = self._all_shapes()
             object.__setattr__(self, "_shapes", made)
-            return made
+        return made
 
     def _all_shapes(self) -> tuple[Format, ...]:
         plain = dataclasses.replace(self, also=()) if self.also else self

@@ -33,8 +33,9 @@ def register(entry: Entry, *, templates: Iterable[str] = (), overwrite: bool = F
     name or an alias is taken, unless `overwrite` is given.
     """
     _load()
-    _register(entry, templates, overwrite)
-    _added[entry.name] = entry
+    with _lock:
+        _register(entry, templates, overwrite)
+        _added[entry.name] = entry
     return entry
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,9 +75,10 @@ def _by_name(name: str) -> Detection | None:
 def _without_template(found: Source, best: Detection | None, evidence: list[str], use_registry: bool) -> Detection:
     """The last rungs: the tokenizer's own response template, its vocabulary, the model's name."""
     rest = best if best is not None else Detection(None)
-    imported = by_response_template(found.response_template)
+    imported, why = by_response_template(found.response_template)
+    if why:
+        evidence.append(why)
     if imported is not None:
-        evidence.append("imported from the tokenizer's own response_template")
         return replace(rest, format=imported, how="response_template", evidence=tuple(evidence), verified=False)
     if use_registry:
         for family, why in (by_vocabulary(found.vocabulary()), by_names(found.names)):
@@ -206,8 +207,8 @@ def _candidates(
     alike = [family for family in bound if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
-        for merge in _merged(family, induced):
-            yield merge(family, induced), "behaviour", why
+        for merged in forms_of(family, induced):
+            yield merged, "behaviour", why
     yield induced, "induced", "the picture was learnt from what the template writes"
 
 
@@ -248,13 +249,14 @@ def _writes(family: Format, turn: Turn) -> str | None:
         return None
 
 
-def _merged(family: Format, induced: Format) -> tuple[Callable[[Format, Format], Format], ...]:
+def forms_of(family: Format, induced: Format) -> Iterator[Format]:
     """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
 
     Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
     """
     framed = family.between_messages or induced.between_messages
-    return (_declared, _lent) if framed else (_lent, _declared)
+    for form in (_declared, _lent) if framed else (_lent, _declared):
+        yield form(family, induced)
 
 
 def _declared(family: Format, induced: Format) -> Format:

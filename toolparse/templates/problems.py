@@ -20,11 +20,12 @@ from toolparse.templates.probe import (
     THOUGHT_SPOKEN,
     USER,
     USER_2,
+    VALUES,
     Prober,
     Turn,
 )
 from toolparse.templates.prove import AWKWARD, TYPES, Case, Prover
-from toolparse.templates.verdict import Problem, Proof, Severity
+from toolparse.templates.verdict import Check, Problem, Proof, Severity
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
     "calls-dropped": (
@@ -36,6 +37,11 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "warning",
         "Train on one call per message.",
         "Execute the first call only, or feed parallel calls back as one message each.",
+    ),
+    "calls-behind-end": (
+        "error",
+        "Train on two calls per message at most: further calls stand behind the end of the turn.",
+        "Feed more than two calls of an earlier turn back as several messages.",
     ),
     "calls-dropped-beside-content": (
         "error",
@@ -210,7 +216,8 @@ class _Finder:
         """What the template demands of messages."""
         style = self.prober.style
         if style.mutable:
-            yield problem("mutates-lists", "transformers' sandbox refuses this template: it changes lists in place")
+            message = "transformers' sandbox refuses this template: it changes lists in place"
+            yield problem("mutates-lists", message, self._error(mutable=False))
         if style.tools == "none":
             yield problem("tools-unwritable", "the template fails when tools are passed", self._error(tools="openai"))
         if style.arguments == "string":
@@ -233,9 +240,24 @@ class _Finder:
             yield problem("calls-dropped", f"of two calls only one is written ({check.detail})", check.evidence)
         if check is not None and check.status == "refused":
             yield problem("calls-refused", "two calls in one message are refused", check.detail)
+        yield from self._behind_end()
         single = self.proof.get("single")
         if single is not None and "does not close" in single.detail:
             yield problem("section-unclosed", "a single call's section is not closed", single.evidence)
+
+    def _behind_end(self) -> Iterator[Problem]:
+        """A third call behind the end of the turn: DeepSeek's first templates end it after every call but the first."""
+        if self.induction.single:
+            return
+        calls = tuple((name, {KEYS[0]: VALUES[0]}) for name in NAMES)
+        text = self._turn(Turn(calls))
+        first, second, third = (text.find(name) for name in NAMES)
+        if not 0 <= first < second < third:
+            return
+        closing = self.format.section.rpartition("}}")[2].strip()
+        ends = [mark for mark in (*self.format.ends, closing, EOS) if mark and mark in text[second:third]]
+        if any(mark not in text[first:second] for mark in ends):
+            yield problem("calls-behind-end", "a third call is written behind the end of the turn", text)
 
     def content(self) -> Iterator[Problem]:
         """What becomes of text beside calls."""
@@ -283,17 +305,21 @@ class _Finder:
 
     def _each_value(self) -> Iterator[Problem]:
         prover = Prover(self.prober, self.format, self.induction)
-        lost: list[str] = []
+        lost: list[Check] = []
+        garbled = False
         for key, value in {**AWKWARD, **TYPES}.items():
-            check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False))
-            if check.status == "lost":
-                if isinstance(value, str):
-                    yield problem(
-                        "strings-not-escaped", f"{value!r} is written so that it can't be read back", check.evidence
-                    )
-                lost.append(check.detail)
+            check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False, stream=False))
+            if check.status != "lost":
+                continue
+            if isinstance(value, str) and not garbled:
+                message = f"{value!r} is written so that it can't be read back"
+                yield problem("strings-not-escaped", message, check.evidence)
+                garbled = True
+            lost.append(check)
+            if garbled and len(lost) >= 3:
+                break  # enough to show what is the matter
         if lost:
-            yield problem("values-changed", "; ".join(lost[:3]))
+            yield problem("values-changed", "; ".join(check.detail for check in lost[:3]), lost[0].evidence)
 
     def encoding(self) -> Iterator[Problem]:
         """How arguments are encoded."""

@@ -109,11 +109,20 @@ def _closing(format: Format) -> str:
     return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
 
 
-def prove(prober: Prober, format: Format, induction: Induction, *, stream_all: bool = False) -> Proof:
-    """Try a format on everything that its template writes. `stream_all`: read every case in pieces as well."""
+def prove(
+    prober: Prober, format: Format, induction: Induction, *, stream_all: bool = False, stop: bool = False
+) -> Proof:
+    """Try a format on everything that its template writes.
+
+    `stream_all`: read every case in pieces as well. `stop`: once something has failed, leave it at that.
+    """
     prover = Prover(prober, format, induction)
-    cases = cases_for(format, induction)
-    return Proof(tuple(prover.check(replace(case, stream=True) if stream_all else case) for case in cases))
+    checks: list[Check] = []
+    for case in cases_for(format, induction):
+        checks.append(prover.check(replace(case, stream=True) if stream_all else case))
+        if stop and not checks[-1].ok:
+            break
+    return Proof(tuple(checks))
 
 
 class Prover:
@@ -177,7 +186,7 @@ class Prover:
 
     def _lost(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template writes the same for what was read: then the difference was never in the text."""
-        if self._content_behind_end(full, case.turn, got) or self._unescaped(case, got):
+        if self._content_behind_end(full, case.turn, got) or self._unescaped(case, full, got):
             return True
         stray = got.content not in ("", case.turn.content) and got.content != case.turn.content.strip()
         if stray or (got.reasoning or "") not in ("", case.turn.reasoning or "", case.turn.content):
@@ -199,7 +208,7 @@ class Prover:
         end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
         return 0 <= end < text.rfind(turn.content)
 
-    def _unescaped(self, case: Case, got: Turn) -> bool:
+    def _unescaped(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template puts text between quotes without escaping it, and the text holds such a quote.
 
         Shown by two different messages for which the template writes the same: one value that holds what stands
@@ -214,6 +223,9 @@ class Prover:
         texts = [value for _, arguments in case.turn.calls for value in arguments.values() if isinstance(value, str)]
         if quote and not any(quote in text or "\\" in text or "\n" in text for text in texts):
             return False
+        if all(text.isalnum() for text in texts):  # words cannot blur where a call begins and ends
+            dropped = not got.content and case.turn.content not in full
+            return (dropped or got.content == case.turn.content) and _names(got) == _names(case.turn) != []
         return got.content == case.turn.content or not quote
 
     def _between_values(self) -> str | None:
@@ -344,6 +356,10 @@ def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
         }
         for name, shape in (shapes or {NAMES[0]: {}}).items()
     ]
+
+
+def _names(turn: Turn) -> list[str]:
+    return [name for name, _ in turn.calls]
 
 
 def _typed(value: Any) -> dict[str, Any]:

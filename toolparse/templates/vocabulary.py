@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from toolparse import registry
@@ -69,13 +68,19 @@ def by_names(names: Iterable[str]) -> tuple[Format | None, str]:
     return None, f"no family is called {', '.join(map(repr, tried))}" if tried else "no model type or name to look at"
 
 
-def by_response_template(template: Any) -> Format | None:
-    """The format of a transformers `response_template`, where it can be expressed."""
-    if not isinstance(template, dict):
-        return None
+def by_response_template(template: Any) -> tuple[Format | None, str]:
+    """The format of a transformers `response_template`, and what it was or why it can't be one; '' without any."""
+    if template is None:
+        return None, ""
+    if not isinstance(template, Mapping):
+        return None, f"the tokenizer's response_template is no mapping but a {type(template).__name__}"
+    from toolparse.export.response_template import from_response_template
+
     try:
-        module = importlib.import_module("toolparse.export.response_template")
-        found = module.from_response_template(template)
-    except (ImportError, AttributeError, ToolparseError, ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, Format) else None
+        found, reason = from_response_template(template, name="response-template")
+    except (ToolparseError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # It is a stranger's data, and whatever is wrong with it is no reason to stop looking.
+        return None, f"the tokenizer's response_template cannot be read: {type(error).__name__}: {error}"
+    if found is None:
+        return None, f"the tokenizer's response_template cannot be imported: {reason}"
+    return found, "imported from the tokenizer's own response_template; no template proves it"
