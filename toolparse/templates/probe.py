@@ -258,10 +258,13 @@ def _with_thoughts(prober: Prober) -> Prober:
     usual = prober.style.reasoning
     named = dict.fromkeys(_THOUGHT_KEY.findall(prober.template.source))
     keys = [key for key in named if key not in usual and not re.search("enable|budget|effort|^has_|^is_", key)]
-    if not keys or _thinks(prober):
+    ways: list[dict[str, Any]] = [{"reasoning": (key,)} for key in keys[:6]]
+    if re.search(r"""["']thinking["']""", prober.template.source):
+        ways.append({"thoughts": "parts"})
+    if not ways or _thinks(prober):
         return prober
-    for key in keys[:6]:
-        other = _try(prober, {"reasoning": (key,)})
+    for way in ways:
+        other = _try(prober, way)
         shown = _thinks(other)
         prober.renders = other.renders
         if shown:
