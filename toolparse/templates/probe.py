@@ -205,6 +205,8 @@ class Prober:
         self.renders += 1
         if self.renders > _RENDERS or time.monotonic() > self.deadline:
             raise LimitExceeded("the template takes too long to be examined")
+        if self.style.system:
+            messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
         text: str | None
         try:
             text = self.template.render(
@@ -233,6 +235,7 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"tools": "nested"},
     {"tools": "none"},
     {"tool_behind": True},
+    {"system": True},
 )
 
 #: How well a call is rendered: arguments as JSON; in another syntax; Python's repr; JSON within JSON; not whole; not.

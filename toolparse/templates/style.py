@@ -34,7 +34,8 @@ class MessageStyle:
     under which a thought is passed; `thoughts`: or that it is a part of the content, `{"type": "thinking"}`.
     `results`: the keys that a tool result needs beside its content. `variables`: further variables that the template
     cannot do without, with what they hold (`date`, or `tools as text`: the definitions as JSON). `tool_behind`: calls
-    are only rendered when a tool result follows them. `mutable`: the
+    are only rendered when a tool result follows them. `system`: a conversation must begin with a system message.
+    `mutable`: the
     template calls methods that change lists, which transformers' sandbox refuses.
     """
 
@@ -49,6 +50,7 @@ class MessageStyle:
     results: tuple[str, ...] = ("tool_call_id", "name")
     variables: tuple[tuple[str, str], ...] = ()
     tool_behind: bool = False
+    system: bool = False
     mutable: bool = False
 
     def message(self, parsed: Any) -> dict[str, Any]:
