@@ -431,3 +431,35 @@ def test_frames_that_nobody_has_are_learnt_and_proved(frame: str) -> None:
     found = detect(chat(FRAMES[frame]))
     assert found.verified, (found.evidence, [check for check in found.checks if not check.ok])
     assert [check for check in found.checks if check.status != "passed"] == []
+
+
+def test_thoughts_that_are_parts_of_the_content_are_found() -> None:
+    source = chat(
+        BOT + "{%- if message.content is string -%}{{ message.content }}{%- else -%}{%- for part in message.content -%}"
+        "{%- if part['type'] == 'text' -%}{{ part['text'] }}"
+        "{%- elif part['type'] == 'thinking' -%}[MUSE]{{ part['thinking'] }}[/MUSE]{%- endif -%}"
+        "{%- endfor -%}{%- endif -%}" + GO + "<end>"
+    )
+    found = detect(source)
+    assert isinstance(found.format, Format)
+    assert found.message_style is not None
+    assert found.message_style.thoughts == "parts"
+    assert found.format.reasoning == "[MUSE]{{text}}[/MUSE]"
+    assert [check for check in found.checks if check.status != "passed"] == []
+    message = found.message_style.message({"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."})
+    assert message["content"] == [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Yes."}]
+
+
+@pytest.mark.parametrize(
+    ("demand", "style"),
+    [
+        ("{%- if messages[0].role != 'system' -%}{{ raise_exception('system first') }}{%- endif -%}", {"system": True}),
+        ("{%- if messages[-1].tool_calls -%}{{ raise_exception('no result') }}{%- endif -%}", {"tool_behind": True}),
+        ("{%- if not tools -%}{{ raise_exception('no tools') }}{%- endif -%}", {}),
+    ],
+)
+def test_what_a_template_demands_is_found(demand: str, style: dict[str, object]) -> None:
+    found = detect(demand + chat(BOT + SAID + GO + "<end>"))
+    assert found.verified, found.evidence
+    assert found.message_style is not None
+    assert found.message_style.differences() == style

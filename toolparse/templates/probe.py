@@ -205,6 +205,8 @@ class Prober:
         self.renders += 1
         if self.renders > _RENDERS or time.monotonic() > self.deadline:
             raise LimitExceeded("the template takes too long to be examined")
+        if self.style.system:
+            messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
         text: str | None
         try:
             text = self.template.render(
@@ -233,6 +235,7 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"tools": "nested"},
     {"tools": "none"},
     {"tool_behind": True},
+    {"system": True},
 )
 
 #: How well a call is rendered: arguments as JSON; in another syntax; Python's repr; JSON within JSON; not whole; not.
@@ -258,10 +261,13 @@ def _with_thoughts(prober: Prober) -> Prober:
     usual = prober.style.reasoning
     named = dict.fromkeys(_THOUGHT_KEY.findall(prober.template.source))
     keys = [key for key in named if key not in usual and not re.search("enable|budget|effort|^has_|^is_", key)]
-    if not keys or _thinks(prober):
+    ways: list[dict[str, Any]] = [{"reasoning": (key,)} for key in keys[:6]]
+    if re.search(r"""["']thinking["']""", prober.template.source):
+        ways.append({"thoughts": "parts"})
+    if not ways or _thinks(prober):
         return prober
-    for key in keys[:6]:
-        other = _try(prober, {"reasoning": (key,)})
+    for way in ways:
+        other = _try(prober, way)
         shown = _thinks(other)
         prober.renders = other.renders
         if shown:

@@ -31,9 +31,11 @@ class MessageStyle:
     `tools`: tool definitions as OpenAI writes them (`openai`), without the outer object (`flat`), with
     `additionalProperties` spelled out (`nested`), or not at all, because the template cannot write them (`none`).
     `call`: calls as OpenAI writes them or without the inner `function` object (`flat`). `reasoning`: the keys
-    under which a thought is passed. `results`: the keys that a tool result needs beside its content. `variables`:
-    further variables that the template cannot do without, with what they hold (`date`, or `tools as text`: the
-    definitions as JSON). `tool_behind`: calls are only rendered when a tool result follows them. `mutable`: the
+    under which a thought is passed; `thoughts`: or that it is a part of the content, `{"type": "thinking"}`.
+    `results`: the keys that a tool result needs beside its content. `variables`: further variables that the template
+    cannot do without, with what they hold (`date`, or `tools as text`: the definitions as JSON). `tool_behind`: calls
+    are only rendered when a tool result follows them. `system`: a conversation must begin with a system message.
+    `mutable`: the
     template calls methods that change lists, which transformers' sandbox refuses.
     """
 
@@ -44,9 +46,11 @@ class MessageStyle:
     tools: Literal["openai", "flat", "nested", "none"] = "openai"
     call: Literal["openai", "flat"] = "openai"
     reasoning: tuple[str, ...] = ("reasoning_content", "thinking")
+    thoughts: Literal["keys", "parts"] = "keys"
     results: tuple[str, ...] = ("tool_call_id", "name")
     variables: tuple[tuple[str, str], ...] = ()
     tool_behind: bool = False
+    system: bool = False
     mutable: bool = False
 
     def message(self, parsed: Any) -> dict[str, Any]:
@@ -60,7 +64,10 @@ class MessageStyle:
             message["content"] = self.text(content)
         elif self.content != "absent":
             message["content"] = None if self.content == "null" else self.text("")
-        if reasoning is not None:
+        if reasoning is not None and self.thoughts == "parts":
+            said = [{"type": "text", "text": content}] if content else []
+            message["content"] = [{"type": "thinking", "thinking": reasoning}, *said]
+        elif reasoning is not None:
             message.update(dict.fromkeys(self.reasoning, reasoning))
         if calls:
             message["tool_calls"] = [self.tool_call(index, *call) for index, call in enumerate(calls)]
