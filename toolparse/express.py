@@ -69,7 +69,7 @@ class Plan:
         self.between = shape.between_blanks
         self.next_call = shape.next_call.final.search if shape.next_call is not None else None
         self.followers: tuple[Plan, ...] = ()  # what may come next in the section
-        self.again: Any = None  # or matches another call where its marker stands
+        self.again: tuple[str, Any] | None = None  # or the marker of another call, and what matches that
 
 
 class _Entry(NamedTuple):
@@ -145,9 +145,10 @@ class Express:
                 group = plan.shape.group
                 plan.followers = tuple(p for p in self.plans.values() if p.shape.group == group)
         self.table = self._prepared(program.candidates)
-        for entries in self.table.values():
-            if len(entries) == 1 and entries[0].plan is not None and not entries[0].plan.followers:
-                entries[0].plan.again = entries[0].match
+        for core, entries in self.table.items():
+            only = entries[0].plan if len(entries) == 1 else None
+            if only is not None and not only.followers:
+                only.again = core, entries[0].match
         self.thought_table = self._prepared(program.reasoning_candidates)
         self.finder = _Finder(program.markers, tuple(program.candidates))
         self.thought_finder = _Finder(program.reasoning_markers, tuple(program.reasoning_candidates))
@@ -488,7 +489,8 @@ class _Reading:
         text, pos = self.text, self.pos
         at = skip_blanks(text, pos)
         if plan.again is not None:
-            match = plan.again(text, at)
+            core, matches = plan.again
+            match = matches(text, at) if text.startswith(core, at) else None
             if match is not None:
                 return plan, match
         elif at - pos <= MAX_BLANKS:
