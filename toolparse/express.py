@@ -448,7 +448,8 @@ class _Reading:
                 if tool is None or tool.validate(arguments):
                     return _NOT_PLAIN
             if first:
-                self._settle(at, plan.lead)
+                if at > self.pos:
+                    self._settle(at, plan.lead)
                 if start > at:
                     self._mark("markup", at, start)
                     if plan.shape.opener_first:
@@ -487,6 +488,8 @@ class _Reading:
     def _after_call(self, plan: Plan) -> tuple[Plan, Any] | None:
         """The next call of the section; None when text goes on."""
         text, pos = self.text, self.pos
+        if pos == len(text):
+            return None
         at = skip_blanks(text, pos)
         if plan.again is not None:
             core, matches = plan.again
