@@ -471,9 +471,15 @@ class Program(msgspec.Struct, dict=True):
 
     def suffix_in(self, text: str) -> str:
         """The suffix of the first marker that has one in a text, '' if none has."""
-        if self.suffix is None:
+        if self.suffix is None or not any(word in text for word in self.suffix_words):
             return ""
         return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
+
+    @cached_property
+    def suffix_words(self) -> tuple[str, ...]:
+        """How markers begin that have a suffix."""
+        befores = (source.split(SUFFIX)[:-1] for source in self.format.sources())
+        return tuple({before[before.rfind("<") :] + ":" for pieces in befores for before in pieces})
 
     def suffix_of_turn(self, prefill: str, text: str) -> str:
         """The suffix that the markers of a whole turn have, as what the prompt holds of it and its text tell."""

@@ -95,7 +95,8 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
         """The literals of parameters that can be cut apart in one go; None where they vary."""
         param = self.params[0]
         written = param.written
-        if written is None or len(self.params) > 1 or self.item is not None or not self.tail:
+        alike = all((other.first, other.close) == (param.first, param.close) for other in self.params)
+        if written is None or not alike or self.item is not None or not self.tail:
             return None
         first, *between, last = written
         bare, end = first.lstrip(BLANKS), last.rstrip(BLANKS)
@@ -139,6 +140,11 @@ def _value_of(text: str, key: str, way: int, tool: ParameterTypes | None, syntax
 
 def literal(text: str, syntax: Syntax) -> Any:
     """The value that a text is in a syntax; the text itself if it is none."""
+    if syntax.is_json:
+        try:
+            return json.decode(text)
+        except ValueError:
+            pass
     scanner = ValueScanner(syntax)
     end = scanner.scan(text, 0, True)
     if scanner.status == DONE and not text[end:].strip():
