@@ -272,3 +272,20 @@ def test_a_grammar_and_a_response_template_follow_from_the_format() -> None:
     assert parser.to_response_template()
     with pytest.raises(toolparse.ExportError, match="pythonic"):
         toolparse.parser_for("pythonic").to_response_template()
+
+
+def test_a_list_that_closes_too_early_leaves_the_next_call_alone() -> None:
+    text = (
+        '[TOOL_CALLS][{"name": "f", "arguments": {"a": 1], "id": "123456789"}, '
+        '{"name": "g", "arguments": {"b": 2}, "id": "abcdefghi"}]'
+    )
+    message = toolparse.parse(text, "mistral-v3")
+    assert [(call.name, call.ok) for call in message.tool_calls] == [("f", False), ("g", True)]
+    stream = toolparse.parser_for("mistral-v3").stream()
+    for char in text:
+        stream.feed(char)
+    assert stream.close() == message
+    # At the end of the list the missing bracket is a slip that can be mended.
+    (call,) = toolparse.parse('[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}]', "mistral-v3").tool_calls
+    assert call.ok
+    assert [issue.code for issue in call.issues] == ["repaired"]

@@ -85,13 +85,15 @@ class _Entry(NamedTuple):
 class _Finder:
     """Finds the next of some markers. Made once for a program; where its markers begin differently, see `_Ahead`."""
 
-    __slots__ = ("groups", "search")
+    __slots__ = ("first", "groups", "search")
 
     def __init__(self, pattern: re.Pattern[str], cores: tuple[str, ...]) -> None:
         self.search = pattern.search
         groups: dict[str, list[str]] = {}
         for core in sorted(cores, key=len, reverse=True):
             groups.setdefault(core[0], []).append(core)
+        #: the character with which all begin: looked for alone, it is found at the speed of memory
+        self.first = next(iter(groups)) if len(groups) == 1 else ""
         #: the markers by first character, where there are several
         self.groups = tuple(_Group(group) for group in groups.values()) if len(groups) > 1 else ()
 
@@ -253,7 +255,12 @@ class _Reading:
                 if at > size:
                     break
             else:
-                match = finder.search(text, self.seek)
+                seek = self.seek
+                if size - seek > _LONG and finder.first:
+                    seek = text.find(finder.first, seek)
+                    if seek < 0:
+                        break
+                match = finder.search(text, seek)
                 if match is None:
                     break
                 at, core = match.start(), match.group()

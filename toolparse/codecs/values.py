@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.matching import MAX_BLANKS
 from toolparse.format import Syntax
 from toolparse.picture import Wrapper
 
@@ -40,6 +41,7 @@ _PLAIN = {'"': re.compile(r'[^"\\\x00-\x1f]+'), "'": re.compile(r"[^'\"\\\x00-\x
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
+_BRACKETS = ("]", "}", ")")
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -642,6 +644,12 @@ class ValueScanner:
         if self._stack and self._state == _NEXT:
             for stop in self.stops:
                 if buf.startswith(stop, pos):
+                    if stop in _BRACKETS:  # before a comma it is a slip of the writer's, and no end
+                        after = _BLANK.match(buf, pos + 1).end()  # type: ignore[union-attr]
+                        if after == len(buf) and not final and after - pos <= MAX_BLANKS:
+                            return pos
+                        if buf.startswith(",", after):
+                            continue
                     self._close_all()
                     return pos
                 if not final and stop.startswith(buf[pos:]):
