@@ -4,7 +4,7 @@ Python's own conversions and the decimal module's between `Decimal` and `int` ar
 in half until its pieces are short: reading puts them together with Python's multiplication (Karatsuba's, n^1.58),
 writing with that of `Decimal` (n log n), which is then written in linear time.
 
-Up to two hundred thousand digits what the model wrote is what the caller gets; a digit then costs about what a
+Up to a hundred thousand digits what the model wrote is what the caller gets; a digit then costs about what a
 character of a Python call costs. Longer integers are refused when they are read, and their call is malformed: so the
 work for a character stays bounded, and nobody means them. What else Python does with integers beyond 4300 digits is the
 caller's matter: `str`, `repr` and the standard library's JSON encoder refuse them unless `sys.set_int_max_str_digits`
@@ -17,7 +17,7 @@ import decimal
 from decimal import Decimal
 
 #: Nobody means a longer integer.
-MAX_DIGITS = 200_000
+MAX_DIGITS = 100_000
 #: Python converts so many digits itself, whatever its limit is set to (it can't be set below 640).
 PIECE_DIGITS = 600
 PIECE_BITS = 1 << 11
