@@ -422,7 +422,7 @@ class _Reading:
         """A call, and those behind it in its section."""
         if self.thinking is not None:
             return _NOT_PLAIN
-        text, tools, calls = self.text, self.tools, self.calls
+        text, tools, calls, no_call = self.text, self.tools, self.calls, self.express.no_call
         if plan.shape.tail_names:
             return _NOT_PLAIN
         first = True
@@ -449,7 +449,7 @@ class _Reading:
                 id = inner_id
             if not name:
                 return _NOT_PLAIN
-            dropped = name in self.express.no_call
+            dropped = bool(no_call) and name in no_call
             if tools is not None and not dropped:
                 tool = tools.get(name)
                 if tool is None or tool.validate(arguments):

@@ -52,7 +52,9 @@ def read_whole(
     """
     if budget is not None and budget.left < 0:
         return None
-    end = find_marker(buf, stop, pos) if stop else guess
+    end = guess
+    if stop:
+        end = buf.find(stop, pos) if len(buf) - pos < _FAR else find_marker(buf, stop, pos)
     value: Any = None
     text = ""
     if end >= 0:
@@ -74,9 +76,17 @@ def read_whole(
                 budget.left -= len(buf)  # the library's error counts the lines from the start
             return None
         text = buf[pos:end]
-    if type(value) is not dict or not _each_key_once(text, value):
+    if type(value) is not dict:
         return None
-    return wrapped(value, end, watch)
+    # A text that holds no key twice holds the quotes of its value: two for each string, and those that strings hold.
+    if len(text) < _SHORT:
+        try:
+            once = text.count('"') == _encode(value).count(b'"') and "u0022" not in text
+        except (ValueError, OverflowError):
+            return None
+    else:
+        once = _each_key_once(text, value)
+    return wrapped(value, end, watch) if once else None
 
 
 def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | None:
@@ -84,7 +94,8 @@ def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | Non
     if watch is None:
         return end, "", None, value
     if watch.pair is not None and len(value) == 2:
-        name, arguments = map(value.get, watch.pair)
+        first, second = watch.pair
+        name, arguments = value.get(first), value.get(second)
         return (end, name, None, arguments) if type(name) is str and type(arguments) is dict else None
     found: dict[str, Any] = {}
     if watch.keyed:
@@ -109,31 +120,27 @@ def find_marker(buf: str, marker: str, pos: int) -> int:
 
 
 def _each_key_once(text: str, value: dict[str, Any]) -> bool:
-    """Whether a text that gave a value holds no key twice: then it holds no quote that the value does not hold.
+    """Whether a long text has as many quotes as the value that it gave. False also for what is nested deeply.
 
-    That is two for each string, and those within strings, which are escaped. False also for what is nested deeply.
+    Long strings are taken out of both: writing one is faster than counting in it, and in the text.
     """
-    if len(text) > _SHORT:
-        # Long strings are taken out of both: writing one is faster than counting in it, and in the text.
-        long: list[str] = []
-        count = _quotes(value, 0, long)
-        for string in long:
-            try:
-                written = _encode(string).decode()
-            except (ValueError, OverflowError):
-                return False
-            at = text.find(written[:_PROBE])
-            if at >= 0 and text.startswith(written, at):
-                text = text[:at] + text[at + len(written) :]
-            else:  # its characters are written in another way
-                count += 2 + string.count('"')
-        return "u0022" not in text and text.count('"') == count
-    if "u0022" in text:
-        return False
-    try:
-        return text.count('"') == _encode(value).count(b'"')
-    except (ValueError, OverflowError):
-        return False
+    long: list[str] = []
+    count = _quotes(value, 0, long)
+    rest: list[str] = []
+    at = 0
+    for number, string in enumerate(long):
+        try:
+            written = _encode(string).decode()
+        except (ValueError, OverflowError):
+            return False
+        found = text.find(written[:_PROBE], at)
+        if found < 0 or not text.startswith(written, found):  # its characters are written in another way
+            count += sum(2 + other.count('"') for other in long[number:])
+            break
+        rest.append(text[at:found])
+        at = found + len(written)
+    left = "".join(rest) + text[at:]
+    return "u0022" not in left and left.count('"') == count
 
 
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
