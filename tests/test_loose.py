@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from toolparse import Format, Syntax, parser_for, testing
+from toolparse import ArgumentsDelta, Format, Syntax, parser_for, testing
 from toolparse.testing import chunked
 
 PYTHON_WORDS = {"true": "True", "false": "False", "null": "None"}
@@ -98,3 +100,30 @@ def test_two_calls_and_an_open_one() -> None:
     cut = parser_for(FORMATS["quoted"]).parse('[f(s="a", n="12')
     assert cut.truncated
     assert not any(call.ok for call in cut.tool_calls)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_model_may_write_the_quotes_that_the_template_leaves_out(declared: bool) -> None:
+    parser = parser_for(FORMATS["bare"], tools=[TOOL] if declared else None)
+    text = """[f(n=3, s="It's \\"so\\"\\n, n=4", on=True, tags=['a'])]"""
+    message = parser.parse(text)
+    assert message.issues == ()
+    (call,) = message.tool_calls
+    assert call.arguments == {"n": 3, "s": 'It\'s "so"\n, n=4', "on": True, "tags": ["a"]}
+    for seed in range(8):
+        stream = parser.stream()
+        events = [event for piece in chunked(text, seed) for event in stream.feed(piece)]
+        assert stream.close() == message
+        events += stream.last_events
+        said = "".join(event.json for event in events if isinstance(event, ArgumentsDelta))
+        assert json.loads(said) == call.arguments
+
+
+def test_without_quotes_and_schema_values_stay_text() -> None:
+    (call,) = parser_for(FORMATS["bare"]).parse("[f(n=3, s=It's so)]").tool_calls
+    assert call.arguments == {"n": "3", "s": "It's so"}
+
+
+def test_either_quote_is_a_string_where_nothing_parts_arguments() -> None:
+    (call,) = parser_for(FORMATS["joined"]).parse("[f(s='a'n=3on=True)]").tool_calls
+    assert (call.arguments, call.issues) == ({"s": "a", "n": 3, "on": True}, ())

@@ -3,6 +3,10 @@
 `[f(note="He said "no"", days=3)]`, `[f(note=He said no, days=3)]`: nothing in such a text is escaped, so a quote or a
 comma ends it only if what follows can continue the call, as with tagged parameters. Where every value stands as text
 (`Syntax.texts`), the tool's schema says what it stands for. Each decision looks a bounded distance ahead.
+
+A template that writes strings without quotes does not teach a model to leave them out. So a value that begins with a
+quote is a Python string there too, and in a call that has one, values that no schema declares are literals where they
+can be.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.matching import SLACK, Rx, skip_blanks
-from toolparse.codecs.tagged import ParameterTypes
+from toolparse.codecs.tagged import ParameterTypes, literal
 from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
 from toolparse.format import Syntax
 
@@ -55,6 +59,7 @@ class LooseScanner:
     """
 
     __slots__ = (
+        "_bare",
         "_closer",
         "_convert",
         "_follows",
@@ -66,7 +71,9 @@ class LooseScanner:
         "_opened",
         "_parts",
         "_quote",
+        "_quoted",
         "_text",
+        "_waiting",
         "arguments_",
         "duplicates",
         "error",
@@ -103,6 +110,11 @@ class LooseScanner:
         self._quote = ""
         self._parts: list[str] = []
         self._inner: ValueScanner | None = None
+        self._quoted = False  # whether a string has quotes that the syntax does not write
+        self._bare = False  # whether the text in hand has none, and no schema
+        self._waiting: list[
+            tuple[str, bool]
+        ] = []  # what has to wait for that: the first such argument, and all behind it
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that were read."""
@@ -153,6 +165,7 @@ class LooseScanner:
             return pos + 1
         if buf[pos] == self._closer:
             self.status = DONE
+            self._settle()
             if self.streaming:
                 self.out.append("}")
             return pos if self._kwargs else pos + 1
@@ -168,9 +181,18 @@ class LooseScanner:
     def _begin(self, key: str) -> None:
         if key in self.arguments_:
             self.duplicates = True
-        if self.streaming:
+        if self.streaming and not self._waiting:
             self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": ")
         self._key = key
+
+    def _settle(self) -> None:
+        """All arguments are read: those that waited for it are said."""
+        for number, (key, bare) in enumerate(self._waiting):
+            if bare and self._quoted:
+                self.arguments_[key] = literal(self.arguments_[key], inner_syntax(self.syntax))
+            if self.streaming:
+                before = ", " + json.quote(key) + ": " if number else ""
+                self.out.append(before + json.encode(self.arguments_[key]))
 
     # -- values ---------------------------------------------------------------------------------------------------
 
@@ -190,14 +212,23 @@ class LooseScanner:
                 if not final and quote.startswith(buf[pos:]):
                     return pos
             return self._begin_literal(buf, pos, final)
-        self._open_text("", convert=admitted == "typed")
-        return pos
+        if pos == len(buf):
+            return pos
+        quote = buf[pos] if buf[pos] in "\"'" else ""
+        self._quoted = self._quoted or bool(quote)
+        self._open_text(quote, convert=admitted == "typed", bare=not quote and admitted == "unknown")
+        return pos + len(quote)
 
-    def _open_text(self, quote: str, *, convert: bool) -> None:
+    def _open_text(self, quote: str, *, convert: bool, bare: bool = False) -> None:
         self._text, self._quote, self._convert, self._held = True, quote, convert, False
+        self._bare = bare
         self._parts = []
-        if self.streaming and not convert:
+        if self._says():
             self.out.append('"')
+
+    def _says(self) -> bool:
+        """Whether the text in hand is said while it is read."""
+        return self.streaming and not (self._convert or self._bare or self._waiting)
 
     def _in_text(self, buf: str, pos: int, final: bool) -> int:
         quote = self._quote
@@ -230,7 +261,7 @@ class LooseScanner:
 
     def _take(self, text: str) -> None:
         self._parts.append(text)
-        if self.streaming and not self._convert and not self._held:
+        if not self._held and self._says():
             at = text.find("\\") if self._quote else -1
             self._held = at >= 0  # from here on, the end tells what backslashes are
             self.out.append(json.quote(text if at < 0 else text[:at])[1:-1])
@@ -245,7 +276,7 @@ class LooseScanner:
             self._keep(self.tool.convert_text(self._key, text, python=self.syntax.true == "True")[0])
             return at + len(self._quote)
         value = self._unescaped(text)
-        if self.streaming:
+        if self._says():
             rest = value[text.find("\\") :] if self._held else ""
             self.out.append(json.quote(rest)[1:-1] + '"')
         self._keep(value, said=True)
@@ -254,7 +285,8 @@ class LooseScanner:
     def _unescaped(self, text: str) -> str:
         """The text, or what it says if its writer escaped quotes: then every quote in it has its backslash."""
         quote = self._quote
-        if len(quote) != 1 or "\\" + quote not in text:
+        python = not self.syntax.quotes[0]
+        if len(quote) != 1 or "\\" + ("" if python else quote) not in text:
             return text
         scanner = ValueScanner(inner_syntax(self.syntax))
         end = scanner.scan(quote + text + quote, 0, True)
@@ -266,8 +298,11 @@ class LooseScanner:
     def _keep(self, value: Any, *, said: bool = False) -> None:
         assert self._key is not None
         self.arguments_[self._key] = value
-        if self.streaming and not said:
+        if self._bare or self._waiting:
+            self._waiting.append((self._key, self._bare))
+        elif self.streaming and not said:
             self.out.append(json.encode(value))
+        self._bare = False
         self._key = None
 
     def _begin_literal(self, buf: str, pos: int, final: bool) -> int:
@@ -281,7 +316,10 @@ class LooseScanner:
                     self._keep(json.decode(_WORDS.get(word, word)))
                     return pos + len(word)
         own = len(self.syntax.quotes[0]) > 1  # then objects and lists that stand outside of texts have these quotes too
-        self._inner = ValueScanner(replace(self.syntax, texts=False) if own else inner_syntax(self.syntax))
+        syntax = replace(self.syntax, texts=False) if own else inner_syntax(self.syntax)
+        self._inner = ValueScanner(
+            replace(syntax, true="True") if self._kwargs else syntax
+        )  # Python's spellings are no slip
         return pos
 
     def _word_before_key(self, token: str) -> str:
