@@ -86,10 +86,10 @@ def exponent(
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Interrupt what takes longer: a regular expression may explode."""
+    """Interrupt what takes longer: a regular expression may explode, a stranger's or ours."""
 
     def stop(*_: object) -> None:
-        raise TimeoutError
+        raise TimeoutError(f"takes more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

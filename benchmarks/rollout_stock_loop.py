@@ -24,11 +24,10 @@ warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 from trl_integration import Budget, MultiTurnRollout, ScriptedBackend, ToolExecutor  # noqa: E402
-from trl_integration.tiny import tiny_tokenizer  # noqa: E402
+from trl_integration.tiny import tiny_model, tiny_tokenizer  # noqa: E402
 
 logging.disable(logging.WARNING)
 CHAT = Path(str(find_spec("trl").origin)).parent / "chat_templates"  # type: ignore[union-attr]
@@ -91,20 +90,7 @@ def stock(
 ) -> dict[str, Any]:
     """The stock trainer's loop with sampling replaced by the script; what it made of it."""
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tok),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=4096,
-            pad_token_id=tok.pad_token_id,
-            eos_token_id=tok.eos_token_id,
-            bos_token_id=None,
-        )
-    )
+    model = tiny_model(tok, hidden_size=16, context=4096)
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=lambda completions, **_: [0.0] * len(completions),

@@ -17,15 +17,14 @@ import json
 import math
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ from benchmarks.cases import (
     tools_of,
 )
 from benchmarks.floors import MARKERS, StreamFloor, floor_for, plain_floor
-from benchmarks.growth import exponent, one_shot, streamed
+from benchmarks.growth import exponent, limit, one_shot, streamed
 from benchmarks.hostile import CHOSEN, hostile_inputs
 from toolparse import (
     ArgumentsDelta,
@@ -169,22 +168,6 @@ def measure(
                 break
     finally:
         gc.enable()
-
-
-@contextmanager
-def limit(seconds: float) -> Iterator[None]:
-    """Interrupt strangers' code that takes longer (regular expressions that explode, say)."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"takes more than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def check(truth: Truth, calls: Any, content: str | None, reasoning: str | None) -> None:

@@ -36,25 +36,11 @@ def right(rollout: Rollout) -> float:
 
 def tiny() -> dict[str, Any]:
     """A random model with a byte-level tokenizer and the demo's chat template."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     from trl_integration.demo import TEMPLATE
-    from trl_integration.tiny import tiny_tokenizer
+    from trl_integration.tiny import tiny_model, tiny_tokenizer
 
     tokenizer = tiny_tokenizer(TEMPLATE, eos="<|im_end|>")
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    return {"model": LlamaForCausalLM(config), "processing_class": tokenizer}
+    return {"model": tiny_model(tokenizer, context=1024), "processing_class": tokenizer}
 
 
 def main() -> None:

@@ -50,8 +50,7 @@ class Plan:
     def __init__(self, shape: Shape, program: Program) -> None:
         self.shape = shape
         self.head = shape.head.final.match
-        self.has_name = "(?P<name>" in shape.head.pattern
-        self.has_id = "(?P<id>" in shape.head.pattern
+        self.named = shape.has_name or shape.has_id
         self.body = shape.body
         self.json = shape.json
         self.tail = shape.tail
@@ -62,8 +61,6 @@ class Plan:
         self.watch = shape.watch
         self.weak = not shape.strong
         self.needs_tool = self.weak and shape.anchored
-        self.escapes = tuple(reversed(shape.format.escapes))
-        self.id_pattern = shape.id_pattern
         same = [other for other in program.shapes if other.group == shape.group]
         self.betweens = tuple(dict.fromkeys(other.between for other in same if other.between))
         self.between = shape.between_blanks
@@ -428,7 +425,7 @@ class _Reading:
         first = True
         while True:
             start = match.start("at_")
-            name, id = self._names(plan, match) if plan.has_name or plan.has_id else ("", None)
+            name, id = plan.shape.names(match) if plan.named else (None, None)
             if first and plan.needs_tool and tools is not None and tools.get(name) is None:
                 return _IS_TEXT
             if plan.json and plan.stop:
@@ -479,19 +476,6 @@ class _Reading:
                 return _TAKEN
             plan, match = following
 
-    def _names(self, plan: Plan, match: Any) -> tuple[str, str | None]:
-        name = match.group("name") if plan.has_name else None
-        id = match.group("id") if plan.has_id else None
-        if name:
-            for char, entity in plan.escapes:
-                name = name.replace(entity, char)
-        if id is not None:
-            id = id.strip()
-            if name is None and plan.id_pattern is not None:
-                found = plan.id_pattern.match(id)
-                name = found.group("name") if found is not None else id
-        return name.strip() if name else "", id
-
     def _after_call(self, plan: Plan) -> tuple[Plan, Any] | None:
         """The next call of the section; None when text goes on."""
         text, pos = self.text, self.pos
@@ -530,7 +514,7 @@ class _Reading:
         self.lead = plan.between
         return None
 
-    def _body(self, plan: Plan, at: int, name: str) -> Whole | None:
+    def _body(self, plan: Plan, at: int, name: str | None) -> Whole | None:
         """The body of a call, None when it is not plain."""
         text, shape = self.text, plan.shape
         if plan.json:

@@ -736,11 +736,10 @@ class Machine:
         while True:
             start = self.base + match.start("at_")
             body_start = self.base + match.end()
-            groups = match.groupdict()
             self._start_keeping(opening if weak else start)
             limited = not (weak and shape.bare) and body_start < self._limited_until
             self.pos = match.end()
-            name, id = self._names(shape, groups)
+            name, id = shape.names(match)
             if weak and shape.anchored and self.tools is not None and self.tools.get(name or "") is None:
                 self._rewind(opening)
                 self._keep = None
@@ -773,18 +772,6 @@ class Machine:
         here, self.pos = self.pos, at - self.base
         self._settle(lead)
         self.pos = here
-
-    def _names(self, shape: Shape, groups: dict[str, str]) -> tuple[str | None, str | None]:
-        name, id = groups.get("name"), groups.get("id")
-        for char, entity in reversed(shape.format.escapes):
-            if name:
-                name = name.replace(entity, char)
-        if id is not None:
-            id = id.strip()
-            if name is None and shape.id_pattern is not None:
-                match = shape.id_pattern.match(id)
-                name = match.group("name") if match is not None else id
-        return (name.strip() if name is not None else None), id
 
     def _scanner(self, shape: Shape, name: str | None) -> Scanner:
         if self.final and not self.streaming and shape.json:

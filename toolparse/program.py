@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
-from toolparse.codecs.tagged import ParamProgram, TaggedProgram
+from toolparse.codecs.tagged import ParamProgram, TaggedProgram, unescaped
 from toolparse.codecs.values import Watch
 from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
@@ -271,6 +271,29 @@ class Shape(msgspec.Struct, dict=True):
     def wraps_name(self) -> bool:
         """Whether a JSON wrapper gives the name."""
         return self.watch is not None and (self.watch.keyed or "name" in self.watch.roles.values())
+
+    @cached_property
+    def has_name(self) -> bool:
+        """Whether the head captures a name."""
+        return "(?P<name>" in self.head.pattern
+
+    @cached_property
+    def has_id(self) -> bool:
+        """Whether the head captures an id."""
+        return "(?P<id>" in self.head.pattern
+
+    def names(self, match: Any) -> tuple[str | None, str | None]:
+        """Name and id that a match of the head captured; the name may follow from the id."""
+        name = match.group("name") if self.has_name else None
+        id = match.group("id") if self.has_id else None
+        if name and self.format.escapes:
+            name = unescaped(name, tuple(reversed(self.format.escapes)))
+        if id is not None:
+            id = id.strip()
+            if name is None and self.id_pattern is not None:
+                found = self.id_pattern.match(id)
+                name = found.group("name") if found is not None else id
+        return (name.strip() if name is not None else None), id
 
     @cached_property
     def json(self) -> bool:

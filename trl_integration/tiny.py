@@ -1,5 +1,5 @@
-"""A small tokenizer for any chat template, made on the spot: for demos, tests and examples without
-downloads.
+"""A small tokenizer for any chat template, and a random model for it, made on the spot: for demos, tests and
+examples without downloads.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["markers_of", "tiny_tokenizer"]
+__all__ = ["markers_of", "tiny_model", "tiny_tokenizer"]
 
 # What templates use as markers: <|name|>, <name>, </name>, <|name>, <name|>, [NAME], with ASCII or
 # full-width bars.
@@ -81,3 +81,28 @@ def tiny_tokenizer(
     tokenizer.add_tokens([token for token in added if token not in (eos, "<pad>")])
     tokenizer.chat_template = template
     return tokenizer
+
+
+def tiny_model(tokenizer: Any, *, hidden_size: int = 32, context: int = 2048) -> Any:
+    """A random Llama of one layer (``LlamaForCausalLM``) for a tokenizer, in torch's current random state.
+
+    Args:
+        tokenizer: Gives the vocabulary's size and the special tokens.
+        hidden_size: Width of the layer; two attention heads share it.
+        context: The longest sequence, in tokens.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config)

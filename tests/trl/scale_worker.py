@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig
 
 from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolGRPOTrainer, per_rollout
 from trl_integration.demo import TEMPLATE
-from trl_integration.tiny import tiny_tokenizer
+from trl_integration.tiny import tiny_model, tiny_tokenizer
 
 
 def double(number: int) -> int:
@@ -40,20 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     tokenizer = tiny_tokenizer(TEMPLATE, eos="<|im_end|>")
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=1024,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
-    )
+    model = tiny_model(tokenizer, context=1024)
     local = 8 // ranks
 
     def script(index: int, turn: int) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_integration.prepare import prepare
-from trl_integration.tiny import tiny_tokenizer
+from trl_integration.tiny import tiny_model, tiny_tokenizer
 
 from .helpers import EOS, add, template
 
@@ -28,20 +27,7 @@ def fresh(name: str, blank: str = " ") -> Any:
 
 def stock(tok: Any, folder: Path) -> GRPOTrainer:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tok),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=2048,
-            pad_token_id=tok.pad_token_id,
-            eos_token_id=tok.eos_token_id,
-            bos_token_id=None,
-        )
-    )
+    model = tiny_model(tok, hidden_size=16)
     return GRPOTrainer(
         model=model,
         reward_funcs=lambda completions, **_: [float(len(c)) for c in completions],

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_integration import (
@@ -22,6 +21,7 @@ from trl_integration import (
     TransformersBackend,
     per_rollout,
 )
+from trl_integration.tiny import tiny_model
 
 from .helpers import add, ids_of, parser, tokenizer, written
 
@@ -31,22 +31,9 @@ NAME = "qwen3"
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
 
 
-def tiny_model(seed: int = 0) -> Any:
+def seeded_model(seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    tok = tokenizer(NAME)
-    config = LlamaConfig(
-        vocab_size=len(tok),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        pad_token_id=tok.pad_token_id,
-        eos_token_id=tok.eos_token_id,
-        bos_token_id=None,
-    )
-    return LlamaForCausalLM(config)
+    return tiny_model(tokenizer(NAME))
 
 
 def config(folder: Path, **options: Any) -> GRPOConfig:
@@ -87,7 +74,7 @@ def second(rollout: Rollout) -> float:
 def trainer_with(folder: Path, backend: Any, kind: type = ToolGRPOTrainer, **options: Any) -> Any:
     loop = MultiTurnRollout([add], parser=parser(NAME), backend=backend)
     common: dict[str, Any] = {
-        "model": tiny_model(),
+        "model": seeded_model(),
         "reward_funcs": second,
         "args": config(folder, **options),
         "train_dataset": questions(),
@@ -233,7 +220,7 @@ def test_truncated_rollouts_can_be_left_out_of_the_loss(tmp_path: Path) -> None:
 
 def test_training_with_real_generation_logs_and_traces(tmp_path: Path) -> None:
     trainer = ToolGRPOTrainer(
-        model=tiny_model(),
+        model=seeded_model(),
         tools=[add],
         reward_funcs=lambda completions, stop_reasons, **_: [float(len(c)) for c in completions],
         args=config(tmp_path, max_steps=2, max_completion_length=12),
@@ -302,7 +289,7 @@ def test_environments_get_rows_give_rewards_and_are_closed(tmp_path: Path) -> No
 
     Shelf.closed = []
     trainer = ToolGRPOTrainer(
-        model=tiny_model(),
+        model=seeded_model(),
         args=config(tmp_path),
         train_dataset=questions(),
         processing_class=tokenizer(NAME),

@@ -19,8 +19,8 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.matching import SLACK, Rx, skip_blanks
-from toolparse.codecs.tagged import ParameterTypes, literal
-from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
+from toolparse.codecs.tagged import ArgumentScanner, ParameterTypes, literal
+from toolparse.codecs.values import DONE, ERROR, ValueScanner
 from toolparse.format import Syntax
 
 _TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
@@ -52,11 +52,8 @@ def _patterns(syntax: Syntax, kwargs: bool) -> tuple[Rx, Rx]:
     return Rx(key), Rx(f"{SLACK}(?:{comma}{following}|{closing})", at_end=f"{SLACK}(?:{at_end})")
 
 
-class LooseScanner:
-    """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces.
-
-    `arguments` grows with each complete argument; `out` holds the same as pieces of JSON text when `streaming`.
-    """
+class LooseScanner(ArgumentScanner):
+    """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces."""
 
     __slots__ = (
         "_bare",
@@ -65,64 +62,30 @@ class LooseScanner:
         "_follows",
         "_held",
         "_inner",
-        "_key",
         "_key_rx",
         "_kwargs",
         "_opened",
-        "_parts",
         "_quote",
         "_quoted",
-        "_text",
         "_waiting",
-        "arguments_",
-        "duplicates",
-        "error",
-        "out",
-        "repairs",
-        "status",
-        "streaming",
         "syntax",
-        "tool",
     )
 
-    name: str | None = None
-    id: str | None = None
-    arguments_seen = True
-
     def __init__(self, syntax: Syntax, tool: ParameterTypes | None, *, kwargs: bool, streaming: bool) -> None:
+        super().__init__(tool, streaming=streaming)
         self.syntax = syntax
-        self.tool = tool
-        self.streaming = streaming
-        self.status = MORE
-        self.error = ""
-        self.duplicates = False
-        self.repairs: list[str] = []
-        self.arguments_: dict[str, Any] = {}
-        self.out: list[str] = ["{"] if streaming else []
         self._kwargs = kwargs
         self._opened = kwargs
         self._closer = ")" if kwargs else "}"
         self._key_rx, self._follows = _patterns(syntax, kwargs)
-        self._key: str | None = None
-        self._text = False
         self._convert = False
         self._held = False
         self._quote = ""
-        self._parts: list[str] = []
         self._inner: ValueScanner | None = None
         self._quoted = False  # whether a string has quotes that the syntax does not write
         self._bare = False  # whether the text in hand has none, and no schema
-        self._waiting: list[
-            tuple[str, bool]
-        ] = []  # what has to wait for that: the first such argument, and all behind it
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments that were read."""
-        return self.arguments_
-
-    def partial(self) -> str:
-        """The complete arguments as JSON text."""
-        return json.encode(self.arguments_)
+        # What has to wait for that: the first such argument, and all behind it.
+        self._waiting: list[tuple[str, bool]] = []
 
     def easy(self) -> frozenset[str] | None:
         """Nowhere is a piece passed on unread: what ends a text may be any of several characters."""

@@ -211,26 +211,20 @@ def unescaped(text: str, entities: tuple[tuple[str, str], ...]) -> str:
     return text
 
 
-class TaggedScanner:
-    """Scans a run of parameters up to the call's tail, which is left standing.
+class ArgumentScanner:
+    """What scanners share that read one argument after the other.
 
-    `arguments` grows with each complete parameter; `out` holds the same as pieces of JSON text when `streaming`.
+    `arguments` grows with each complete argument; `out` holds the same as pieces of JSON text when `streaming`.
     """
 
     __slots__ = (
-        "_at_lead",
-        "_close",
-        "_hold",
         "_key",
-        "_param",
         "_parts",
         "_text",
-        "_way",
         "arguments_",
         "duplicates",
         "error",
         "out",
-        "program",
         "repairs",
         "status",
         "streaming",
@@ -241,8 +235,7 @@ class TaggedScanner:
     id: str | None = None
     arguments_seen = True
 
-    def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
-        self.program = program
+    def __init__(self, tool: ParameterTypes | None, *, streaming: bool) -> None:
         self.tool = tool
         self.streaming = streaming
         self.status = MORE
@@ -252,21 +245,31 @@ class TaggedScanner:
         self.arguments_: dict[str, Any] = {}
         self.out: list[str] = ["{"] if streaming else []
         self._key: str | None = None
-        self._param = program.params[0]
         self._text = False
-        self._way = _TEXT
-        self._at_lead = False
         self._parts: list[str] = []
-        self._close = ""
-        self._hold: Tail | None = None
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that were read."""
         return self.arguments_
 
     def partial(self) -> str:
-        """The complete parameters as JSON text."""
+        """The complete arguments as JSON text."""
         return json.encode(self.arguments_)
+
+
+class TaggedScanner(ArgumentScanner):
+    """Scans a run of parameters up to the call's tail, which is left standing."""
+
+    __slots__ = ("_at_lead", "_close", "_hold", "_param", "_way", "program")
+
+    def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
+        super().__init__(tool, streaming=streaming)
+        self.program = program
+        self._param = program.params[0]
+        self._way = _TEXT
+        self._at_lead = False
+        self._close = ""
+        self._hold: Tail | None = None
 
     def easy(self) -> frozenset[str] | None:
         """Inside a value: the characters that could end it, or that JSON escapes."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from toolparse.codecs.matching import SLACK
@@ -536,28 +536,32 @@ def _read_tag(options: Mapping[str, Any]) -> str:
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 
 
-def _ways(pattern: str) -> list[str]:
-    """The alternatives of a pattern at its outermost level."""
-    found, depth, at, start = [], 0, 0, 0
+def _syntax_of(pattern: str, at: int = 0) -> Iterator[tuple[int, str]]:
+    """The characters from a position on that are neither escaped nor within a class, and where they stand."""
     in_class = False
     while at < len(pattern):
         char = pattern[at]
         if char == "\\":
-            at += 2
-            continue
-        if in_class:
+            at += 1
+        elif in_class:
             in_class = char != "]"
         elif char == "[":
             in_class = True
             at += pattern.startswith(("[^]", "[]"), at)
-        elif char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-        elif char == "|" and not depth:
+        else:
+            yield at, char
+        at += 1
+
+
+def _ways(pattern: str) -> list[str]:
+    """The alternatives of a pattern at its outermost level."""
+    found: list[str] = []
+    depth = start = 0
+    for at, char in _syntax_of(pattern):
+        depth += (char == "(") - (char == ")")
+        if char == "|" and not depth:
             found.append(pattern[start:at])
             start = at + 1
-        at += 1
     return [*found, pattern[start:]]
 
 
@@ -645,22 +649,10 @@ def _literal(field: str, code: str, repeat: str) -> str:
 
 
 def _closing(pattern: str, at: int) -> int:
-    """Where a bracket is closed."""
-    depth, in_class = 0, False
-    while at < len(pattern):
-        char = pattern[at]
-        if char == "\\":
-            at += 1
-        elif in_class:
-            in_class = char != "]"
-        elif char == "[":
-            in_class = True
-            at += pattern.startswith(("[^]", "[]"), at)
-        elif char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-            if not depth:
-                return at
-        at += 1
+    """Where the bracket at a position is closed."""
+    depth = 0
+    for place, char in _syntax_of(pattern, at):
+        depth += (char == "(") - (char == ")")
+        if char == ")" and not depth:
+            return place
     raise _NotSaid("a pattern with an open bracket")
