@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from toolparse.codecs.matching import BLANKS, MAX_BLANKS, skip_blanks
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, SLACK, WS, skip_blanks
 from toolparse.codecs.plain import NotPlain, plain_reader
 from toolparse.codecs.tagged import read_tagged
 from toolparse.codecs.values import DONE
@@ -51,10 +51,13 @@ class Plan:
         self.shape = shape
         self.head = shape.head.final.match
         self.named = shape.has_name or shape.has_id
-        self.body = shape.body
+        self.just_name = shape.has_name and not shape.has_id and not shape.format.escapes
         self.json = shape.json
         self.tail = shape.tail
         self.stop = shape.tail[0] if shape.tail else ""
+        self.closed_json = shape.json and bool(shape.tail)
+        self.step = len(self.stop)
+        self.rest = _matches("".join(f"{WS}*+{re.escape(core)}" for core in shape.tail[1:])) if shape.tail[1:] else None
         self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
         self.closer = shape.closer
         self.lead = shape.lead
@@ -66,7 +69,32 @@ class Plan:
         self.between = shape.between_blanks
         self.next_call = shape.next_call.final.search if shape.next_call is not None else None
         self.followers: tuple[Plan, ...] = ()  # what may come next in the section
-        self.again: tuple[str, Any] | None = None  # or the marker of another call, and what matches that
+        self.follow: Any = None  # matches what stands between two calls, and the head of the next, if one plan may follow
+        self.close = self._closing() if shape.closer else None
+
+    def _closing(self) -> Any:
+        """Matches the end of a section."""
+        first, *more = map(re.escape, self.shape.closer)
+        return re.compile(SLACK + first + "".join(f"(?:{SLACK}{core})?+" for core in more)).match
+
+    def follow_in_section(self) -> None:
+        """Prepare for the next call of the same section."""
+        between = "|".join(map(re.escape, self.betweens))
+        head = self.shape.head.pattern
+        self.follow = _matches(SLACK + (f"(?:(?:{between}){WS}*+)?+" if between else "") + head)
+
+    def follow_at_marker(self, entry: _Entry, program: Program) -> None:
+        """Prepare for the next call that a marker announces, behind blanks or in a message of its own."""
+        if self.ends:
+            if not program.message or program.anchored:
+                return
+            self.follow = _matches(program.between.pattern + f"{WS}*+" + entry.pattern)
+        else:
+            self.follow = _matches(f"{WS}*+" + entry.pattern)
+
+
+def _matches(pattern: str) -> Any:
+    return re.compile(pattern, re.DOTALL).match
 
 
 class _Entry(NamedTuple):
@@ -77,17 +105,20 @@ class _Entry(NamedTuple):
     plan: Plan | None
     frame: Frame | None
     doubt: bool
+    pattern: str
 
 
 class _Finder:
     """Finds the next of some markers. Made once for a program; where its markers begin differently, see `_Ahead`."""
 
-    __slots__ = ("first", "groups", "search")
+    __slots__ = ("first", "groups", "search", "table")
 
-    def __init__(self, pattern: re.Pattern[str], cores: tuple[str, ...]) -> None:
+    def __init__(self, pattern: re.Pattern[str], table: dict[str, tuple[_Entry, ...]]) -> None:
         self.search = pattern.search
+        #: what may begin at a marker
+        self.table = table
         groups: dict[str, list[str]] = {}
-        for core in sorted(cores, key=len, reverse=True):
+        for core in sorted(table, key=len, reverse=True):
             groups.setdefault(core[0], []).append(core)
         #: the character with which all begin: looked for alone, it is found at the speed of memory
         self.first = next(iter(groups)) if len(groups) == 1 else ""
@@ -107,12 +138,12 @@ class _Group:
         self.rare = min(self.start, key=_FREQUENT.find)
         self.search = re.compile("|".join(re.escape(core) for core in cores)).search
 
-    def find(self, text: str, pos: int) -> tuple[int, str]:
-        """Where the next one stands, and which it is; behind the text if there is none."""
+    def find(self, text: str, pos: int) -> int:
+        """Where the next one stands; behind the text if there is none."""
         # One character is found twenty times faster than several.
         at = text.find(self.start, pos) if text.find(self.rare, pos) >= 0 else -1
         match = self.search(text, at) if at >= 0 else None
-        return (match.start(), match.group()) if match is not None else (len(text) + 1, "")
+        return match.start() if match is not None else len(text) + 1
 
 
 class _Ahead:
@@ -122,15 +153,16 @@ class _Ahead:
 
     def __init__(self, groups: tuple[_Group, ...]) -> None:
         self.groups = groups
-        self.found: list[tuple[int, str]] = [(-1, "")] * len(groups)
+        self.found = [-1] * len(groups)
 
-    def find(self, text: str, pos: int) -> tuple[int, str]:
-        """Where the next marker stands, and which it is; behind the text if there is none."""
+    def find(self, text: str, pos: int) -> int:
+        """Where the next marker stands; -1 if there is none."""
         found = self.found
         for number, group in enumerate(self.groups):
-            if found[number][0] < pos:
+            if found[number] < pos:
                 found[number] = group.find(text, pos)
-        return min(found)
+        at = min(found)
+        return at if at <= len(text) else -1
 
 
 class Express:
@@ -139,18 +171,21 @@ class Express:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.plans = {shape.number: Plan(shape, program) for shape in program.shapes}
+        table = self._prepared(program.candidates)
         for plan in self.plans.values():
-            if plan.shape.opener or plan.weak:
+            if not plan.ends and (plan.shape.opener or plan.weak):
                 group = plan.shape.group
                 plan.followers = tuple(p for p in self.plans.values() if p.shape.group == group)
-        self.table = self._prepared(program.candidates)
-        for core, entries in self.table.items():
-            only = entries[0].plan if len(entries) == 1 else None
-            if only is not None and not only.followers:
-                only.again = core, entries[0].match
-        self.thought_table = self._prepared(program.reasoning_candidates)
-        self.finder = _Finder(program.markers, tuple(program.candidates))
-        self.thought_finder = _Finder(program.reasoning_markers, tuple(program.reasoning_candidates))
+                if len(plan.followers) == 1:
+                    plan.follow_in_section()
+        for core, (first, *others) in table.items():
+            plan = first.plan
+            if first.kind != _CALL or plan is None or any(c.startswith(core) for c in table if c != core):
+                continue
+            if not plan.shape.opener if plan.ends else not (plan.followers or others):
+                plan.follow_at_marker(first, program)
+        self.finder = _Finder(program.markers, table)
+        self.thought_finder = _Finder(program.reasoning_markers, self._prepared(program.reasoning_candidates))
         self.anchored = tuple(self._entry(candidate, "") for candidate in program.anchored)
         self.between = program.between.final.match if program.message else None
         self.no_call = frozenset(program.format.no_call)
@@ -162,7 +197,7 @@ class Express:
     def _entry(self, candidate: Candidate, core: str) -> _Entry:
         plan = self.plans[candidate.shape.number] if candidate.shape is not None else None
         doubt = candidate.kind == "call" and candidate.core == core and candidate.strong
-        return _Entry(_KINDS[candidate.kind], candidate.rx.final.match, plan, candidate.frame, doubt)
+        return _Entry(_KINDS[candidate.kind], candidate.rx.final.match, plan, candidate.frame, doubt, candidate.rx.pattern)
 
     def read(self, text: str, tools: Any, start: Start) -> ParsedMessage | None:
         """The message, or None when the text is not plain."""
@@ -209,64 +244,51 @@ class _Reading:
         self.calls: list[ToolCall] = []
 
     def message(self) -> ParsedMessage | None:
-        """The message, or None."""
-        if not self._run():
-            return None
-        size = len(self.text)
-        if self.pos < size:
-            if self.ended:
-                self._mark("markup", self.pos, size)
-            else:
-                frame = self.thinking or self.framed
-                trail = self.express.trail if frame is None else frame.trail if self.thinking is not None else ""
-                self._settle(size, trail, alone=not self.marks)
-        content = self.content
-        return ParsedMessage(
-            content[0] if len(content) == 1 else "".join(content),
-            "".join(self.reasoning) or None,
-            tuple(self.calls),
-            (),
-            False,
-            tuple(self.marks),
-            self.text,
-        )
-
-    def _run(self) -> bool:
-        """Whether the text was plain to its end."""
+        """The message, or None when the text is not plain to its end."""
         express, text = self.express, self.text
         size = len(text)
         while self.seek < size and not self.ended:
             if self.fresh:
                 self.fresh = False
                 if express.anchored:
-                    taken = self._at(express.anchored, self.pos)
-                    if taken == _NOT_PLAIN:
-                        return False
+                    if self._at(express.anchored, self.pos) == _NOT_PLAIN:
+                        return None
                     continue
-            if self.thinking is None:
-                finder, table = express.finder, express.table
-            else:
-                finder, table = express.thought_finder, express.thought_table
-            if finder.groups and size > _LONG:
-                at, core = self._ahead(finder).find(text, self.seek)
-                if at > size:
-                    break
-            else:
-                seek = self.seek
-                if size - seek > _LONG and finder.first:
+            finder = express.finder if self.thinking is None else express.thought_finder
+            seek = self.seek
+            if size - seek > _LONG:
+                if finder.groups:
+                    seek = self._ahead(finder).find(text, seek)
+                else:
                     seek = text.find(finder.first, seek)
-                    if seek < 0:
-                        break
-                match = finder.search(text, seek)
-                if match is None:
+                if seek < 0:
                     break
-                at, core = match.start(), match.group()
-            taken = self._at(table[core], at)
+            match = finder.search(text, seek)
+            if match is None:
+                break
+            at = match.start()
+            taken = self._at(finder.table[match.group()], at)
             if taken == _NOT_PLAIN:
-                return False
+                return None
             if taken == _IS_TEXT:
                 self.seek = at + 1
-        return True
+        if self.pos < size:
+            if self.ended:
+                self._mark("markup", self.pos, size)
+            else:
+                frame = self.thinking or self.framed
+                trail = express.trail if frame is None else frame.trail if self.thinking is not None else ""
+                self._settle(size, trail, alone=not self.marks)
+        content, reasoning = self.content, self.reasoning
+        return ParsedMessage(
+            "".join(content) if content else "",
+            "".join(reasoning) or None if reasoning else None,
+            tuple(self.calls),
+            (),
+            False,
+            tuple(self.marks),
+            text,
+        )
 
     def _ahead(self, finder: _Finder) -> _Ahead:
         if self.ahead is None:
@@ -280,7 +302,7 @@ class _Reading:
         """Take what begins at a marker."""
         text = self.text
         doubt = False
-        for kind, matches, plan, frame, strong in entries:
+        for kind, matches, plan, frame, strong, _ in entries:
             match = matches(text, at)
             if match is None:
                 doubt = doubt or strong
@@ -317,32 +339,27 @@ class _Reading:
         """Text ends at `at`: what it holds, without the blanks that the picture writes around it."""
         pos = self.pos
         if at > pos:
-            text = self.text
-            start = pos
-            for char in self.lead:
-                if start < at and text[start] == char:
-                    start += 1
+            start, end = _inside(self.text, pos, at, self.lead, trail, alone)
+            if end == start:
+                self._mark("markup", pos, at)
+            else:
+                self._mark("markup", pos, start)
+                text = self.text[start:end]
+                if self.thinking is None:
+                    self.content.append(text)
+                    self._mark("content", start, end)
                 else:
-                    break
-            bare = start + len(text[start:at].rstrip(BLANKS))
-            end = at
-            while trail and end > bare and text[end - 1] == trail[-1]:
-                end -= 1
-                trail = trail[:-1]
-            if bare == start and (not alone or start > pos):
-                end = start = pos
-            self._mark("markup", pos, start)
-            if end > start:
-                thinking = self.thinking is not None
-                self._mark("reasoning" if thinking else "content", start, end)
-                (self.reasoning if thinking else self.content).append(text[start:end])
-            self._mark("markup", end, at)
+                    self.reasoning.append(text)
+                    self._mark("reasoning", start, end)
+                self._mark("markup", end, at)
             self.pos = at
         self.lead = ""
 
     def _step_over(self, at: int, end: int, trail: str) -> int:
         """Text ends at `at`, where markup begins."""
-        self._settle(at, trail)
+        if at > self.pos:
+            self._settle(at, trail)
+        self.lead = ""
         self._mark("markup", at, end)
         self.pos = self.seek = end
         return _TAKEN
@@ -417,102 +434,107 @@ class _Reading:
 
     def _call(self, plan: Plan, match: Any, at: int) -> int:
         """A call, and those behind it in its section."""
-        if self.thinking is not None:
+        if self.thinking is not None or plan.shape.tail_names:
             return _NOT_PLAIN
-        text, tools, calls, no_call = self.text, self.tools, self.calls, self.express.no_call
-        if plan.shape.tail_names:
-            return _NOT_PLAIN
+        text, tools, calls, marks, no_call = self.text, self.tools, self.calls, self.marks, self.express.no_call
+        start = match.start("at_")
         first = True
         while True:
-            start = match.start("at_")
-            name, id = plan.shape.names(match) if plan.named else (None, None)
-            if first and plan.needs_tool and tools is not None and tools.get(name) is None:
-                return _IS_TEXT
-            if plan.json and plan.stop:
-                whole = read_whole(text, match.end(), plan.stop, plan.watch)
+            if plan.just_name:
+                name, id = match["name"].strip(), None
             else:
-                whole = self._body(plan, match.end(), name)
-            if whole is None:
-                return _NOT_PLAIN
-            end, inner_name, inner_id, arguments = whole
-            for core in plan.tail:
-                if not text.startswith(core, end):
-                    end = skip_blanks(text, end)
-                    if not text.startswith(core, end):
-                        return _NOT_PLAIN
-                end += len(core)
-            name = inner_name or name
-            if inner_id is not None:
-                id = inner_id
-            if not name:
-                return _NOT_PLAIN
-            dropped = bool(no_call) and name in no_call
-            if tools is not None and not dropped:
-                tool = tools.get(name)
-                if tool is None or tool.validate(arguments):
-                    return _NOT_PLAIN
+                name, id = plan.shape.names(match) if plan.named else (None, None)
             if first:
+                if plan.needs_tool and tools is not None and tools.get(name) is None:
+                    return _IS_TEXT
+                first = False
                 if at > self.pos:
                     self._settle(at, plan.lead)
                 if start > at:
                     self._mark("markup", at, start)
                     if plan.shape.opener_first:
                         self.section = plan
-                first = False
-            elif start > at:
-                self._mark("markup", at, start)
-            if dropped:
+            if plan.closed_json:
+                whole = read_whole(text, match.end(), plan.stop, plan.watch)
+            else:
+                whole = self._body(plan, match.end(), name)
+            if whole is None:
+                return _NOT_PLAIN
+            end, inner_name, inner_id, arguments = whole
+            if inner_name:
+                name = inner_name
+            if inner_id is not None:
+                id = inner_id
+            if not text.startswith(plan.stop, end):
+                end = skip_blanks(text, end)
+                if not text.startswith(plan.stop, end):
+                    return _NOT_PLAIN
+            end += plan.step
+            if plan.rest is not None:
+                match = plan.rest(text, end)
+                if match is None:
+                    return _NOT_PLAIN
+                end = match.end()
+            if not name:
+                return _NOT_PLAIN
+            if name in no_call:
                 self._mark("markup", start, end)
             else:
+                if tools is not None:
+                    tool = tools.get(name)
+                    if tool is None or tool.validate(arguments):
+                        return _NOT_PLAIN
                 span = Span("call", start, end)
                 calls.append(ToolCall(name, arguments, id, len(calls), span, text[start:end]))
-                self.marks.append(span)
-            at = self.pos = self.seek = end
+                marks.append(span)
+            if plan.follow is not None:
+                match = plan.follow(text, end)
+                if match is not None:
+                    start = match.start("at_")
+                    if no_call:
+                        self._mark("markup", end, start)
+                    elif start > end:
+                        marks.append(Span("markup", end, start))
+                    continue
+            self.pos = self.seek = end
             if plan.ends:
                 self._behind_end()
                 return _TAKEN
-            following = self._after_call(plan)
+            following = self._next_call(plan) if plan.follow is None and plan.followers else None
             if following is None:
+                self._end_calls(plan)
                 return _TAKEN
             plan, match = following
+            start = match.start("at_")
+            self._mark("markup", end, start)
 
-    def _after_call(self, plan: Plan) -> tuple[Plan, Any] | None:
-        """The next call of the section; None when text goes on."""
-        text, pos = self.text, self.pos
-        if pos == len(text):
+    def _next_call(self, plan: Plan) -> tuple[Plan, Any] | None:
+        """The next call of a section, where several plans may follow."""
+        text = self.text
+        at = skip_blanks(text, self.pos)
+        if at - self.pos > MAX_BLANKS:
             return None
-        at = skip_blanks(text, pos)
-        if plan.again is not None:
-            core, matches = plan.again
-            match = matches(text, at) if text.startswith(core, at) else None
+        for between in plan.betweens:
+            if text.startswith(between, at):
+                at = skip_blanks(text, at + len(between))
+                break
+        for other in plan.followers:
+            match = other.head(text, at)
             if match is not None:
-                return plan, match
-        elif at - pos <= MAX_BLANKS:
-            follow = at
-            for between in plan.betweens:
-                if text.startswith(between, at):
-                    follow = skip_blanks(text, at + len(between))
-                    break
-            for other in plan.followers:
-                match = other.head(text, follow)
-                if match is not None:
-                    return other, match
-            closer = plan.closer
-            if closer and self.section is not None and text.startswith(closer[0], at):
-                end = pos
-                for core in closer:
-                    at = skip_blanks(text, end)
-                    if text.startswith(core, at):
-                        end = at + len(core)
-                    elif at - end > MAX_BLANKS:
-                        break
-                self._mark("markup", pos, end)
-                self.pos = self.seek = end
-                self.section = None
-                self.lead = ""
-                return None
-        self.lead = plan.between
+                return other, match
         return None
+
+    def _end_calls(self, plan: Plan) -> None:
+        """No call follows: the end of the section, or of the text; or text goes on."""
+        pos = self.pos
+        match = plan.close(self.text, pos) if plan.close is not None and self.section is not None else None
+        if match is not None:
+            self._mark("markup", pos, match.end())
+            self.pos = self.seek = match.end()
+            self.section = None
+            self.lead = ""
+        elif pos < len(self.text):
+            self.lead = plan.between
 
     def _body(self, plan: Plan, at: int, name: str | None) -> Whole | None:
         """The body of a call, None when it is not plain."""
@@ -531,7 +553,7 @@ class _Reading:
         elif not shape.loose:
             try:
                 reader = plain_reader(shape.format.syntax)
-                value, end = (reader.keywords if plan.body == "kwargs" else reader.map)(text, at)
+                value, end = (reader.keywords if shape.body == "kwargs" else reader.map)(text, at)
                 return wrapped(value, end, shape.watch)
             except NotPlain:
                 pass
@@ -556,6 +578,30 @@ class _Reading:
             return match.start() + 1
         found = [end for stop in self.express.program.ends if (end := find_marker(self.text, stop, at)) >= 0]
         return min(found, default=len(self.text))
+
+
+def _inside(text: str, pos: int, at: int, lead: str, trail: str, alone: bool) -> tuple[int, int]:
+    """The bounds of what a stretch holds, without the blanks that the picture writes before and behind it.
+
+    Mere blanks are text only if they are `alone`.
+    """
+    start, end = pos, at
+    if lead:
+        for char in lead:
+            if start < at and text[start] == char:
+                start += 1
+            else:
+                break
+    if start < at and text[at - 1] in BLANKS:
+        bare = start + len(text[start:at].rstrip(BLANKS))
+        if bare == start and (not alone or start > pos):
+            return start, start
+        for char in reversed(trail):
+            if end > bare and text[end - 1] == char:
+                end -= 1
+            else:
+                break
+    return start, end
 
 
 @lru_cache(maxsize=256)

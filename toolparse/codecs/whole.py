@@ -50,6 +50,16 @@ def read_whole(
     `watch`: the paths of a wrapper. `budget`: bounds what is looked at in vain, for a caller who tries again at another
     place; one try is linear.
     """
+    if stop and (end := buf.find(stop, pos, pos + _SHORT)) >= 0:
+        try:
+            text = buf[pos:end]
+            value = _decode(text)
+            if type(value) is dict and _each_key_once(text, value):
+                if watch is None:
+                    return end, "", None, value
+                return wrapped(value, end, watch)
+        except (ValueError, RecursionError):
+            pass
     if budget is not None and budget.left < 0:
         return None
     end = guess
@@ -76,17 +86,9 @@ def read_whole(
                 budget.left -= len(buf)  # the library's error counts the lines from the start
             return None
         text = buf[pos:end]
-    if type(value) is not dict:
+    if type(value) is not dict or not (_each_key_once if len(text) < _SHORT else _each_key_once_in_long)(text, value):
         return None
-    # A text that holds no key twice holds the quotes of its value: two for each string, and those that strings hold.
-    if len(text) < _SHORT:
-        try:
-            once = text.count('"') == _encode(value).count(b'"') and "u0022" not in text
-        except (ValueError, OverflowError):
-            return None
-    else:
-        once = _each_key_once(text, value)
-    return wrapped(value, end, watch) if once else None
+    return wrapped(value, end, watch)
 
 
 def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | None:
@@ -120,6 +122,14 @@ def find_marker(buf: str, marker: str, pos: int) -> int:
 
 
 def _each_key_once(text: str, value: dict[str, Any]) -> bool:
+    """Whether a short text has as many quotes as the value that it gave: two for each string, and those in strings."""
+    try:
+        return text.count('"') == _encode(value).count(b'"') and "u0022" not in text
+    except (ValueError, OverflowError):
+        return False
+
+
+def _each_key_once_in_long(text: str, value: dict[str, Any]) -> bool:
     """Whether a long text has as many quotes as the value that it gave. False also for what is nested deeply.
 
     Long strings are taken out of both: writing one is faster than counting in it, and in the text.
