@@ -199,6 +199,8 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
                     chars = chars.replace("{1,", "{0,")  # a call without a name is a call all the same
                 if name == "key" and number and isinstance(parts[number - 1], Text) and pattern.endswith("<"):
                     chars = _ELEMENT_NAME
+                if not quote_open:
+                    chars = _greedy(chars, parts[number + 1 :])
                 body = f"(?P<{name}>{chars})"
                 seen.add(name)
             if quote_open:
@@ -232,6 +234,17 @@ def _skip_pattern(parts: tuple[Part, ...]) -> str:
     cores = [core for part in parts if isinstance(part, Text) for core in _cores(compiler.pieces(part.text))]
     markers = "|".join(re.escape(core) for core in cores if is_marker(core))
     return f"(?:(?!{markers})[^\\n{{]){{0,256}}?" if markers else "[^\\n{]{0,256}?"
+
+
+def _greedy(pattern: str, following: tuple[Part, ...]) -> str:
+    """A hole's pattern, never to be tried again where what follows the hole begins with what the hole never holds."""
+    if not pattern.endswith("}?") or not following or not isinstance(following[0], Text):
+        return pattern
+    chars, text = pattern[: pattern.rindex("{")], following[0].text
+    blank = re.match(chars, " ") is None and re.match(chars, "\n") is None
+    first = text.lstrip(BLANK)[:1] if blank else text[:1]
+    # Blanks that the picture does not show may stand before a marker.
+    return pattern[:-1] + "+" if blank and first and re.match(chars, first) is None else pattern
 
 
 def _bounded(pattern: str, following: tuple[Part, ...]) -> str:

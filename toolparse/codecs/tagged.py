@@ -64,6 +64,7 @@ class ParamProgram(msgspec.Struct, frozen=True):
 class Plain(NamedTuple):
     """What stands around keys and values: before the first key, between the holes, behind a value, between two."""
 
+    written: str  # before the first key, blanks included
     first: str
     between: tuple[str, ...]
     last: str
@@ -72,7 +73,8 @@ class Plain(NamedTuple):
 
 
 _NOT_IN_KEYS = ("<", ">", '"')
-_KEY = re.compile(r"[^\s<>\"]{1,256}").fullmatch
+_MAX_KEY = 256
+_KEY = re.compile(rf"[^\s<>\"]{{1,{_MAX_KEY}}}").fullmatch
 
 
 class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
@@ -103,7 +105,7 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
         # What ends a key is nothing that a key holds.
         if not bare or not end or any(text.lstrip(BLANKS)[:1] not in _NOT_IN_KEYS for text in between):
             return None
-        return Plain(bare, tuple(between), last, end, last + first)
+        return Plain(first, bare, tuple(between), last, end, last + first)
 
 
 # How the text of a value becomes the value.
@@ -166,38 +168,49 @@ def read_tagged(
     end = text.find(program.tail[0], pos) if plain is not None else -1
     if plain is None or end < 0:
         return None
-    start = skip_blanks(text, pos)
-    if start == end:
-        return {}, end
-    if not text.startswith(plain.first, start):
-        return None
-    if text.endswith(plain.last, start, end):
-        stop = end - len(plain.last)
+    written, first, (between, *more), last, bare, joint = plain
+    if text.startswith(written, pos):
+        start = pos + len(written)
     else:
-        stop = start + len(text[start:end].rstrip(BLANKS)) - len(plain.last_bare)
-        if not text.startswith(plain.last_bare, stop):
+        start = skip_blanks(text, pos)
+        if start == end:
+            return {}, end
+        if not text.startswith(first, start):
             return None
-    pieces = text[start + len(plain.first) : stop].split(plain.joint)
+        start += len(first)
+    if text.endswith(last, start, end):
+        stop = end - len(last)
+    else:
+        stop = start + len(text[start:end].rstrip(BLANKS)) - len(bare)
+        if not text.startswith(bare, stop):
+            return None
+    pieces = text[start:stop].split(joint)
     param = program.params[0]
     if text.count(param.close, start, end) != len(pieces):
         return None
-    arguments: dict[str, Any] = {}
-    between = plain.between[0]
-    simple = tool is None and len(plain.between) == 1 and not param.literals
-    for piece in pieces:
-        key, found, value = piece.partition(between)
-        if not found or _KEY(key) is None:
-            return None
-        if program.unescape:
-            key = unescaped(key, program.unescape)
-        if key in arguments or (program.wrap is not None and value.startswith(program.wrap[0])):
-            return None
-        if simple:
-            arguments[key] = value
+    try:
+        arguments: dict[str, Any] = dict([piece.split(between, 1) for piece in pieces])  # type: ignore[misc]
+    except ValueError:  # a piece without what stands between key and value
+        return None
+    keys = "_".join(arguments)
+    # All keys are looked at together, as a name if they can be that: no other test is as fast.
+    if not ((len(keys) < _MAX_KEY and f"_{keys}".isidentifier()) or all(map(_KEY, arguments))):
+        return None
+    if len(arguments) != len(pieces) or "" in arguments:
+        return None
+    if program.unescape and any(entity in keys for _, entity in program.unescape):
+        return None
+    if program.wrap is not None and program.wrap[0] in text[start:stop]:
+        return None
+    simple = not more and not param.literals
+    if tool is None and simple:
+        return arguments, end
+    for key, value in arguments.items():
+        if simple and tool.admits(key) != "typed":  # type: ignore[union-attr]
             continue
         declared = None
-        if len(plain.between) > 1:
-            declared, found, value = value.partition(plain.between[1])
+        if more:
+            declared, found, value = value.partition(more[0])
             if not found or not declared.isidentifier():
                 return None
         arguments[key] = _value_of(value, key, _way(param, tool, key, declared), tool, program.syntax)

@@ -120,23 +120,33 @@ def _finite(text: str) -> float:
 
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+_CONTAINERS = (dict, list)
 
 
 def is_shallow(value: Any) -> bool:
     """Whether a decoded value nests at most MAX_DEPTH levels; walks level by level, each container once."""
-    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())):
+    nodes = [value] if isinstance(value, _CONTAINERS) else []
+    if _is_flat(value) or (type(value) is dict and all(map(_is_flat, value.values()))):
         return True
-    level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
-        if not level:
+        if not nodes:
             return True
-        deeper = []
-        for node in level:
-            for child in node.values() if isinstance(node, dict) else node:
-                if isinstance(child, dict | list):
-                    deeper.append(child)  # noqa: PERF401 - a comprehension would hide the two cases
-        level = deeper
-    return not level
+        nodes = [
+            child
+            for node in nodes
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, _CONTAINERS)
+        ]
+    return not nodes
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a value is a scalar, or an object or a list of scalars: most arguments are."""
+    if type(value) in _SCALARS:
+        return True
+    if type(value) is dict:
+        return _SCALARS.issuperset(map(type, value.values()))
+    return type(value) is list and _SCALARS.issuperset(map(type, value))
 
 
 # --- Python literals ----------------------------------------------------------------------------------------
