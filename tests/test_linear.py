@@ -20,7 +20,7 @@ from benchmarks.hostile import CHOSEN, Generator, hostile_inputs, pieces_of, rep
 from toolparse import registry
 
 SMALL, LARGE = 400, 1_600
-CONFIRM = (2_000, 8_000)
+CONFIRM = (4_000, 16_000)  # from where on no choice depends on the size
 CHUNK = 5
 MOST = 1.2  # times the growth of the text; 4.8 for four times the text
 

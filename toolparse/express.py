@@ -20,7 +20,7 @@ from toolparse.codecs.matching import BLANKS, MAX_BLANKS, SLACK, WS, skip_blanks
 from toolparse.codecs.plain import NotPlain, plain_reader
 from toolparse.codecs.tagged import read_tagged
 from toolparse.codecs.values import DONE
-from toolparse.codecs.whole import Whole, find_marker, read_whole, wrapped
+from toolparse.codecs.whole import FAR, Whole, find_marker, read_up_to, read_whole, wrapped
 from toolparse.format import Format
 from toolparse.machine import Machine, scanner_of
 from toolparse.message import ParsedMessage, Span, SpanKind, ToolCall
@@ -67,6 +67,7 @@ class Plan:
         same = [other for other in program.shapes if other.group == shape.group]
         self.betweens = tuple(dict.fromkeys(other.between for other in same if other.between))
         self.between = shape.between_blanks
+        self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
         self.next_call = shape.next_call.final.search if shape.next_call is not None else None
         self.followers: tuple[Plan, ...] = ()  # what may come next in the section
         self.follow: Any = None  # matches what stands between two calls, and the head of the next, if one plan may follow
@@ -437,6 +438,7 @@ class _Reading:
         if self.thinking is not None or plan.shape.tail_names:
             return _NOT_PLAIN
         text, tools, calls, marks, no_call = self.text, self.tools, self.calls, self.marks, self.express.no_call
+        size = len(text)
         start = match.start("at_")
         first = True
         while True:
@@ -454,10 +456,11 @@ class _Reading:
                     self._mark("markup", at, start)
                     if plan.shape.opener_first:
                         self.section = plan
-            if plan.closed_json:
-                whole = read_whole(text, match.end(), plan.stop, plan.watch)
+            body = match.end()
+            if plan.closed_json and size - body < FAR:
+                whole = read_whole(text, body, plan.stop, plan.watch)
             else:
-                whole = self._body(plan, match.end(), name)
+                whole = self._body(plan, body, name)
             if whole is None:
                 return _NOT_PLAIN
             end, inner_name, inner_id, arguments = whole
@@ -540,11 +543,7 @@ class _Reading:
         """The body of a call, None when it is not plain."""
         text, shape = self.text, plan.shape
         if plan.json:
-            guess = self._guess(plan, at)
-            whole = read_whole(text, at, plan.stop, plan.watch, guess=guess)
-            if whole is not None and skip_blanks(text, whole[0]) < guess:
-                self.guessing = False
-            return whole
+            return self._json(plan, at)
         tool = self.tools.get(name) if self.tools is not None else None
         if shape.tagged is not None:
             read = read_tagged(shape.tagged, text, at, tool)
@@ -569,15 +568,38 @@ class _Reading:
             return None
         return end, scanner.name or "", scanner.id, arguments
 
+    def _json(self, plan: Plan, at: int) -> Whole | None:
+        """A body of JSON. Decoding tells whether it ends where it was guessed to; nothing else is as fast."""
+        text, stop, watch = self.text, plan.stop, plan.watch
+        if stop:
+            # Where the text is long it mostly holds one call.
+            end = text.rfind(stop, at) if len(text) - at > FAR and not self.calls else -1
+            whole = read_up_to(text, at, end, watch) if end >= 0 else None
+            return whole if whole is not None else read_whole(text, at, stop, watch)
+        if plan.next_call is not None and not plan.closer and self.guessing:
+            whole = read_up_to(text, at, len(text), watch) if not self.calls and text.endswith("}") else None
+            if whole is None:
+                whole = read_up_to(text, at, self._guess(plan, at), watch)
+            if whole is not None:
+                return whole
+            self.guessing = False
+        return read_whole(text, at, "", watch)
+
     def _guess(self, plan: Plan, at: int) -> int:
-        """Where a value perhaps ends that nothing closes: before the next call, or at the end. -1: nobody knows."""
-        if plan.next_call is None or plan.closer or not self.guessing:
-            return -1  # the text is read up to where a value is complete
-        match = plan.next_call(self.text, at)
-        if match is not None:
-            return match.start() + 1
-        found = [end for stop in self.express.program.ends if (end := find_marker(self.text, stop, at)) >= 0]
-        return min(found, default=len(self.text))
+        """Where a value perhaps ends that nothing closes: before the next call, or before the end of the turn."""
+        text = self.text
+        if plan.joint:
+            end = text.find(plan.joint, at)
+        else:
+            match = plan.next_call(text, at)
+            end = match.start() if match is not None else -1
+        if end >= 0:
+            return end + 1
+        found = [end for stop in self.express.program.ends if (end := find_marker(text, stop, at)) >= 0]
+        end = min(found, default=len(text))
+        while end > at and text[end - 1] in BLANKS:
+            end -= 1
+        return end
 
 
 def _inside(text: str, pos: int, at: int, lead: str, trail: str, alone: bool) -> tuple[int, int]:

@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 _DEEP = 64
 _LONG = 512
 _PROBE = 64
-_FAR = 2048
+FAR = 2048  # characters, from which on it pays to think before a search
 _SHORT = 2 * json.MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
 
 
@@ -41,51 +41,43 @@ class Budget:
         self.left = 4 * size + 4096
 
 
-def read_whole(
-    buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget | None = None, *, guess: int = -1
-) -> Whole | None:
+def read_up_to(buf: str, pos: int, end: int, watch: Watch | None) -> Whole | None:
+    """The call's arguments, where a value of plain JSON is all that stands between two positions."""
+    text = buf[pos:end]
+    try:
+        value = _decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return _checked(text, value, end, watch)
+
+
+def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget | None = None) -> Whole | None:
     """The call's arguments at `pos`, or None when they must be read the long way.
 
-    `stop`: the marker that closes the call, '' if there is none; then `guess` may say where the value perhaps ends.
-    `watch`: the paths of a wrapper. `budget`: bounds what is looked at in vain, for a caller who tries again at another
-    place; one try is linear.
+    `stop`: the marker that closes the call, '' if there is none. `watch`: the paths of a wrapper. `budget`: bounds what
+    is looked at in vain, for a caller who tries again at another place; one try is linear.
     """
-    if stop and (end := buf.find(stop, pos, pos + _SHORT)) >= 0:
-        try:
-            text = buf[pos:end]
-            value = _decode(text)
-            if type(value) is dict and _each_key_once(text, value):
-                if watch is None:
-                    return end, "", None, value
-                return wrapped(value, end, watch)
-        except (ValueError, RecursionError):
-            pass
     if budget is not None and budget.left < 0:
         return None
-    end = guess
     if stop:
-        end = buf.find(stop, pos) if len(buf) - pos < _FAR else find_marker(buf, stop, pos)
-    value: Any = None
-    text = ""
-    if end >= 0:
-        text = buf[pos:end] if stop else buf[pos:end].rstrip(BLANKS)
-        try:
-            value = _decode(text)
-            end = end if stop else pos + len(text)
-        except (ValueError, RecursionError):  # the closing marker stands inside a string, or this is no JSON
-            if budget is not None:
-                budget.left -= end - pos
-            end = -1
-    elif stop and budget is not None:
-        budget.left -= len(buf) - pos
-    if end < 0:
-        try:
-            value, end = _scan(buf, skip_blanks(buf, pos))
-        except (ValueError, StopIteration, RecursionError):
-            if budget is not None:
-                budget.left -= len(buf)  # the library's error counts the lines from the start
-            return None
-        text = buf[pos:end]
+        size = len(buf)
+        end = buf.find(stop, pos) if size - pos < FAR else find_marker(buf, stop, pos)
+        whole = read_up_to(buf, pos, end, watch) if end >= 0 else None
+        if whole is not None:
+            return whole
+        # The closing marker stands inside a string, or this is no JSON.
+        if budget is not None:
+            budget.left -= (end if end >= 0 else size) - pos
+    try:
+        value, end = _scan(buf, skip_blanks(buf, pos))
+    except (ValueError, StopIteration, RecursionError):
+        if budget is not None:
+            budget.left -= len(buf)  # the library's error counts the lines from the start
+        return None
+    return _checked(buf[pos:end], value, end, watch)
+
+
+def _checked(text: str, value: Any, end: int, watch: Watch | None) -> Whole | None:
     if type(value) is not dict or not (_each_key_once if len(text) < _SHORT else _each_key_once_in_long)(text, value):
         return None
     return wrapped(value, end, watch)
@@ -114,7 +106,7 @@ def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | Non
 
 def find_marker(buf: str, marker: str, pos: int) -> int:
     """`buf.find(marker, pos)`, faster where the marker's first character is rare in a long text."""
-    if len(buf) - pos > _FAR:
+    if len(buf) - pos > FAR:
         pos = buf.find(marker[0], pos)
         if pos < 0 or buf.startswith(marker, pos):
             return pos
