@@ -130,19 +130,21 @@ class _Finder:
 class _Group:
     """Markers with the same first character. A search for one of them runs at the speed of memory."""
 
-    __slots__ = ("rare", "search", "start")
+    __slots__ = ("before", "rare", "search", "start")
 
     def __init__(self, cores: list[str]) -> None:
         first, last = min(cores), max(cores)
         shared = (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
         self.start = first[: next(shared, min(len(first), len(last)))]
         self.rare = min(self.start, key=_FREQUENT.find)
+        self.before = self.start.index(self.rare)
         self.search = re.compile("|".join(re.escape(core) for core in cores)).search
 
     def find(self, text: str, pos: int) -> int:
         """Where the next one stands; behind the text if there is none."""
         # One character is found twenty times faster than several.
-        at = text.find(self.start, pos) if text.find(self.rare, pos) >= 0 else -1
+        rare = text.find(self.rare, pos)
+        at = text.find(self.start, max(rare - self.before, pos)) if rare >= 0 else -1
         match = self.search(text, at) if at >= 0 else None
         return match.start() if match is not None else len(text) + 1
 
@@ -182,6 +184,8 @@ class Express:
         for core, (first, *others) in table.items():
             plan = first.plan
             if first.kind != _CALL or plan is None or any(c.startswith(core) for c in table if c != core):
+                continue
+            if not first.pattern.removeprefix("(?P<at_>)").startswith(re.escape(core)):
                 continue
             if not plan.shape.opener if plan.ends else not (plan.followers or others):
                 plan.follow_at_marker(first, program)
@@ -273,13 +277,10 @@ class _Reading:
                 return None
             if taken == _IS_TEXT:
                 self.seek = at + 1
-        if self.pos < size:
-            if self.ended:
-                self._mark("markup", self.pos, size)
-            else:
-                frame = self.thinking or self.framed
-                trail = express.trail if frame is None else frame.trail if self.thinking is not None else ""
-                self._settle(size, trail, alone=not self.marks)
+        if self.pos < size and not self.ended:
+            frame = self.thinking or self.framed
+            trail = express.trail if frame is None else frame.trail if self.thinking is not None else ""
+            self._settle(size, trail, alone=self.pos == 0)
         content, reasoning = self.content, self.reasoning
         return ParsedMessage(
             "".join(content) if content else "",
@@ -287,9 +288,22 @@ class _Reading:
             tuple(self.calls),
             (),
             False,
-            tuple(self.marks),
+            self._spans(size),
             text,
         )
+
+    def _spans(self, size: int) -> tuple[Span, ...]:
+        """The spans of the text: what is nothing else is markup."""
+        spans: list[Span] = []
+        pos = 0
+        for span in self.marks:
+            if span.start > pos:
+                spans.append(Span("markup", pos, span.start))
+            spans.append(span)
+            pos = span.end
+        if pos < size:
+            spans.append(Span("markup", pos, size))
+        return tuple(spans)
 
     def _ahead(self, finder: _Finder) -> _Ahead:
         if self.ahead is None:
@@ -327,41 +341,31 @@ class _Reading:
 
     # -- text -----------------------------------------------------------------------------------------------------
 
-    def _mark(self, kind: SpanKind, start: int, end: int) -> None:
-        if end <= start:
-            return
-        marks = self.marks
-        if marks and marks[-1].kind == kind:
-            marks[-1] = Span(kind, marks[-1].start, end)
-        else:
-            marks.append(Span(kind, start, end))
-
     def _settle(self, at: int, trail: str, *, alone: bool = False) -> None:
         """Text ends at `at`: what it holds, without the blanks that the picture writes around it."""
         pos = self.pos
         if at > pos:
             start, end = _inside(self.text, pos, at, self.lead, trail, alone)
-            if end == start:
-                self._mark("markup", pos, at)
-            else:
-                self._mark("markup", pos, start)
-                text = self.text[start:end]
+            if end > start:
                 if self.thinking is None:
-                    self.content.append(text)
-                    self._mark("content", start, end)
+                    self._say("content", self.content, start, end)
                 else:
-                    self.reasoning.append(text)
-                    self._mark("reasoning", start, end)
-                self._mark("markup", end, at)
+                    self._say("reasoning", self.reasoning, start, end)
             self.pos = at
         self.lead = ""
+
+    def _say(self, kind: SpanKind, pieces: list[str], start: int, end: int) -> None:
+        pieces.append(self.text[start:end])
+        marks = self.marks
+        if marks and marks[-1].end == start and marks[-1].kind == kind:
+            start = marks.pop().start
+        marks.append(Span(kind, start, end))
 
     def _step_over(self, at: int, end: int, trail: str) -> int:
         """Text ends at `at`, where markup begins."""
         if at > self.pos:
             self._settle(at, trail)
         self.lead = ""
-        self._mark("markup", at, end)
         self.pos = self.seek = end
         return _TAKEN
 
@@ -452,10 +456,8 @@ class _Reading:
                 first = False
                 if at > self.pos:
                     self._settle(at, plan.lead)
-                if start > at:
-                    self._mark("markup", at, start)
-                    if plan.shape.opener_first:
-                        self.section = plan
+                if start > at and plan.shape.opener_first:
+                    self.section = plan
             body = match.end()
             if plan.closed_json and size - body < FAR:
                 whole = read_whole(text, body, plan.stop, plan.watch)
@@ -480,9 +482,7 @@ class _Reading:
                 end = match.end()
             if not name:
                 return _NOT_PLAIN
-            if name in no_call:
-                self._mark("markup", start, end)
-            else:
+            if name not in no_call:
                 if tools is not None:
                     tool = tools.get(name)
                     if tool is None or tool.validate(arguments):
@@ -494,10 +494,6 @@ class _Reading:
                 match = plan.follow(text, end)
                 if match is not None:
                     start = match.start("at_")
-                    if no_call:
-                        self._mark("markup", end, start)
-                    elif start > end:
-                        marks.append(Span("markup", end, start))
                     continue
             self.pos = self.seek = end
             if plan.ends:
@@ -509,7 +505,6 @@ class _Reading:
                 return _TAKEN
             plan, match = following
             start = match.start("at_")
-            self._mark("markup", end, start)
 
     def _next_call(self, plan: Plan) -> tuple[Plan, Any] | None:
         """The next call of a section, where several plans may follow."""
@@ -532,7 +527,6 @@ class _Reading:
         pos = self.pos
         match = plan.close(self.text, pos) if plan.close is not None and self.section is not None else None
         if match is not None:
-            self._mark("markup", pos, match.end())
             self.pos = self.seek = match.end()
             self.section = None
             self.lead = ""

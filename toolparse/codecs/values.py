@@ -42,6 +42,7 @@ _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
+_SLIPS = (",", *_BRACKETS)
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -644,11 +645,11 @@ class ValueScanner:
         if self._stack and self._state == _NEXT:
             for stop in self.stops:
                 if buf.startswith(stop, pos):
-                    if stop in _BRACKETS:  # before a comma it is a slip of the writer's, and no end
+                    if stop in _BRACKETS:  # before a comma, or one that ends no call, it is a slip of the writer's
                         after = _BLANK.match(buf, pos + 1).end()  # type: ignore[union-attr]
                         if after == len(buf) and not final and after - pos <= MAX_BLANKS:
                             return pos
-                        if buf.startswith(",", after):
+                        if buf[after : after + 1] in _SLIPS and buf[after] not in self.stops:
                             continue
                     self._close_all()
                     return pos
