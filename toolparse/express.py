@@ -11,12 +11,14 @@ Measured: three to six times faster than the machine on short calls (`docs/perfo
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS, SLACK, WS, skip_blanks
+from toolparse.codecs.nested import read_nested
 from toolparse.codecs.plain import NotPlain, plain_reader
 from toolparse.codecs.tagged import read_tagged
 from toolparse.codecs.values import DONE
@@ -26,17 +28,6 @@ from toolparse.machine import Machine, scanner_of
 from toolparse.message import ParsedMessage, Span, SpanKind, ToolCall
 from toolparse.program import Candidate, Frame, Program, Shape, compile_format
 
-_CALL, _SECTION, _REASONING, _CONTENT, _CLOSE, _END, _MESSAGE, _STRAY = range(8)
-_KINDS = {
-    "call": _CALL,
-    "section": _SECTION,
-    "reasoning": _REASONING,
-    "content": _CONTENT,
-    "close": _CLOSE,
-    "end": _END,
-    "message": _MESSAGE,
-    "stray": _STRAY,
-}
 # What becomes of a marker: it was taken, it is text, or it is nothing plain.
 _TAKEN, _IS_TEXT, _NOT_PLAIN = range(3)
 _LONG = 256
@@ -70,7 +61,9 @@ class Plan:
         self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
         self.next_call = shape.next_call.final.search if shape.next_call is not None else None
         self.followers: tuple[Plan, ...] = ()  # what may come next in the section
-        self.follow: Any = None  # matches what stands between two calls, and the head of the next, if one plan may follow
+        self.follow: Any = (
+            None  # matches what stands between two calls, and the head of the next, if one plan may follow
+        )
         self.close = self._closing() if shape.closer else None
 
     def _closing(self) -> Any:
@@ -84,29 +77,25 @@ class Plan:
         head = self.shape.head.pattern
         self.follow = _matches(SLACK + (f"(?:(?:{between}){WS}*+)?+" if between else "") + head)
 
-    def follow_at_marker(self, entry: _Entry, program: Program) -> None:
+    def follow_at_marker(self, candidate: Candidate, program: Program) -> None:
         """Prepare for the next call that a marker announces, behind blanks or in a message of its own."""
         if self.ends:
             if not program.message or program.anchored:
                 return
-            self.follow = _matches(program.between.pattern + f"{WS}*+" + entry.pattern)
+            self.follow = _matches(program.between.pattern + f"{WS}*+" + candidate.rx.pattern)
         else:
-            self.follow = _matches(f"{WS}*+" + entry.pattern)
+            self.follow = _matches(f"{WS}*+" + candidate.rx.pattern)
 
 
 def _matches(pattern: str) -> Any:
     return re.compile(pattern, re.DOTALL).match
 
 
-class _Entry(NamedTuple):
-    """A candidate, prepared: `doubt` if it would be a call, had it only been written right."""
-
-    kind: int
-    match: Any
-    plan: Plan | None
-    frame: Frame | None
-    doubt: bool
-    pattern: str
+#: Takes what begins at a marker: the reading, of what it is one (a plan, a frame), its match, and where it begins.
+_Take = Callable[["_Reading", Any, Any, int], int]
+#: What may begin at a marker: its pattern, what takes it, of what it is one, and whether it would be a call, had it
+#: only been written right.
+_Entry = tuple[Any, _Take, Any, bool]
 
 
 class _Finder:
@@ -168,48 +157,74 @@ class _Ahead:
         return at if at <= len(text) else -1
 
 
+Reader = Callable[[str, Any], ParsedMessage | None]
+
+
 class Express:
     """A program prepared for the short way."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.plans = {shape.number: Plan(shape, program) for shape in program.shapes}
-        table = self._prepared(program.candidates)
         for plan in self.plans.values():
             if not plan.ends and (plan.shape.opener or plan.weak):
                 group = plan.shape.group
                 plan.followers = tuple(p for p in self.plans.values() if p.shape.group == group)
                 if len(plan.followers) == 1:
                     plan.follow_in_section()
-        for core, (first, *others) in table.items():
-            plan = first.plan
-            if first.kind != _CALL or plan is None or any(c.startswith(core) for c in table if c != core):
+        cores = program.candidates
+        for core, (first, *others) in cores.items():
+            if first.kind != "call" or first.shape is None or any(c.startswith(core) for c in cores if c != core):
                 continue
-            if not first.pattern.removeprefix("(?P<at_>)").startswith(re.escape(core)):
+            if not first.rx.pattern.removeprefix("(?P<at_>)").startswith(re.escape(core)):
                 continue
+            plan = self.plans[first.shape.number]
             if not plan.shape.opener if plan.ends else not (plan.followers or others):
                 plan.follow_at_marker(first, program)
-        self.finder = _Finder(program.markers, table)
-        self.thought_finder = _Finder(program.reasoning_markers, self._prepared(program.reasoning_candidates))
-        self.anchored = tuple(self._entry(candidate, "") for candidate in program.anchored)
+        self.finder = _Finder(program.markers, self._table(cores))
+        self.thought_finder = _Finder(
+            program.reasoning_markers, self._table(program.reasoning_candidates, thought=True)
+        )
+        self.anchored = self._entries(program.anchored, "")
         self.between = program.between.final.match if program.message else None
         self.no_call = frozenset(program.format.no_call)
         self.trail = program.around_content[1]
 
-    def _prepared(self, table: dict[str, tuple[Candidate, ...]]) -> dict[str, tuple[_Entry, ...]]:
-        return {core: tuple(self._entry(candidate, core) for candidate in table[core]) for core in table}
+    def _table(
+        self, cores: dict[str, tuple[Candidate, ...]], *, thought: bool = False
+    ) -> dict[str, tuple[_Entry, ...]]:
+        return {core: self._entries(cores[core], core, thought=thought) for core in cores}
 
-    def _entry(self, candidate: Candidate, core: str) -> _Entry:
-        plan = self.plans[candidate.shape.number] if candidate.shape is not None else None
-        doubt = candidate.kind == "call" and candidate.core == core and candidate.strong
-        return _Entry(_KINDS[candidate.kind], candidate.rx.final.match, plan, candidate.frame, doubt, candidate.rx.pattern)
+    def _entries(self, candidates: tuple[Candidate, ...], core: str, *, thought: bool = False) -> tuple[_Entry, ...]:
+        entries: list[_Entry] = []
+        for candidate in candidates:
+            kind = candidate.kind
+            doubt = kind == "call" and candidate.core == core and candidate.strong
+            plan = self.plans[candidate.shape.number] if candidate.shape is not None else None
+            take = _TAKERS[kind]
+            if (
+                (thought and kind in ("call", "section"))
+                or (kind == "call" and plan is not None and plan.shape.tail_names)
+                or (kind == "section" and any(before[3] for before in entries))
+            ):
+                take = _Reading.give_up
+            entries.append((candidate.rx.final.match, take, plan or candidate.frame, doubt))
+        return tuple(entries)
 
-    def read(self, text: str, tools: Any, start: Start) -> ParsedMessage | None:
-        """The message, or None when the text is not plain."""
-        if not start.head:
+    def reader(self, start: Start) -> Reader | None:
+        """What gives the message in a text behind such a start, or None when the text is not plain."""
+        head = start.head
+        if not start.plain:
+            return None
+
+        def read(text: str, tools: Any) -> ParsedMessage | None:
             return _Reading(self, text, tools, start).message()
-        message = _Reading(self, start.head + text, tools, start).message()
-        return _behind(message, len(start.head)) if message is not None else None
+
+        def read_on(text: str, tools: Any) -> ParsedMessage | None:
+            message = read(head + text, tools)
+            return _behind(message, len(head)) if message is not None else None
+
+        return read_on if head else read
 
 
 class Start(NamedTuple):
@@ -253,30 +268,38 @@ class _Reading:
         express, text = self.express, self.text
         size = len(text)
         while self.seek < size and not self.ended:
-            if self.fresh:
-                self.fresh = False
-                if express.anchored:
-                    if self._at(express.anchored, self.pos) == _NOT_PLAIN:
-                        return None
-                    continue
-            finder = express.finder if self.thinking is None else express.thought_finder
-            seek = self.seek
-            if size - seek > _LONG:
-                if finder.groups:
-                    seek = self._ahead(finder).find(text, seek)
-                else:
-                    seek = text.find(finder.first, seek)
-                if seek < 0:
+            fresh, self.fresh = self.fresh, False
+            if fresh and express.anchored:
+                entries, at = express.anchored, self.pos
+            else:
+                fresh = False
+                finder = express.finder if self.thinking is None else express.thought_finder
+                seek = self.seek
+                if size - seek > _LONG:
+                    seek = self._ahead(finder).find(text, seek) if finder.groups else text.find(finder.first, seek)
+                    if seek < 0:
+                        break
+                match = finder.search(text, seek)
+                if match is None:
                     break
-            match = finder.search(text, seek)
-            if match is None:
-                break
-            at = match.start()
-            taken = self._at(finder.table[match.group()], at)
-            if taken == _NOT_PLAIN:
-                return None
-            if taken == _IS_TEXT:
-                self.seek = at + 1
+                entries, at = finder.table[match.group()], match.start()
+            doubt = False
+            for matches, take, what, strong in entries:
+                match = matches(text, at)
+                if match is None:
+                    if strong:
+                        doubt = True
+                    continue
+                taken = take(self, what, match, at)
+                if taken == _TAKEN:
+                    break
+                if taken == _NOT_PLAIN:
+                    return None
+            else:  # it is text
+                if doubt and self.thinking is None:
+                    return None
+                if not fresh:
+                    self.seek = at + 1
         if self.pos < size and not self.ended:
             frame = self.thinking or self.framed
             trail = express.trail if frame is None else frame.trail if self.thinking is not None else ""
@@ -313,32 +336,6 @@ class _Reading:
             ahead = self.ahead[finder] = _Ahead(finder.groups)
         return ahead
 
-    def _at(self, entries: tuple[_Entry, ...], at: int) -> int:
-        """Take what begins at a marker."""
-        text = self.text
-        doubt = False
-        for kind, matches, plan, frame, strong, _ in entries:
-            match = matches(text, at)
-            if match is None:
-                doubt = doubt or strong
-                continue
-            if kind <= _SECTION:
-                if doubt and kind == _SECTION:
-                    return _NOT_PLAIN
-                assert plan is not None
-                taken = self._call(plan, match, at) if kind == _CALL else self._open_section(plan, match, at)
-            elif kind == _END:
-                framed = self.thinking is not None or self.framed is not None
-                taken = self._step_over(at, match.end(), "" if framed else self.express.trail)
-                self.thinking = None
-                self._behind_end()
-            else:
-                assert frame is not None or kind >= _MESSAGE
-                taken = self._frame(kind, frame, match, at)
-            if taken != _IS_TEXT:
-                return taken
-        return _NOT_PLAIN if doubt and self.thinking is None else _IS_TEXT
-
     # -- text -----------------------------------------------------------------------------------------------------
 
     def _settle(self, at: int, trail: str, *, alone: bool = False) -> None:
@@ -361,12 +358,25 @@ class _Reading:
             start = marks.pop().start
         marks.append(Span(kind, start, end))
 
-    def _step_over(self, at: int, end: int, trail: str) -> int:
+    def _step_over(self, at: int, end: int, trail: str) -> None:
         """Text ends at `at`, where markup begins."""
         if at > self.pos:
             self._settle(at, trail)
         self.lead = ""
         self.pos = self.seek = end
+
+    # -- markers --------------------------------------------------------------------------------------------------
+
+    def give_up(self, _what: Any, _match: Any, _at: int) -> int:
+        """Nothing plain."""
+        return _NOT_PLAIN
+
+    def end(self, _what: None, match: Any, at: int) -> int:
+        """The end of a message."""
+        framed = self.thinking is not None or self.framed is not None
+        self._step_over(at, match.end(), "" if framed else self.express.trail)
+        self.thinking = None
+        self._behind_end()
         return _TAKEN
 
     def _behind_end(self) -> None:
@@ -375,42 +385,35 @@ class _Reading:
         match = between(self.text, self.pos) if between is not None else None
         if match is None:
             self.ended = True
-            return
-        self._step_over(self.pos, match.end(), "")
+        else:
+            self.new_message(None, match, self.pos)
+
+    def new_message(self, _what: None, match: Any, at: int) -> int:
+        """Another message of the turn."""
+        self._step_over(at, match.end(), "")
         self.thinking = self.framed = None
         self.fresh = True
-
-    def _frame(self, kind: int, frame: Frame | None, match: Any, at: int) -> int:
-        """Something that frames text begins or ends."""
-        thinking = self.thinking
-        end = match.end()
-        if kind == _REASONING:
-            if thinking is not None and (thinking is not frame or self.text[self.pos : at].strip(BLANKS)):
-                return _IS_TEXT
-            self._step_over(at, end, "")
-            self.thinking = frame
-            self.lead = frame.lead if frame is not None else ""
-        elif kind == _CONTENT:
-            self._step_over(at, end, thinking.trail if thinking is not None else "")
-            self.thinking, self.framed = None, frame
-            self.lead = frame.lead if frame is not None else ""
-        elif kind == _CLOSE:
-            assert frame is not None
-            return self._close(frame, match, at)
-        elif kind == _MESSAGE:
-            self._step_over(at, end, "")
-            self.thinking = self.framed = None
-            self.fresh = True
-        elif self.section is not None and match.group() in self.section.closer:
-            self._step_over(at, end, "")
-            self.section = None
-        elif self.calls:
-            self._step_over(at, end, "")
-        else:
-            return _NOT_PLAIN
         return _TAKEN
 
-    def _close(self, frame: Frame, match: Any, at: int) -> int:
+    def thought(self, frame: Frame, match: Any, at: int) -> int:
+        """A thought begins."""
+        thinking = self.thinking
+        if thinking is not None and (thinking is not frame or self.text[self.pos : at].strip(BLANKS)):
+            return _IS_TEXT
+        self._step_over(at, match.end(), "")
+        self.thinking = frame
+        self.lead = frame.lead
+        return _TAKEN
+
+    def framed_content(self, frame: Frame, match: Any, at: int) -> int:
+        """Content begins that has a frame."""
+        self._step_over(at, match.end(), self.thinking.trail if self.thinking is not None else "")
+        self.thinking, self.framed = None, frame
+        self.lead = frame.lead
+        return _TAKEN
+
+    def close(self, frame: Frame, match: Any, at: int) -> int:
+        """A thought, or framed content, ends."""
         trail = ""
         if self.thinking is not None:
             trail = frame.trail
@@ -429,18 +432,25 @@ class _Reading:
         self.lead = frame.after
         return _TAKEN
 
+    def stray(self, _what: Any, match: Any, at: int) -> int:
+        """A closing marker behind calls."""
+        if self.section is not None and match.group() in self.section.closer:
+            self.section = None
+        elif not self.calls:
+            return _NOT_PLAIN
+        self._step_over(at, match.end(), "")
+        return _TAKEN
+
+    def open_section(self, plan: Plan, match: Any, at: int) -> int:
+        """A section of calls begins."""
+        self.section = plan
+        self._step_over(at, match.end(), plan.lead)
+        return _TAKEN
+
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def _open_section(self, plan: Plan, match: Any, at: int) -> int:
-        if self.thinking is not None:
-            return _NOT_PLAIN
-        self.section = plan
-        return self._step_over(at, match.end(), plan.lead)
-
-    def _call(self, plan: Plan, match: Any, at: int) -> int:
+    def call(self, plan: Plan, match: Any, at: int) -> int:
         """A call, and those behind it in its section."""
-        if self.thinking is not None or plan.shape.tail_names:
-            return _NOT_PLAIN
         text, tools, calls, marks, no_call = self.text, self.tools, self.calls, self.marks, self.express.no_call
         size = len(text)
         start = match.start("at_")
@@ -540,7 +550,7 @@ class _Reading:
             return self._json(plan, at)
         tool = self.tools.get(name) if self.tools is not None else None
         if shape.tagged is not None:
-            read = read_tagged(shape.tagged, text, at, tool)
+            read = (read_tagged if shape.tagged.item is None else read_nested)(shape.tagged, text, at, tool)
             if read is not None:
                 return read[1], "", None, read[0]
         elif not shape.loose:
@@ -585,7 +595,7 @@ class _Reading:
         if plan.joint:
             end = text.find(plan.joint, at)
         else:
-            match = plan.next_call(text, at)
+            match = plan.next_call(text, at) if plan.next_call is not None else None
             end = match.start() if match is not None else -1
         if end >= 0:
             return end + 1
@@ -618,6 +628,18 @@ def _inside(text: str, pos: int, at: int, lead: str, trail: str, alone: bool) ->
             else:
                 break
     return start, end
+
+
+_TAKERS: dict[str, _Take] = {
+    "call": _Reading.call,
+    "section": _Reading.open_section,
+    "reasoning": _Reading.thought,
+    "content": _Reading.framed_content,
+    "close": _Reading.close,
+    "end": _Reading.end,
+    "message": _Reading.new_message,
+    "stray": _Reading.stray,
+}
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event
-from toolparse.express import Express, Start, express_for, start_of
+from toolparse.express import Reader, express_for, start_of
 from toolparse.format import SUFFIX, Format
 from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
@@ -62,7 +62,7 @@ class Parser:
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
         self._program: Program = compile_format(format)
-        self._ways: dict[tuple[str, str], tuple[Express, Start]] = {}
+        self._readers: dict[tuple[str, str], Reader | None] = {}  # by suffix and prefill
 
     def __repr__(self) -> str:
         return f"Parser({self.format.name!r})"
@@ -88,18 +88,25 @@ class Parser:
     def _read(self, text: str, tools: ToolSet | None, prefill: str) -> ParsedMessage:
         program = self._program
         suffix = program.suffix_of_turn(prefill, text) if program.suffix is not None else ""
-        way = self._ways.get((suffix, prefill))
-        if way is None:
-            if len(self._ways) > 64:
-                self._ways.clear()
-            express = express_for(self.format.bind(suffix))
-            way = self._ways[suffix, prefill] = express, start_of(express.program, prefill.replace(SUFFIX, suffix))
-        express, start = way
-        if start.plain:
-            message = express.read(text, tools, start)
-            if message is not None:
-                return message
-        return Machine(self._program, tools, prefill=prefill, repair=self.repair, complete=text).close()
+        try:
+            read = self._readers[suffix, prefill]
+        except KeyError:
+            read = self._reader(suffix, prefill)
+        message = read(text, tools) if read is not None else None
+        if message is None:
+            return Machine(program, tools, prefill=prefill, repair=self.repair, complete=text).close()
+        return message
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def _reader(self, suffix: str, prefill: str) -> Reader | None:
+        if len(self._readers) > 64:
+            self._readers.clear()
+        express = express_for(self.format.bind(suffix))
+        read = express.reader(start_of(express.program, prefill.replace(SUFFIX, suffix)))
+        self._readers[suffix, prefill] = read
+        return read
 
     def parse_batch(
         self,

@@ -8,15 +8,19 @@ recursion while reading; it is bounded because values are converted recursively.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.codecs.values import ERROR
+from toolparse.format import Syntax
 
 MAX_DEPTH = 120
+_HOLDERS = ("object", "array")
 
 
 class _Node:
@@ -30,6 +34,90 @@ class _Node:
         self.kind = kind
         self.close = param.close_of(name)
         self.children: list[tuple[str, Any]] = []
+
+
+def read_nested(
+    program: TaggedProgram, text: str, pos: int, tool: ParameterTypes | None
+) -> tuple[dict[str, Any], int] | None:
+    """The parameters at `pos` in complete text, and where the call's tail stands; None where anything is unusual.
+
+    All tags are found by one pattern, so that nothing is decided twice. Linear.
+    """
+    end = text.find(program.tail[0], pos) if program.tags is not None else -1
+    if program.tags is None or end < 0:
+        return None
+    pattern, params = program.tags
+    syntax = program.syntax
+    entities = [pair for pair in program.unescape if text.find(pair[1], pos, end) >= 0]
+    top: list[tuple[str, Any]] = []
+    stack: list[tuple[str, str, str, list[tuple[str, Any]]]] = []  # of open elements: name, end tag, kind, children
+    children = top
+    at = pos
+    for match in pattern.finditer(text, pos, end):
+        between = text[at : match.start()]
+        at = match.end()
+        tag = match.lastgroup
+        if tag == "close":
+            if not stack:
+                return None
+            name, close, kind, inner = stack.pop()
+            if match.group() != close:
+                return None
+            if (inner or kind in _HOLDERS) and between and not _is_gap(between):
+                return None
+            children = stack[-1][3] if stack else top
+            children.append((name, _value_of(kind, None if inner or kind in _HOLDERS else between, inner, syntax)))
+        elif tag in params:
+            param, key, declared = params[tag]
+            if (between and not _is_gap(between)) or len(stack) >= MAX_DEPTH:
+                return None
+            if stack[-1][2] in ("text", "json") if stack else param is program.item:
+                return None
+            name = match[key].strip() if key is not None else "item"
+            kind = param.kinds.get(match[declared].strip(), "json") if declared is not None else ""
+            children = []
+            stack.append((unescaped(name, entities) if entities else name, param.close_of(name), kind, children))
+        else:  # a marker that is no tag
+            return None
+    if stack or not _is_gap(text[at:end]):
+        return None
+    typed = program.params[0].types is not None
+    if not typed:
+        top = _together(top)
+    arguments = {name: value if typed else _argument(name, value, tool, syntax) for name, value in top}
+    return (arguments, end) if len(arguments) == len(top) else None
+
+
+def _is_gap(text: str) -> bool:
+    """Whether a text may stand between tags."""
+    return not text.strip(BLANKS) and len(text) <= MAX_BLANKS
+
+
+def _value_of(kind: str, text: str | None, children: list[tuple[str, Any]], syntax: Syntax) -> Any:
+    """What an element holds: a text, or the elements in it."""
+    if text is not None:
+        return literal(text, syntax) if kind == "json" else text
+    if kind == "object":
+        return dict(children)
+    return [child for _, child in children] if kind == "array" else children
+
+
+def _together(members: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Members that are given twice in a row make a list."""
+    out: list[tuple[str, Any]] = []
+    for name, run in groupby(members, itemgetter(0)):
+        values = [value for _, value in run]
+        out.append((name, values[0] if len(values) == 1 else [("item", value) for value in values]))
+    return out
+
+
+def _argument(key: str, tree: Any, tool: ParameterTypes | None, syntax: Syntax) -> Any:
+    """The value of an argument that is a tree without types."""
+    if tool is not None:
+        return tool.convert_tree(tree, key, python=not syntax.is_json)[0]
+    from toolparse.tools.convert import untyped_tree
+
+    return untyped_tree(tree)
 
 
 class NestedScanner(TaggedScanner):
@@ -91,9 +179,7 @@ class NestedScanner(TaggedScanner):
             return
         kind = ""
         if param.types is not None and declared is not None:
-            spelled = {word: name for name, word in reversed(param.types.items())}
-            kind = spelled.get(declared.strip(), "*")
-            kind = {"string": "text", "object": "object", "array": "array"}.get(kind, "json")
+            kind = param.kinds.get(declared.strip(), "json")
         node = _Node(key, param, kind)
         self._stack.append(node)
         self._param = param
@@ -138,15 +224,7 @@ class NestedScanner(TaggedScanner):
 
     def _end_element(self, text: str | None) -> None:
         node = self._stack.pop()
-        value: Any
-        if text is None:
-            value = node.children
-            if node.kind == "object":
-                value = dict(node.children)
-            elif node.kind == "array":
-                value = [child for _, child in node.children]
-        else:
-            value = literal(text, self.program.syntax) if node.kind == "json" else text
+        value = _value_of(node.kind, text, node.children, self.program.syntax)
         if self._stack:
             self._stack[-1].children.append((node.name, value))
             return
@@ -161,16 +239,9 @@ class NestedScanner(TaggedScanner):
         if self._ready is None:
             return
         (key, values), self._ready = self._ready, None
-        value = values[0]
+        ((_, value),) = _together([(key, value) for value in values])
         if self._param.types is None:
-            python = not self.program.syntax.is_json
-            tree = values[0] if len(values) == 1 else [("item", one) for one in values]
-            if self.tool is None:
-                from toolparse.tools.convert import untyped_tree
-
-                value = untyped_tree(tree)
-            else:
-                value = self.tool.convert_tree(tree, key, python=python)[0]
+            value = _argument(key, value, self.tool, self.program.syntax)
         if self.streaming:
             self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": " + json.encode(value))
         if key in self.arguments_:

@@ -9,13 +9,14 @@ noted as a repair. Both decisions look a bounded distance ahead.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, Rx, Tail, skip_blanks, starts_with_any, tail_of
+from toolparse.codecs.matching import BLANKS, SLACK, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
 from toolparse.format import Syntax
@@ -37,7 +38,7 @@ class ParameterTypes(Protocol):
         """A text that is exactly a literal of what is admitted, where no text is admitted, as that value."""
 
 
-class ParamProgram(msgspec.Struct, frozen=True):
+class ParamProgram(msgspec.Struct, frozen=True, dict=True):
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
@@ -55,6 +56,12 @@ class ParamProgram(msgspec.Struct, frozen=True):
     literals: bool = False  # whether strings stand in quotes, as in any other value
 
     KEY = "\x00"
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What an element holds by its type attribute, where that says anything but JSON."""
+        held = {"string": "text", "object": "object", "array": "array"}
+        return {word: held.get(name, "json") for name, word in reversed((self.types or {}).items())}
 
     def close_of(self, key: str) -> str:
         """The closing tag of the parameter called `key`."""
@@ -106,6 +113,30 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
         if not bare or not end or any(text.lstrip(BLANKS)[:1] not in _NOT_IN_KEYS for text in between):
             return None
         return Plain(first, bare, tuple(between), last, end, last + first)
+
+    @cached_property
+    def tags(self) -> tuple[re.Pattern[str], dict[str, tuple[ParamProgram, str | None, str | None]]] | None:
+        """One pattern for all tags of nested elements; None where blanks stand next to values.
+
+        The name of the last group of a match is `close`, that of an opening tag (with its parameter, and the groups of
+        key and type), or `stray`, for a marker that is no tag.
+        """
+        heads = [param for param in (self.item, *self.params) if param is not None]
+        if self.item is None or not self.tail or self.wrap is not None or any(p.lead or p.trail for p in heads):
+            return None
+        patterns: list[str] = []
+        params: dict[str, tuple[ParamProgram, str | None, str | None]] = {}
+        for number, param in enumerate(heads):
+            head = re.sub(r"\(\?P([<=])(\w+)", rf"(?P\1\2_{number}", param.head.pattern.removeprefix(SLACK))
+            patterns.append(f"(?P<open_{number}>{head})")
+            key, kind = (f"{name}_{number}" if f"<{name}_{number}>" in head else None for name in ("key", "type"))
+            params[f"open_{number}"] = param, key, kind
+        closes = dict.fromkeys(
+            re.escape(param.close).replace(re.escape(ParamProgram.KEY), "[^<>]{1,256}") for param in heads
+        )
+        patterns.append(f"(?P<close>{'|'.join(closes)})")
+        patterns.append(f"(?P<stray>{'|'.join(map(re.escape, self.element_markers)) or '(?!)'})")
+        return re.compile("|".join(patterns), re.DOTALL), params
 
 
 # How the text of a value becomes the value.
@@ -189,7 +220,7 @@ def read_tagged(
     if text.count(param.close, start, end) != len(pieces):
         return None
     try:
-        arguments: dict[str, Any] = dict([piece.split(between, 1) for piece in pieces])  # type: ignore[misc]
+        arguments: dict[str, Any] = dict([piece.split(between, 1) for piece in pieces])
     except ValueError:  # a piece without what stands between key and value
         return None
     keys = "_".join(arguments)
@@ -217,7 +248,7 @@ def read_tagged(
     return arguments, end
 
 
-def unescaped(text: str, entities: tuple[tuple[str, str], ...]) -> str:
+def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
     """A text with its entities replaced."""
     for char, entity in entities:
         text = text.replace(entity, char)

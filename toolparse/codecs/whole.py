@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, skip_blanks
+from toolparse.codecs.matching import skip_blanks
 from toolparse.codecs.values import DONE, ValueScanner, Watch
 from toolparse.format import Syntax
 
@@ -48,7 +48,7 @@ def read_up_to(buf: str, pos: int, end: int, watch: Watch | None) -> Whole | Non
         value = _decode(text)
     except (ValueError, RecursionError):
         return None
-    return _checked(text, value, end, watch)
+    return wrapped(value, end, watch) if type(value) is dict and _each_key_once(text, value) else None
 
 
 def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget | None = None) -> Whole | None:
@@ -74,22 +74,16 @@ def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budge
         if budget is not None:
             budget.left -= len(buf)  # the library's error counts the lines from the start
         return None
-    return _checked(buf[pos:end], value, end, watch)
-
-
-def _checked(text: str, value: Any, end: int, watch: Watch | None) -> Whole | None:
-    if type(value) is not dict or not (_each_key_once if len(text) < _SHORT else _each_key_once_in_long)(text, value):
-        return None
-    return wrapped(value, end, watch)
+    return wrapped(value, end, watch) if type(value) is dict and _each_key_once(buf[pos:end], value) else None
 
 
 def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | None:
     """The call that a value is, which ends at `end`; None when it has not just what the wrapper's picture shows."""
     if watch is None:
         return end, "", None, value
-    if watch.pair is not None and len(value) == 2:
-        first, second = watch.pair
-        name, arguments = value.get(first), value.get(second)
+    pair = watch.pair
+    if pair is not None and len(value) == 2:
+        name, arguments = value.get(pair[0]), value.get(pair[1])
         return (end, name, None, arguments) if type(name) is str and type(arguments) is dict else None
     found: dict[str, Any] = {}
     if watch.keyed:
@@ -114,7 +108,9 @@ def find_marker(buf: str, marker: str, pos: int) -> int:
 
 
 def _each_key_once(text: str, value: dict[str, Any]) -> bool:
-    """Whether a short text has as many quotes as the value that it gave: two for each string, and those in strings."""
+    """Whether a text has as many quotes as the value that it gave: two for each string, and those in strings."""
+    if len(text) >= _SHORT:
+        return _each_key_once_in_long(text, value)
     try:
         return text.count('"') == _encode(value).count(b'"') and "u0022" not in text
     except (ValueError, OverflowError):

@@ -272,4 +272,7 @@ UNKNOWN = Plan(ANYTHING)
 
 def untyped_tree(tree: Tree) -> Any:
     """A tree that no schema describes: strings, objects, and lists where a leading `item` shows one."""
-    return Converter({}).tree(tree, None, (), [], python=False)
+    return _UNTYPED.tree(tree, None, (), [], python=False)
+
+
+_UNTYPED = Converter({})
