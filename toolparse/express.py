@@ -30,7 +30,7 @@ from toolparse.program import Candidate, Frame, Program, Shape, compile_format
 
 # What becomes of a marker: it was taken, it is text, or it is nothing plain.
 _TAKEN, _IS_TEXT, _NOT_PLAIN = range(3)
-_LONG = 256
+_LONG = 128
 # Characters of prose, the most frequent ones last; what is not among them is rare.
 _FREQUENT = "`#*_<>/=:(){}[]'\"-,.0123456789zqxjkvbpygfwmculdrhsnioate "
 
@@ -101,12 +101,13 @@ _Entry = tuple[Any, _Take, Any, bool]
 class _Finder:
     """Finds the next of some markers. Made once for a program; where its markers begin differently, see `_Ahead`."""
 
-    __slots__ = ("first", "groups", "search", "table")
+    __slots__ = ("first", "groups", "longest", "search", "table")
 
     def __init__(self, pattern: re.Pattern[str], table: dict[str, tuple[_Entry, ...]]) -> None:
         self.search = pattern.search
         #: what may begin at a marker
         self.table = table
+        self.longest = max(map(len, table), default=0)
         groups: dict[str, list[str]] = {}
         for core in sorted(table, key=len, reverse=True):
             groups.setdefault(core[0], []).append(core)
@@ -275,13 +276,21 @@ class _Reading:
                 fresh = False
                 finder = express.finder if self.thinking is None else express.thought_finder
                 seek = self.seek
+                match = None
                 if size - seek > _LONG:
-                    seek = self._ahead(finder).find(text, seek) if finder.groups else text.find(finder.first, seek)
+                    if finder.groups:
+                        match = finder.search(text, seek, seek + _LONG)
+                        if match is None or match.start() + finder.longest > seek + _LONG:
+                            match = None
+                            seek = self._ahead(finder).find(text, seek)
+                    else:
+                        seek = text.find(finder.first, seek)
                     if seek < 0:
                         break
-                match = finder.search(text, seek)
                 if match is None:
-                    break
+                    match = finder.search(text, seek)
+                    if match is None:
+                        break
                 entries, at = finder.table[match.group()], match.start()
             doubt = False
             for matches, take, what, strong in entries:
