@@ -88,7 +88,7 @@ def _pattern_cost(name: str, owner: Any, args: Sequence[Any], result: Any) -> in
         if result is not None:
             return max(0, result.end() - pos)
         return max(0, end - pos) if name == "search" else _reached(owner, buf, pos, end)
-    return len(buf)
+    return max(0, end - pos) if name == "finditer" else len(buf)
 
 
 def _method_cost(name: str, owner: Any, args: Sequence[Any], result: Any) -> int:

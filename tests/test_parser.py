@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from typing import Any
 
 import pytest
 
 import toolparse
-from toolparse import CallEnded, CallStarted, ContentDelta, Format, FunctionParser, ToolCall, registry
+from toolparse import CallEnded, CallStarted, ContentDelta, Format, FunctionParser, ToolCall, registry, testing
 from toolparse.events import ArgumentsDelta
 from toolparse.parser import Parser
 
@@ -149,6 +151,34 @@ def test_a_stream_tells_what_it_knows_as_soon_as_it_knows_it() -> None:
     assert stream.close().content == "Hello."
     with pytest.raises(ValueError, match="closed"):
         stream.feed("x")
+
+
+def test_each_piece_has_events_of_its_own() -> None:
+    text = '<tool_call>\n{"name": "f", "arguments": {"a": "10", "n": [1, 2]}}\n</tool_call>'
+    stream = toolparse.parser_for("hermes").stream()
+    kept = [stream.feed(char) for char in text]
+    call = stream.close().tool_calls[0]
+    events = [event for said in [*kept, stream.last_events] for event in said]
+    assert len({id(said) for said in kept}) == len(kept)
+    assert [event.call for event in events if isinstance(event, CallEnded)] == [call]
+    assert json.loads("".join(event.json for event in events if isinstance(event, ArgumentsDelta))) == call.arguments
+
+
+def test_what_a_stream_waits_with_is_not_lost() -> None:
+    parser = toolparse.parser_for("hermes")
+    for text in ("I say <tool_c", "<tool_call>\n{", '<tool_call>\n{"na', '<tool_call>\n{"name": "f", "arg', "a </thi"):
+        for size in (1, 3, 50):
+            stream = parser.stream()
+            for at in range(0, len(text), size):
+                stream.feed(text[at : at + size])
+            testing.assert_same_message(parser.parse(text), stream.close())
+
+
+def test_a_parser_travels_pickled() -> None:
+    parser = toolparse.parser_for("hermes")
+    text = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+    assert pickle.loads(pickle.dumps(parser)).parse(text) == parser.parse(text)
+    assert pickle.loads(pickle.dumps(parser)).parse(text) == parser.parse(text)  # after it has read, too
 
 
 def test_the_prompt_tells_who_opened_the_thought() -> None:

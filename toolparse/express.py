@@ -55,8 +55,7 @@ class Plan:
         self.watch = shape.watch
         self.weak = not shape.strong
         self.needs_tool = self.weak and shape.anchored
-        same = [other for other in program.shapes if other.group == shape.group]
-        self.betweens = tuple(dict.fromkeys(other.between for other in same if other.between))
+        _, self.betweens = program.section_of(shape)
         self.between = shape.between_blanks
         self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
         self.next_call = shape.next_call.final.search if shape.next_call is not None else None

@@ -82,7 +82,7 @@ def scanner_of(shape: Shape, program: Program, tool: ParameterTypes | None, *, s
         return kind(shape.tagged, tool, streaming=streaming)
     if shape.loose:
         return LooseScanner(syntax, tool, kwargs=kwargs, streaming=streaming)
-    return ValueScanner(syntax, watch=shape.watch, kwargs=kwargs, stops=shape.stops(program))
+    return ValueScanner(syntax, watch=shape.watch, kwargs=kwargs, stops=program.stops_of(shape))
 
 
 class Machine:
@@ -141,34 +141,69 @@ class Machine:
         self._call_ahead: tuple[Rx, int, int, int, str] | None = None
         #: in an easy stretch: the characters that a piece must not hold to be passed on
         self.easy: frozenset[str] | Never | None = None
-        self.pass_on: Callable[[str], list[Event]] = self._pass_text
+        self._pass_on: Callable[[str], list[Event]] = self._pass_text
+        self._structure = False  # in an easy stretch of which every piece goes to the scanner
         self._stretch: TextStretch | Scanner | None = None  # what an easy stretch is of
         self._head: tuple[Shape, str | None, str | None] | None = None  # of the call in hand: shape, name, id
         self._started = False  # whether a stream has said that it began
         self._said = 0  # how many pieces of the scanner's arguments a stream has said
+        self._wait = 0  # so many characters must come before anything more is decided
+        self._later: list[str] = []  # and these have come
         self._run = self._turn()
         if not self.final:
             next(self._run, None)
 
     # -- from outside ---------------------------------------------------------------------------------------------
 
-    def feed(self, text: str) -> None:
-        """More of the text."""
-        if not text:
-            return
-        if self.easy is not None:
-            self._leave_easy()
+    def feed(self, text: str) -> list[Event]:
+        """What more of the text settles."""
+        if self._wait > 0:
+            self._wait -= len(text)
+            self._later.append(text)
+            if self._wait > 0:
+                return []
+            text = "".join(self._later)
+            self._later.clear()
+        if self._structure:
+            return self._scan_on(self.buf + text, text)
+        easy = self.easy
+        if easy is not None:
+            if easy.isdisjoint(text):
+                return self._pass_on(text) if text else []
+            return self._pass_more(text)
+        return self._read_on(text)
+
+    def _read_on(self, text: str) -> list[Event]:
+        """The generator reads more of the text."""
         self._fed.append(text)
         if self._seeking is not None:
             text = self._seek(self._seeking, text)
         self._append(text)
         next(self._run, None)
+        return self.take_events()
+
+    def take_events(self) -> list[Event]:
+        """What was said since it was last asked."""
+        events = self.events
+        if not events:
+            return []
+        self.events = []
+        return events
+
+    def _catch_up(self) -> None:
+        """Read what came while the machine waited."""
+        if self._later:
+            self._wait = 0
+            text = "".join(self._later)
+            self._later.clear()
+            said = self.feed(text)
+            self.events = said + self.events
 
     def close(self) -> ParsedMessage:
-        """Nothing follows: the message."""
+        """Nothing follows: the message. What the end settles is left in `events`."""
+        self._catch_up()
         self.final = True
-        if self.easy is not None:
-            self._leave_easy()
+        self._leave_easy()
         if self._seeking is not None:
             self._append(self._seek(self._seeking, ""))
         for _ in self._run:
@@ -198,25 +233,38 @@ class Machine:
         """The generator waits inside of a text or of a call's body."""
         if self._seeking is None:
             self._append("")
-            self.pass_on, self._stretch = pass_on, stretch
-            self.easy = NEVER if self.buf else stretch.easy() or NEVER
+            self._pass_on, self._stretch = pass_on, stretch
+            self._go_easy(stretch)
 
-    def pass_more(self, piece: str) -> list[Event] | None:
-        """The events of a piece in an easy stretch; None where the generator is to read it."""
+    def _go_easy(self, stretch: TextStretch | Scanner) -> None:
+        """What the next piece may be, where the window holds what is left of the last one."""
+        held = self.buf
+        easy = stretch.easy()
+        self._structure = easy is None and self._keep is not None
+        self.easy = NEVER if held or easy is None else easy
+        if held or self._structure:
+            self._wait = stretch.missing(held)
+
+    def _pass_more(self, piece: str) -> list[Event]:
+        """A piece of an easy stretch that has to be looked at more closely."""
         stretch = self._stretch
         assert stretch is not None
         text = self.buf + piece
         end = stretch.safe(text)
         if end < 0:
-            return self._scan_on(text, piece) if self._keep is not None else None
+            if self._keep is not None:
+                return self._scan_on(text, piece)
+            self._leave_easy()
+            return self._read_on(piece)
         if end:
-            events = self.pass_on(text[:end])
+            events = self._pass_on(text[:end])
             self._fed[-1] = piece
         else:
             events = []
             self._fed.append(piece)
-        self.buf = text[end:]
-        self.easy = NEVER if self.buf else stretch.easy() or NEVER
+        if end < len(text) or self.buf:
+            self.buf = text[end:]
+            self._go_easy(stretch)
         return events
 
     def _scan_on(self, text: str, piece: str) -> list[Event]:
@@ -229,16 +277,14 @@ class Machine:
             self.base += pos
             text = text[pos:]
         self.buf = text
-        self._report(scanner)
+        if not self._started or len(scanner.out) > self._said:
+            self._report(scanner)
         if scanner.status:
-            self.easy = None
+            self.easy, self._structure = None, False
             next(self._run, None)
         else:
-            self.easy = NEVER if text else scanner.easy() or NEVER
-        events = self.events
-        if events:
-            self.events = []
-        return events
+            self._go_easy(scanner)
+        return self.take_events()
 
     def _pass_text(self, text: str) -> list[Event]:
         self._fed.append(text)
@@ -273,7 +319,9 @@ class Machine:
 
     def _leave_easy(self) -> None:
         """What was passed on is accounted for."""
-        self.easy = None
+        if self.easy is None:
+            return
+        self.easy, self._structure = None, False
         if self._keep is None:
             end = self.base - sum(map(len, self._pending))
             self._mark("content" if self._thinking is None else "reasoning", end)
@@ -281,6 +329,7 @@ class Machine:
     @property
     def thinking(self) -> bool:
         """Whether the text read so far ends inside a thought."""
+        self._catch_up()
         return self._thinking is not None
 
     def standing(self) -> tuple[bool, Frame | None, str, str]:
@@ -289,12 +338,14 @@ class Machine:
         Whether it is settled but for what may be the beginning of a marker; the open thought, blanks to skip, and
         that beginning.
         """
+        self._catch_up()
         waits = self._pending or self._has_body or self._ended or self._framed
         plain = not waits and self._section is None and self._keep is None and not self._calls
         return plain, self._thinking, self._lead, self.buf[self.pos :]
 
     def in_call(self) -> bool:
         """Whether the text read so far ends inside a call or thought."""
+        self._catch_up()
         return self._keep is not None or self._thinking is not None or self._section is not None
 
     # -- the window -----------------------------------------------------------------------------------------------
@@ -452,7 +503,9 @@ class Machine:
                     self.pos = end
                 if self.final:
                     break
-                if end == len(buf) and self.streaming and self._has_body and not self._lead:
+                if end < len(buf):
+                    self._wait = tail.missing(buf[end:])
+                elif self.streaming and self._has_body and not self._lead:
                     self._begin_easy(stretch, self._pass_text)
                 yield
                 if program is not self.program:  # the suffix of its markers became known
@@ -509,6 +562,7 @@ class Machine:
             match = rx.match(self.buf, self.pos, self.final)
             if match is not MORE:
                 return match
+            self._wait = rx.least - (len(self.buf) - self.pos)
             yield
 
     def _at_marker(self, found: str) -> Steps:
@@ -775,7 +829,7 @@ class Machine:
 
     def _scanner(self, shape: Shape, name: str | None) -> Scanner:
         if self.final and not self.streaming and shape.json:
-            stops = shape.stops(self.program)
+            stops = self.program.stops_of(shape)
             stop = shape.tail[0] if shape.tail else ""
             return WholeScanner(shape.format.syntax, watch=shape.watch, stops=stops, stop=stop, budget=self._budget)
         tool = self.tools.get(name or "") if self.tools is not None else None
@@ -905,6 +959,8 @@ class Machine:
                             matched += 1
                             extra = True
                         break
+                elif len(self.buf) > at:
+                    self._wait = len(core) - (len(self.buf) - at)
                 yield
         if extra:
             return "a closing bracket too many"
@@ -935,7 +991,7 @@ class Machine:
         span = Span("call", max(start, 0), max(end, 0))
         if not name:
             found.insert(0, ("no-name", "the call gives no tool name"))
-        broken = any(code in ("malformed-arguments", "truncated") for code, _ in found)
+        broken = found and any(code in ("malformed-arguments", "truncated") for code, _ in found)
         if self.tools is not None and name:
             tool = self.tools.get(name)
             if tool is None:
@@ -943,8 +999,10 @@ class Machine:
                 found.append(("unknown-tool", f"unknown tool {name!r}" + (f"; did you mean {hint!r}?" if hint else "")))
             elif not broken:
                 found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
-        issues = tuple(self._issue(code, message, start, end, index) for code, message in found)
-        self._issues.extend(issues)
+        issues: tuple[Issue, ...] = ()
+        if found:
+            issues = tuple(self._issue(code, message, start, end, index) for code, message in found)
+            self._issues.extend(issues)
         raw = self._kept(max(start, 0), end) if start < end else ""
         call = ToolCall(name or "", arguments, id, index, span, raw, issues)
         self._calls.append(call)
@@ -1048,9 +1106,7 @@ class Machine:
 
     def _after_call(self, shape: Shape) -> Steps:
         """What follows a call in its section: (shape, match) of the next call, or None when text goes on."""
-        program = self.program
-        same = [other for other in program.shapes if other.group == shape.group]
-        betweens = dict.fromkeys(other.between for other in same if other.between)
+        same, betweens = self.program.section_of(shape)
         while True:
             buf, pos = self.buf, self.pos
             at = skip_blanks(buf, pos)
@@ -1076,6 +1132,7 @@ class Machine:
                     match = other.head.match(buf, follow, self.final)
                     if match is MORE:
                         waiting = True
+                        self._wait = other.head.least - (len(buf) - follow)
                         break
                     if match is not None:
                         self.pos = match.start("at_")

@@ -229,44 +229,28 @@ class Stream:
         self._machine = machine
         self._parser = parser
         self._tokens: TokenText | None = None
-        self._text = False
+        self._take = machine.feed
+        self._text = False  # whether text was fed, and more may be
         self._message: ParsedMessage | None = None
 
     def feed(self, piece: TextOrIds) -> list[Event]:
         """The events that this piece settles. A stream takes text or ids, not both."""
+        if self._text and isinstance(piece, str):
+            return self._take(piece)
         if self._message is not None:
             raise ValueError("this stream is closed; make a new one with parser.stream()")
         if isinstance(piece, str):
             if self._tokens is not None:
                 raise TypeError("this stream was fed ids; go on with ids")
             self._text = True
-            return self._feed(piece)
+            return self._take(piece)
         if self._text:
             raise TypeError("this stream was fed text; go on with text")
         if self._tokens is None:
             from toolparse.tokens import TokenText
 
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
-        return self._unmasked(self._feed(self._tokens.feed(_as_ids(piece))))
-
-    def _feed(self, text: str) -> list[Event]:
-        machine = self._machine
-        easy = machine.easy
-        if easy is not None and text:
-            if easy.isdisjoint(text):
-                return machine.pass_on(text)
-            events = machine.pass_more(text)
-            if events is not None:
-                return events
-        machine.feed(text)
-        return self._take()
-
-    def _take(self) -> list[Event]:
-        events = self._machine.events
-        if events:
-            self._machine.events = []
-            return events
-        return []
+        return self._unmasked(self._take(self._tokens.feed(_as_ids(piece))))
 
     def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:
@@ -279,11 +263,12 @@ class Stream:
         Events that only the end settles are in `last_events`.
         """
         if self._message is None:
-            if self._tokens is not None:
-                self._machine.feed(self._tokens.feed((), final=True))
-            message = self._machine.close()
+            machine = self._machine
+            self._text = False
+            said = self._take(self._tokens.feed((), final=True)) if self._tokens is not None else []
+            message = machine.close()
             self._message = message if self._tokens is None else self._tokens.finish(message)
-            self._last = self._unmasked(self._take())
+            self._last = self._unmasked([*said, *machine.take_events()])
         return self._message
 
     @property

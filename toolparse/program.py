@@ -151,6 +151,11 @@ class Stretch(msgspec.Struct):
     starts_with_hole: bool
     ends_with_hole: bool
 
+    @property
+    def least(self) -> int:
+        """How long a match is at least."""
+        return sum(map(len, self.cores))
+
 
 def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = None) -> Stretch:
     """Literals and simple holes as one pattern with named groups."""
@@ -313,10 +318,6 @@ class Shape(msgspec.Struct, dict=True):
         """Whether the body is one JSON value."""
         return self.body in ("wrapper", "arguments") and self.format.syntax.is_json and not self.loose
 
-    def stops(self, program: Program) -> tuple[str, ...]:
-        """The markers at which an unclosed value ends."""
-        return (*self.tail, *self.closer, *program.ends)
-
     @property
     def loose(self) -> bool:
         """Whether only what follows a text in the arguments tells that it ended."""
@@ -419,6 +420,10 @@ class TextStretch:
         """How much of a text is no part of a marker; -1 if it holds one."""
         return self.tail.safe_end(text, 0) if self.markers.search(text) is None else -1
 
+    def missing(self, held: str) -> int:
+        """How many characters must at least follow on what was held back, before it says anything."""
+        return self.tail.missing(held)
+
 
 class Program(msgspec.Struct, dict=True):
     """A compiled Format."""
@@ -435,6 +440,8 @@ class Program(msgspec.Struct, dict=True):
     anchored: tuple[Candidate, ...] = ()
     reasoning_candidates: dict[str, tuple[Candidate, ...]] = {}
     _thought_ends: dict[str, re.Pattern[str]] = {}
+    _stops: dict[int, tuple[str, ...]] = {}
+    _sections: dict[tuple[str, str], tuple[tuple[Shape, ...], tuple[str, ...]]] = {}
 
     @cached_property
     def around_content(self) -> tuple[str, str]:
@@ -521,6 +528,22 @@ class Program(msgspec.Struct, dict=True):
         """The suffix that the markers of a whole turn have, as what the prompt holds of it and its text tell."""
         return self.suffix_in(prefill) or self.suffix_in(text)
 
+    def stops_of(self, shape: Shape) -> tuple[str, ...]:
+        """The markers at which an unclosed value ends."""
+        stops = self._stops.get(shape.number)
+        if stops is None:
+            stops = self._stops[shape.number] = (*shape.tail, *shape.closer, *self.ends)
+        return stops
+
+    def section_of(self, shape: Shape) -> tuple[tuple[Shape, ...], tuple[str, ...]]:
+        """The shapes that may follow one another in its section, and what may stand between them."""
+        found = self._sections.get(shape.group)
+        if found is None:
+            same = tuple(other for other in self.shapes if other.group == shape.group)
+            found = same, tuple(dict.fromkeys(other.between for other in same if other.between))
+            self._sections[shape.group] = found
+        return found
+
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
         found = self._thought_ends.get(frame.close.pattern)
@@ -606,7 +629,7 @@ def _build(format: Format) -> Program:
                 if all((other.kind, other.open.pattern, other.close.pattern) != same for other in frames):
                     frames.append(frame)
     message = compile_stretch((Text(format.between_messages),))
-    between = Rx(SLACK + _strip_slack(message.pattern.removeprefix(SLACK)))
+    between = Rx(SLACK + _strip_slack(message.pattern.removeprefix(SLACK)), least=message.least)
     program = Program(format, shapes, tuple(frames), format.ends, message.first, between)
     _tabulate(program)
     return program
@@ -736,8 +759,8 @@ def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
         format=format,
         opener=open_stretch.pattern.removesuffix(SLACK),
         opener_first=open_stretch.first,
-        head=Rx(SLACK + bare_head),
-        full=Rx(full.removeprefix(SLACK)),
+        head=Rx(SLACK + bare_head, least=head.least),
+        full=Rx(full.removeprefix(SLACK), least=open_stretch.least + head.least),
         head_first=head.first,
         anchored=not (open_stretch.first or head.first) and (body != "wrapper" or head.starts_with_hole),
         body=body,
@@ -850,7 +873,7 @@ def _tagged(
         follows=tuple(dict.fromkeys((*(param.first for param in params if param.first), *stops))),
         params=params,
         item=item,
-        after_close=Rx(after_close, at_end=SLACK + r"\Z"),
+        after_close=Rx(after_close, at_end=SLACK + r"\Z", least=min(map(len, following), default=0)),
         tail=tail,
         after_tail=after_tail,
         stops=stops,
@@ -868,7 +891,7 @@ def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgra
     head = compile_stretch(before, compiler=compiler)
     close = "".join(part.text if isinstance(part, Text) else ParamProgram.KEY for part in after).rstrip(BLANK)
     return ParamProgram(
-        head=Rx(_strip_slack(head.pattern)),
+        head=Rx(_strip_slack(head.pattern), least=head.least),
         first=head.first,
         lead=lead,
         trail=trail,
@@ -914,11 +937,11 @@ def _frame(kind: str, format: Format, source: str, compiler: _Compiler) -> Frame
     close_stretch = compile_stretch(closing, compiler=compiler.fresh())
     return Frame(
         kind=kind,
-        open=Rx(_strip_slack(open_stretch.pattern.removeprefix(SLACK))),
+        open=Rx(_strip_slack(open_stretch.pattern.removeprefix(SLACK)), least=open_stretch.least),
         open_first=open_stretch.first,
         lead=lead,
         trail=trail,
-        close=Rx(_strip_slack(close_stretch.pattern.removeprefix(SLACK))),
+        close=Rx(_strip_slack(close_stretch.pattern.removeprefix(SLACK)), least=close_stretch.least),
         close_first=close_stretch.first,
         close_length=len(close_stretch.first) if len(close_stretch.cores) == 1 else 2048,
         after=after,
@@ -936,7 +959,7 @@ def _tabulate(program: Program) -> None:
         elif shape.body == "wrapper":
             openers.append(Candidate("call", "{", shape.full, shape=shape))
         if shape.opener_first and shape.head_first and is_marker(shape.head_first):
-            alone = Rx(shape.head.pattern.removeprefix(SLACK))
+            alone = Rx(shape.head.pattern.removeprefix(SLACK), least=shape.head.least)
             openers.append(Candidate("call", shape.head_first, alone, shape=shape))
     frames = [Candidate(f.kind, f.open_first, f.open, frame=f) for f in program.frames if f.open_first]
     sections = [

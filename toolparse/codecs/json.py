@@ -21,6 +21,10 @@ _decode = msgspec.json.Decoder().decode
 
 #: Deeper nesting than this is refused: Python's own recursion would not survive it.
 MAX_DEPTH = 500
+_DEEP = 64
+_LONG = 512
+_PROBE = 64
+_SHORT = 2 * MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
 
 
 def quote(text: str, *, ascii: bool = False) -> str:
@@ -85,6 +89,61 @@ def type_of(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "array"
     return "object" if isinstance(value, dict | Mapping) else "unknown"
+
+
+def each_key_once(text: str, value: dict[str, Any]) -> bool:
+    """Whether a text has as many quotes as the value that it gave: two for each string, and those in strings."""
+    if len(text) >= _SHORT:
+        return _each_key_once_in_long(text, value)
+    try:
+        return text.count('"') == _encode(value).count(b'"') and "u0022" not in text
+    except (ValueError, OverflowError):
+        return False
+
+
+def _each_key_once_in_long(text: str, value: dict[str, Any]) -> bool:
+    """Whether a long text has as many quotes as the value that it gave. False also for what is nested deeply.
+
+    Long strings are taken out of both: writing one is faster than counting in it, and in the text.
+    """
+    long: list[str] = []
+    count = _quotes(value, 0, long)
+    rest: list[str] = []
+    at = 0
+    for number, string in enumerate(long):
+        try:
+            written = _encode(string).decode()
+        except (ValueError, OverflowError):
+            return False
+        found = text.find(written[:_PROBE], at)
+        if found < 0 or not text.startswith(written, found):  # its characters are written in another way
+            count += sum(2 + other.count('"') for other in long[number:])
+            break
+        rest.append(text[at:found])
+        at = found + len(written)
+    left = "".join(rest) + text[at:]
+    return "u0022" not in left and left.count('"') == count
+
+
+def _quotes(value: Any, depth: int, long: list[str]) -> int:
+    """How many quotes the text of a value holds, but for its long strings; nonsense where it is nested deeply."""
+    if depth > _DEEP:
+        return -(1 << 60)
+    count = 0
+    if type(value) is dict:
+        for key in value:
+            count += 2 + key.count('"')
+        value = value.values()
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            if len(item) > _LONG:
+                long.append(item)
+            else:
+                count += 2 + item.count('"')
+        elif kind is dict or kind is list:
+            count += _quotes(item, depth + 1, long)
+    return count
 
 
 def has_duplicate_keys(text: str) -> bool:

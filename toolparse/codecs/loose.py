@@ -95,6 +95,10 @@ class LooseScanner(ArgumentScanner):
         """-1: a text's end is the scan's to find."""
         return -1
 
+    def missing(self, held: str) -> int:
+        """0: the next character may say something."""
+        return 0
+
     def pass_on(self, text: str) -> str:
         """Never asked, as nothing is easy here."""
         raise AssertionError(text)

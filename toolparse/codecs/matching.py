@@ -31,9 +31,13 @@ MORE = More()
 class Rx:
     """A pattern that can be asked with and without knowing the end of the text."""
 
-    def __init__(self, pattern: str, *, at_end: str = "") -> None:
-        """`at_end`: an alternative that holds only where the text is known to end (`\\Z`)."""
+    def __init__(self, pattern: str, *, at_end: str = "", least: int = 0) -> None:
+        """`at_end`: an alternative that holds only where the text is known to end (`\\Z`).
+
+        `least`: a match is at least that long, as far as that is known.
+        """
         self.pattern = pattern
+        self.least = least
         self._final = f"(?:{pattern}|{at_end})" if at_end else pattern
 
     @cached_property
@@ -113,7 +117,10 @@ class Tail:
     __slots__ = ("firsts", "longest", "plain", "prefixes")
 
     def __init__(self, strings: tuple[str, ...]) -> None:
-        self.prefixes = frozenset(text[:n] for text in strings for n in range(1, len(text)))
+        #: how a string begins, and what is at least missing of it
+        self.prefixes: dict[str, int] = {}
+        for text in sorted(strings, key=len, reverse=True):
+            self.prefixes.update((text[:n], len(text) - n) for n in range(1, len(text)))
         self.longest = max((len(text) for text in strings), default=1) - 1
         self.firsts = frozenset(text[0] for text in strings if text)
         #: those, and the characters that JSON escapes
@@ -130,6 +137,13 @@ class Tail:
             if char in self.firsts and window[offset:] in self.prefixes:
                 return start + offset
         return end
+
+    def missing(self, held: str) -> int:
+        """How many characters must at least follow on what was held back, before it is one of the strings.
+
+        0 for one or two characters: text that begins by chance like a marker is not to be kept waiting.
+        """
+        return self.prefixes.get(held, 0) if len(held) > 2 else 0
 
 
 @lru_cache(maxsize=1024)

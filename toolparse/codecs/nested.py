@@ -172,6 +172,10 @@ class NestedScanner(TaggedScanner):
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
 
+    def missing(self, held: str) -> int:
+        """0: an argument is said when another begins, which any marker may tell."""
+        return 0
+
     def _open(self, key: str, param: ParamProgram, declared: str | None) -> None:
         if len(self._stack) >= MAX_DEPTH:
             self.status = ERROR

@@ -115,6 +115,16 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
         return Plain(first, bare, tuple(between), last, end, last + first)
 
     @cached_property
+    def least(self) -> int:
+        """How much text there must at least be where parameters begin, before anything is decided."""
+        return min(map(len, self.follows), default=0)
+
+    @cached_property
+    def ahead(self) -> Tail:
+        """What may stand where parameters begin."""
+        return tail_of(self.follows)
+
+    @cached_property
     def tags(self) -> tuple[re.Pattern[str], dict[str, tuple[ParamProgram, str | None, str | None]]] | None:
         """One pattern for all tags of nested elements; None where blanks stand next to values.
 
@@ -263,6 +273,7 @@ class ArgumentScanner:
 
     __slots__ = (
         "_key",
+        "_needs",
         "_parts",
         "_text",
         "arguments_",
@@ -290,7 +301,12 @@ class ArgumentScanner:
         self.out: list[str] = ["{"] if streaming else []
         self._key: str | None = None
         self._text = False
+        self._needs = 0  # so much text is to be seen before anything more is decided
         self._parts: list[str] = []
+
+    def missing(self, held: str) -> int:
+        """How many characters must at least follow on what was left standing, before it says anything."""
+        return self._needs - len(held)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that were read."""
@@ -340,6 +356,7 @@ class TaggedScanner(ArgumentScanner):
 
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
+        self._needs = 0
         while not self.status:
             before, key = pos, self._key
             pos = self._between(buf, pos, final) if key is None else self._value(buf, pos, final)
@@ -351,6 +368,7 @@ class TaggedScanner(ArgumentScanner):
         program = self.program
         pos = skip_blanks(buf, pos)
         if pos == len(buf):
+            self._needs = program.least
             return pos
         stop = starts_with_any(program.stops, buf, pos, final)
         if isinstance(stop, str):
@@ -366,7 +384,9 @@ class TaggedScanner(ArgumentScanner):
                 self._param = param
                 self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
-        if not undecided:
+        if undecided:
+            self._needs = program.ahead.missing(buf[pos:]) + len(buf) - pos
+        else:
             self.status = ERROR
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
@@ -431,7 +451,9 @@ class TaggedScanner(ArgumentScanner):
             elif at >= 0:
                 decided = program.after_close.match(buf, at + len(close), final)
                 if decided is UNDECIDED:
-                    return self._before(buf, pos, at), -1
+                    end = self._before(buf, pos, at)
+                    self._needs = at + len(close) + program.after_close.least - end
+                    return end, -1
                 if decided is not None:
                     return self._before(buf, pos, at), at + len(close)
                 tail_from = at
@@ -443,7 +465,10 @@ class TaggedScanner(ArgumentScanner):
         if self._hold is None:
             strings = [close, tail] if tail else [close]
             self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
-        return self._hold.safe_end(buf, pos), -1
+        end = self._hold.safe_end(buf, pos)
+        if end < len(buf):
+            self._needs = self._hold.missing(buf[end:]) + len(buf) - end
+        return end, -1
 
     def _before(self, buf: str, pos: int, at: int) -> int:
         """Where a value ends that is closed at `at`: before the newline that the picture writes there, if it stands."""

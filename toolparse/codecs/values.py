@@ -18,10 +18,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import MAX_BLANKS
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS
 from toolparse.format import Syntax
 from toolparse.picture import Wrapper
 
@@ -43,13 +44,14 @@ _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
 _SLIPS = (",", *_BRACKETS)
+_HELD = 64  # characters of a wrapper that may wait for its name
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
 
 
 class Watch:
     """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
 
-    __slots__ = ("depth", "keyed", "pair", "prefixes", "roles", "synonyms", "tree")
+    __slots__ = ("depth", "keyed", "opening", "pair", "prefixes", "roles", "starts", "synonyms", "tree")
 
     def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
         self.roles: dict[tuple[str, ...], str] = {}
@@ -61,6 +63,10 @@ class Watch:
         self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
         self.depth = max((len(path) for path in self.roles), default=1)
         self.synonyms = dict(synonyms)
+        #: how a key begins, and how much is at least missing of it, its quote, the colon and a value
+        self.starts: dict[str, int] = {}
+        for key in () if self.keyed else sorted({*chain(*self.roles), *synonyms}, key=len, reverse=True):
+            self.starts.update((key[:n], len(key) - n + 3) for n in range(len(key) + 1))
         #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
         self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
         #: the keys of name and arguments of a flat wrapper; an object with just these has nothing else to find
@@ -69,6 +75,17 @@ class Watch:
             if wrapper.name is not None and wrapper.arguments is not None and not self.keyed:
                 (first, *more), (second, *others) = wrapper.name, wrapper.arguments
                 self.pair = None if more or others else (first, second)
+        #: how such a wrapper mostly begins: up to the end of the name, and on to the arguments
+        self.opening: tuple[re.Pattern[str], re.Pattern[str]] | None = None
+        if self.pair is not None:
+            blank, (first, second) = _BLANK.pattern, self.pair
+            keys = "|".join(
+                re.escape(key) for key in (second, *(k for k, meant in synonyms.items() if meant == second))
+            )
+            self.opening = (
+                re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
+                re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
+            )
 
     def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
@@ -194,6 +211,17 @@ class ValueScanner:
         match = _STRING_TEXT.fullmatch(text)
         return match.start(1) if match is not None else -1
 
+    def missing(self, held: str) -> int:
+        """How many characters must at least follow on what was left standing, before it says anything."""
+        watch, state = self.watch, self._state
+        if watch is None or self._capture or self.arguments_seen:
+            return 0
+        if self._quote:
+            return watch.starts.get("".join(self._key)[1:], 0) if self._sink is self._key else 0
+        if state == _COLON or (state == _VALUE and self._stack):
+            return 0
+        return watch.starts.get("", 0) + 1 + (state not in (_KEY, _FIRST_KEY)) - len(held)
+
     def pass_on(self, text: str) -> str:
         """A piece of the string; returns it as it is said."""
         self.out.append(text)
@@ -232,7 +260,7 @@ class ValueScanner:
             return {}
         if not isinstance(value, dict):
             raise ValueError(f"arguments must be an object, not {_kind(value)}")
-        if json.has_duplicate_keys(text):
+        if not json.each_key_once(text, value) and json.has_duplicate_keys(text):
             self.duplicates = True
         return value
 
@@ -242,6 +270,10 @@ class ValueScanner:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         self._discard.clear()
         end = len(buf)
+        if not self.arguments_seen and self.strict and self.watch.opening is not None:  # type: ignore[union-attr]
+            pos, waits = self._open_wrapper(buf, pos, final)
+            if waits:
+                return pos
         while pos < end and self.status == MORE:
             if self._quote:
                 pos = self._string(buf, pos, end, final)
@@ -259,13 +291,15 @@ class ValueScanner:
                 if self.status != MORE:
                     return pos
                 continue
-            pos = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
-            if pos == end:
-                return pos
             char = buf[pos]
+            if char in BLANKS:
+                pos = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+                if pos == end:
+                    return pos
+                char = buf[pos]
             state = self._state
             if char in self._quote_starts:
-                quote = self._opening_quote(buf, pos, end, final)
+                quote = '"' if char == '"' and self.strict else self._opening_quote(buf, pos, end, final)
                 if quote is None:
                     return pos
                 if quote:
@@ -322,6 +356,39 @@ class ValueScanner:
         if final and self._pieces:
             self._end_token(buf, pos)
         return pos
+
+    def _open_wrapper(self, buf: str, pos: int, final: bool) -> tuple[int, bool]:
+        """Take the usual beginning of a wrapper in two steps. Returns the position, and whether to wait for more."""
+        watch = self.watch
+        assert watch is not None
+        assert watch.opening is not None
+        assert watch.pair is not None
+        start, middle = watch.opening
+        if not self._started and not self._stack:
+            match = start.match(buf, pos)
+            if match is None:  # a name is said when it is complete, not before
+                return pos, not final and len(buf) - pos < _HELD and buf.count('"', pos) < 4
+            self._started = True
+            self._stack.append("}")
+            self._path = [watch.pair[0]]
+            self.name = match[1]
+            self._state = _NEXT
+            pos = match.end()
+        if self.name is None or self._state != _NEXT or len(self._stack) != 1:
+            return pos, False
+        match = middle.match(buf, pos)
+        if match is None:
+            held = len(buf) - pos
+            return pos, not final and held < _HELD and buf.count('"', pos) < 2 and buf.find("}", pos) < 0
+        self._path = [watch.pair[1]]
+        self.arguments_seen = True
+        self._capture, self._capture_depth = "arguments", 1
+        self._sink = self.out
+        self._stack.append("}")
+        self.out.append("{")
+        self._state = _FIRST_KEY
+        self._safe = (1, 2)
+        return match.end(), False
 
     def _opening_quote(self, buf: str, pos: int, end: int, final: bool) -> str | None:
         """The quote that begins at `pos`, '' if none does, None if more text is needed to tell."""

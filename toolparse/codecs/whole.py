@@ -20,12 +20,7 @@ from toolparse.format import Syntax
 _decode = msgspec.json.Decoder().decode
 # The scanner in C, held to what JSON allows.
 _scan = JSONDecoder(parse_float=json.finite_float, parse_constant=json.no_constant).scan_once  # type: ignore[attr-defined]
-_encode = msgspec.json.Encoder().encode
-_DEEP = 64
-_LONG = 512
-_PROBE = 64
 FAR = 2048  # characters, from which on it pays to think before a search
-_SHORT = 2 * json.MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
 
 
 #: The position behind a value, name, id and arguments. The name is '' where no wrapper gives it.
@@ -48,7 +43,7 @@ def read_up_to(buf: str, pos: int, end: int, watch: Watch | None) -> Whole | Non
         value = _decode(text)
     except (ValueError, RecursionError):
         return None
-    return wrapped(value, end, watch) if type(value) is dict and _each_key_once(text, value) else None
+    return wrapped(value, end, watch) if type(value) is dict and json.each_key_once(text, value) else None
 
 
 def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budget | None = None) -> Whole | None:
@@ -74,7 +69,7 @@ def read_whole(buf: str, pos: int, stop: str, watch: Watch | None, budget: Budge
         if budget is not None:
             budget.left -= len(buf)  # the library's error counts the lines from the start
         return None
-    return wrapped(value, end, watch) if type(value) is dict and _each_key_once(buf[pos:end], value) else None
+    return wrapped(value, end, watch) if type(value) is dict and json.each_key_once(buf[pos:end], value) else None
 
 
 def wrapped(value: dict[str, Any], end: int, watch: Watch | None) -> Whole | None:
@@ -107,40 +102,6 @@ def find_marker(buf: str, marker: str, pos: int) -> int:
     return buf.find(marker, pos)
 
 
-def _each_key_once(text: str, value: dict[str, Any]) -> bool:
-    """Whether a text has as many quotes as the value that it gave: two for each string, and those in strings."""
-    if len(text) >= _SHORT:
-        return _each_key_once_in_long(text, value)
-    try:
-        return text.count('"') == _encode(value).count(b'"') and "u0022" not in text
-    except (ValueError, OverflowError):
-        return False
-
-
-def _each_key_once_in_long(text: str, value: dict[str, Any]) -> bool:
-    """Whether a long text has as many quotes as the value that it gave. False also for what is nested deeply.
-
-    Long strings are taken out of both: writing one is faster than counting in it, and in the text.
-    """
-    long: list[str] = []
-    count = _quotes(value, 0, long)
-    rest: list[str] = []
-    at = 0
-    for number, string in enumerate(long):
-        try:
-            written = _encode(string).decode()
-        except (ValueError, OverflowError):
-            return False
-        found = text.find(written[:_PROBE], at)
-        if found < 0 or not text.startswith(written, found):  # its characters are written in another way
-            count += sum(2 + other.count('"') for other in long[number:])
-            break
-        rest.append(text[at:found])
-        at = found + len(written)
-    left = "".join(rest) + text[at:]
-    return "u0022" not in left and left.count('"') == count
-
-
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
     """What stands at the watched paths; False when a role is filled twice."""
     for key, item in value.items():
@@ -154,27 +115,6 @@ def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any])
         elif type(item) is dict and not _collect(item, role, found):
             return False
     return True
-
-
-def _quotes(value: Any, depth: int, long: list[str]) -> int:
-    """How many quotes the text of a value holds, but for its long strings; nonsense where it is nested deeply."""
-    if depth > _DEEP:
-        return -(1 << 60)
-    count = 0
-    if type(value) is dict:
-        for key in value:
-            count += 2 + key.count('"')
-        value = value.values()
-    for item in value:
-        kind = type(item)
-        if kind is str:
-            if len(item) > _LONG:
-                long.append(item)
-            else:
-                count += 2 + item.count('"')
-        elif kind is dict or kind is list:
-            count += _quotes(item, depth + 1, long)
-    return count
 
 
 class WholeScanner(ValueScanner):
