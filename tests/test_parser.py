@@ -164,6 +164,18 @@ def test_each_piece_has_events_of_its_own() -> None:
     assert json.loads("".join(event.json for event in events if isinstance(event, ArgumentsDelta))) == call.arguments
 
 
+def test_arguments_written_as_a_string_are_said_decoded() -> None:
+    text = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
+    text = text.format(json.dumps('{"a": "b", "c": [1]}'))
+    for size in (1, 2, 7, 500):
+        stream = toolparse.parser_for("deepseek-v31").stream()
+        events = [event for at in range(0, len(text), size) for event in stream.feed(text[at : at + size])]
+        call = stream.close().tool_calls[0]
+        said = "".join(event.json for event in events if isinstance(event, ArgumentsDelta))
+        assert call.ok
+        assert json.loads(said) == call.arguments == {"a": "b", "c": [1]}
+
+
 def test_what_a_stream_waits_with_is_not_lost() -> None:
     parser = toolparse.parser_for("hermes")
     for text in ("I say <tool_c", "<tool_call>\n{", '<tool_call>\n{"na', '<tool_call>\n{"name": "f", "arg', "a </thi"):

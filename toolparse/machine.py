@@ -143,6 +143,7 @@ class Machine:
         self.easy: frozenset[str] | Never | None = None
         self._pass_on: Callable[[str], list[Event]] = self._pass_text
         self._structure = False  # in an easy stretch of which every piece goes to the scanner
+        self._easy_from = 0  # the pieces that were passed on since it began are not yet accounted for
         self._stretch: TextStretch | Scanner | None = None  # what an easy stretch is of
         self._head: tuple[Shape, str | None, str | None] | None = None  # of the call in hand: shape, name, id
         self._started = False  # whether a stream has said that it began
@@ -242,6 +243,7 @@ class Machine:
         easy = stretch.easy()
         self._structure = easy is None and self._keep is not None
         self.easy = NEVER if held or easy is None else easy
+        self._easy_from = len(self._fed)
         if held or self._structure:
             self._wait = stretch.missing(held)
 
@@ -251,21 +253,34 @@ class Machine:
         assert stretch is not None
         text = self.buf + piece
         end = stretch.safe(text)
+        if end == len(piece) and not self.buf:
+            return self._pass_on(piece)
         if end < 0:
             if self._keep is not None:
+                self._account()
                 return self._scan_on(text, piece)
             self._leave_easy()
             return self._read_on(piece)
+        self._account()
         if end:
             events = self._pass_on(text[:end])
+            self._account()
             self._fed[-1] = piece
         else:
             events = []
             self._fed.append(piece)
-        if end < len(text) or self.buf:
-            self.buf = text[end:]
-            self._go_easy(stretch)
+        self.buf = text[end:]
+        self._go_easy(stretch)
         return events
+
+    def _account(self) -> None:
+        """What was passed on of a call's body counts as read."""
+        passed = "".join(self._fed[self._easy_from :])
+        if self._keep is not None and passed:
+            self._easy_from = len(self._fed)
+            self._keep.append(passed)
+            self.base += len(passed)
+            self._said = len(self._stretch.out)  # type: ignore[union-attr]
 
     def _scan_on(self, text: str, piece: str) -> list[Event]:
         """A piece of a call's body goes to the scanner past the generator, which goes on when the body is read."""
@@ -309,19 +324,15 @@ class Machine:
 
     def _pass_argument(self, text: str) -> list[Event]:
         self._fed.append(text)
-        self._keep.append(text)  # type: ignore[union-attr]
-        self.base += len(text)
         said = self._stretch.pass_on(text)  # type: ignore[union-attr]
-        if said:
-            self._said += 1
-            return [ArgumentsDelta(len(self._calls), said)]
-        return []
+        return [ArgumentsDelta(len(self._calls), said)] if said else []
 
     def _leave_easy(self) -> None:
         """What was passed on is accounted for."""
         if self.easy is None:
             return
         self.easy, self._structure = None, False
+        self._account()
         if self._keep is None:
             end = self.base - sum(map(len, self._pending))
             self._mark("content" if self._thinking is None else "reasoning", end)
