@@ -56,6 +56,10 @@ class Rx:
         """A match at `pos`, None, or MORE."""
         if final:
             return self.final.match(buf, pos)
+        if self._final == self.pattern:  # whole matches count first, and the standard library finds them faster
+            match = self.final.match(buf, pos)
+            if match is not None:
+                return match
         match = self.partial.match(buf, pos, partial=True)
         if match is not None and match.partial:
             return MORE
