@@ -10,9 +10,10 @@ looks for the next marker (one regular expression over all markers of the format
 and takes the first that fits. In a call it hands the window to the scanner of the body (`codecs/`) until that is done,
 and then expects the closing markers.
 
-Most pieces of a stream lie inside of text, or of a string, and do not end it. Where the window is used up at such a
-place, pieces are passed on past the generator: `easy` holds the characters of which a piece without any can be said by
-`pass_on` as it is, and `pass_more` looks closer at one that has some. There a call's body is scanned as well.
+A stream hands its pieces to `take`, which is another function in every place. Most pieces lie inside of text, or of a
+string, and do not end it: they are passed on as they are, past the generator (`easy`: the characters of which a piece
+must have none for that). A piece of a call's body goes straight to the scanner. Where nothing can be decided before a
+marker is complete, pieces wait for one another. All else goes to the generator.
 
 Everything that was read is accounted for by `_mark`, which moves one cursor forward: spans tile the text by
 construction.
@@ -141,8 +142,9 @@ class Machine:
         self._call_ahead: tuple[Rx, int, int, int, str] | None = None
         #: in an easy stretch: the characters that a piece must not hold to be passed on
         self.easy: frozenset[str] | Never | None = None
-        self._pass_on: Callable[[str], list[Event]] = self._pass_text
-        self._structure = False  # in an easy stretch of which every piece goes to the scanner
+        #: takes a piece of the text, which is not empty: what it settles. It is another one in every place.
+        self.take: Callable[[str], list[Event]] = self._read_on
+        self._reads: Callable[..., list[Event]] = self._read_on  # the same, but for waiting
         self._easy_from = 0  # the pieces that were passed on since it began are not yet accounted for
         self._stretch: TextStretch | Scanner | None = None  # what an easy stretch is of
         self._head: tuple[Shape, str | None, str | None] | None = None  # of the call in hand: shape, name, id
@@ -152,27 +154,22 @@ class Machine:
         self._later: list[str] = []  # and these have come
         self._run = self._turn()
         if not self.final:
-            next(self._run, None)
+            self.events = self._resume()
 
     # -- from outside ---------------------------------------------------------------------------------------------
 
-    def feed(self, text: str) -> list[Event]:
-        """What more of the text settles."""
-        if self._wait > 0:
-            self._wait -= len(text)
-            self._later.append(text)
-            if self._wait > 0:
-                return []
-            text = "".join(self._later)
-            self._later.clear()
-        if self._structure:
-            return self._scan_on(self.buf + text, text)
-        easy = self.easy
-        if easy is not None:
-            if easy.isdisjoint(text):
-                return self._pass_on(text) if text else []
-            return self._pass_more(text)
-        return self._read_on(text)
+    def _wait_on(self, text: str) -> list[Event]:
+        """Nothing can be decided before so and so many characters have come."""
+        self._wait -= len(text)
+        self._later.append(text)
+        return [] if self._wait > 0 else self._read_later()
+
+    def _read_later(self) -> list[Event]:
+        text = "".join(self._later)
+        self._later.clear()
+        self._wait = 0
+        self.take = self._reads
+        return self.take(text)
 
     def _read_on(self, text: str) -> list[Event]:
         """The generator reads more of the text."""
@@ -180,7 +177,12 @@ class Machine:
         if self._seeking is not None:
             text = self._seek(self._seeking, text)
         self._append(text)
+        return self._resume()
+
+    def _resume(self) -> list[Event]:
+        self._reads = self._read_on
         next(self._run, None)
+        self.take = self._wait_on if self._wait > 0 else self._reads
         return self.take_events()
 
     def take_events(self) -> list[Event]:
@@ -194,11 +196,7 @@ class Machine:
     def _catch_up(self) -> None:
         """Read what came while the machine waited."""
         if self._later:
-            self._wait = 0
-            text = "".join(self._later)
-            self._later.clear()
-            said = self.feed(text)
-            self.events = said + self.events
+            self.events = self._read_later() + self.events
 
     def close(self) -> ParsedMessage:
         """Nothing follows: the message. What the end settles is left in `events`."""
@@ -230,22 +228,28 @@ class Machine:
 
     # -- easy stretches -------------------------------------------------------------------------------------------
 
-    def _begin_easy(self, stretch: TextStretch | Scanner, pass_on: Callable[[str], list[Event]]) -> None:
+    def _begin_easy(self, stretch: TextStretch | Scanner) -> None:
         """The generator waits inside of a text or of a call's body."""
         if self._seeking is None:
             self._append("")
-            self._pass_on, self._stretch = pass_on, stretch
+            self._stretch = stretch
             self._go_easy(stretch)
 
     def _go_easy(self, stretch: TextStretch | Scanner) -> None:
-        """What the next piece may be, where the window holds what is left of the last one."""
+        """What reads the next piece, where the window holds what is left of the last one."""
         held = self.buf
         easy = stretch.easy()
-        self._structure = easy is None and self._keep is not None
         self.easy = NEVER if held or easy is None else easy
         self._easy_from = len(self._fed)
-        if held or self._structure:
+        if self._keep is None:
+            self._reads = self._pass_text
+        elif easy is None:
+            self._reads = self._scan_on
+        else:
+            self._reads = self._pass_argument
+        if held or easy is None:
             self._wait = stretch.missing(held)
+        self.take = self._wait_on if self._wait > 0 else self._reads
 
     def _pass_more(self, piece: str) -> list[Event]:
         """A piece of an easy stretch that has to be looked at more closely."""
@@ -254,16 +258,16 @@ class Machine:
         text = self.buf + piece
         end = stretch.safe(text)
         if end == len(piece) and not self.buf:
-            return self._pass_on(piece)
+            return self._reads(piece, True)
         if end < 0:
             if self._keep is not None:
                 self._account()
-                return self._scan_on(text, piece)
+                return self._scan_on(piece)
             self._leave_easy()
             return self._read_on(piece)
         self._account()
         if end:
-            events = self._pass_on(text[:end])
+            events = self._reads(text[:end], True)
             self._account()
             self._fed[-1] = piece
         else:
@@ -282,10 +286,11 @@ class Machine:
             self.base += len(passed)
             self._said = len(self._stretch.out)  # type: ignore[union-attr]
 
-    def _scan_on(self, text: str, piece: str) -> list[Event]:
+    def _scan_on(self, piece: str) -> list[Event]:
         """A piece of a call's body goes to the scanner past the generator, which goes on when the body is read."""
         scanner: Scanner = self._stretch  # type: ignore[assignment]
         self._fed.append(piece)
+        text = self.buf + piece
         pos = scanner.scan(text, 0, False)
         if pos:
             self._keep.append(text[:pos])  # type: ignore[union-attr]
@@ -295,13 +300,15 @@ class Machine:
         if not self._started or len(scanner.out) > self._said:
             self._report(scanner)
         if scanner.status:
-            self.easy, self._structure = None, False
-            next(self._run, None)
-        else:
-            self._go_easy(scanner)
+            self.easy = None
+            return self._resume()
+        self._go_easy(scanner)
         return self.take_events()
 
-    def _pass_text(self, text: str) -> list[Event]:
+    def _pass_text(self, text: str, sure: bool = False) -> list[Event]:
+        """A piece of a text. `sure`: that it is nothing else is known."""
+        if not sure and not self.easy.isdisjoint(text):  # type: ignore[union-attr]
+            return self._pass_more(text)
         self._fed.append(text)
         self.base += len(text)
         body = text.rstrip(BLANKS)
@@ -322,7 +329,10 @@ class Machine:
         self._reasoning.append(body)
         return [ReasoningDelta(body)]
 
-    def _pass_argument(self, text: str) -> list[Event]:
+    def _pass_argument(self, text: str, sure: bool = False) -> list[Event]:
+        """A piece of a string in a call's arguments."""
+        if not sure and not self.easy.isdisjoint(text):  # type: ignore[union-attr]
+            return self._pass_more(text)
         self._fed.append(text)
         said = self._stretch.pass_on(text)  # type: ignore[union-attr]
         return [ArgumentsDelta(len(self._calls), said)] if said else []
@@ -331,7 +341,8 @@ class Machine:
         """What was passed on is accounted for."""
         if self.easy is None:
             return
-        self.easy, self._structure = None, False
+        self.easy = None
+        self._reads = self.take = self._read_on
         self._account()
         if self._keep is None:
             end = self.base - sum(map(len, self._pending))
@@ -517,7 +528,7 @@ class Machine:
                 if end < len(buf):
                     self._wait = tail.missing(buf[end:])
                 elif self.streaming and self._has_body and not self._lead:
-                    self._begin_easy(stretch, self._pass_text)
+                    self._begin_easy(stretch)
                 yield
                 if program is not self.program:  # the suffix of its markers became known
                     break
@@ -878,7 +889,7 @@ class Machine:
             if scanner.status or self.final or limited:
                 break
             if self.streaming:
-                self._begin_easy(scanner, self._pass_argument)
+                self._begin_easy(scanner)
             yield
         if scanner.name is not None:
             name = scanner.name

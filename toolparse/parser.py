@@ -229,14 +229,13 @@ class Stream:
         self._machine = machine
         self._parser = parser
         self._tokens: TokenText | None = None
-        self._take = machine.feed
         self._text = False  # whether text was fed, and more may be
         self._message: ParsedMessage | None = None
 
     def feed(self, piece: TextOrIds) -> list[Event]:
         """The events that this piece settles. A stream takes text or ids, not both."""
-        if self._text and isinstance(piece, str):
-            return self._take(piece)
+        if self._text and type(piece) is str and piece:
+            return self._machine.take(piece)
         if self._message is not None:
             raise ValueError("this stream is closed; make a new one with parser.stream()")
         if isinstance(piece, str):
@@ -251,6 +250,9 @@ class Stream:
 
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
         return self._unmasked(self._take(self._tokens.feed(_as_ids(piece))))
+
+    def _take(self, text: str) -> list[Event]:
+        return self._machine.take(text) if text else []
 
     def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:

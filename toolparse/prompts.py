@@ -68,7 +68,7 @@ def _open_call(program: Program, tail: str) -> str:
     starts = sorted({tail.rfind(core) for core in cores} - {-1})
     for start in starts:
         machine = Machine(program, None, streaming=True)
-        machine.feed(tail[start:])
+        machine.take(tail[start:])
         if machine.in_call() and not any(end in tail[start:] for end in program.ends):
             return tail[start:]
     return ""
