@@ -279,8 +279,8 @@ class Machine:
 
     def _account(self) -> None:
         """What was passed on of a call's body counts as read."""
-        passed = "".join(self._fed[self._easy_from :])
-        if self._keep is not None and passed:
+        if self._keep is not None and len(self._fed) > self._easy_from:
+            passed = "".join(self._fed[self._easy_from :])
             self._easy_from = len(self._fed)
             self._keep.append(passed)
             self.base += len(passed)

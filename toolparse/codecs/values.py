@@ -200,17 +200,14 @@ class ValueScanner:
 
     def easy(self) -> frozenset[str] | None:
         """Inside a string of the arguments: the characters that mean something there, or that JSON escapes."""
-        if not self._quote or not self._within():
+        # What arguments are that are no object is said at the end.
+        if not self._quote or self._sink is not self.out or self.out[0] != "{":
             return None
         return _meaningful(self._quote)
 
-    def _within(self) -> bool:
-        """Whether what stands here is part of arguments that are an object: what else they are is said at the end."""
-        return self._sink is self.out and self.out[0] == "{"
-
     def safe(self, text: str) -> int:
         """How much of a text belongs to the string just as it is written; -1 if it does not end within an escape."""
-        if self._quote != '"' or not self.syntax.escapes or self._raw_string or not self._within():
+        if self._quote != '"' or self._sink is not self.out or not self.syntax.escapes or self._raw_string:
             return -1
         match = _STRING_TEXT.fullmatch(text)
         return match.start(1) if match is not None else -1
