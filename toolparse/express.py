@@ -59,10 +59,10 @@ class Plan:
         self.between = shape.between_blanks
         self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
         self.next_call = shape.next_call.final.search if shape.next_call is not None else None
-        self.followers: tuple[Plan, ...] = ()  # what may come next in the section
-        self.follow: Any = (
-            None  # matches what stands between two calls, and the head of the next, if one plan may follow
-        )
+        #: what may come next in the section
+        self.followers: tuple[Plan, ...] = ()
+        #: matches what stands between two calls, and the head of the next, where only one plan may follow
+        self.follow: Any = None
         self.close = self._closing() if shape.closer else None
 
     def _closing(self) -> Any:
@@ -477,12 +477,15 @@ class _Reading:
                 if start > at and plan.shape.opener_first:
                     self.section = plan
             body = match.end()
+            whole = None
             if plan.closed_json and size - body < FAR:
-                whole = read_whole(text, body, plan.stop, plan.watch)
-            else:
-                whole = self._body(plan, body, name)
+                end = text.find(plan.stop, body)
+                if end >= 0:
+                    whole = read_up_to(text, body, end, plan.watch)
             if whole is None:
-                return _NOT_PLAIN
+                whole = self._body(plan, body, name)
+                if whole is None:
+                    return _NOT_PLAIN
             end, inner_name, inner_id, arguments = whole
             if inner_name:
                 name = inner_name
@@ -512,6 +515,8 @@ class _Reading:
                 match = plan.follow(text, end)
                 if match is not None:
                     start = match.start("at_")
+                    if plan.ends:
+                        self.framed = None
                     continue
             self.pos = self.seek = end
             if plan.ends:
