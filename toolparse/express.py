@@ -506,7 +506,7 @@ class _Reading:
             if name not in no_call:
                 if tools is not None:
                     tool = tools.get(name)
-                    if tool is None or tool.validate(arguments):
+                    if tool is None or not tool.accepts(arguments, end - start):
                         return _NOT_PLAIN
                 span = Span("call", start, end)
                 calls.append(ToolCall(name, arguments, id, len(calls), span, text[start:end]))

@@ -149,6 +149,10 @@ class Tool:
         """What is wrong with a call's arguments; an empty list when nothing is. Never raises on any value."""
         return self._core.validator.problems(arguments)
 
+    def accepts(self, arguments: dict[str, Any], size: int) -> bool:
+        """Whether nothing is wrong with arguments that were read from so many characters of text."""
+        return self._core.validator.accepts(arguments, size)
+
 
 class ToolSet(Sequence[Tool]):
     """The tools of one conversation, by name and in order."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from toolparse.errors import ToolError
 from toolparse.tools.admitted import TYPES, matches
-from toolparse.tools.literals import is_shallow
+from toolparse.tools.literals import MAX_DEPTH, is_shallow
 from toolparse.tools.wording import (
     Problem,
     either,
@@ -93,22 +93,30 @@ class Validator:
 
     def problems(self, arguments: Any) -> list[Problem]:
         """What is wrong with the arguments; an empty list when nothing is."""
-        if self._fast is None:
-            self.compile()
         if not isinstance(arguments, dict):
             return [wrong_type((), ("object",), arguments)]
         if not is_shallow(arguments):  # the Rust engine recurses on the machine's stack, without a guard
             return [Problem("invalid-value", "arguments: nested too deeply", ())]
-        if self._fast is not None:
-            try:
-                if self._fast.is_valid(arguments):
-                    declared = self._declared
-                    if declared is None or arguments.keys() <= declared.names:
-                        return []
-                    return self._surplus(arguments)
-            except (ValueError, TypeError, OverflowError, RecursionError):
-                pass  # no JSON value, half a surrogate pair in a key, ...: the other engine takes it
-        return self._explain(arguments)
+        return [] if self._holds(arguments) else self._explain(arguments)
+
+    def accepts(self, arguments: dict[str, Any], size: int) -> bool:
+        """Whether nothing is wrong with arguments that were read from so many characters of text."""
+        # Each level of nesting takes two characters at least.
+        return self._holds(arguments) if size < 2 * MAX_DEPTH else not self.problems(arguments)
+
+    def _holds(self, arguments: dict[str, Any]) -> bool:
+        """Whether shallow arguments are right, as far as the fast engine can tell."""
+        fast = self._fast
+        if fast is None:
+            self.compile()
+            fast = self._fast
+        try:
+            if fast is not None and fast.is_valid(arguments):
+                declared = self._declared
+                return declared is None or arguments.keys() <= declared.names or not self._surplus(arguments)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            pass  # no JSON value, half a surrogate pair in a key, ...: the other engine takes it
+        return False
 
     def _explain(self, arguments: dict[str, Any]) -> list[Problem]:
         failures: list[Failure] | None = None
