@@ -186,6 +186,26 @@ def test_what_a_stream_waits_with_is_not_lost() -> None:
             testing.assert_same_message(parser.parse(text), stream.close())
 
 
+def test_what_looks_like_a_marker_waits_no_longer_than_one() -> None:
+    value = "one\ntwo </para three\n</div> four\n" + "and\nso\non\n" * 5
+    stream = toolparse.parser_for("qwen3-coder").stream()
+    stream.feed("<tool_call>\n<function=f>\n<parameter=a>\n")
+    said, late = "", []
+    for at, char in enumerate(value):
+        said += "".join(event.json for event in stream.feed(char) if isinstance(event, ArgumentsDelta))
+        late.append(len(json.dumps(value[: at + 1])) - len(said.removeprefix('{"a": ')))
+    assert max(late) <= len("\\n</parameter>") + 2
+    assert sum(delay > 4 for delay in late) < 25  # a newline, which may be the markup's, is 4: the rest is said at once
+    content = toolparse.parser_for("hermes").stream()
+    assert [content.feed(piece) for piece in ("a <", "b", " <to", "day")] == [
+        [ContentDelta("a")],
+        [ContentDelta(" <b")],
+        [],
+        [],
+    ]
+    assert content.feed(" I go") == [ContentDelta(" <today I go")]
+
+
 def test_a_parser_travels_pickled() -> None:
     parser = toolparse.parser_for("hermes")
     text = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'

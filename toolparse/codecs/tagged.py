@@ -342,7 +342,14 @@ class TaggedScanner(ArgumentScanner):
         tail = self.program.tail
         if self._key is None or self._hold is None or self._close in text or (tail and tail[0] in text):
             return -1
-        return self._hold.safe_end(text, 0)
+        return self._safe_end(text, 0)
+
+    def _safe_end(self, text: str, pos: int) -> int:
+        """How much surely belongs to the value, noting how much is to be seen of what perhaps ends it."""
+        assert self._hold is not None
+        end = self._hold.safe_end(text, pos)
+        self._needs = len(text) - end + self._hold.missing(text[end:]) if end < len(text) else 0
+        return end
 
     def pass_on(self, text: str) -> str:
         """A piece of the value; returns it as it is said, '' if that has to wait."""
@@ -465,10 +472,7 @@ class TaggedScanner(ArgumentScanner):
         if self._hold is None:
             strings = [close, tail] if tail else [close]
             self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
-        end = self._hold.safe_end(buf, pos)
-        if end < len(buf):
-            self._needs = self._hold.missing(buf[end:]) + len(buf) - end
-        return end, -1
+        return self._safe_end(buf, pos), -1
 
     def _before(self, buf: str, pos: int, at: int) -> int:
         """Where a value ends that is closed at `at`: before the newline that the picture writes there, if it stands."""
