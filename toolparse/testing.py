@@ -376,7 +376,7 @@ def chunking(format: Format, *, max_examples: int = 100) -> None:
 
     def check_one(text: str, seed: int, with_tools: bool) -> None:
         message = parser.parse(text)
-        tools = schema_of([c for c in message.tool_calls if c.name]) if with_tools else None
+        tools = schema_of([c for c in message.tool_calls if c.name.strip()]) if with_tools else None
         if with_tools:
             message = parser.parse(text, tools=tools)
         stream = parser.stream(tools=tools)
