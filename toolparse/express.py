@@ -44,7 +44,6 @@ class Plan:
         self.named = shape.has_name or shape.has_id
         self.just_name = shape.has_name and not shape.has_id and not shape.format.escapes
         self.json = shape.json
-        self.tail = shape.tail
         self.stop = shape.tail[0] if shape.tail else ""
         self.closed_json = shape.json and bool(shape.tail)
         self.step = len(self.stop)

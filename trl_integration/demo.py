@@ -27,7 +27,7 @@ import torch
 from .generation import ScriptedBackend
 from .rewards import per_rollout
 from .rollout import Budget, MultiTurnRollout, Rollout
-from .tiny import tiny_tokenizer
+from .tiny import tiny_model, tiny_tokenizer
 from .trainer import ToolGRPOTrainer
 from .transcript import TranscriptBatch
 from .view import write_page
@@ -147,26 +147,20 @@ def build_tokenizer() -> Any:
 
 def build_model(tokenizer: Any, seed: int) -> Any:
     """A random transformer of about a hundred and fifty thousand weights."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    return tiny_model(
+        tokenizer,
         hidden_size=64,
+        context=512,
         intermediate_size=192,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=512,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
         # At this width the usual 0.02 leaves attention flat, and copying (the name into the call, the result
         # into the answer) takes ten times as many steps to appear.
         initializer_range=0.12,
     )
-    return LlamaForCausalLM(config)
 
 
 def warm_up(

@@ -83,26 +83,27 @@ def tiny_tokenizer(
     return tokenizer
 
 
-def tiny_model(tokenizer: Any, *, hidden_size: int = 32, context: int = 2048) -> Any:
+def tiny_model(tokenizer: Any, *, hidden_size: int = 32, context: int = 2048, **settings: Any) -> Any:
     """A random Llama of one layer (``LlamaForCausalLM``) for a tokenizer, in torch's current random state.
 
     Args:
         tokenizer: Gives the vocabulary's size and the special tokens.
         hidden_size: Width of the layer; two attention heads share it.
         context: The longest sequence, in tokens.
+        settings: Of ``LlamaConfig``, in place of those above.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden_size,
-        intermediate_size=2 * hidden_size,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=context,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    return LlamaForCausalLM(config)
+    config = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden_size,
+        "intermediate_size": 2 * hidden_size,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": context,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    return LlamaForCausalLM(LlamaConfig(**config | settings))

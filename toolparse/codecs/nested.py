@@ -51,7 +51,6 @@ def read_nested(
     entities = [pair for pair in program.unescape if text.find(pair[1], pos, end) >= 0]
     top: list[tuple[str, Any]] = []
     stack: list[tuple[str, str, str, list[tuple[str, Any]]]] = []  # of open elements: name, end tag, kind, children
-    children = top
     at = pos
     for match in pattern.finditer(text, pos, end):
         between = text[at : match.start()]
@@ -63,20 +62,21 @@ def read_nested(
             name, close, kind, inner = stack.pop()
             if match.group() != close:
                 return None
-            if (inner or kind in _HOLDERS) and between and not _is_gap(between):
+            holds = inner or kind in _HOLDERS
+            if holds and not _is_gap(between):
                 return None
-            children = stack[-1][3] if stack else top
-            children.append((name, _value_of(kind, None if inner or kind in _HOLDERS else between, inner, syntax)))
+            value = _value_of(kind, None if holds else between, inner, syntax)
+            (stack[-1][3] if stack else top).append((name, value))
         elif tag in params:
             param, key, declared = params[tag]
-            if (between and not _is_gap(between)) or len(stack) >= MAX_DEPTH:
+            if not _is_gap(between) or len(stack) >= MAX_DEPTH:
                 return None
             if stack[-1][2] in ("text", "json") if stack else param is program.item:
                 return None
             name = match[key].strip() if key is not None else "item"
             kind = param.kinds.get(match[declared].strip(), "json") if declared is not None else ""
-            children = []
-            stack.append((unescaped(name, entities) if entities else name, param.close_of(name), kind, children))
+            name = unescaped(name, entities)
+            stack.append((name, param.close_of(name), kind, []))
         else:  # a marker that is no tag
             return None
     if stack or not _is_gap(text[at:end]):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -51,8 +51,6 @@ _CLOSER = {"{": "}", "[": "]", "(": ")"}
 class Watch:
     """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
 
-    __slots__ = ("depth", "keyed", "opening", "pair", "prefixes", "roles", "starts", "synonyms", "tree")
-
     def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
         self.roles: dict[tuple[str, ...], str] = {}
         for wrapper in wrappers:
@@ -75,17 +73,19 @@ class Watch:
             if wrapper.name is not None and wrapper.arguments is not None and not self.keyed:
                 (first, *more), (second, *others) = wrapper.name, wrapper.arguments
                 self.pair = None if more or others else (first, second)
-        #: how such a wrapper mostly begins: up to the end of the name, and on to the arguments
-        self.opening: tuple[re.Pattern[str], re.Pattern[str]] | None = None
-        if self.pair is not None:
-            blank, (first, second) = _BLANK.pattern, self.pair
-            keys = "|".join(
-                re.escape(key) for key in (second, *(k for k, meant in synonyms.items() if meant == second))
-            )
-            self.opening = (
-                re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
-                re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
-            )
+
+    @cached_property
+    def opening(self) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
+        """How a flat wrapper mostly begins: up to the end of the name, and on to the arguments. Only streams ask."""
+        if self.pair is None:
+            return None
+        blank, (first, second) = _BLANK.pattern, self.pair
+        same = (key for key, meant in self.synonyms.items() if meant == second)
+        keys = "|".join(re.escape(key) for key in (second, *same))
+        return (
+            re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
+            re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
+        )
 
     def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
