@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 from toolparse.detect import Detection, detect  # noqa: E402
 from toolparse.errors import TemplateError  # noqa: E402
-from toolparse.templates import verdicts  # noqa: E402
-from toolparse.templates.sandbox import compile_template, facts_of  # noqa: E402
+from toolparse.templates.judging import detection_store  # noqa: E402
+from toolparse.templates.rendering.environment import compile_template, facts_of  # noqa: E402
 
 CHECKS = {
     "single": "single",
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.time:
         os.environ["TOOLPARSE_CACHE"] = "off"
         detect(_FIRST)  # imports are not what is timed
-        verdicts.forget()
+        detection_store.forget()
     rows = [examine(name, text, not options.no_registry) for name, text in templates(options.places)]
     if not rows:
         print("no templates at hand: set TOOLPARSE_SHARED or name a folder", file=sys.stderr)

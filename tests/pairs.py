@@ -16,14 +16,14 @@ from typing import Any
 from toolparse import Format, registry
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
-from toolparse.templates.atoms import atoms, common_end
-from toolparse.templates.fingerprint import same_picture
-from toolparse.templates.induce import Induction, induce
-from toolparse.templates.ladder import forms_of
-from toolparse.templates.probe import EOS, NOTHING, Prober, Turn, after_user, find_style
-from toolparse.templates.prove import prove
-from toolparse.templates.sandbox import compile_template, facts_of
-from toolparse.templates.style import MessageStyle
+from toolparse.templates.induction.atoms import atoms, common_end
+from toolparse.templates.induction.induce import Induction, induce
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.induction.probe import EOS, NOTHING, Prober, Turn, after_user, find_style
+from toolparse.templates.judging.fingerprint import same_picture
+from toolparse.templates.judging.ladder import forms_of
+from toolparse.templates.judging.proof import prove
+from toolparse.templates.rendering.environment import compile_template, facts_of
 from toolparse.tools import ToolSet
 
 _ODD = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import nodes
 
 from tests.conftest import ROOT, shared_folder, trl_templates_folder
-from toolparse.templates.sandbox import environment
+from toolparse.templates.rendering.environment import environment
 
 #: Templates that without thoughts still write what stands around them, so that it is taken for content's frame, or whose
 #: thoughts alone show where one message ends and the next begins. Known families are found all the same.

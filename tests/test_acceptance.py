@@ -10,12 +10,12 @@ import toolparse
 from tests.pairs import Judge, judge_template
 from tests.templates_at_hand import fixture_templates, real_templates
 from toolparse import Format, detect
-from toolparse.templates.induce import induce
-from toolparse.templates.ladder import prover_for
-from toolparse.templates.probe import Prober, find_style
-from toolparse.templates.prove import prove
-from toolparse.templates.sandbox import compile_template, facts_of
-from toolparse.templates.style import MessageStyle
+from toolparse.templates.induction.induce import induce
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.induction.probe import Prober, find_style
+from toolparse.templates.judging.ladder import prover_for
+from toolparse.templates.judging.proof import prove
+from toolparse.templates.rendering.environment import compile_template, facts_of
 
 FIXTURES = fixture_templates()
 REAL = {name: text for name, text in real_templates().items() if facts_of(text).mentions_calls}

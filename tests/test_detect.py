@@ -17,8 +17,8 @@ import toolparse
 from tests.conftest import ROOT
 from tests.templates_at_hand import fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
-from toolparse.templates import verdicts
-from toolparse.templates.sandbox import CompiledTemplate, facts_of
+from toolparse.templates.judging import detection_store
+from toolparse.templates.rendering.environment import CompiledTemplate, facts_of
 
 FIXTURES = fixture_templates()
 REAL = real_templates()
@@ -28,9 +28,9 @@ needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPAR
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    verdicts.forget()
+    detection_store.forget()
     yield
-    verdicts.forget()
+    detection_store.forget()
 
 
 class Tokenizer:
@@ -301,7 +301,7 @@ def test_where_pictures_are_the_same_the_model_s_name_decides() -> None:
 
 
 def test_a_template_seen_before_is_not_examined_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from toolparse.templates import ladder
+    from toolparse.templates.judging import ladder
 
     first = detect(FIXTURES["lfm2"])
     monkeypatch.setattr(ladder, "_examine", lambda *_: pytest.fail("examined again"))
@@ -309,11 +309,11 @@ def test_a_template_seen_before_is_not_examined_again(monkeypatch: pytest.Monkey
 
 
 def test_verdicts_are_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from toolparse.templates import ladder
+    from toolparse.templates.judging import ladder
 
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
     first = detect(FIXTURES["minimax-m2"])
-    verdicts.forget()
+    detection_store.forget()
     monkeypatch.setattr(ladder, "_examine", lambda *_: pytest.fail("examined again"))
     again = detect(FIXTURES["minimax-m2"])
     assert again == first
@@ -349,7 +349,7 @@ def test_a_damaged_verdict_is_ignored(tmp_path: Path, monkeypatch: pytest.Monkey
     for file in tmp_path.rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:-3] + b"???")
-    verdicts.forget()
+    detection_store.forget()
     assert detect(FIXTURES["lfm2"]) == first
 
 
@@ -371,11 +371,11 @@ def test_a_new_family_empties_the_cache() -> None:
 
 _AT_ONCE = """
 import sys, toolparse
-from toolparse.templates import verdicts
+from toolparse.templates.judging import detection_store
 texts = [open(path, encoding="utf-8").read() for path in sys.argv[1:]]
 for _ in range(3):
     print([(found.format.name, found.how, found.verified, found.fingerprint) for found in map(toolparse.detect, texts)])
-    verdicts.forget()
+    detection_store.forget()
 """
 
 

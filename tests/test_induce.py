@@ -14,9 +14,10 @@ from tests.templates_at_hand import (
     renamed_markers,
 )
 from toolparse import PYTHON, Format, detect, parser_for, testing
-from toolparse.templates import sandbox, verdicts
-from toolparse.templates.fingerprint import behaviour, canonical
-from toolparse.templates.sandbox import compile_template, facts_of
+from toolparse.templates.judging import detection_store
+from toolparse.templates.judging.fingerprint import behaviour, canonical
+from toolparse.templates.rendering import environment
+from toolparse.templates.rendering.environment import compile_template, facts_of
 
 REAL = {name: text for name, text in real_templates().items() if facts_of(text).mentions_calls}
 FIXTURES = fixture_templates()
@@ -98,10 +99,10 @@ def test_edits_of_every_real_template_leave_the_fingerprint_alone(name: str, mut
 @pytest.mark.parametrize("name", sorted(name for name in set(REAL) if "strftime_now" in REAL[name])[::3])
 def test_another_day_leaves_the_fingerprint_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     today = behaviour(learnt(REAL[name]))
-    monkeypatch.setattr(sandbox, "NOW", datetime.datetime(2031, 12, 24, 23, 59, 1))
-    verdicts.forget()
+    monkeypatch.setattr(environment, "NOW", datetime.datetime(2031, 12, 24, 23, 59, 1))
+    detection_store.forget()
     assert behaviour(learnt(REAL[name])) == today
-    verdicts.forget()
+    detection_store.forget()
 
 
 def test_the_mutations_change_what_they_say() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.templates_at_hand import fixture_templates
 from toolparse import Format, Syntax, UnknownFormat, detect
-from toolparse.templates import doctor
+from toolparse.templates.judging import doctor
 
 FIXTURES = fixture_templates()
 

@@ -18,9 +18,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tests.templates_at_hand import real_templates
 from toolparse.detect import detect
 from toolparse.errors import TemplateError
-from toolparse.templates import sandbox
-from toolparse.templates.limits import LimitExceeded
-from toolparse.templates.probe import (
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.induction.probe import (
     BOS,
     EOS,
     NAMES,
@@ -33,9 +32,10 @@ from toolparse.templates.probe import (
     Turn,
     find_style,
 )
-from toolparse.templates.prove import AWKWARD, LOOKALIKES
-from toolparse.templates.sandbox import compile_template, facts_of
-from toolparse.templates.style import MessageStyle
+from toolparse.templates.judging.proof import AWKWARD, LOOKALIKES
+from toolparse.templates.rendering import environment
+from toolparse.templates.rendering.environment import compile_template, facts_of
+from toolparse.templates.rendering.limits import LimitExceeded
 
 ENDLESS = {
     "nested ranges": "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}{% endfor %}{% endfor %}",
@@ -245,12 +245,12 @@ TURNS = [ONE, TWO, TYPES, SPOKEN_ONE, THOUGHT_ONE, Turn(((NAMES[0], AWKWARD),)),
 def test_real_templates_are_rendered_as_by_jinja_itself(name: str) -> None:
     """The guards, and the short ways past them, leave no trace in what is written."""
     plain = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[sandbox._Generation, jinja2.ext.loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[environment._Generation, jinja2.ext.loopcontrols]
     )
     plain.filters["tojson"] = lambda x, ensure_ascii=False, **options: json.dumps(
         x, ensure_ascii=ensure_ascii, **options
     )
-    plain.globals.update(raise_exception=sandbox._raise_exception, strftime_now=sandbox._strftime_now)
+    plain.globals.update(raise_exception=environment._raise_exception, strftime_now=environment._strftime_now)
     template, guarded = plain.from_string(REAL[name]), compile_template(REAL[name])
     prober, _ = find_style(Prober(guarded, MessageStyle()))
     style = prober.style
@@ -296,21 +296,21 @@ def test_big_integers_of_the_data_pass() -> None:
 def test_bytecode_is_kept_on_disk_and_damage_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
     source = "kept {{ 1 + 1 }}"
-    env = sandbox.environment()
-    key = sandbox.digest(source)
-    sandbox._load_code(source, key, env)
+    env = environment.environment()
+    key = environment.digest(source)
+    environment._load_code(source, key, env)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 1
-    stored = sandbox.read_cache("code", key)
+    stored = environment.read_cache("code", key)
     assert stored is not None
     monkeypatch.setattr(env, "compile", lambda _: pytest.fail("compiled again"))
-    sandbox._load_code(source, key, env)
+    environment._load_code(source, key, env)
     monkeypatch.undo()
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
     files[0].write_bytes(b"damaged" * 30)
-    assert sandbox.read_cache("code", key) is None
-    sandbox._load_code(source, key, env)
-    assert sandbox.read_cache("code", key) == stored
+    assert environment.read_cache("code", key) is None
+    environment._load_code(source, key, env)
+    assert environment.read_cache("code", key) == stored
 
 
 def test_an_unwritable_cache_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +322,6 @@ def test_an_unwritable_cache_does_not_matter(tmp_path: Path, monkeypatch: pytest
 
 def test_the_cache_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    assert sandbox.cache_folder() is None
-    sandbox.write_cache("code", "ab", b"x")
-    assert sandbox.read_cache("code", "ab") is None
+    assert environment.cache_folder() is None
+    environment.write_cache("code", "ab", b"x")
+    assert environment.read_cache("code", "ab") is None

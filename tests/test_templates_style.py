@@ -10,9 +10,9 @@ import toolparse
 from tests.templates_at_hand import fixture_templates
 from toolparse import Format
 from toolparse.parser import Parser
-from toolparse.templates.probe import Prober, find_style
-from toolparse.templates.sandbox import compile_template
-from toolparse.templates.style import MessageStyle
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.induction.probe import Prober, find_style
+from toolparse.templates.rendering.environment import compile_template
 
 FIXTURES = fixture_templates()
 

@@ -301,7 +301,7 @@ def test_additional_and_pattern_properties() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolparse.tools.admitted._MAX_KNOWN", 100)
+    monkeypatch.setattr("toolparse.tools.schema_types._MAX_KNOWN", 100)
     monkeypatch.setattr("toolparse.tools.convert._MAX_PLANS", 100)
     one = tool(
         STR, patternProperties={"^(a+)+$": INT}, anyOf=[{"additionalProperties": INT}, {"additionalProperties": NULL}]

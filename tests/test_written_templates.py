@@ -14,9 +14,9 @@ import pytest
 from tests.written_templates import Written, foreign, write
 from toolparse import Format, detect, registry
 from toolparse.parser import Parser
-from toolparse.templates.prove import schemas
-from toolparse.templates.sandbox import compile_template
-from toolparse.templates.verdict import Detection
+from toolparse.templates.judging.detection import Detection
+from toolparse.templates.judging.proof import schemas
+from toolparse.templates.rendering.environment import compile_template
 
 FAMILIES = [format.name for format in registry.formats()]
 #: Every family in every one of these hands: there are no exceptions.

@@ -73,7 +73,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Detection": ("toolparse.templates.verdict", "Detection"),
+    "Detection": ("toolparse.templates.judging.detection", "Detection"),
     "tool_schema": ("toolparse.tools", "tool_schema"),
     "testing": ("toolparse.testing", ""),
 }

@@ -298,7 +298,7 @@ def inspect(source: str, as_json: bool) -> int:
 @output_options
 def doctor(source: str, as_json: bool) -> int:
     """Examine SOURCE's template: what it does to calls, and what that means for training and serving."""
-    from toolparse.templates.doctor import report
+    from toolparse.templates.judging.doctor import report
 
     loaded = load_source(source)
     found = report(loaded)
@@ -316,7 +316,7 @@ def doctor(source: str, as_json: bool) -> int:
 @click.option("--name", default="my-model", help="The name that the format gets.")
 def induce(source: str, name: str) -> int:
     """Print the format that SOURCE's template teaches, as Python, without looking at the known families."""
-    from toolparse.templates.doctor import induced
+    from toolparse.templates.judging.doctor import induced
 
     loaded = load_source(source)
     if isinstance(loaded, Format):

@@ -1,7 +1,7 @@
 """`detect`: from a tokenizer, a template or a folder to the format that its model writes.
 
-The ladder itself is in `templates/ladder.py`; it is loaded, and Jinja with it, when something is detected. What a
-detection says is in `templates/verdict.py`; its names can be had from here and are loaded when they are.
+The ladder itself is in `templates/judging/ladder.py`; it is loaded, and Jinja with it, when something is detected.
+What a detection says is in `templates/judging/detection.py`; its names can be had from here, loaded when they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from toolparse.format import Format
 from toolparse.parser import FunctionParser
 
 if TYPE_CHECKING:
-    from toolparse.templates.verdict import Check, Detection, Problem
+    from toolparse.templates.judging.detection import Check, Detection, Problem
 
 __all__ = ["Check", "Detection", "Problem", "detect"]
 
@@ -25,10 +25,10 @@ def detect(source: Any, *, use_registry: bool = True) -> Detection:
     template seen before costs microseconds; a new one some milliseconds beyond its compilation.
     """
     if isinstance(source, Format | FunctionParser):
-        from toolparse.templates.verdict import Detection
+        from toolparse.templates.judging.detection import Detection
 
         return Detection(source, "exact text", ("a format was given",))
-    from toolparse.templates.ladder import climb
+    from toolparse.templates.judging.ladder import climb
 
     return climb(source, use_registry=use_registry)
 
@@ -36,7 +36,7 @@ def detect(source: Any, *, use_registry: bool = True) -> Detection:
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from toolparse.templates import verdict
+    from toolparse.templates.judging import detection as verdict
 
     found = globals()[name] = getattr(verdict, name)
     return found

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from toolparse.codecs.elements import read_nested
+from toolparse.codecs.literals import NotPlain, plain_reader
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS, SLACK, WS, skip_blanks
-from toolparse.codecs.nested import read_nested
-from toolparse.codecs.plain import NotPlain, plain_reader
 from toolparse.codecs.tagged import read_tagged
 from toolparse.codecs.values import DONE
 from toolparse.codecs.whole import FAR, Whole, find_marker, read_up_to, read_whole, wrapped

@@ -33,10 +33,10 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.loose import LooseScanner
+from toolparse.codecs.elements import NestedScanner
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, NEVER, SLACK, Never, Rx, skip_blanks
-from toolparse.codecs.nested import NestedScanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
+from toolparse.codecs.unescaped import LooseScanner
 from toolparse.codecs.values import DONE, ERROR, ValueScanner
 from toolparse.codecs.whole import Budget, WholeScanner
 from toolparse.events import (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from toolparse.tools import ToolSet
 
     class Style(Protocol):
-        """How a template wants its messages (`toolparse.templates.style.MessageStyle`)."""
+        """How a template wants its messages (`toolparse.templates.induction.message_style.MessageStyle`)."""
 
         def message(self, message: Any) -> dict[str, Any]:
             """The assistant's message, as the template renders it right."""

@@ -59,7 +59,7 @@ class _Compiler:
     up to the next `>`, they are a marker. `escaped`: whether attributes hold entities.
     """
 
-    def __init__(self, glue: frozenset[str] = frozenset(), *, escaped: bool = False) -> None:
+    def __init__(self, glue: tuple[str, ...] = (), *, escaped: bool = False) -> None:
         self.open = False
         self.glue = glue
         self.escaped = escaped
@@ -467,7 +467,7 @@ class Program(msgspec.Struct, dict=True):
     @cached_property
     def _longer(self) -> dict[str, tuple[str, ...]]:
         """Markers that begin other markers, and those."""
-        cores = {*self.candidates, *self.reasoning_candidates}
+        cores = dict.fromkeys((*self.candidates, *self.reasoning_candidates))
         longer = {core: tuple(c for c in cores if c != core and c.startswith(core)) for core in cores}
         return {core: others for core, others in longer.items() if others}
 
@@ -522,7 +522,7 @@ class Program(msgspec.Struct, dict=True):
     def suffix_words(self) -> tuple[str, ...]:
         """How markers begin that have a suffix."""
         befores = (source.split(SUFFIX)[:-1] for source in self.format.sources())
-        return tuple({before[before.rfind("<") :] + ":" for pieces in befores for before in pieces})
+        return tuple(dict.fromkeys(before[before.rfind("<") :] + ":" for pieces in befores for before in pieces))
 
     def suffix_of_turn(self, prefill: str, text: str) -> str:
         """The suffix that the markers of a whole turn have, as what the prompt holds of it and its text tell."""
@@ -702,20 +702,21 @@ def _compatible(one: Format, other: Format) -> bool:
     )
 
 
-def _glue(format: Format) -> frozenset[str]:
+def _glue(format: Format) -> tuple[str, ...]:
     """Markers with which both calls and parameters begin or end: they mean something only with what follows them."""
     if format.param is None:
-        return frozenset()
+        return ()
 
     def first_atoms(source: str, hole: str) -> set[str]:
         before, _, after = source.partition(hole)
         atoms = (_ATOM.match(text.strip(BLANK)) for text in (before, after))
         return {atom.group() for atom in atoms if atom is not None}
 
-    return frozenset(first_atoms(format.param, "{{value}}") & first_atoms(format.call, "{{params}}"))
+    shared = first_atoms(format.param, "{{value}}") & first_atoms(format.call, "{{params}}")
+    return tuple(sorted(shared, key=lambda mark: (-len(mark), mark)))
 
 
-def _shape(number: int, formats: list[Format], glue: frozenset[str]) -> Shape:
+def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
     """One way to write calls; `formats`: the format and those that are read as one with it."""
     format = formats[0]
     call = format.picture("call", format.call, CALL_HOLES, frozenset())
@@ -837,7 +838,7 @@ def _id_pattern(format: Format) -> re.Pattern[str] | None:
 
 
 def _tagged(
-    formats: list[Format], tail: tuple[str, ...], closer: tuple[str, ...], opener: str, glue: frozenset[str]
+    formats: list[Format], tail: tuple[str, ...], closer: tuple[str, ...], opener: str, glue: tuple[str, ...]
 ) -> TaggedProgram:
     """The parameters of a shape; `formats`: the format and those that differ from it in the picture of a parameter."""
     format = formats[0]
@@ -1002,7 +1003,7 @@ def _array_look(shape: Shape) -> str:
 
 def _by_core(candidates: list[Candidate]) -> dict[str, tuple[Candidate, ...]]:
     """Candidates by marker; markers of which one begins the other share theirs, the longer ones first."""
-    cores = {candidate.core for candidate in candidates}
+    cores = dict.fromkeys(candidate.core for candidate in candidates)  # in order: what is made of it must not vary
     table: dict[str, tuple[Candidate, ...]] = {}
     for core in cores:
         sharing = [c for c in candidates if c.core.startswith(core) or core.startswith(c.core)]

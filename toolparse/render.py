@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.loose import inner_syntax
-from toolparse.codecs.nested import MAX_DEPTH
+from toolparse.codecs.elements import MAX_DEPTH
+from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_arguments, write_kwargs, write_string, write_value
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolparse.templates.style import MessageStyle as DetectedStyle
+from toolparse.templates.induction.message_style import MessageStyle as DetectedStyle
 
 from .encoding import Encoder, Piece
 from .transcript import Author, Segment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.loose import inner_syntax
+from toolparse.codecs.unescaped import inner_syntax
 from toolparse.format import Syntax
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -1,4 +1,11 @@
-"""What follows from a format for other tools: grammars for constrained decoding, transformers' response templates."""
+"""What follows from a format for other tools: grammars for constrained decoding, transformers' response templates.
+
+grammar            a format and tools -> rules, a turn at a time
+schemas            a tool's JSON schema -> rules for its arguments
+expressions        what rules are made of: expressions, and automata over characters
+syntaxes           rules -> EBNF, GBNF, Lark, regular expression
+response_template  a format <-> transformers' `response_template` dict
+"""
 
 from toolparse.export.grammar import grammar
 from toolparse.export.response_template import Imported, from_response_template, to_response_template

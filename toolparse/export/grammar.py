@@ -15,7 +15,7 @@ from typing import Any
 from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.errors import ExportError, RenderError
-from toolparse.export.rules import (
+from toolparse.export.expressions import (
     EMPTY,
     Expr,
     Lit,
@@ -32,8 +32,8 @@ from toolparse.export.rules import (
     star,
     text_without,
 )
-from toolparse.export.values import Shape, Values, bound, literals, shape_of
-from toolparse.export.writers import SYNTAXES, write
+from toolparse.export.schemas import Shape, Values, bound, literals, shape_of
+from toolparse.export.syntaxes import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from toolparse.codecs.json import type_of
-from toolparse.tools import literals
-from toolparse.tools.admitted import ANYTHING, Admitted, Resolver, same
-from toolparse.tools.literals import MISSING
-from toolparse.tools.wording import Problem, not_listed, place, wrong_type
+from toolparse.tools import exact_values
+from toolparse.tools.exact_values import MISSING
+from toolparse.tools.problem_text import Problem, not_listed, place, wrong_type
+from toolparse.tools.schema_types import ANYTHING, Admitted, Resolver, same
 
 Path: TypeAlias = tuple[str | int, ...]
 # An element of an argument tree: its text, or its children in order.
@@ -99,28 +99,28 @@ class Plan:
         if self.literals:
             value = self._scalar(text, frozenset(map(type_of, self.literals)), lenient=lenient, python=python)
             if value is MISSING and any(isinstance(known, dict | list) for known in self.literals):
-                value = literals.container(text, python=python)
+                value = exact_values.container(text, python=python)
             if value is not MISSING and any(same(known, value) for known in self.literals):
                 return value
         types = self.bare | self.declared
         value = self._scalar(text, types, lenient=lenient, python=python)
         if value is MISSING and ("object" in types or "array" in types):
-            value = literals.container(text, python=python)
+            value = exact_values.container(text, python=python)
             if value is not MISSING and type_of(value) not in types:
                 value = MISSING
         return value
 
     @staticmethod
     def _scalar(text: str, types: frozenset[str], *, lenient: bool, python: bool) -> Any:
-        if len(text) > literals.MAX_SCALAR:
+        if len(text) > exact_values.MAX_SCALAR:
             return MISSING
         if "null" in types and (text == "null" or (text == "None" and (python or lenient))):
             return None
         value: Any = MISSING
         if "number" in types:
-            value = literals.number(text, lenient=lenient)
+            value = exact_values.number(text, lenient=lenient)
         elif "integer" in types:
-            value = literals.integer(text, lenient=lenient)
+            value = exact_values.integer(text, lenient=lenient)
         if value is MISSING and "boolean" in types:
             words = _LENIENT_BOOLEANS if lenient else _PYTHON_BOOLEANS if python else _BOOLEANS
             value = words.get(text, MISSING)

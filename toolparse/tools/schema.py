@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolparse.errors import ToolError
-from toolparse.tools import docstrings, hints
+from toolparse.tools import docstrings, type_hints
 
 Schema = dict[str, Any]
 
@@ -123,15 +123,15 @@ def carried_schema(obj: Any) -> Schema | None:
 def _from_class(cls: type) -> Schema:
     if _is_pydantic(cls):
         return _from_pydantic(cls)
-    if hints.is_fields(cls):
-        if not hints.is_typed_dict(cls):
+    if type_hints.is_fields(cls):
+        if not type_hints.is_typed_dict(cls):
             strict = _strict(cls)
             if strict is not None:
                 return strict
-        maker = hints.Generous()
+        maker = type_hints.Generous()
         try:
             parameters = maker.fields(cls)
-        except hints.Unsupported as error:
+        except type_hints.Unsupported as error:
             raise _no_json(cls.__name__, error) from error
         return _function(cls.__name__, parameters.pop("description", ""), _with_defs(parameters, maker))
     return _from_callable(cls)
@@ -148,7 +148,7 @@ def _is_pydantic(cls: type) -> bool:
 
 def _from_pydantic(cls: Any) -> Schema:
     try:
-        schema = hints.without_titles(cls.model_json_schema())
+        schema = type_hints.without_titles(cls.model_json_schema())
     except Exception as error:
         raise ToolError(
             f"tool {cls.__name__!r}: pydantic can't write a JSON schema for this model: {_first_line(error)}"
@@ -198,7 +198,7 @@ def _strict(func: Any) -> Schema | None:
         raw = typing.get_type_hints(func, include_extras=True)
         if any(parameter.kind in _VARIADIC for parameter in parameters.values()):
             return None
-        if any(hints.is_injected(hint) for hint in raw.values()):
+        if any(type_hints.is_injected(hint) for hint in raw.values()):
             return None
         skipped = _receiver(parameters)
         shown = [name for name in parameters if name != skipped]
@@ -206,7 +206,7 @@ def _strict(func: Any) -> Schema | None:
             return None
         returns = annotations.pop("return", inspect.Parameter.empty)
         # transformers lists properties in the order of the annotations
-        properties = {name: hints.plain(hint) for name, hint in annotations.items() if name != skipped}
+        properties = {name: type_hints.plain(hint) for name, hint in annotations.items() if name != skipped}
         if properties.keys() != set(shown):
             return None
         for name, schema in properties.items():
@@ -245,8 +245,8 @@ def _generous(obj: Any) -> Schema:
         raise ToolError(
             f"tool {name!r}: its signature can't be read ({error}); wrap it in a function, or pass a dict"
         ) from error
-    annotated = hints.hints_of(inspect.getattr_static(target, "__init__") if isinstance(target, type) else code)
-    maker = hints.Generous()
+    annotated = type_hints.hints_of(inspect.getattr_static(target, "__init__") if isinstance(target, type) else code)
+    maker = type_hints.Generous()
     properties: Schema = {}
     required: list[str] = []
     rest: Any = None
@@ -255,7 +255,9 @@ def _generous(obj: Any) -> Schema:
         if key == skipped or key in bound or parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             continue
         hint = annotated.get(key, inspect.Parameter.empty)
-        if hints.is_injected(hint) or (parameter.kind is inspect.Parameter.POSITIONAL_ONLY and _defaulted(parameter)):
+        if type_hints.is_injected(hint) or (
+            parameter.kind is inspect.Parameter.POSITIONAL_ONLY and _defaulted(parameter)
+        ):
             continue
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             rest = _rest(maker, hint)
@@ -278,7 +280,7 @@ def _generous(obj: Any) -> Schema:
 
 
 def _parameter(
-    maker: hints.Generous, key: str, parameter: inspect.Parameter, hint: Any, doc: docstrings.Doc, tool: str
+    maker: type_hints.Generous, key: str, parameter: inspect.Parameter, hint: Any, doc: docstrings.Doc, tool: str
 ) -> Schema | None:
     """One parameter's schema; None for one that only the program can supply."""
     field = _field_info(parameter.default)
@@ -289,7 +291,7 @@ def _parameter(
             hint = typing.Annotated[hint, field]
         try:
             schema = maker.schema(hint)
-        except hints.Unsupported as error:
+        except type_hints.Unsupported as error:
             if _defaulted(parameter):
                 return None
             raise _no_json(tool, error, key, hint) from error
@@ -307,13 +309,13 @@ def _parameter(
     return schema
 
 
-def _rest(maker: hints.Generous, hint: Any) -> Any:
+def _rest(maker: type_hints.Generous, hint: Any) -> Any:
     """`additionalProperties` of a function with **kwargs."""
     if hint is inspect.Parameter.empty or hint is Any:
         return True
     try:
         return maker.schema(hint) or True
-    except hints.Unsupported:
+    except type_hints.Unsupported:
         return True
 
 
@@ -330,7 +332,7 @@ def _documented_type(text: str | None) -> Schema:
     }
     names |= {"list": list, "dict": dict}
     word = (text or "").split(",", 1)[0].strip()
-    return hints.plain(names[word]) if word in names else {}
+    return type_hints.plain(names[word]) if word in names else {}
 
 
 def _field_info(default: Any) -> Any:
@@ -381,14 +383,14 @@ def _name(obj: Any, target: Any) -> str:
 
 def _class_doc(target: Any) -> str | None:
     cls = target if isinstance(target, type) else type(target)
-    return hints.own_doc(cls)
+    return type_hints.own_doc(cls)
 
 
 def _function(name: str, description: str, parameters: Schema) -> Schema:
     return {"name": name, "description": description, "parameters": parameters}
 
 
-def _with_defs(parameters: Schema, maker: hints.Generous) -> Schema:
+def _with_defs(parameters: Schema, maker: type_hints.Generous) -> Schema:
     if maker.defs:
         parameters["$defs"] = maker.defs
     return parameters
@@ -399,15 +401,15 @@ def _add_return(function: Schema, hint: Any, text: str | None) -> None:
     if hint is inspect.Parameter.empty:
         return
     try:
-        schema = hints.plain(hint)
-    except hints.Unsupported:
+        schema = type_hints.plain(hint)
+    except type_hints.Unsupported:
         return
     if text is not None:
         schema["description"] = text
     function["return"] = schema
 
 
-def _no_json(tool: str, error: hints.Unsupported, key: str | None = None, hint: Any = None) -> ToolError:
+def _no_json(tool: str, error: type_hints.Unsupported, key: str | None = None, hint: Any = None) -> ToolError:
     culprit = hint if hint is not None else (error.args[0] if error.args else "?")
     where = f"parameter {key!r} has" if key is not None else "it uses"
     shown = getattr(culprit, "__qualname__", None) or str(culprit)

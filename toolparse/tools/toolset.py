@@ -14,10 +14,10 @@ import msgspec
 
 from toolparse.errors import ToolError
 from toolparse.tools.convert import Converter, Path, Tree
-from toolparse.tools.literals import MISSING
+from toolparse.tools.exact_values import MISSING
+from toolparse.tools.problem_text import Problem, closest, place, show
 from toolparse.tools.schema import carried_schema, tool_schema
 from toolparse.tools.validation import Validator, check_json
-from toolparse.tools.wording import Problem, closest, place, show
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 

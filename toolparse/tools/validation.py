@@ -13,9 +13,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from toolparse.errors import ToolError
-from toolparse.tools.admitted import TYPES, matches
-from toolparse.tools.literals import MAX_DEPTH, is_shallow
-from toolparse.tools.wording import (
+from toolparse.tools.exact_values import MAX_DEPTH, is_shallow
+from toolparse.tools.problem_text import (
     Problem,
     either,
     missing,
@@ -26,6 +25,7 @@ from toolparse.tools.wording import (
     unexpected,
     wrong_type,
 )
+from toolparse.tools.schema_types import TYPES, matches
 
 Schema = dict[str, Any]
 
@@ -295,7 +295,7 @@ class _Declared(NamedTuple):
 
 def _declared(root: Schema, *, closed: bool) -> _Declared | None:
     """The arguments that the schema declares anywhere at its top level; None if others are welcome."""
-    from toolparse.tools.admitted import Resolver
+    from toolparse.tools.schema_types import Resolver
 
     resolver = Resolver(root)
     names: set[str] = set()

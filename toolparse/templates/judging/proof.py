@@ -19,9 +19,9 @@ from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
 from toolparse.render import render
-from toolparse.templates.induce import Induction
-from toolparse.templates.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, VALUES, Prober, Turn
-from toolparse.templates.verdict import Check, Proof
+from toolparse.templates.induction.induce import Induction
+from toolparse.templates.induction.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, VALUES, Prober, Turn
+from toolparse.templates.judging.detection import Check, Proof
 from toolparse.tools import ToolSet
 
 #: The sizes of the pieces in which a text is read again, over and over.

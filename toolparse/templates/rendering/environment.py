@@ -40,8 +40,8 @@ from jinja2.sandbox import (
 from jinja2.utils import Namespace
 
 from toolparse.errors import TemplateError
-from toolparse.templates import limits
-from toolparse.templates.limits import Budget, LimitExceeded, Limits, current, spending
+from toolparse.templates.rendering import limits
+from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, current, spending
 
 NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
 _CODE_VERSION = 3  # raise when the generated code changes

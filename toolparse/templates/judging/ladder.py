@@ -1,7 +1,7 @@
 """The ladder: from a tokenizer, a template or a folder to the format that its model writes.
 
 Every rung gives a format together with what speaks for it, and a rung counts only if the format proves itself on the
-template: what the template writes must read back (`templates/prove.py`).
+template: what the template writes must read back (`templates/judging/proof.py`).
 
 1. exact text: the template is registered;
 2. behaviour: the picture of what the template writes is that of a known family, which brings its alternatives;
@@ -25,17 +25,17 @@ from toolparse.format import Format
 from toolparse.parser import FunctionParser
 from toolparse.program import bind_to
 from toolparse.render import render
-from toolparse.templates import verdicts
-from toolparse.templates.fingerprint import behaviour, same_picture
-from toolparse.templates.induce import Induction, induce
-from toolparse.templates.probe import NOTHING, ONE, TWO, Prober, Turn, find_style
-from toolparse.templates.problems import find_problems
-from toolparse.templates.prove import Prover, prove
-from toolparse.templates.sandbox import compile_template, facts_of
-from toolparse.templates.source import Source, read_source
-from toolparse.templates.style import MessageStyle
-from toolparse.templates.verdict import Detection, Entry, Proof
-from toolparse.templates.vocabulary import by_names, by_response_template, by_vocabulary
+from toolparse.templates.induction.induce import Induction, induce
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.induction.probe import NOTHING, ONE, TWO, Prober, Turn, find_style
+from toolparse.templates.judging import detection_store
+from toolparse.templates.judging.detection import Detection, Entry, Proof
+from toolparse.templates.judging.fingerprint import behaviour, same_picture
+from toolparse.templates.judging.inputs import Source, read_source
+from toolparse.templates.judging.problems import find_problems
+from toolparse.templates.judging.proof import Prover, prove
+from toolparse.templates.judging.vocabulary import by_names, by_response_template, by_vocabulary
+from toolparse.templates.rendering.environment import compile_template, facts_of
 
 _MARKER = re.compile("<[^<>{}]*>")
 
@@ -94,20 +94,20 @@ def _without_template(found: Source, best: Detection | None, evidence: list[str]
 def _detect_template(text: str, found: Source, use_registry: bool) -> Detection:
     """The verdict on a template: remembered, kept on disk, or reached now."""
     hints = f"{sorted(found.tokens.items())} {found.names} {use_registry}"
-    key = verdicts.key_of(text, hints, _stamp(use_registry))
-    known = verdicts.recall(key)
+    key = detection_store.key_of(text, hints, _stamp(use_registry))
+    known = detection_store.recall(key)
     if isinstance(known, Detection):
         return known
     exact = registry.by_template(text) if use_registry else None
     if exact is None:
-        stored = verdicts.load(key)
+        stored = detection_store.load(key)
         if isinstance(stored, Detection):
-            verdicts.remember(key, stored)
+            detection_store.remember(key, stored)
             return stored
     detection = _examine(text, found, exact, use_registry)
-    verdicts.remember(key, detection)
+    detection_store.remember(key, detection)
     if exact is None:
-        verdicts.store(key, detection)
+        detection_store.store(key, detection)
     return detection
 
 
@@ -311,7 +311,7 @@ def _stamp(use_registry: bool) -> str:
     key = tuple(id(entry) for entry in added)
     known = _stamps.get(key)
     if known is None:
-        made = hashlib.sha256(verdicts.code_stamp().encode())
+        made = hashlib.sha256(detection_store.code_stamp().encode())
         for entry in added:
             shown = repr(dataclasses.astuple(entry)) if isinstance(entry, Format) else f"a function {entry.name}"
             made.update(shown.encode("utf-8", "surrogatepass"))

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from toolparse.templates.atoms import (
+from toolparse.templates.induction.arguments import Body, spans_of
+from toolparse.templates.induction.atoms import (
     Atoms,
     Hole,
     blank,
@@ -18,10 +19,9 @@ from toolparse.templates.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.bodies import Body, spans_of
-from toolparse.templates.cutting import Cutter
-from toolparse.templates.probe import ONE, Prober
-from toolparse.templates.style import NAMED_ID
+from toolparse.templates.induction.message_style import NAMED_ID
+from toolparse.templates.induction.probe import ONE, Prober
+from toolparse.templates.induction.turn_start import Cutter
 
 #: Opening, core and closing of one parameter.
 Param = tuple[Atoms, Atoms, Atoms]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolparse.templates.atoms import (
+from toolparse.templates.induction.atoms import (
     Atom,
     Atoms,
     alike,
@@ -17,7 +17,7 @@ from toolparse.templates.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.probe import CONTENT, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
+from toolparse.templates.induction.probe import CONTENT, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
 
 
 class Cutter:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from toolparse.format import Format
-from toolparse.templates.induce import Induction
-from toolparse.templates.probe import (
+from toolparse.templates.induction.induce import Induction
+from toolparse.templates.induction.probe import (
     CONTENT,
     EOS,
     KEYS,
@@ -24,8 +24,8 @@ from toolparse.templates.probe import (
     Prober,
     Turn,
 )
-from toolparse.templates.prove import AWKWARD, TYPES, Case, Prover
-from toolparse.templates.verdict import Check, Problem, Proof, Severity
+from toolparse.templates.judging.detection import Check, Problem, Proof, Severity
+from toolparse.templates.judging.proof import AWKWARD, TYPES, Case, Prover
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
     "calls-dropped": (

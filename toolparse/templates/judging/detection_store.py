@@ -13,9 +13,9 @@ from threading import Lock
 from typing import Any
 
 from toolparse.format import Also, Format, Syntax
-from toolparse.templates.sandbox import caching, read_cache, write_cache
-from toolparse.templates.style import MessageStyle
-from toolparse.templates.verdict import Check, Detection, Problem
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.judging.detection import Check, Detection, Problem
+from toolparse.templates.rendering.environment import caching, read_cache, write_cache
 
 _CLASSES: dict[str, Any] = {
     cls.__name__: cls for cls in (Format, Syntax, Also, MessageStyle, Problem, Check, Detection)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
-from toolparse.templates.style import MessageStyle
+from toolparse.templates.induction.message_style import MessageStyle
 
 Entry = Format | FunctionParser
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolparse.errors import TemplateError
-from toolparse.templates.limits import LimitExceeded
-from toolparse.templates.sandbox import CompiledTemplate, compile_template
-from toolparse.templates.style import NAMED_ID, MessageStyle
+from toolparse.templates.induction.message_style import NAMED_ID, MessageStyle
+from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
+from toolparse.templates.rendering.limits import LimitExceeded
 
 USER = "usrquebec"
 USER_2 = "usrromeo"

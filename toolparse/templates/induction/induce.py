@@ -27,13 +27,13 @@ from typing import Any
 
 from toolparse.errors import FormatError
 from toolparse.format import JSON, Also, Format
-from toolparse.templates.atoms import Hole, text_of
-from toolparse.templates.bodies import Body, find_body, syntax_of_body
-from toolparse.templates.cutting import Cutter
-from toolparse.templates.frames import Frames, find_frames
-from toolparse.templates.params import ParamLearner
-from toolparse.templates.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, Turn, after_user
-from toolparse.templates.splitting import Calls, Reader, as_picture, core, split
+from toolparse.templates.induction.arguments import Body, find_body, syntax_of_body
+from toolparse.templates.induction.atoms import Hole, text_of
+from toolparse.templates.induction.call_bounds import Calls, Reader, as_picture, core, split
+from toolparse.templates.induction.frames import Frames, find_frames
+from toolparse.templates.induction.parameters import ParamLearner
+from toolparse.templates.induction.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, Turn, after_user
+from toolparse.templates.induction.turn_start import Cutter
 
 
 @dataclass

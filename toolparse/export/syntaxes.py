@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from toolparse.export.rules import (
+from toolparse.export.expressions import (
     EMPTY,
     MAX_CHAR,
     Alt,

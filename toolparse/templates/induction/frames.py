@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolparse.templates.atoms import (
+from toolparse.templates.induction.atoms import (
     Atom,
     Atoms,
     atoms,
@@ -24,8 +24,8 @@ from toolparse.templates.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.cutting import behind, paired
-from toolparse.templates.probe import (
+from toolparse.templates.induction.call_bounds import Calls, Reader, core
+from toolparse.templates.induction.probe import (
     BOS,
     CONTENT,
     EOS,
@@ -44,8 +44,8 @@ from toolparse.templates.probe import (
     Turn,
     after_user,
 )
-from toolparse.templates.sandbox import facts_of
-from toolparse.templates.splitting import Calls, Reader, core
+from toolparse.templates.induction.turn_start import behind, paired
+from toolparse.templates.rendering.environment import facts_of
 
 #: What `eos_token` is, as a rule: for templates that come without a tokenizer.
 USUAL_EOS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
-from toolparse.export.rules import (
+from toolparse.export.expressions import (
     DIGITS,
     EMPTY,
     PLAIN,
@@ -45,7 +45,7 @@ from toolparse.export.rules import (
     without,
 )
 from toolparse.format import Syntax
-from toolparse.tools.admitted import TYPES, Resolver
+from toolparse.tools.schema_types import TYPES, Resolver
 
 Schema = dict[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from toolparse.format import JSON, PYTHON, Syntax
 from toolparse.message import fill_id
-from toolparse.templates.atoms import Hole
-from toolparse.templates.probe import TYPED
+from toolparse.templates.induction.atoms import Hole
+from toolparse.templates.induction.probe import TYPED
 
 Kind = Literal["json", "encoded", "python", "map", "kwargs", "params"]
 Span = tuple[int, int, Hole]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolparse.format import JSON, Syntax
-from toolparse.templates.atoms import Atom, Atoms, Hole, atoms, common_end, common_start, find, text_of
-from toolparse.templates.bodies import syntax_of_value
-from toolparse.templates.probe import KEYS, NAMES, TYPED, TYPES, VALUES, Turn
-from toolparse.templates.splitting import Param, Reader
+from toolparse.templates.induction.arguments import syntax_of_value
+from toolparse.templates.induction.atoms import Atom, Atoms, Hole, atoms, common_end, common_start, find, text_of
+from toolparse.templates.induction.call_bounds import Param, Reader
+from toolparse.templates.induction.probe import KEYS, NAMES, TYPED, TYPES, VALUES, Turn
 
 _JSON_TYPES = {
     "kwstring": "string",

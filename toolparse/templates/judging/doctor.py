@@ -9,8 +9,8 @@ from typing import Any
 
 from toolparse.errors import UnknownFormat
 from toolparse.format import Format
-from toolparse.templates.ladder import climb
-from toolparse.templates.verdict import Detection, Problem
+from toolparse.templates.judging.detection import Detection, Problem
+from toolparse.templates.judging.ladder import climb
 
 #: Exit codes: nothing wrong, problems that lose data or an unproved format, nothing found.
 HEALTHY, SICK, UNKNOWN = 0, 1, 2

@@ -1,0 +1,48 @@
+"""What is made of a format is the same in every process: no set's order gets into a grammar or a table of markers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+SCRIPT = """
+import hashlib, toolparse
+from toolparse.export.syntaxes import SYNTAXES
+from toolparse.program import compile_format
+
+def f(city: str, days: int = 1) -> str:
+    "A tool."
+
+def g() -> str:
+    "Another."
+
+lines = []
+for name in toolparse.families():
+    format = toolparse.get(name)
+    if not hasattr(format, "call"):
+        continue
+    program = compile_format(format)
+    lines += [name, *program.marker_cores, *program.all_markers, *program.suffix_words, program.markers.pattern]
+for name in ("hermes", "qwen3-coder", "harmony", "kimi-k2", "gemma4", "llama3-json"):
+    parser = toolparse.parser_for(name)
+    for syntax in SYNTAXES:
+        try:
+            lines.append(str(parser.grammar([f, g], syntax=syntax)))
+        except toolparse.ToolparseError as error:
+            lines.append(str(error))
+print(hashlib.sha256("\\0".join(lines).encode()).hexdigest())
+"""
+
+
+def test_tables_and_grammars_do_not_depend_on_the_hash_seed() -> None:
+    digests = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True, timeout=120
+        )
+        digests.add(run.stdout.strip())
+    assert len(digests) == 1
