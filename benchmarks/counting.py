@@ -30,8 +30,7 @@ import regex
 
 #: The modules that read. Whatever begins with one of these is instrumented.
 READING = (
-    "toolparse.machine",
-    "toolparse.express",
+    "toolparse.reader",
     "toolparse.program",
     "toolparse.parser",
     "toolparse.message",

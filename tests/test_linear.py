@@ -132,4 +132,4 @@ def test_the_counter_leaves_the_library_alone() -> None:
     package = counted()
     assert package is not toolparse
     assert package.Parser is not toolparse.Parser
-    assert "__call__step__" not in vars(__import__("toolparse.machine", fromlist=["machine"]))
+    assert "__call__step__" not in vars(__import__("toolparse.reader.reader", fromlist=["reader"]))

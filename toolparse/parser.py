@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event
-from toolparse.express import Reader, express_for, start_of
 from toolparse.format import SUFFIX, Format
-from toolparse.machine import Machine
 from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
+from toolparse.reader import Reader, Start, prepare, start_of
+from toolparse.reader.tables import Prepared
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -62,7 +62,7 @@ class Parser:
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
         self._program: Program = compile_format(format)
-        self._readers: dict[tuple[str, str], Reader | None] = {}  # by suffix and prefill
+        self._starts: dict[tuple[str, str], tuple[Prepared, Start]] = {}  # by suffix and prefill
 
     def __repr__(self) -> str:
         return f"Parser({self.format.name!r})"
@@ -89,24 +89,21 @@ class Parser:
         program = self._program
         suffix = program.suffix_of_turn(prefill, text) if program.suffix is not None else ""
         try:
-            read = self._readers[suffix, prefill]
+            prepared, start = self._starts[suffix, prefill]
         except KeyError:
-            read = self._reader(suffix, prefill)
-        message = read(text, tools) if read is not None else None
-        if message is None:
-            return Machine(program, tools, prefill=prefill, repair=self.repair, complete=text).close()
-        return message
+            prepared, start = self._start(suffix, prefill)
+        return Reader(prepared, tools, start, repair=self.repair, complete=text).close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_starts": {}}
 
-    def _reader(self, suffix: str, prefill: str) -> Reader | None:
-        if len(self._readers) > 64:
-            self._readers.clear()
-        express = express_for(self.format.bind(suffix))
-        read = express.reader(start_of(express.program, prefill.replace(SUFFIX, suffix)))
-        self._readers[suffix, prefill] = read
-        return read
+    def _start(self, suffix: str, prefill: str) -> tuple[Prepared, Start]:
+        """The format with the suffix of its markers, and where the turn stands behind what the prompt holds of it."""
+        if len(self._starts) > 64:
+            self._starts.clear()
+        prepared = prepare(self.format.bind(suffix))
+        found = self._starts[suffix, prefill] = prepared, start_of(prepared, prefill.replace(SUFFIX, suffix))
+        return found
 
     def parse_batch(
         self,
@@ -140,8 +137,11 @@ class Parser:
         """A stream: feed it pieces of text or ids, get events; close it for the message."""
         tools = self.tools if tools is None else _tools(tools)
         prefill = self.prefill if prompt is None else self._prefill(prompt)
-        machine = Machine(self._program, tools, prefill=prefill, repair=self.repair, streaming=True)
-        return Stream(machine, self)
+        program = self._program
+        suffix = program.suffix_of_turn(prefill, "") if program.suffix is not None else ""
+        prepared, start = self._start(suffix, prefill)
+        unbound = self.format if program.suffix is not None and not suffix else None
+        return Stream(Reader(prepared, tools, start, repair=self.repair, unbound=unbound), self)
 
     def _prefill(self, prompt: TextOrIds) -> str:
         if not isinstance(prompt, str):
@@ -225,8 +225,8 @@ def _as_ids(ids: Any) -> list[int]:
 class Stream:
     """One completion, read as it arrives."""
 
-    def __init__(self, machine: Machine, parser: Parser) -> None:
-        self._machine = machine
+    def __init__(self, reader: Reader, parser: Parser) -> None:
+        self._reader = reader
         self._parser = parser
         self._tokens: TokenText | None = None
         self._text = False  # whether text was fed, and more may be
@@ -235,7 +235,7 @@ class Stream:
     def feed(self, piece: TextOrIds) -> list[Event]:
         """The events that this piece settles. A stream takes text or ids, not both."""
         if self._text and type(piece) is str and piece:
-            return self._machine.take(piece)
+            return self._reader.feed(piece)
         if self._message is not None:
             raise ValueError("this stream is closed; make a new one with parser.stream()")
         if isinstance(piece, str):
@@ -252,7 +252,7 @@ class Stream:
         return self._unmasked(self._take(self._tokens.feed(_as_ids(piece))))
 
     def _take(self, text: str) -> list[Event]:
-        return self._machine.take(text) if text else []
+        return self._reader.feed(text) if text else []
 
     def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:
@@ -265,12 +265,12 @@ class Stream:
         Events that only the end settles are in `last_events`.
         """
         if self._message is None:
-            machine = self._machine
+            reader = self._reader
             self._text = False
             said = self._take(self._tokens.feed((), final=True)) if self._tokens is not None else []
-            message = machine.close()
+            message = reader.close()
             self._message = message if self._tokens is None else self._tokens.finish(message)
-            self._last = self._unmasked([*said, *machine.take_events()])
+            self._last = self._unmasked([*said, *reader.take_events()])
         return self._message
 
     @property

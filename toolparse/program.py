@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
-from toolparse.codecs.tagged import ParamProgram, TaggedProgram, unescaped
-from toolparse.codecs.values import Watch
+from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram, unescaped
+from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 
@@ -273,7 +273,7 @@ class Shape(msgspec.Struct, dict=True):
     head_first: str
     anchored: bool  # nothing but a hole begins the call: tried only where a message begins
     body: str  # "wrapper" | "arguments" | "params" | "kwargs"
-    watch: Watch | None
+    watch: WrapperPaths | None
     tagged: TaggedProgram | None
     tail: tuple[str, ...]  # closing markers of a call, in order
     between: str  # what stands between calls, without blanks
@@ -412,15 +412,15 @@ class TextStretch:
         self.markers = markers
         self.tail = tail
 
-    def easy(self) -> frozenset[str]:
+    def breakers(self) -> frozenset[str]:
         """The characters with which markers begin."""
         return self.tail.firsts
 
-    def safe(self, text: str) -> int:
+    def verbatim_prefix(self, text: str) -> int:
         """How much of a text is no part of a marker; -1 if it holds one."""
         return self.tail.safe_end(text, 0) if self.markers.search(text) is None else -1
 
-    def missing(self, held: str) -> int:
+    def least_needed(self, held: str) -> int:
         """How many characters must at least follow on what was held back, before it says anything."""
         return self.tail.missing(held)
 
@@ -434,7 +434,6 @@ class Program(msgspec.Struct, dict=True):
     ends: tuple[str, ...]
     message: str  # first marker of what stands between messages
     between: Rx
-    unbound: Program | None = None
     suffix: Rx | None = None  # finds a marker and the suffix that its checkpoint gave it, while that is not known
     candidates: dict[str, tuple[Candidate, ...]] = {}
     anchored: tuple[Candidate, ...] = ()
@@ -442,6 +441,11 @@ class Program(msgspec.Struct, dict=True):
     _thought_ends: dict[str, re.Pattern[str]] = {}
     _stops: dict[int, tuple[str, ...]] = {}
     _sections: dict[tuple[str, str], tuple[tuple[Shape, ...], tuple[str, ...]]] = {}
+
+    @cached_property
+    def longest_end(self) -> int:
+        """The length of the longest end marker."""
+        return max(map(len, self.ends), default=1)
 
     @cached_property
     def around_content(self) -> tuple[str, str]:
@@ -501,16 +505,6 @@ class Program(msgspec.Struct, dict=True):
         for core in tuple(cores):
             cores.update(dict.fromkeys(atom.group() for atom in _ATOM.finditer(core)))
         return tuple(core for core in cores if core)
-
-    def bind(self, suffix: str) -> Program:
-        """The program of this format with a suffix in its markers; it remembers what it was bound from."""
-        bound = compile_format(self.format.bind(suffix))
-        bound.unbound = self
-        return bound
-
-    def bind_again(self, suffix: str) -> Program:
-        """The same format with another suffix."""
-        return self.unbound.bind(suffix) if self.unbound is not None else self
 
     def suffix_in(self, text: str) -> str:
         """The suffix of the first marker that has one in a text, '' if none has."""
@@ -737,7 +731,7 @@ def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
     watch = None
     if isinstance(body_part, Wrapper):
         wrappers = (_call_of(other)[1] for other in formats)
-        watch = Watch(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
+        watch = WrapperPaths(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
     tagged = None
     if body == "params":
         tagged = _tagged(formats, tail.cores, closer.cores, head.first or open_stretch.first, glue)
@@ -793,7 +787,7 @@ def _strip_slack(pattern: str) -> str:
 
 
 def _lookahead(
-    body: str, watch: Watch | None, head: Stretch, tagged: TaggedProgram | None, *, weak: bool, mixed: bool
+    body: str, watch: WrapperPaths | None, head: Stretch, tagged: TaggedProgram | None, *, weak: bool, mixed: bool
 ) -> str:
     """What must follow a head for it to be one, where the head alone does not say so.
 
@@ -855,7 +849,7 @@ def _tagged(
         elements.append(item)
     stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends) if core))
     firsts = [param.first for param in elements]
-    closes = [param.close.partition(ParamProgram.KEY)[0] for param in elements] if item is not None else []
+    closes = [param.close.partition(KEY)[0] for param in elements] if item is not None else []
     following = tuple(dict.fromkeys(core for core in (*firsts, *closes, *stops, opener) if core))
     after_close = SLACK + "(?:" + "|".join(re.escape(core) for core in following) + ")"
     after_tail = None
@@ -871,8 +865,8 @@ def _tagged(
         left, _, right = format.wrap.partition("{{value}}")
         wrap = (left, right)
     return TaggedProgram(
+        params,
         follows=tuple(dict.fromkeys((*(param.first for param in params if param.first), *stops))),
-        params=params,
         item=item,
         after_close=Rx(after_close, at_end=SLACK + r"\Z", least=min(map(len, following), default=0)),
         tail=tail,
@@ -890,9 +884,9 @@ def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgra
     before, lead = _cut_blanks_right(picture.parts[:at])
     after, trail = _cut_blanks_left(picture.parts[at + 1 :])
     head = compile_stretch(before, compiler=compiler)
-    close = "".join(part.text if isinstance(part, Text) else ParamProgram.KEY for part in after).rstrip(BLANK)
+    close = "".join(part.text if isinstance(part, Text) else KEY for part in after).rstrip(BLANK)
     return ParamProgram(
-        head=Rx(_strip_slack(head.pattern), least=head.least),
+        Rx(_strip_slack(head.pattern), least=head.least),
         first=head.first,
         lead=lead,
         trail=trail,

@@ -1,7 +1,7 @@
 """What a prompt already holds of the assistant's turn.
 
 Generation prompts open a thought (`<think>`), a message (`<|start|>assistant`) or even a call on the model's behalf.
-The machine then starts with that tail, as if the model had written it.
+The reader then starts with that tail, as if the model had written it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from toolparse.format import Format
-from toolparse.machine import Machine
-from toolparse.program import BLANK, Program, compile_format, is_marker
+from toolparse.program import BLANK, compile_format, is_marker
+from toolparse.reader import read_pieces
 
 _LOOK_BACK = 4096
 
@@ -36,7 +36,7 @@ def prefill_of(format: Format, prompt: str) -> str:
         return tail[start:]
     if tail[rest:].strip(BLANK) in closers:
         return tail[rest:]  # there is no thought: what follows is what follows one
-    return _open_call(compile_format(format), tail)
+    return _open_call(format, tail)
 
 
 @lru_cache(maxsize=256)
@@ -60,15 +60,16 @@ def _literals(format: Format) -> tuple[frozenset[str], frozenset[str], tuple[str
     return frozenset(openers), frozenset(thoughts), tuple(sorted(openers | closers, key=len, reverse=True))
 
 
-def _open_call(program: Program, tail: str) -> str:
+def _open_call(format: Format, tail: str) -> str:
     """The tail from the last call opening on, if the prompt ends inside that call."""
+    program = compile_format(format)
     cores = {
         core for shape in program.shapes for core in (shape.opener_first, shape.head_first) if core and is_marker(core)
     }
     starts = sorted({tail.rfind(core) for core in cores} - {-1})
     for start in starts:
-        machine = Machine(program, None, streaming=True)
-        machine.take(tail[start:])
-        if machine.in_call() and not any(end in tail[start:] for end in program.ends):
+        reader = read_pieces(format)
+        reader.feed(tail[start:])
+        if reader.in_call and not any(end in tail[start:] for end in program.ends):
             return tail[start:]
     return ""

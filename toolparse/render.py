@@ -11,10 +11,9 @@ from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_arguments, write_kwargs, write_string, write_value
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
-from toolparse.machine import Machine
 from toolparse.message import ToolCall, fill_id
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
-from toolparse.program import compile_format
+from toolparse.reader import read_pieces, read_text
 
 CallLike = ToolCall | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
 
@@ -111,8 +110,7 @@ def _messages(format: Format, parts: list[str]) -> str:
 def _opens_thought(format: Format, prefill: str) -> bool:
     if not prefill or format.reasoning is None:
         return False
-    machine = Machine(compile_format(format), None, prefill=prefill, streaming=True)
-    return machine.thinking
+    return read_pieces(format, prefill=prefill).in_thought
 
 
 def _bare(text: str) -> str:
@@ -253,7 +251,7 @@ def type_word(format: Format, value: Any) -> str:
 def _verify(
     format: Format, calls: Sequence[ToolCall], content: str, reasoning: str | None, prefill: str, text: str
 ) -> None:
-    message = Machine(compile_format(format), None, prefill=prefill, complete=text).close()
+    message = read_text(format, text, prefill=prefill)
     for wanted, found in zip(calls, message.tool_calls, strict=False):
         if found.name != wanted.name:
             raise RenderError(

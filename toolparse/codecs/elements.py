@@ -15,8 +15,8 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
+from toolparse.codecs.scanner import ERROR
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
-from toolparse.codecs.values import ERROR
 from toolparse.format import Syntax
 
 MAX_DEPTH = 120
@@ -36,15 +36,14 @@ class _Node:
         self.children: list[tuple[str, Any]] = []
 
 
-def read_nested(
-    program: TaggedProgram, text: str, pos: int, tool: ParameterTypes | None
-) -> tuple[dict[str, Any], int] | None:
-    """The parameters at `pos` in complete text, and where the call's tail stands; None where anything is unusual.
+def read_elements(
+    program: TaggedProgram, text: str, pos: int, end: int, tool: ParameterTypes | None
+) -> dict[str, Any] | None:
+    """The parameters between `pos` and the call's tail at `end`; None where anything is unusual.
 
     All tags are found by one pattern, so that nothing is decided twice. Linear.
     """
-    end = text.find(program.tail[0], pos) if program.tags is not None else -1
-    if program.tags is None or end < 0:
+    if program.tags is None:
         return None
     pattern, params = program.tags
     syntax = program.syntax
@@ -85,7 +84,7 @@ def read_nested(
     if not typed:
         top = _together(top)
     arguments = {name: value if typed else _argument(name, value, tool, syntax) for name, value in top}
-    return (arguments, end) if len(arguments) == len(top) else None
+    return arguments if len(arguments) == len(top) else None
 
 
 def _is_gap(text: str) -> bool:
@@ -120,7 +119,7 @@ def _argument(key: str, tree: Any, tool: ParameterTypes | None, syntax: Syntax) 
     return untyped_tree(tree)
 
 
-class NestedScanner(TaggedScanner):
+class ElementScanner(TaggedScanner):
     """Scans a run of parameters whose values may be elements themselves."""
 
     __slots__ = ("_ready", "_stack")
@@ -130,11 +129,11 @@ class NestedScanner(TaggedScanner):
         self._stack: list[_Node] = []
         self._ready: tuple[str, list[Any]] | None = None  # the last argument, which may still become a list
 
-    def easy(self) -> frozenset[str] | None:
+    def breakers(self) -> frozenset[str] | None:
         """Inside a text: the characters that could end it."""
         return self._hold.firsts if self._hold is not None and self._key is not None else None
 
-    def pass_on(self, text: str) -> str:
+    def take_verbatim(self, text: str) -> str:
         """A piece of a text; '', as an argument is said when it is complete."""
         self._parts.append(text)
         return ""
@@ -172,7 +171,7 @@ class NestedScanner(TaggedScanner):
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
 
-    def missing(self, held: str) -> int:
+    def least_needed(self, held: str) -> int:
         """0: an argument is said when another begins, which any marker may tell."""
         return 0
 

@@ -8,7 +8,7 @@ a stream never holds back more than a few hundred characters. Blanks are the fou
 from __future__ import annotations
 
 import re
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 WS = "[ \\t\\r\\n]"
@@ -39,18 +39,24 @@ class Rx:
         self.pattern = pattern
         self.least = least
         self._final = f"(?:{pattern}|{at_end})" if at_end else pattern
+        self._complete: Any = None
+        self._partial: Any = None
 
-    @cached_property
-    def final(self) -> re.Pattern[str]:
-        """The pattern for complete text."""
-        return re.compile(self._final, re.DOTALL)
+    @property
+    def final(self) -> Any:
+        """The pattern for complete text, compiled."""
+        if self._complete is None:
+            self._complete = re.compile(self._final, re.DOTALL)
+        return self._complete
 
-    @cached_property
+    @property
     def partial(self) -> Any:
-        """The pattern for text that may go on."""
-        import regex
+        """The pattern for text that may go on, compiled."""
+        if self._partial is None:
+            import regex
 
-        return regex.compile(self.pattern, regex.DOTALL | regex.VERSION0)
+            self._partial = regex.compile(self.pattern, regex.DOTALL | regex.VERSION0)
+        return self._partial
 
     def match(self, buf: str, pos: int, final: bool) -> Any:
         """A match at `pos`, None, or MORE."""
@@ -102,17 +108,6 @@ def starts_with_any(cores: tuple[str, ...], buf: str, pos: int, final: bool) -> 
 
 
 _ESCAPED = frozenset({'"', "\\", *map(chr, range(32))})
-
-
-class Never:
-    """A set of characters that no piece is free of."""
-
-    def isdisjoint(self, _text: str) -> bool:
-        """False."""
-        return False
-
-
-NEVER = Never()
 
 
 class Tail:

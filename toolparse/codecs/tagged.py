@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol
-
-import msgspec
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, SLACK, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.values import DONE, ERROR, MORE, ValueScanner
+from toolparse.codecs.scanner import DONE, ERROR, Scanner
+from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
 
 
@@ -38,34 +36,46 @@ class ParameterTypes(Protocol):
         """A text that is exactly a literal of what is admitted, where no text is admitted, as that value."""
 
 
-class ParamProgram(msgspec.Struct, frozen=True, dict=True):
+#: The key's place in a closing tag.
+KEY = "\x00"
+
+
+class ParamProgram:
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
     picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`. `written`: the
     literals before the key, between the holes and behind the value, where the picture holds key, perhaps type, value.
+    `literals`: whether strings stand in quotes, as in any other value.
     """
 
-    head: Rx
-    first: str
-    lead: str
-    trail: str
-    close: str
-    types: dict[str, str] | None
-    written: tuple[str, ...] | None
-    literals: bool = False  # whether strings stand in quotes, as in any other value
-
-    KEY = "\x00"
-
-    @cached_property
-    def kinds(self) -> dict[str, str]:
-        """What an element holds by its type attribute, where that says anything but JSON."""
+    def __init__(
+        self,
+        head: Rx,
+        *,
+        first: str,
+        lead: str,
+        trail: str,
+        close: str,
+        types: dict[str, str] | None,
+        written: tuple[str, ...] | None,
+        literals: bool = False,
+    ) -> None:
+        self.head = head
+        self.first = first
+        self.lead = lead
+        self.trail = trail
+        self.close = close
+        self.types = types
+        self.written = written
+        self.literals = literals
         held = {"string": "text", "object": "object", "array": "array"}
-        return {word: held.get(name, "json") for name, word in reversed((self.types or {}).items())}
+        #: what an element holds by its type attribute, where that says anything but JSON
+        self.kinds = {word: held.get(name, "json") for name, word in reversed((types or {}).items())}
 
     def close_of(self, key: str) -> str:
         """The closing tag of the parameter called `key`."""
-        return self.close.replace(self.KEY, key)
+        return self.close.replace(KEY, key)
 
 
 class Plain(NamedTuple):
@@ -84,23 +94,49 @@ _MAX_KEY = 256
 _KEY = re.compile(rf"[^\s<>\"]{{1,{_MAX_KEY}}}").fullmatch
 
 
-class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
-    """A run of parameters, compiled. `item`: an element of a list, where objects and lists are nested elements."""
+class TaggedProgram:
+    """A run of parameters, compiled.
 
-    follows: tuple[str, ...]  # what may stand where parameters begin
-    params: tuple[ParamProgram, ...]
-    item: ParamProgram | None
-    after_close: Rx
-    tail: tuple[str, ...]
-    after_tail: Rx | None
-    stops: tuple[str, ...]
-    syntax: Syntax
-    wrap: tuple[str, str] | None
-    unescape: tuple[tuple[str, str], ...]
-    element_markers: tuple[str, ...] = ()  # what the text of a nested element never holds
+    `item`: an element of a list, where objects and lists are nested elements. `follows`: what may stand where
+    parameters begin. `element_markers`: what the text of a nested element never holds.
+    """
 
-    @cached_property
-    def plain(self) -> Plain | None:
+    def __init__(
+        self,
+        params: tuple[ParamProgram, ...],
+        *,
+        follows: tuple[str, ...],
+        item: ParamProgram | None,
+        after_close: Rx,
+        tail: tuple[str, ...],
+        after_tail: Rx | None,
+        stops: tuple[str, ...],
+        syntax: Syntax,
+        wrap: tuple[str, str] | None,
+        unescape: tuple[tuple[str, str], ...],
+        element_markers: tuple[str, ...] = (),
+    ) -> None:
+        self.params = params
+        self.follows = follows
+        self.item = item
+        self.after_close = after_close
+        self.tail = tail
+        self.after_tail = after_tail
+        self.stops = stops
+        self.syntax = syntax
+        self.wrap = wrap
+        self.unescape = unescape
+        self.element_markers = element_markers
+        self.plain = self._plain()
+        #: how much text there must at least be where parameters begin, before anything is decided
+        self.least = min(map(len, follows), default=0)
+        #: what may stand where parameters begin
+        self.ahead = tail_of(follows)
+        self.tags = self._tags()
+        #: whether parameters that are written as in the picture can be read at once
+        self.at_once = self.plain is not None or self.tags is not None
+
+    def _plain(self) -> Plain | None:
         """The literals of parameters that can be cut apart in one go; None where they vary."""
         param = self.params[0]
         written = param.written
@@ -114,18 +150,7 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
             return None
         return Plain(first, bare, tuple(between), last, end, last + first)
 
-    @cached_property
-    def least(self) -> int:
-        """How much text there must at least be where parameters begin, before anything is decided."""
-        return min(map(len, self.follows), default=0)
-
-    @cached_property
-    def ahead(self) -> Tail:
-        """What may stand where parameters begin."""
-        return tail_of(self.follows)
-
-    @cached_property
-    def tags(self) -> tuple[re.Pattern[str], dict[str, tuple[ParamProgram, str | None, str | None]]] | None:
+    def _tags(self) -> tuple[Any, dict[str, tuple[ParamProgram, str | None, str | None]]] | None:
         """One pattern for all tags of nested elements; None where blanks stand next to values.
 
         The name of the last group of a match is `close`, that of an opening tag (with its parameter, and the groups of
@@ -141,9 +166,7 @@ class TaggedProgram(msgspec.Struct, frozen=True, dict=True):
             patterns.append(f"(?P<open_{number}>{head})")
             key, kind = (f"{name}_{number}" if f"<{name}_{number}>" in head else None for name in ("key", "type"))
             params[f"open_{number}"] = param, key, kind
-        closes = dict.fromkeys(
-            re.escape(param.close).replace(re.escape(ParamProgram.KEY), "[^<>]{1,256}") for param in heads
-        )
+        closes = dict.fromkeys(re.escape(param.close).replace(re.escape(KEY), "[^<>]{1,256}") for param in heads)
         patterns.append(f"(?P<close>{'|'.join(closes)})")
         patterns.append(f"(?P<stray>{'|'.join(map(re.escape, self.element_markers)) or '(?!)'})")
         return re.compile("|".join(patterns), re.DOTALL), params
@@ -199,15 +222,14 @@ def literal(text: str, syntax: Syntax) -> Any:
 
 
 def read_tagged(
-    program: TaggedProgram, text: str, pos: int, tool: ParameterTypes | None
-) -> tuple[dict[str, Any], int] | None:
-    """The parameters at `pos` in complete text, cut apart in one go, and where the call's tail stands.
+    program: TaggedProgram, text: str, pos: int, end: int, tool: ParameterTypes | None
+) -> dict[str, Any] | None:
+    """The parameters between `pos` and the call's tail at `end`, cut apart in one go.
 
     None where anything is written otherwise than in the picture: the TaggedScanner reads that. Linear.
     """
     plain = program.plain
-    end = text.find(program.tail[0], pos) if plain is not None else -1
-    if plain is None or end < 0:
+    if plain is None:
         return None
     written, first, (between, *more), last, bare, joint = plain
     if text.startswith(written, pos):
@@ -215,7 +237,7 @@ def read_tagged(
     else:
         start = skip_blanks(text, pos)
         if start == end:
-            return {}, end
+            return {}
         if not text.startswith(first, start):
             return None
         start += len(first)
@@ -245,7 +267,7 @@ def read_tagged(
         return None
     simple = not more and not param.literals
     if tool is None and simple:
-        return arguments, end
+        return arguments
     for key, value in arguments.items():
         if simple and tool.admits(key) != "typed":  # type: ignore[union-attr]
             continue
@@ -255,7 +277,7 @@ def read_tagged(
             if not found or not declared.isidentifier():
                 return None
         arguments[key] = _value_of(value, key, _way(param, tool, key, declared), tool, program.syntax)
-    return arguments, end
+    return arguments
 
 
 def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
@@ -265,7 +287,7 @@ def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
     return text
 
 
-class ArgumentScanner:
+class ArgumentScanner(Scanner):
     """What scanners share that read one argument after the other.
 
     `arguments` grows with each complete argument; `out` holds the same as pieces of JSON text when `streaming`.
@@ -277,34 +299,23 @@ class ArgumentScanner:
         "_parts",
         "_text",
         "arguments_",
-        "duplicates",
-        "error",
-        "out",
-        "repairs",
-        "status",
         "streaming",
         "tool",
     )
 
-    name: str | None = None
-    id: str | None = None
-    arguments_seen = True
-
     def __init__(self, tool: ParameterTypes | None, *, streaming: bool) -> None:
+        super().__init__()
         self.tool = tool
         self.streaming = streaming
-        self.status = MORE
-        self.error = ""
-        self.duplicates = False
-        self.repairs: list[str] = []
         self.arguments_: dict[str, Any] = {}
-        self.out: list[str] = ["{"] if streaming else []
+        if streaming:
+            self.out.append("{")
         self._key: str | None = None
         self._text = False
         self._needs = 0  # so much text is to be seen before anything more is decided
         self._parts: list[str] = []
 
-    def missing(self, held: str) -> int:
+    def least_needed(self, held: str) -> int:
         """How many characters must at least follow on what was left standing, before it says anything."""
         return self._needs - len(held)
 
@@ -331,13 +342,13 @@ class TaggedScanner(ArgumentScanner):
         self._close = ""
         self._hold: Tail | None = None
 
-    def easy(self) -> frozenset[str] | None:
+    def breakers(self) -> frozenset[str] | None:
         """Inside a value: the characters that could end it, or that JSON escapes."""
         if self._hold is None or self._key is None:
             return None
         return self._hold.plain if self._text else self._hold.firsts
 
-    def safe(self, text: str) -> int:
+    def verbatim_prefix(self, text: str) -> int:
         """How much of a text surely belongs to the value; -1 if it perhaps ends it."""
         tail = self.program.tail
         if self._key is None or self._hold is None or self._close in text or (tail and tail[0] in text):
@@ -351,7 +362,7 @@ class TaggedScanner(ArgumentScanner):
         self._needs = len(text) - end + self._hold.missing(text[end:]) if end < len(text) else 0
         return end
 
-    def pass_on(self, text: str) -> str:
+    def take_verbatim(self, text: str) -> str:
         """A piece of the value; returns it as it is said, '' if that has to wait."""
         self._parts.append(text)
         if not self._text:
@@ -452,7 +463,7 @@ class TaggedScanner(ArgumentScanner):
                 if decided is UNDECIDED:
                     return self._before(buf, pos, tail_at), -1
                 if decided is not None:
-                    self._repair(f"a missing {close!r}")
+                    self.repair(f"a missing {close!r}")
                     return self._before(buf, pos, tail_at), tail_at
                 tail_from = tail_at + 1
             elif at >= 0:
@@ -502,7 +513,3 @@ class TaggedScanner(ArgumentScanner):
         self.status = DONE
         if self.streaming:
             self.out.append("}")
-
-    def _repair(self, what: str) -> None:
-        if what not in self.repairs:
-            self.repairs.append(what)

@@ -19,8 +19,9 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.matching import SLACK, Rx, skip_blanks
+from toolparse.codecs.scanner import DONE, ERROR
 from toolparse.codecs.tagged import ArgumentScanner, ParameterTypes, literal
-from toolparse.codecs.values import DONE, ERROR, ValueScanner
+from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
 
 _TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
@@ -52,7 +53,7 @@ def _patterns(syntax: Syntax, kwargs: bool) -> tuple[Rx, Rx]:
     return Rx(key), Rx(f"{SLACK}(?:{comma}{following}|{closing})", at_end=f"{SLACK}(?:{at_end})")
 
 
-class LooseScanner(ArgumentScanner):
+class UnescapedScanner(ArgumentScanner):
     """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces."""
 
     __slots__ = (
@@ -86,22 +87,6 @@ class LooseScanner(ArgumentScanner):
         self._bare = False  # whether the text in hand has none, and no schema
         # What has to wait for that: the first such argument, and all behind it.
         self._waiting: list[tuple[str, bool]] = []
-
-    def easy(self) -> frozenset[str] | None:
-        """Nowhere is a piece passed on unread: what ends a text may be any of several characters."""
-        return None
-
-    def safe(self, text: str) -> int:
-        """-1: a text's end is the scan's to find."""
-        return -1
-
-    def missing(self, held: str) -> int:
-        """0: the next character may say something."""
-        return 0
-
-    def pass_on(self, text: str) -> str:
-        """Never asked, as nothing is easy here."""
-        raise AssertionError(text)
 
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""

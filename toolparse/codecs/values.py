@@ -16,17 +16,14 @@ goes to the name, that of the arguments to `out`, everything else nowhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import cached_property, lru_cache
-from itertools import chain
+from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, MAX_BLANKS
+from toolparse.codecs.scanner import DONE, ERROR, MORE, Scanner
+from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.format import Syntax
-from toolparse.picture import Wrapper
-
-MORE, DONE, ERROR = 0, 1, 2
 
 # What the innermost container expects next.
 _VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY, _COLON, _NEXT = range(6)
@@ -48,75 +45,12 @@ _HELD = 64  # characters of a wrapper that may wait for its name
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
 
 
-class Watch:
-    """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
-
-    def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
-        self.roles: dict[tuple[str, ...], str] = {}
-        for wrapper in wrappers:
-            for role, path in (("name", wrapper.name), ("arguments", wrapper.arguments), ("id", wrapper.id)):
-                if path is not None:
-                    self.roles.setdefault(path, role)
-        self.keyed = any(wrapper.name_is_key for wrapper in wrappers)
-        self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
-        self.depth = max((len(path) for path in self.roles), default=1)
-        self.synonyms = dict(synonyms)
-        #: how a key begins, and how much is at least missing of it, its quote, the colon and a value
-        self.starts: dict[str, int] = {}
-        for key in () if self.keyed else sorted({*chain(*self.roles), *synonyms}, key=len, reverse=True):
-            self.starts.update((key[:n], len(key) - n + 3) for n in range(len(key) + 1))
-        #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
-        self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
-        #: the keys of name and arguments of a flat wrapper; an object with just these has nothing else to find
-        self.pair: tuple[str, str] | None = None
-        for wrapper in wrappers[:1]:
-            if wrapper.name is not None and wrapper.arguments is not None and not self.keyed:
-                (first, *more), (second, *others) = wrapper.name, wrapper.arguments
-                self.pair = None if more or others else (first, second)
-
-    @cached_property
-    def opening(self) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
-        """How a flat wrapper mostly begins: up to the end of the name, and on to the arguments. Only streams ask."""
-        if self.pair is None:
-            return None
-        blank, (first, second) = _BLANK.pattern, self.pair
-        same = (key for key, meant in self.synonyms.items() if meant == second)
-        keys = "|".join(re.escape(key) for key in (second, *same))
-        return (
-            re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
-            re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
-        )
-
-    def _tree(self) -> dict[str, Any]:
-        tree: dict[str, Any] = {}
-        for path, role in self.roles.items():
-            node = tree
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = role
-        self._add_synonyms(tree)
-        return tree
-
-    def _add_synonyms(self, node: dict[str, Any]) -> None:
-        for below in list(node.values()):
-            if isinstance(below, dict):
-                self._add_synonyms(below)
-        for read, meant in self.synonyms.items():
-            if meant in node:
-                node[read] = node[meant]
-
-    def first_keys(self) -> tuple[str, ...]:
-        """The keys with which a wrapper can begin, as far as they are known."""
-        keys = [path[0] for path in self.roles]
-        return tuple(dict.fromkeys([*keys, *self.synonyms]))
-
-
 @lru_cache(maxsize=64)
 def _meaningful(quote: str) -> frozenset[str]:
     return frozenset({quote[0], '"', "\\", *map(chr, range(32))})
 
 
-class ValueScanner:
+class ValueScanner(Scanner):
     """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing.
 
     After `scan` returns, `status` is MORE, DONE or ERROR; `error` says what was wrong. `out` holds the pieces of the
@@ -141,15 +75,7 @@ class ValueScanner:
         "_started",
         "_state",
         "arguments_done",
-        "arguments_seen",
-        "duplicates",
-        "error",
-        "id",
         "kwargs",
-        "name",
-        "out",
-        "repairs",
-        "status",
         "stops",
         "strict",
         "syntax",
@@ -157,20 +83,14 @@ class ValueScanner:
     )
 
     def __init__(
-        self, syntax: Syntax, *, watch: Watch | None = None, kwargs: bool = False, stops: tuple[str, ...] = ()
+        self, syntax: Syntax, *, watch: WrapperPaths | None = None, kwargs: bool = False, stops: tuple[str, ...] = ()
     ) -> None:
+        super().__init__()
         self.syntax = syntax
         self.strict = syntax.is_json and not kwargs
         self.watch = watch
         self.kwargs = kwargs
         self.stops = stops
-        self.status = MORE
-        self.error = ""
-        self.duplicates = False
-        self.repairs: list[str] = []
-        self.name: str | None = None
-        self.id: str | None = None
-        self.out: list[str] = []
         self.arguments_seen = watch is None
         self.arguments_done = False
         self._stack: list[str] = []
@@ -196,23 +116,23 @@ class ValueScanner:
             self._safe = (1, 1)
             self._started = True
 
-    # -- what the machine asks ------------------------------------------------------------------------------------
+    # -- what the reader asks ------------------------------------------------------------------------------------
 
-    def easy(self) -> frozenset[str] | None:
+    def breakers(self) -> frozenset[str] | None:
         """Inside a string of the arguments: the characters that mean something there, or that JSON escapes."""
         # What arguments are that are no object is said at the end.
         if not self._quote or self._sink is not self.out or self.out[0] != "{":
             return None
         return _meaningful(self._quote)
 
-    def safe(self, text: str) -> int:
+    def verbatim_prefix(self, text: str) -> int:
         """How much of a text belongs to the string just as it is written; -1 if it does not end within an escape."""
         if self._quote != '"' or self._sink is not self.out or not self.syntax.escapes or self._raw_string:
             return -1
         match = _STRING_TEXT.fullmatch(text)
         return match.start(1) if match is not None else -1
 
-    def missing(self, held: str) -> int:
+    def least_needed(self, held: str) -> int:
         """How many characters must at least follow on what was left standing, before it says anything."""
         watch, state = self.watch, self._state
         if watch is None or self._capture or self.arguments_seen:
@@ -223,7 +143,7 @@ class ValueScanner:
             return 0
         return watch.starts.get("", 0) + 1 + (state not in (_KEY, _FIRST_KEY)) - len(held)
 
-    def pass_on(self, text: str) -> str:
+    def take_verbatim(self, text: str) -> str:
         """A piece of the string; returns it as it is said."""
         self.out.append(text)
         return text
@@ -271,7 +191,7 @@ class ValueScanner:
         """Consume from `pos`; returns the position up to which `buf` was consumed."""
         self._discard.clear()
         end = len(buf)
-        if not self.arguments_seen and self.strict and self.watch.opening is not None:  # type: ignore[union-attr]
+        if not self.arguments_seen and self.strict and self.watch is not None and self.watch.pair is not None:
             pos, waits = self._open_wrapper(buf, pos, final)
             if waits:
                 return pos
@@ -309,7 +229,7 @@ class ValueScanner:
                     pos += len(quote)
                     self._quote = quote
                     if self.strict and quote != '"':
-                        self._repair("single quotes")
+                        self.repair("single quotes")
                     self._sink.append('"')
                     continue
             if char in "{[(":
@@ -362,9 +282,10 @@ class ValueScanner:
         """Take the usual beginning of a wrapper in two steps. Returns the position, and whether to wait for more."""
         watch = self.watch
         assert watch is not None
-        assert watch.opening is not None
+        opening = watch.opening()
+        assert opening is not None
         assert watch.pair is not None
-        start, middle = watch.opening
+        start, middle = opening
         if not self._started and not self._stack:
             match = start.match(buf, pos)
             if match is None:  # a name is said when it is complete, not before
@@ -426,7 +347,7 @@ class ValueScanner:
                         return pos
                     append("\\\\")
                     if self.strict:
-                        self._repair("a stray backslash")
+                        self.repair("a stray backslash")
                     pos += 1
                     continue
                 append(self._escape(escape.group()))
@@ -437,7 +358,7 @@ class ValueScanner:
             else:
                 append(json.quote(char)[1:-1])
                 if self.strict:
-                    self._repair("a raw control character in a string")
+                    self.repair("a raw control character in a string")
                 pos += 1
         return pos
 
@@ -447,10 +368,10 @@ class ValueScanner:
             return text
         if letter == "'":
             if self.strict:
-                self._repair("an escaped single quote")
+                self.repair("an escaped single quote")
             return "'"
         if self.strict:
-            self._repair("an escape that JSON does not know")
+            self.repair("an escape that JSON does not know")
         if letter == "x":
             return "\\u00" + text[2:]
         if not self.strict:
@@ -497,7 +418,7 @@ class ValueScanner:
         self._pieces = []
         if state in (_KEY, _FIRST_KEY):
             if self.strict:
-                self._repair("a key without quotes")
+                self.repair("a key without quotes")
             self._begin_scalar(state, string=True)
             self._sink.append(json.quote(token))
             return pos
@@ -522,18 +443,18 @@ class ValueScanner:
         word = _WORDS.get(token)
         if word is not None:
             if self.strict and token not in ("true", "false", "null"):
-                self._repair(f"Python's {token}")
+                self.repair(f"Python's {token}")
             return word
         if _LOOSE_NUMBER.fullmatch(token):
             if self.strict:
-                self._repair(f"the number {token[:20]!r}")
+                self.repair(f"the number {token[:20]!r}")
             return _plain_number(token)
         if _HEX.fullmatch(token):
             if self.strict:
-                self._repair(f"the number {token[:20]!r}")
+                self.repair(f"the number {token[:20]!r}")
             return json.number_text(int(token, 16)) if len(token) < 4000 else None
         if self.syntax.bare_keys and token.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
-            self._repair("a string without quotes")
+            self.repair("a string without quotes")
             return json.quote(token)
         return None
 
@@ -590,7 +511,7 @@ class ValueScanner:
             if state not in (_KEY, _VALUE) or not self._comma:
                 return False
             if self.strict:
-                self._repair("a trailing comma")
+                self.repair("a trailing comma")
         self._comma = False
         self._sink.append(self._closer_text(len(self._stack) - 1))
         self._stack.pop()
@@ -651,7 +572,7 @@ class ValueScanner:
         if role == "arguments":
             if watch.keyed:
                 if self.name is not None:
-                    self._repair("more than one call in one object")
+                    self.repair("more than one call in one object")
                     return ""
                 self.name = self._path[0]
             if self.arguments_seen:
@@ -727,15 +648,11 @@ class ValueScanner:
         return pos
 
     def _close_all(self) -> None:
-        self._repair("a missing closing bracket")
+        self.repair("a missing closing bracket")
         while self._stack and not self.status:
             self._sink.append(self._closer_text(len(self._stack) - 1))
             self._stack.pop()
             self._end_value()
-
-    def _repair(self, what: str) -> None:
-        if what not in self.repairs:
-            self.repairs.append(what)
 
     def _fail(self, error: str) -> None:
         self.status = ERROR

@@ -1,0 +1,113 @@
+"""JSON wrappers: the paths at which `{"name": ..., "arguments": ...}` keeps a call's name, arguments and id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from toolparse.picture import Wrapper
+
+_BLANK = r"[ \t\r\n]*"
+
+
+class WrapperPaths:
+    """The paths at which a wrapper keeps name, arguments and id; several wrappers may be merged."""
+
+    def __init__(self, wrappers: tuple[Wrapper, ...], synonyms: Mapping[str, str]) -> None:
+        self.roles: dict[tuple[str, ...], str] = {}
+        for wrapper in wrappers:
+            for role, path in (("name", wrapper.name), ("arguments", wrapper.arguments), ("id", wrapper.id)):
+                if path is not None:
+                    self.roles.setdefault(path, role)
+        self.keyed = any(wrapper.name_is_key for wrapper in wrappers)
+        self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
+        self.depth = max((len(path) for path in self.roles), default=1)
+        self.synonyms = dict(synonyms)
+        #: how a key begins, and how much is at least missing of it, its quote, the colon and a value
+        self.starts: dict[str, int] = {}
+        for key in () if self.keyed else sorted({*chain(*self.roles), *synonyms}, key=len, reverse=True):
+            self.starts.update((key[:n], len(key) - n + 3) for n in range(len(key) + 1))
+        #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
+        self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
+        #: the keys of name and arguments of a flat wrapper; an object with just these has nothing else to find
+        self.pair: tuple[str, str] | None = None
+        for wrapper in wrappers[:1]:
+            if wrapper.name is not None and wrapper.arguments is not None and not self.keyed:
+                (first, *more), (second, *others) = wrapper.name, wrapper.arguments
+                self.pair = None if more or others else (first, second)
+        self._opening: tuple[Any, Any] | None = None
+
+    def opening(self) -> tuple[Any, Any] | None:
+        """How a flat wrapper mostly begins: up to the end of the name, and on to the arguments. Only streams ask."""
+        if self.pair is None:
+            return None
+        if self._opening is None:
+            self._opening = self._make_opening(self.pair)
+        return self._opening
+
+    def _make_opening(self, pair: tuple[str, str]) -> tuple[Any, Any]:
+        blank, (first, second) = _BLANK, pair
+        same = (key for key, meant in self.synonyms.items() if meant == second)
+        keys = "|".join(re.escape(key) for key in (second, *same))
+        return (
+            re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
+            re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
+        )
+
+    def _tree(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for path, role in self.roles.items():
+            node = tree
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+            node[path[-1]] = role
+        self._add_synonyms(tree)
+        return tree
+
+    def _add_synonyms(self, node: dict[str, Any]) -> None:
+        for below in list(node.values()):
+            if isinstance(below, dict):
+                self._add_synonyms(below)
+        for read, meant in self.synonyms.items():
+            if meant in node:
+                node[read] = node[meant]
+
+    def first_keys(self) -> tuple[str, ...]:
+        """The keys with which a wrapper can begin, as far as they are known."""
+        keys = [path[0] for path in self.roles]
+        return tuple(dict.fromkeys([*keys, *self.synonyms]))
+
+    def find(self, value: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]] | None:
+        """Name, id and arguments in an object; None when it has not just what the wrapper's picture shows."""
+        pair = self.pair
+        if pair is not None and len(value) == 2:
+            name, arguments = value.get(pair[0]), value.get(pair[1])
+            return (name, None, arguments) if type(name) is str and type(arguments) is dict else None
+        found: dict[str, Any] = {}
+        if self.keyed:
+            if len(value) != 1 or self.roles or self.synonyms:
+                return None
+            ((found["name"], found["arguments"]),) = value.items()
+        elif self.tree is None or not _collect(value, self.tree, found):
+            return None
+        name, arguments, id = found.get("name"), found.get("arguments"), found.get("id")
+        if type(name) is not str or type(arguments) is not dict:
+            return None
+        return name, None if id is None else str(id), arguments
+
+
+def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
+    """What stands at the watched paths; False when a role is filled twice."""
+    for key, item in value.items():
+        role = tree.get(key)
+        if role is None:
+            continue
+        if type(role) is str:
+            if role in found:
+                return False
+            found[role] = item
+        elif type(item) is dict and not _collect(item, role, found):
+            return False
+    return True

@@ -1,0 +1,1136 @@
+"""The one reader of what models write.
+
+Theory of operation. Reading is a machine of fourteen states. Each has a step, a method that looks at the window and
+either moves on (True) or leaves everything as it was and needs more text (False). So a step that waits is simply taken
+again when more text has come; nothing is resumed. With the whole text at hand no step ever waits: reading at once is
+the same run. No decision depends on how the text was cut: where more text could change one, the step waits.
+
+    MESSAGE   a message begins          TEXT      content, or a thought, up to the next marker
+    TRY       what begins at a marker   DRAFT     whether a thought in which a call begins is closed later
+    PROBE     whether an object that nothing announces is a call
+    BODY      a call's arguments        LIMITED   the same, no further than the next marker
+    TAIL      a call's closing markers  BROKEN    a call that can't be read: where reading goes on
+    CLOSERS   markers to step over      AFTER     what follows a call in its section
+    SLIP      a call's marker with no call behind it
+    BEHIND    behind an end marker: another message, or the end            ENDED     behind the end of the turn
+
+A call that is complete and well formed is read at once in TRY and AFTER (`plain.py`), without going through the states
+of a call; the first one that is not is read by them, from its own head on.
+
+A stream hands its pieces to `feed`. Most lie inside of a text, or of a string in a call's arguments, and end nothing:
+they are passed on as they are, without a step (`breakers`: the characters of which a piece must have none for that).
+Where nothing can be decided before so many characters have come, pieces wait for one another.
+
+Complexity goal: linear in the text, at once or streamed. Text is looked at once by the step of the state it is in. What
+goes back is bounded: a call that could not be read is searched for the marker at which reading can go on, and calls
+that begin inside the stretch that was read in vain are read in LIMITED, so no stretch is read more than twice in vain;
+an object that turns out to be no call is read again as text only; a call inside a thought is set aside while one search
+runs ahead for the end of the thought, whose result is remembered; reading calls at once has a budget.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from toolparse.codecs import json
+from toolparse.codecs.elements import ElementScanner
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, Rx, skip_blanks
+from toolparse.codecs.scanner import DONE, ERROR, Scanner
+from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
+from toolparse.codecs.unescaped import UnescapedScanner
+from toolparse.codecs.values import ValueScanner
+from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
+from toolparse.format import SUFFIX, Format
+from toolparse.message import ParsedMessage
+from toolparse.program import Frame, TextStretch, compile_format, suffix_of
+from toolparse.reader.plain import PlainCalls
+from toolparse.reader.tables import (
+    CALL,
+    CLOSE,
+    CONTENT,
+    END,
+    MESSAGE,
+    SECTION,
+    THOUGHT,
+    CallPlan,
+    Entry,
+    Prepared,
+    Start,
+    prepare,
+)
+from toolparse.reader.turn import CallInHand, Tools
+
+_MESSAGE: Final = 0
+_TEXT: Final = 1
+_TRY: Final = 2
+_DRAFT: Final = 3
+_PROBE: Final = 4
+_BODY: Final = 5
+_LIMITED: Final = 6
+_TAIL: Final = 7
+_BROKEN: Final = 8
+_CLOSERS: Final = 9
+_AFTER: Final = 10
+_SLIP: Final = 11
+_BEHIND: Final = 12
+_ENDED: Final = 13
+
+
+class Reader(PlainCalls):
+    """Reads one assistant turn.
+
+    `start`: where the prompt leaves it. `complete`: the whole text, where it is known; else it is fed in pieces.
+    `unbound`: the format whose markers have a suffix that the text is to tell. `at_once`: whether calls that are well
+    formed may be read at once; what is read is the same.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        tools: Tools | None,
+        start: Start,
+        *,
+        repair: bool = True,
+        complete: str | None = None,
+        unbound: Format | None = None,
+        at_once: bool = True,
+    ) -> None:
+        head = start.head
+        text = head if complete is None else head + complete
+        final = complete is not None
+        super().__init__(prepared, tools, text, -len(head), repair=repair, streaming=not final, final=final)
+        self.thinking = start.thinking
+        self.lead = start.lead
+        self._step = _MESSAGE if start.fresh else _TEXT
+        self.budget = 4 * len(text) + 4096 if final and at_once else -1
+        self._ahead: dict[Any, list[int]] = {}
+        # What is tried at a marker, which stands at the local position `_at`.
+        self._entries: tuple[Entry, ...] = ()
+        self._entry = 0
+        self._at = 0
+        self._opener: Entry | None = None
+        self._only_text = False  # whether what nothing announces was found to be no call here
+        self._cut = False  # whether the text ends in a call's head
+        self._call: CallInHand | None = None
+        self._plan: CallPlan | None = None  # of the last call
+        self._name = ""  # and its name
+        self._closers: tuple[str, ...] = ()
+        self._slip = 0
+        self._back_to: Frame | None = None  # the thought that goes on behind a call in it
+        self._limited_until = self.base
+        self._text_until = self.base
+        # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
+        self._closing = ""
+        self._closing_from = 0
+        self._closing_upto = -1
+        self._closing_at = -1
+        self._searched = 0
+        self._aside: list[str] | None = None
+        self._complete = complete
+        self._unbound = unbound
+        self._stretch: TextStretch | None = None  # in a text: what tells its end
+        self._scanner: Scanner | None = None  # in a call's body: what reads it
+        self._wait = 0  # so many characters must come before anything more is decided
+        if not final:
+            self._init_stream()
+
+    def _init_stream(self) -> None:
+        self._fed: list[str] = []
+        self._seeking: Rx | None = None  # while the suffix of the markers is not known
+        self._held = ""
+        #: in a text or a string: the characters that a piece must not hold to be passed on
+        self._breakers: frozenset[str] | None = None
+        self._passed_from = 0  # the pieces that were passed on since it began are not yet accounted for
+        self._later: list[str] = []  # pieces that wait for more
+        if self._unbound is not None:
+            self._seeking = compile_format(self._unbound).suffix
+        if self.buf:
+            self._run()
+            self._leave_stretch()
+            self.events = []
+
+    # -- from outside ---------------------------------------------------------------------------------------------
+
+    def feed(self, piece: str) -> list[Event]:
+        """The next piece of the text, which is not empty: what it settles."""
+        breakers = self._breakers
+        if breakers is not None:
+            if not breakers.isdisjoint(piece):
+                return self._pass_some(piece)
+            return self._pass_text(piece) if self._call is None else self._pass_argument(piece)
+        if self._wait > 0:
+            self._wait -= len(piece)
+            self._later.append(piece)
+            if self._wait > 0:
+                return []
+            piece = "".join(self._later)
+            self._later.clear()
+        if self._stretch is not None:
+            return self._pass_some(piece)
+        if self._scanner is not None:
+            return self._scan_on(piece)
+        return self._read_on(piece)
+
+    def close(self) -> ParsedMessage:
+        """Nothing follows: the message. What the end settles is left in `events`."""
+        complete = self._complete
+        if complete is None:
+            self._catch_up()
+            self.final = True
+            self._leave_stretch()
+            if self._seeking is not None:
+                self._more(self._seek(self._seeking, ""))
+            complete = "".join(self._fed)
+        self._run()
+        if not self.ended:
+            self._finish()
+        return self.message(complete)
+
+    def standing(self) -> Start | None:
+        """Where the text read so far leaves the turn; None where it is settled up to more than an open thought."""
+        self._catch_up()
+        self._leave_stretch()
+        waits = self.pending or self.has_body or self.framed or self.section or self._call or self.calls
+        if waits or self._step not in (_TEXT, _TRY) or self.prepared.anchored:
+            return None
+        return Start(self.buf[self.pos :], self.thinking, self.lead, fresh=False)
+
+    @property
+    def in_thought(self) -> bool:
+        """Whether the text read so far ends inside a thought."""
+        self._catch_up()
+        return self.thinking is not None
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the text read so far ends inside a call, a section of calls, or a thought."""
+        self._catch_up()
+        return self.keep is not None or self.thinking is not None or self.section is not None
+
+    def take_events(self) -> list[Event]:
+        """What was said since it was last asked."""
+        events = self.events
+        if not events:
+            return []
+        self.events = []
+        return events
+
+    # -- pieces ---------------------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """Read what came while the reader waited."""
+        self._wait = 0
+        if self._later:
+            text = "".join(self._later)
+            self._later.clear()
+            before = self.take_events()
+            self.events = before + self.feed(text)
+
+    def _read_on(self, piece: str) -> list[Event]:
+        """More text for the steps."""
+        self._fed.append(piece)
+        if self._seeking is not None:
+            piece = self._seek(self._seeking, piece)
+        self._more(piece)
+        self._run()
+        return self.take_events()
+
+    def _more(self, text: str) -> None:
+        self.append(text)
+        self._at = self.pos  # a marker that is tried is what the window begins with
+
+    def _seek(self, suffix: Rx, text: str) -> str:
+        """The part of the text that can be read: all of it once a marker told the suffix, before that what is none."""
+        text = self._held + text
+        match, safe = suffix.search(text, 0, self.final)
+        if match is None and not self.final:
+            self._held = text[safe:]
+            return text[:safe]
+        self._seeking, self._held = None, ""
+        assert self._unbound is not None
+        frames = self.prepared.program.frames
+        self.prepared = prepare(self._unbound.bind(suffix_of(match)))
+        bound = self.prepared.program.frames
+        if self.thinking is not None:
+            self.thinking = bound[frames.index(self.thinking)]
+        if self.framed is not None:
+            self.framed = bound[frames.index(self.framed)]
+        if self._step == _TRY:
+            self._step, self.seek = _TEXT, self._at
+        return text
+
+    def _enter_text(self, stretch: TextStretch) -> None:
+        """Pieces of a text follow."""
+        if self._seeking is None:
+            self.append("")
+            self._stretch = stretch
+            self._next_piece()
+
+    def _enter_body(self, scanner: Scanner) -> None:
+        """Pieces of a call's body follow."""
+        if self._seeking is None:
+            self.append("")
+            self._scanner = scanner
+            self._next_piece()
+
+    def _next_piece(self) -> None:
+        """What the next piece must be, where the window holds what is left of the last one."""
+        held = self.buf
+        self._passed_from = len(self._fed)
+        scanner = self._scanner
+        if scanner is not None:
+            breakers = scanner.breakers()
+            if held or breakers is None:
+                self._breakers = None
+                self._wait = scanner.least_needed(held)
+            else:
+                self._breakers = breakers
+        else:
+            stretch = self._stretch
+            assert stretch is not None
+            if held:
+                self._breakers = None
+                self._wait = stretch.least_needed(held)
+            else:
+                self._breakers = stretch.breakers()
+
+    def _pass_some(self, piece: str) -> list[Event]:
+        """A piece that has to be looked at more closely: how much of it is passed on."""
+        text = self.buf + piece
+        scanner = self._scanner
+        if scanner is not None:
+            end = scanner.verbatim_prefix(text)
+        else:
+            assert self._stretch is not None
+            end = self._stretch.verbatim_prefix(text)
+        if end == len(piece) and not self.buf:
+            return self._pass_text(piece) if scanner is None else self._pass_argument(piece)
+        if end < 0:
+            if scanner is not None:
+                self._account()
+                return self._scan_on(piece)
+            self._leave_stretch()
+            return self._read_on(piece)
+        self._account()
+        if end:
+            self.buf = ""
+            events = self._pass_text(text[:end]) if scanner is None else self._pass_argument(text[:end])
+            self._account()
+            self._fed[-1] = piece
+        else:
+            events = []
+            self._fed.append(piece)
+        self.buf = text[end:]
+        self._next_piece()
+        return events
+
+    def _account(self) -> None:
+        """What was passed on of a call's body counts as read."""
+        if self._scanner is not None and len(self._fed) > self._passed_from:
+            passed = "".join(self._fed[self._passed_from :])
+            self._passed_from = len(self._fed)
+            assert self.keep is not None
+            self.keep.append(passed)
+            self.base += len(passed)
+            call = self._call
+            if call is not None and call.started:
+                call.said = len(self._scanner.out)
+
+    def _scan_on(self, piece: str) -> list[Event]:
+        """A piece of a call's body goes straight to the scanner; the steps go on when the body is read."""
+        scanner, call = self._scanner, self._call
+        assert scanner is not None
+        assert call is not None
+        self._fed.append(piece)
+        text = self.buf + piece
+        pos = scanner.scan(text, 0, False)
+        if pos:
+            assert self.keep is not None
+            self.keep.append(text[:pos])
+            self.base += pos
+            text = text[pos:]
+        self.buf = text
+        if not call.started or len(scanner.out) > call.said:
+            self.report(call)
+        if scanner.status:
+            self._scanner = self._breakers = None
+            self._run()
+        else:
+            self._next_piece()
+        return self.take_events()
+
+    def _pass_text(self, text: str) -> list[Event]:
+        """A piece of a text, and nothing else."""
+        self._fed.append(text)
+        self.base += len(text)
+        body = text.rstrip(BLANKS)
+        if len(body) < len(text):
+            if not body:
+                self.pending.append(text)
+                return []
+            blanks = text[len(body) :]
+            if self.pending:
+                body = "".join(self.pending) + body
+            self.pending = [blanks]
+        elif self.pending:
+            body = "".join(self.pending) + text
+            self.pending = []
+        if self.thinking is None:
+            self.content.append(body)
+            return [ContentDelta(body)]
+        self.reasoning.append(body)
+        return [ReasoningDelta(body)]
+
+    def _pass_argument(self, text: str) -> list[Event]:
+        """A piece of a string in a call's arguments."""
+        scanner, call = self._scanner, self._call
+        assert scanner is not None
+        assert call is not None
+        self._fed.append(text)
+        said = scanner.take_verbatim(text)
+        return [ArgumentsDelta(len(self.calls), said)] if said and call.started else []
+
+    def _leave_stretch(self) -> None:
+        """What was passed on is accounted for."""
+        if self._scanner is not None:
+            self._account()
+            self._scanner = None
+        elif self._stretch is not None:
+            self._stretch = None
+            self.mark_end = max(self.base - sum(map(len, self.pending)), self.mark_end)
+        self._breakers = None
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        on = True
+        while on:
+            step = self._step
+            if step == _TEXT:
+                on = self._in_text()
+            elif step == _TRY:
+                on = self._try()
+            elif step == _BODY:
+                on = self._in_body()
+            elif step == _TAIL:
+                on = self._in_tail()
+            elif step == _AFTER:
+                on = self._after_call()
+            elif step == _BEHIND:
+                on = self._behind_end()
+            elif step == _MESSAGE:
+                on = self._message_begins()
+            elif step == _ENDED:
+                self.pos = len(self.buf)
+                on = False
+            elif step == _CLOSERS:
+                on = self._over_closers()
+            elif step == _DRAFT:
+                on = self._in_draft()
+            elif step == _PROBE:
+                on = self._in_probe()
+            elif step == _LIMITED:
+                on = self._in_limited_body()
+            elif step == _BROKEN:
+                on = self._in_broken_call()
+            else:
+                on = self._behind_slip()
+
+    def _finish(self) -> None:
+        """The text is over, and the turn with it."""
+        at = len(self.buf)
+        if at > self.pos:
+            self.text_seen(at)
+        frame = self.thinking or self.framed
+        trail = self.prepared.trail if frame is None else frame.trail if self.thinking is not None else ""
+        self.settle(self.base + at, trail, alone=self.alone)
+
+    def _message_begins(self) -> bool:
+        """Where a message begins, calls may stand that no marker announces."""
+        self._step = _TEXT
+        self.seek = self.pos
+        if self.prepared.anchored:
+            self._begin_try(self.prepared.anchored, self.pos)
+        return True
+
+    def _in_text(self) -> bool:
+        """Look for the next marker."""
+        table = self.prepared.content if self.thinking is None else self.prepared.thought
+        if self.final:
+            match = table.finder.find(self.buf, self.seek, self._ahead)
+            if match is None:
+                return False
+            self._begin_try(table.entries[match.group()], match.start())
+            return True
+        buf = self.buf
+        match = table.search(buf, self.seek)
+        tail = table.stretch.tail
+        if match is None:
+            end = tail.safe_end(buf, self.seek)
+        else:
+            end = match.start()
+            if not self.prepared.program.may_be_longer(match.group(), buf, end):
+                if end > self.pos:
+                    self.text_seen(end)
+                self._begin_try(table.entries[match.group()], end)
+                return True
+            # One marker begins another: which of them it is must be seen.
+        if end > self.pos:
+            self.text_seen(end)
+            self.seek = end
+        if end < len(buf):
+            self._wait = tail.missing(buf[end:])
+        elif self.has_body and not self.lead:
+            self._enter_text(table.stretch)
+        return False
+
+    # -- markers --------------------------------------------------------------------------------------------------
+
+    def _begin_try(self, entries: tuple[Entry, ...], at: int) -> None:
+        self._entries, self._entry, self._at = entries, 0, at
+        self._opener, self._cut = None, False
+        self._only_text = self.base + at < self._text_until
+        self._step = _TRY
+
+    def _try(self) -> bool:
+        """Take what begins at the marker, or nothing: then it is text."""
+        final, entries = self.final, self._entries
+        while self._entry < len(entries):
+            at = self._at
+            entry = entries[self._entry]
+            if self._only_text and entry.kind == CALL and entry.weak:
+                self._entry += 1
+                continue
+            if final:
+                match = entry.matches(self.buf, at)
+            else:
+                match = entry.rx.match(self.buf, at, False)
+                if match is MORE:
+                    self._wait = entry.rx.least - (len(self.buf) - at)
+                    return False
+            if match is None:
+                if entry.announced and not self._cut:
+                    self._cut = final and entry.rx.could_go_on(self.buf, at)
+                    if self._opener is None or self._cut:
+                        self._opener = entry
+            elif self._cut and entry.kind == SECTION:
+                break  # a call was about to begin in it
+            elif self._take(entry, match, at):
+                return True
+            self._entry += 1
+        at = self._at
+        if self._opener is not None and self.thinking is None:
+            self._nothing_opened(self._opener, at)
+            return True
+        self._step = _TEXT
+        self.seek = at + 1 if entries is not self.prepared.anchored else at
+        return True
+
+    def _take(self, entry: Entry, match: Any, at: int) -> bool:
+        """Take what begins at the local position `at`; False when it is just text."""
+        kind = entry.kind
+        if kind in (CALL, SECTION):
+            thought = self.thinking
+            if thought is not None:
+                counts = self._leave_thought(thought, at)
+                if counts <= 0:
+                    return True
+                if self.prepared.calls_in_thoughts == "call":
+                    self._back_to = thought
+            plan = entry.plan
+            assert plan is not None
+            if kind == CALL:
+                if self._begin_call(plan, match, at):
+                    return True
+                self._end_calls()
+                self._step = _TRY
+                return False
+            self.end_text(at, plan.lead)
+            self.step_over(match.end())
+            self.section = plan
+            self._end_calls()
+            return True
+        end: int = match.end()
+        self._step = _TEXT
+        frame = entry.frame
+        thinking = self.thinking
+        if kind == THOUGHT:
+            if thinking is not None:
+                seen = self.has_body or bool(self.buf[self.pos : at].strip(BLANKS))
+                if seen or thinking is not frame:
+                    self._step = _TRY
+                    return False
+            assert frame is not None
+            self.end_text(at, "")
+            self.thinking = frame
+            self.step_over(end)
+            self.lead = frame.lead
+        elif kind == CLOSE:
+            assert frame is not None
+            return self._close_frame(frame, match, at)
+        elif kind == END:
+            self.end_text(at, "" if thinking is not None or self.framed is not None else self.prepared.trail)
+            self.step_over(end)
+            self.thinking = None
+            self._step = _BEHIND
+        elif kind == CONTENT:
+            assert frame is not None
+            self.end_text(at, thinking.trail if thinking is not None else "")
+            self.thinking, self.framed = None, frame
+            self.step_over(end)
+            self.lead = frame.lead
+        elif kind == MESSAGE:
+            self.end_text(at, "")
+            self._new_message(end)
+        else:
+            self._stray(entry.core, end, at)
+        return True
+
+    def _new_message(self, end: int) -> None:
+        self.step_over(end)
+        self.thinking = self.framed = None
+        self._step = _MESSAGE
+
+    def _close_frame(self, frame: Frame, match: Any, at: int) -> bool:
+        """A thought, or framed content, ends."""
+        framed = self.framed
+        if self.thinking is not None:
+            self.end_text(at, frame.trail)
+            self.thinking = None
+        elif framed is not None and framed.close.pattern == frame.close.pattern:
+            frame = framed
+            self.end_text(at, frame.trail)
+            self.framed = None
+        elif match.group() in self.prepared.program.ends:
+            self._step = _TRY
+            return False
+        else:
+            self.end_text(at, "")
+            if frame.kind == "reasoning" and (self.content or self.reasoning or self.calls):
+                start = self.base + at
+                text = match.group()
+                self.note("stray-marker", f"{text!r} closes a thought that was not open", start, start + len(text))
+        self.step_over(match.end())
+        self.lead = frame.after
+        return True
+
+    def _stray(self, core: str, end: int, at: int) -> None:
+        """A closing marker behind calls."""
+        self.end_text(at, "")
+        if self.section is not None and core in self.section.closer:
+            self.section = None
+        elif not self.calls:
+            start = self.base + at
+            self.note("stray-marker", f"{core!r} closes nothing", start, start + len(core))
+        self.step_over(end)
+
+    # -- calls in thoughts ----------------------------------------------------------------------------------------
+
+    def _leave_thought(self, frame: Frame, at: int) -> int:
+        """A call begins inside a thought: 1 when it counts, 0 when it is the thought's, -1 to look ahead first."""
+        if self.prepared.calls_in_thoughts == "draft" and frame.close_first:
+            closing = frame.close.pattern
+            here = self.base + at
+            known = self._closing == closing and self._closing_from <= here <= self._closing_upto
+            if not known:
+                self._closing, self._closing_from = closing, here
+                self._searched = at
+                self._step = _DRAFT
+                return -1
+            if self._closing_at >= here:
+                self.text_seen(self._closing_at - self.base)
+                self.seek = self.pos
+                self._step = _TEXT
+                return 0
+        self.end_text(at, frame.trail)
+        self.thinking = None
+        return 1
+
+    def _in_draft(self) -> bool:
+        """Look ahead for the end of the thought. The text up to there is set aside, so that it is searched once."""
+        thought = self.thinking
+        assert thought is not None
+        program = self.prepared.program
+        closing = program.thought_ends(thought)
+        if self._aside is None and not self.final:
+            # Only what is searched stays in the window.
+            self._aside = []
+            self.buf, self.base = self.buf[self._at :], self.base + self._at
+            self.pos = self._at = self._searched = 0
+        match = closing.search(self.buf, self._searched)
+        if match is None and not self.final:
+            longest = max(thought.close_length, program.longest_end)
+            cut = max(self._searched, len(self.buf) - longest + 1)
+            assert self._aside is not None
+            self._aside.append(self.buf[:cut])
+            self.base += cut
+            self.buf = self.buf[cut:]
+            self._searched = 0
+            return False
+        if match is None:
+            self._closing_at, self._closing_upto = -1, self.base + len(self.buf)
+        else:
+            start = self.base + match.start()
+            self._closing_upto = start
+            self._closing_at = start if match.group() not in program.ends else -1
+        if self._aside:
+            aside = "".join(self._aside)
+            self.buf = aside + self.buf
+            self.base -= len(aside)
+        self._aside = None
+        self._step = _TRY
+        return True
+
+    # -- markers that open nothing --------------------------------------------------------------------------------
+
+    def _nothing_opened(self, opener: Entry, at: int) -> None:
+        """A call's opening marker with something else behind it.
+
+        A call that was cut off if the text ends here, one that can't be read if it is closed, else a slip.
+        """
+        lead = self.prepared.program.format.lead
+        start = self.base + at
+        if self.final and opener.rx.could_go_on(self.buf, at):
+            self.end_text(at, lead)
+            end = self.base + len(self.buf)
+            self.start_keeping(start)
+            self.pos = self.seek = len(self.buf)
+            self.add_call("", {}, None, start, end, [self.cut_off(None)])
+            self.keep = None
+            self._step = _TEXT
+            return
+        if at > self.pos:
+            self.text_seen(at)
+        self.start_keeping(start)
+        self._slip = start
+        self.pos += len(opener.core)
+        self._step = _SLIP
+
+    def _behind_slip(self) -> bool:
+        core = self.resync(None)
+        if core is None:
+            return False
+        assert self._opener is not None
+        opener, start = self._opener.core, self._slip
+        if core in self.prepared.call_ends:
+            self.settle(start, self.prepared.program.format.lead)
+            end = self.here() + len(core)
+            self.pos += len(core)
+            found = [("malformed-arguments", f"{opener!r} is not followed by a call that can be read")]
+            self.add_call(self.name_in(start, end), {}, None, start, end, found)
+            self.step_over(self.pos)
+        else:
+            self.rewind(start)
+            self.text_seen(self.pos + len(opener))
+            self.seek = self.pos
+            self.note("stray-marker", f"{opener!r} opens nothing", start, start + len(opener))
+        self.keep = None
+        self._step = _TEXT
+        return True
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
+        """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
+        if plan.just_name:
+            name, id = match["name"].strip(), None
+        else:
+            name, id = plan.shape.names(match) if plan.named else (None, None)
+        if plan.needs_tool and self.tools is not None and self.tools.get(name or "") is None:
+            return False
+        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
+            return self._read_calls(plan, match, at, name, id, weak=plan.weak)
+        self._call_begins(plan, match, at, name, id, weak=plan.weak)
+        return True
+
+    def _call_begins(
+        self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
+    ) -> None:
+        """The scanner of its body reads a call."""
+        if at > self.pos:
+            self.text_seen(at)
+        base = self.base
+        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end())
+        scanner = self._scanner_of(plan, name)
+        call.scanner = scanner
+        self._call = call
+        self.start_keeping(call.opening if weak else call.start)
+        self.pos = self.seek = match.end()
+        bare = weak and plan.bare
+        if bare and isinstance(scanner, ValueScanner):
+            self._step = _PROBE
+        else:
+            self._settle_call(call)
+            self._step = _LIMITED if not bare and call.body < self._limited_until else _BODY
+
+    def _scanner_of(self, plan: CallPlan, name: str | None) -> Scanner:
+        """What reads the body of a call."""
+        tool: ParameterTypes | None = self.tools.get(name or "") if self.tools is not None else None
+        if plan.tagged is not None:
+            kind = TaggedScanner if plan.tagged.item is None else ElementScanner
+            return kind(plan.tagged, tool, streaming=self.streaming)
+        if plan.loose:
+            return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
+        return ValueScanner(plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
+
+    def _settle_call(self, call: CallInHand) -> None:
+        """It is a call: the text before it ends."""
+        self.settle(call.opening, call.plan.lead)
+        if call.opens_section:
+            self.section = call.plan
+
+    def _read_calls(
+        self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
+    ) -> bool:
+        """Calls that are complete and well formed, at once; the first that is not goes to its scanner."""
+        text, tools = self.buf, self.tools
+        base = self.base
+        first = True
+        while True:
+            start = match.start("at_")
+            body = self.plain_body(plan, match.end(), name)
+            if body is not None:
+                end, inner_name, inner_id, arguments = body
+                inner_name = inner_name or name or ""
+                if not text.startswith(plan.stop, end):
+                    end = skip_blanks(text, end)
+                    if not text.startswith(plan.stop, end):
+                        body = None
+            if body is not None:
+                end += plan.step
+                if plan.rest is not None:
+                    rest = plan.rest(text, end)
+                    if rest is None:
+                        body = None
+                    else:
+                        end = rest.end()
+            if (
+                body is None
+                or plan.tail_names
+                or not inner_name
+                or (weak and plan.bare and tools is not None and tools.get(inner_name) is None)
+            ):
+                self._call_begins(plan, match, at, name, id, weak=weak)
+                return True
+            if first:
+                self.end_text(at, plan.lead)
+                if start > at and plan.opens_section:
+                    self.section = plan
+                first = weak = False
+            self.add_call(
+                inner_name, arguments, inner_id if inner_id is not None else id, base + start, base + end, None
+            )
+            self.pos = self.seek = end
+            if plan.follow is not None:
+                match = plan.follow(text, end)
+                if match is not None:
+                    at = match.start("at_")
+                    self.pos = self.seek = at
+                    if plan.just_name:
+                        name, id = match["name"].strip(), None
+                    else:
+                        name, id = plan.shape.names(match) if plan.named else (None, None)
+                    if plan.ends:
+                        self.framed = None
+                    continue
+            self._plan = plan
+            self._step = _BEHIND if plan.ends else _AFTER
+            return True
+
+    def _in_probe(self) -> bool:
+        """Whether a JSON object that nothing announces is a call: it has the family's keys and an offered name."""
+        call = self._call
+        assert call is not None
+        scanner = call.scanner
+        assert scanner is not None
+        self.pos = scanner.scan(self.buf, self.pos, self.final)
+        if scanner.name is not None and scanner.arguments_seen:
+            counts = bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
+        elif scanner.status or self.final:
+            counts = False
+        else:
+            return False
+        if counts:
+            self._settle_call(call)
+            self._step = _BODY
+            return True
+        self._text_until = max(self._text_until, self.here())
+        self.rewind(call.opening)
+        self.keep = None
+        self._call = None
+        self._at = self.pos
+        self._entry += 1
+        self._end_calls()
+        self._step = _TRY
+        return True
+
+    def _in_body(self) -> bool:
+        call = self._call
+        assert call is not None
+        scanner = call.scanner
+        assert scanner is not None
+        if not scanner.status:
+            self.pos = scanner.scan(self.buf, self.pos, self.final)
+        if self.streaming:
+            self.report(call)
+            if not scanner.status and not self.final:
+                self._enter_body(scanner)
+                return False
+        self._body_ends(call, scanner)
+        return True
+
+    def _in_limited_body(self) -> bool:
+        """Read a body up to the next marker and no further."""
+        call = self._call
+        assert call is not None
+        scanner = call.scanner
+        assert scanner is not None
+        if self.resync(call.plan) is None:
+            return False
+        text = self.kept(call.body, self.here())
+        self.rewind(call.body)
+        self.pos += scanner.scan(text, 0, True)
+        if self.streaming:
+            self.report(call)
+        self._body_ends(call, scanner)
+        return True
+
+    def _body_ends(self, call: CallInHand, scanner: Scanner) -> None:
+        if scanner.name is not None:
+            call.name = scanner.name
+        if scanner.id is not None:
+            call.id = scanner.id
+        if scanner.status == DONE:
+            self._step = _TAIL
+            return
+        call.cut_off = scanner.status != ERROR
+        call.reached = self.here()
+        self.rewind(call.body)
+        self._step = _BROKEN
+
+    def _in_tail(self) -> bool:
+        """Step over the closing markers of the call in hand."""
+        call = self._call
+        assert call is not None
+        plan, name = call.plan, call.name or ""
+        buf, pos, final = self.buf, self.pos, self.final
+        missing = ""
+        matched = 0
+        for number, core in enumerate(plan.tail):
+            if number in plan.tail_names and name:
+                if not final and len(buf) - pos < len(name) and name.startswith(buf[pos:]):
+                    return False
+                if buf.startswith(name, pos):
+                    pos += len(name)
+            at = skip_blanks(buf, pos)
+            if buf.startswith(core, at):
+                pos = at + len(core)
+                matched += 1
+                continue
+            left = len(buf) - at
+            if not final and core.startswith(buf[at:]) and at - pos <= MAX_BLANKS and left < len(core):
+                if left:
+                    self._wait = len(core) - left
+                return False
+            match = plan.shape.extra_closers(core).match(buf, pos, final)
+            if match is MORE:
+                return False
+            if match is not None:
+                pos = match.end()
+                matched += 1
+                missing = "a closing bracket too many"
+        if not missing and matched < len(plan.tail):
+            at = skip_blanks(buf, pos)
+            if at < len(buf) or at - pos > MAX_BLANKS:
+                missing = "its closing marker missing"
+            elif not final:
+                return False
+            # At the end of the text nothing is held against what is missing.
+        self.pos = pos
+        self._complete_call(call, missing)
+        return True
+
+    def _complete_call(self, call: CallInHand, missing: str) -> None:
+        scanner, plan = call.scanner, call.plan
+        assert scanner is not None
+        found: list[tuple[str, str]] = []
+        arguments: dict[str, Any] = {}
+        try:
+            arguments = scanner.arguments()
+        except ValueError as error:
+            found.append(("malformed-arguments", str(error)))
+        repairs = [*scanner.repairs, *([missing] if missing else [])]
+        if repairs:
+            code = "repaired" if self.repair else "malformed-arguments"
+            found.append((code, f"the call was written with {', '.join(repairs)}"))
+        if scanner.duplicates:
+            found.append(("duplicate-key", "a key is given twice; the last value counts"))
+        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, call)
+        self._call_ends(call)
+        if not missing and plan.ends:
+            self._step = _BEHIND
+
+    def _call_ends(self, call: CallInHand) -> None:
+        self._plan = call.plan
+        self._call = None
+        self.keep = None
+        self.seek = self.pos
+        self._step = _AFTER
+
+    def _in_broken_call(self) -> bool:
+        """The body could not be read to its end: cut off by the end of the text, or broken."""
+        call = self._call
+        assert call is not None
+        scanner, plan = call.scanner, call.plan
+        assert scanner is not None
+        core = self.resync(plan)
+        if core is None:
+            return False
+        if call.cut_off and not core:
+            self.pos = len(self.buf)
+            found = [self.cut_off(call.name)]
+            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call)
+            self._call_ends(call)
+            return True
+        self._limited_until = max(self._limited_until, call.reached)
+        self._closers = plan.tail[plan.tail.index(core) :] if core in plan.tail else ()
+        self._step = _CLOSERS
+        return True
+
+    def _over_closers(self) -> bool:
+        """Step over those of some closing markers that stand here, in order, blanks between them included."""
+        buf, pos = self.buf, self.pos
+        for core in self._closers:
+            at = skip_blanks(buf, pos)
+            if buf.startswith(core, at):
+                pos = at + len(core)
+            elif not self.final and at - pos <= MAX_BLANKS and core.startswith(buf[at:]):
+                return False
+        self.pos = pos
+        call = self._call
+        if call is None:  # they close a section
+            self.section = None
+            self.step_over(pos)
+            self._end_calls()
+            return True
+        scanner = call.scanner
+        assert scanner is not None
+        end = self.here()
+        name = call.name or self.name_in(call.start, end)
+        found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
+        self.add_call(name, {}, call.id, call.start, end, found, call)
+        self._call_ends(call)
+        return True
+
+    def _after_call(self) -> bool:
+        """What follows a call in its section: the next one, the section's end, or text."""
+        plan = self._plan
+        assert plan is not None
+        if not plan.in_section and not plan.closer:
+            self.lead = plan.between_blanks
+            self._end_calls()
+            return True
+        buf, pos, final = self.buf, self.pos, self.final
+        at = skip_blanks(buf, pos)
+        if at - pos <= MAX_BLANKS:
+            if at == len(buf) and not final:
+                return False
+            follow = at
+            between = next((text for text in plan.betweens if buf.startswith(text, at)), "")
+            if between:
+                follow = skip_blanks(buf, at + len(between))
+                if follow == len(buf) and not final and follow - at <= MAX_BLANKS:
+                    return False
+            elif not final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in plan.betweens):
+                return False
+            for other in plan.followers:
+                if final:
+                    match = other.head(buf, follow)
+                else:
+                    match = other.shape.head.match(buf, follow, False)
+                    if match is MORE:
+                        self._wait = other.shape.head.least - (len(buf) - follow)
+                        return False
+                if match is not None:
+                    self._next_call(other, match)
+                    return True
+            if plan.closer and self.section is not None:
+                closer = plan.closer[0]
+                if buf.startswith(closer, at):
+                    self._closers = plan.closer
+                    self._step = _CLOSERS
+                    return True
+                if not final and len(buf) - at < len(closer) and closer.startswith(buf[at:]):
+                    return False
+        self.lead = plan.between_blanks
+        self._end_calls()
+        return True
+
+    def _next_call(self, plan: CallPlan, match: Any) -> None:
+        """The head of the next call of the section."""
+        name, id = plan.shape.names(match) if plan.named else (None, None)
+        self.pos = at = match.start("at_")
+        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
+            self._read_calls(plan, match, at, name, id, weak=False)
+        else:
+            self._call_begins(plan, match, at, name, id, weak=False)
+
+    def _end_calls(self) -> None:
+        """No call follows: text goes on, in the thought in which the calls stood if there was one."""
+        self._step = _TEXT
+        if self._back_to is not None:
+            self.thinking, self._back_to = self._back_to, None
+
+    def _behind_end(self) -> bool:
+        """After an end marker: another message of the turn, or the end."""
+        if self.prepared.message:
+            between = self.prepared.between
+            match = between.match(self.buf, self.pos, self.final)
+            if match is MORE:
+                self._wait = between.least - (len(self.buf) - self.pos)
+                return False
+            if match is not None:
+                self._new_message(match.end())
+                if self._back_to is not None:
+                    self.thinking, self._back_to = self._back_to, None
+                return True
+        self.ended = True
+        self._step = _ENDED
+        self.settle(self.here(), "")
+        return True
+
+
+def _partial(scanner: Scanner) -> dict[str, Any]:
+    """The arguments as far as they were completely read."""
+    try:
+        value = json.decode(scanner.partial() or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def start_of(prepared: Prepared, prefill: str) -> Start:
+    """Where the turn stands behind what the prompt holds of it."""
+    start = Start(prefill, None, prepared.lead, fresh=True)
+    return (Reader(prepared, None, start).standing() or start) if prefill else start
+
+
+def read_text(
+    format: Format, text: str, *, prefill: str = "", tools: Tools | None = None, repair: bool = True
+) -> ParsedMessage:
+    """The turn in a text, behind what the prompt holds of it."""
+    program = compile_format(format)
+    suffix = program.suffix_of_turn(prefill, text)
+    prepared = prepare(format.bind(suffix))
+    start = start_of(prepared, prefill.replace(SUFFIX, suffix))
+    return Reader(prepared, tools, start, repair=repair, complete=text).close()
+
+
+def read_pieces(format: Format, *, prefill: str = "", tools: Tools | None = None, repair: bool = True) -> Reader:
+    """A reader to be fed the turn in pieces."""
+    program = compile_format(format)
+    suffix = program.suffix_of_turn(prefill, "")
+    prepared = prepare(format.bind(suffix))
+    unbound = format if program.suffix is not None and not suffix else None
+    start = start_of(prepared, prefill.replace(SUFFIX, suffix))
+    return Reader(prepared, tools, start, repair=repair, unbound=unbound)

@@ -1,0 +1,192 @@
+"""A compiled format prepared for reading: what may begin at which marker, and how each call is read.
+
+All of it is made once for a format and shared by its readers.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+from toolparse.codecs.matching import SLACK, WS, Rx
+from toolparse.format import Format
+from toolparse.program import Candidate, Frame, Program, Shape, TextStretch, compile_format
+from toolparse.reader.finding import Finder
+
+# What may begin at a marker.
+CALL: Final = 0
+SECTION: Final = 1
+THOUGHT: Final = 2
+CONTENT: Final = 3
+CLOSE: Final = 4
+END: Final = 5
+MESSAGE: Final = 6
+STRAY: Final = 7
+_KINDS = {
+    "call": CALL,
+    "section": SECTION,
+    "reasoning": THOUGHT,
+    "content": CONTENT,
+    "close": CLOSE,
+    "end": END,
+    "message": MESSAGE,
+    "stray": STRAY,
+}
+
+
+def _matches(pattern: str) -> Any:
+    return re.compile(pattern, re.DOTALL).match
+
+
+class CallPlan:
+    """One way to write calls, prepared. The patterns are for calls that are complete and written as in the picture."""
+
+    def __init__(self, shape: Shape, program: Program) -> None:
+        self.shape = shape
+        self.head: Any = shape.head.final.match
+        self.named = shape.has_name or shape.has_id
+        self.just_name = shape.has_name and not shape.has_id and not shape.format.escapes
+        self.json = shape.json
+        self.loose = shape.loose
+        self.tagged = shape.tagged
+        self.kwargs = shape.body == "kwargs"
+        self.syntax = shape.format.syntax
+        self.watch = shape.watch
+        self.wraps_name = shape.wraps_name
+        self.weak = not shape.strong
+        self.bare = self.weak and shape.bare
+        self.needs_tool = self.weak and shape.anchored
+        self.lead = shape.lead
+        #: the call's closing markers, which of them closes the body, and the pattern of the others
+        self.tail = shape.tail
+        self.tail_names = shape.tail_names
+        self.stop = shape.tail[0] if shape.tail else ""
+        self.step = len(self.stop)
+        self.closed_json = shape.json and bool(shape.tail)
+        self.rest: Any = None
+        if shape.tail[1:]:
+            self.rest = _matches("".join(f"{WS}*+{re.escape(core)}" for core in shape.tail[1:]))
+        self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
+        self.stops = program.stops_of(shape)
+        #: the section, and what stands in it
+        self.opens_section = bool(shape.opener_first)
+        self.closer = shape.closer
+        self.between_blanks = shape.between_blanks
+        _, self.betweens = program.section_of(shape)
+        self.in_section = bool(shape.opener) or self.weak
+        #: how an object that nothing closes goes over into the next
+        self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
+        self.next_call: Rx | None = shape.next_call
+        #: what may come next in the section
+        self.followers: tuple[CallPlan, ...] = ()
+        #: matches what stands between two calls, and the head of the next, where only one plan may follow
+        self.follow: Any = None
+
+    def follow_in_section(self) -> None:
+        """Prepare for the next call of the same section."""
+        between = "|".join(map(re.escape, self.betweens))
+        head = self.shape.head.pattern
+        self.follow = _matches(SLACK + (f"(?:(?:{between}){WS}*+)?+" if between else "") + head)
+
+    def follow_at_marker(self, candidate: Candidate, program: Program) -> None:
+        """Prepare for the next call that a marker announces, behind blanks or in a message of its own."""
+        if self.ends:
+            if not program.message or program.anchored:
+                return
+            self.follow = _matches(program.between.pattern + f"{WS}*+" + candidate.rx.pattern)
+        else:
+            self.follow = _matches(f"{WS}*+" + candidate.rx.pattern)
+
+
+class Entry:
+    """Something that may begin at a marker. `announced`: it would surely be a call, had it been written right."""
+
+    def __init__(self, candidate: Candidate, marker: str, plan: CallPlan | None) -> None:
+        self.rx = candidate.rx
+        self.matches: Any = candidate.rx.final.match
+        self.kind: int = _KINDS[candidate.kind]
+        self.core = candidate.core
+        self.plan = plan
+        self.frame = candidate.frame
+        self.announced = self.kind == CALL and candidate.core == marker and candidate.strong
+        self.weak = plan is not None and plan.weak
+
+
+class Table:
+    """The markers of content, or of a thought, and what may begin at each."""
+
+    def __init__(
+        self,
+        candidates: dict[str, tuple[Candidate, ...]],
+        markers: re.Pattern[str],
+        stretch: TextStretch,
+        plans: dict[int, CallPlan],
+    ) -> None:
+        self.entries = {
+            core: tuple(_entry(candidate, core, plans) for candidate in found) for core, found in candidates.items()
+        }
+        self.search: Any = markers.search
+        self.stretch = stretch
+        self.finder = Finder(markers, tuple(candidates))
+
+
+def _entry(candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> Entry:
+    return Entry(candidate, marker, plans[candidate.shape.number] if candidate.shape is not None else None)
+
+
+class Prepared:
+    """A format, prepared for reading."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.plans = {shape.number: CallPlan(shape, program) for shape in program.shapes}
+        for plan in self.plans.values():
+            if plan.in_section:
+                same, _ = program.section_of(plan.shape)
+                plan.followers = tuple(self.plans[shape.number] for shape in same)
+                if len(plan.followers) == 1 and not plan.ends:
+                    plan.follow_in_section()
+        cores = program.candidates
+        for core, (first, *others) in cores.items():
+            if first.kind != "call" or first.shape is None or any(c.startswith(core) for c in cores if c != core):
+                continue
+            if not first.rx.pattern.removeprefix("(?P<at_>)").startswith(re.escape(core)):
+                continue
+            plan = self.plans[first.shape.number]
+            if not plan.shape.opener if plan.ends else not (plan.in_section or others):
+                plan.follow_at_marker(first, program)
+        self.content = Table(cores, program.markers, program.stretch, self.plans)
+        self.thought = Table(
+            program.reasoning_candidates, program.reasoning_markers, program.reasoning_stretch, self.plans
+        )
+        #: what may begin where a message does, without a marker
+        self.anchored = tuple(_entry(candidate, "", self.plans) for candidate in program.anchored)
+        self.message = program.message
+        self.between = program.between
+        self.no_call = frozenset(program.format.no_call)
+        self.trail = program.around_content[1]
+        self.lead = program.around_content[0]
+        self.calls_in_thoughts = program.format.calls_in_reasoning
+        #: the markers that end a call
+        self.call_ends = frozenset(shape.tail[-1] for shape in program.shapes if shape.tail)
+
+
+@lru_cache(maxsize=256)
+def prepare(format: Format) -> Prepared:
+    """A format, prepared for reading."""
+    return Prepared(compile_format(format))
+
+
+class Start:
+    """Where a prompt leaves the turn.
+
+    `head`: the end of the prompt that a reader has to read before the text, as the text may go on in it; `thinking`
+    and `lead`: the thought that is open before `head`, and blanks to skip; `fresh`: whether a message begins there.
+    """
+
+    def __init__(self, head: str, thinking: Frame | None, lead: str, *, fresh: bool) -> None:
+        self.head = head
+        self.thinking = thinking
+        self.lead = lead
+        self.fresh = fresh

@@ -1,0 +1,303 @@
+"""What was read of a turn: content, thoughts, calls and issues, their places, and what a stream says of them.
+
+Only what is content, a thought or a call is marked, in order; what lies between is markup. So spans tile the text by
+construction. Blanks wait (`pending`) until it is known what follows: those that the picture writes next to a marker are
+markup.
+
+A stream's events keep one grammar: for every call that the message will hold, in order, `CallStarted`, then
+`ArgumentsDelta`s, then `CallEnded`; text only as it is decided. What was said can't be taken back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from toolparse.codecs import json
+from toolparse.codecs.matching import BLANKS
+from toolparse.codecs.scanner import Scanner
+from toolparse.events import (
+    ArgumentsDelta,
+    CallEnded,
+    CallStarted,
+    ContentDelta,
+    Event,
+    IssueFound,
+    ReasoningDelta,
+)
+from toolparse.message import Issue, ParsedMessage, Span, ToolCall
+from toolparse.program import Frame
+from toolparse.reader.tables import CallPlan, Prepared
+from toolparse.reader.window import Window
+
+#: Codes of calls whose arguments were not read.
+_UNREAD = ("malformed-arguments", "truncated")
+
+
+class Tools(Protocol):
+    """What the reader asks the tools of a conversation."""
+
+    def get(self, name: str) -> Any:
+        """The tool of that name, or None."""
+
+    def suggest(self, name: str) -> str | None:
+        """The name that was perhaps meant."""
+
+
+class CallInHand:
+    """A call that is being read. Positions are absolute."""
+
+    def __init__(self, plan: CallPlan, name: str | None, id: str | None, opening: int, start: int, body: int) -> None:
+        self.plan = plan
+        self.name = name
+        self.id = id
+        self.opening = opening  # where its section begins, or it
+        self.start = start
+        self.body = body
+        self.opens_section = start > opening and plan.opens_section
+        self.scanner: Scanner | None = None
+        self.started = False  # whether a stream has said that it began
+        self.said = 0  # how many pieces of the scanner's arguments a stream has said
+        self.cut_off = False  # whether the text ends in it
+        self.reached = 0  # up to where it was read in vain
+
+
+class Turn(Window):
+    """A turn, as far as it was read."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        tools: Tools | None,
+        text: str,
+        base: int,
+        *,
+        repair: bool,
+        streaming: bool,
+        final: bool,
+    ) -> None:
+        super().__init__(text, base, final=final)
+        self.prepared = prepared
+        self.tools = tools
+        self.repair = repair
+        self.streaming = streaming
+        self.thinking: Frame | None = None
+        self.framed: Frame | None = None
+        self.section: CallPlan | None = None
+        self.ended = False
+        self.lead = ""  # blanks that are markup, should text begin with them
+        self.pending: list[str] = []  # blanks at the end of the text
+        self.has_body = False  # whether the stretch of text in hand holds more than blanks
+        self.alone = True  # whether nothing but blanks was read
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.issues: list[Issue] = []
+        self.events: list[Event] = []
+        self.marks: list[Span] = []
+        # The last stretch of text, while more may join it.
+        self.mark_start = 0
+        self.mark_end = 0
+        self.mark_thought = False
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def text_seen(self, at: int) -> None:
+        """What lies before the local position `at` is text: content, or part of a thought."""
+        start, self.pos = self.pos, at
+        if self.lead:
+            for blank in self.lead:
+                if start == at:
+                    break
+                if self.buf[start] != blank:
+                    self.lead = ""
+                    break
+                self.lead = self.lead[1:]
+                start += 1
+                self.alone = self.alone and self.base + start <= 0
+        if start == at:
+            return
+        text = self.buf[start:at]
+        body = text.rstrip(BLANKS)
+        if not body:
+            self.pending.append(text)
+            return
+        end = self.base + start + len(body)
+        if len(body) < len(text):
+            blanks = text[len(body) :]
+            if self.pending:
+                body = "".join(self.pending) + body
+            self.pending = [blanks]
+        elif self.pending:
+            body = "".join(self.pending) + body
+            self.pending = []
+        self.has_body = True
+        self.emit(body, end)
+
+    def emit(self, text: str, end: int) -> None:
+        """Text that is decided ends at the absolute position `end`."""
+        start = end - len(text)
+        if start < 0:  # the prompt holds some of it
+            if end <= 0:
+                self.end_mark()
+                self.mark_start = self.mark_end = 0
+                self.mark_thought = self.thinking is not None
+                return
+            text = text[-start:]
+            start = 0
+        thought = self.thinking is not None
+        if self.mark_end == start and self.mark_thought is thought:
+            self.mark_end = end
+        else:
+            self.end_mark()
+            self.mark_start, self.mark_end, self.mark_thought = start, end, thought
+        if thought:
+            self.reasoning.append(text)
+            if self.streaming:
+                self.events.append(ReasoningDelta(text))
+        else:
+            self.content.append(text)
+            if self.streaming:
+                self.events.append(ContentDelta(text))
+
+    def end_mark(self) -> None:
+        """Nothing joins the last stretch of text."""
+        if self.mark_end > self.mark_start:
+            self.marks.append(Span("reasoning" if self.mark_thought else "content", self.mark_start, self.mark_end))
+        self.mark_start = self.mark_end
+
+    def end_text(self, at: int, trail: str) -> None:
+        """Text ends at the local position `at`."""
+        if at > self.pos:
+            self.text_seen(at)
+        self.settle(self.base + at, trail)
+
+    def settle(self, end: int, trail: str, *, alone: bool = False) -> None:
+        """Text ended at the absolute position `end`: decide about the blanks before it.
+
+        Of blanks behind text, those that the picture writes there (`trail`) are markup. Blanks alone between two
+        markers are markup, unless they are `alone`: all that there is.
+        """
+        if self.pending:
+            blanks = "".join(self.pending)
+            start = end - len(blanks)
+            if self.has_body or alone:
+                keep = len(blanks)
+                for char in reversed(trail):
+                    if keep and blanks[keep - 1] == char:
+                        keep -= 1
+                    else:
+                        break
+                if keep:
+                    self.emit(blanks[:keep], start + keep)
+            self.pending = []
+        self.has_body = False
+        self.lead = ""
+
+    def step_over(self, end: int) -> None:
+        """Markup ends at the local position `end`."""
+        self.pos = self.seek = end
+        if self.base + end > 0:
+            self.alone = False
+
+    # -- issues and calls -----------------------------------------------------------------------------------------
+
+    def note(self, code: str, message: str, start: int, end: int) -> None:
+        """Something is wrong with the message between two absolute positions."""
+        if end > 0:
+            self._add_issue(Issue(code, message, Span("markup", max(start, 0), end), None))
+
+    def _add_issue(self, issue: Issue) -> None:
+        self.issues.append(issue)
+        if self.streaming:
+            self.events.append(IssueFound(issue))
+
+    def report(self, call: CallInHand) -> None:
+        """What was read of the call in hand is said to a stream."""
+        scanner = call.scanner
+        assert scanner is not None
+        if not call.started:
+            # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
+            known = scanner.name if scanner.name is not None or call.plan.wraps_name else call.name
+            if not known or known in self.prepared.no_call or self.base + len(self.buf) <= 0:
+                return
+            call.started = True
+            self.events.append(CallStarted(len(self.calls), known, scanner.id or call.id))
+        out, said = scanner.out, call.said
+        if len(out) > said and out[0] == "{":
+            self.events.append(ArgumentsDelta(len(self.calls), "".join(out[said:])))
+            call.said = len(out)
+
+    def add_call(
+        self,
+        name: str | None,
+        arguments: dict[str, Any],
+        id: str | None,
+        start: int,
+        end: int,
+        found: list[tuple[str, str]] | None,
+        call: CallInHand | None = None,
+    ) -> None:
+        """A call is read, between two absolute positions: judge it, and say so. `found`: what is wrong with it."""
+        if end <= 0:
+            return  # the prompt's own
+        self.end_mark()
+        self.alone = False
+        if name is not None and name in self.prepared.no_call:
+            return
+        index = len(self.calls)
+        text_start = max(start, 0)
+        span = Span("call", text_start, end)
+        raw = self.kept(text_start, end) if text_start < end else ""
+        tools = self.tools
+        if not name:
+            found = [("no-name", "the call gives no tool name"), *(found or ())]
+        elif tools is not None:
+            tool = tools.get(name)
+            if tool is None:
+                hint = tools.suggest(name)
+                found = found or []
+                found.append(("unknown-tool", f"unknown tool {name!r}" + (f"; did you mean {hint!r}?" if hint else "")))
+            elif found is None:
+                if not tool.accepts(arguments, end - start):
+                    found = [(problem.code, problem.message) for problem in tool.validate(arguments)]
+            elif not any(code in _UNREAD for code, _ in found):
+                found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
+        if self.streaming and (call is None or not call.started):
+            self.events.append(CallStarted(index, name or "", id))
+        issues: tuple[Issue, ...] = ()
+        if found:
+            issues = tuple(Issue(code, message, Span("call", text_start, end), index) for code, message in found)
+            for issue in issues:
+                self._add_issue(issue)
+        made = ToolCall(name or "", arguments, id, index, span, raw, issues)
+        if self.streaming:
+            if (call is None or call.said == 0) and not any(issue.code in _UNREAD for issue in issues):
+                self.events.append(ArgumentsDelta(index, json.encode(arguments)))
+            self.events.append(CallEnded(index, made))
+        self.calls.append(made)
+        self.marks.append(span)
+
+    # -- the result -----------------------------------------------------------------------------------------------
+
+    def message(self, text: str) -> ParsedMessage:
+        """The turn, read to its end; `text` is all of it."""
+        self.end_mark()
+        spans: list[Span] = []
+        pos = 0
+        for span in self.marks:
+            if span.start > pos:
+                spans.append(Span("markup", pos, span.start))
+            spans.append(span)
+            pos = span.end
+        if pos < len(text):
+            spans.append(Span("markup", pos, len(text)))
+        calls, issues = self.calls, self.issues
+        return ParsedMessage(
+            "".join(self.content),
+            "".join(self.reasoning) or None,
+            tuple(calls),
+            tuple(issues),
+            bool(issues) and any(call.truncated for call in calls),
+            tuple(spans),
+            text,
+        )
