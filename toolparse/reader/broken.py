@@ -11,29 +11,20 @@ import re
 from typing import Any
 
 from toolparse.codecs.matching import Rx
+from toolparse.reader.pieces import Pieces
 from toolparse.reader.tables import CallPlan, Prepared
-from toolparse.reader.turn import Tools, Turn
+from toolparse.reader.turn import Tools
 
 _NAME_IN_JSON: Any = re.compile(
     r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']"""
 )
 
 
-class Recovery(Turn):
+class Recovery(Pieces):
     """A turn that knows where to go on."""
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        tools: Tools | None,
-        text: str,
-        base: int,
-        *,
-        repair: bool,
-        streaming: bool,
-        final: bool,
-    ) -> None:
-        super().__init__(prepared, tools, text, base, repair=repair, streaming=streaming, final=final)
+    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
+        super().__init__(prepared, tools, text, base, final=final)
         # What was found ahead: searched from, found at; the marker, or the head, there.
         self._marker_from = 0
         self._marker_at = -1

@@ -30,20 +30,30 @@ runs ahead for the end of the thought, whose result is remembered; reading calls
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from toolparse.codecs import json
-from toolparse.codecs.elements import ElementScanner
-from toolparse.codecs.matching import BLANKS, MAX_BLANKS, MORE, Rx, skip_blanks
-from toolparse.codecs.scanner import DONE, ERROR, Scanner
-from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
-from toolparse.codecs.unescaped import UnescapedScanner
-from toolparse.codecs.values import ValueScanner
-from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
+from toolparse.codecs.matching import BLANKS, MORE, Rx
+from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
 from toolparse.message import ParsedMessage
-from toolparse.program import Frame, TextStretch, compile_format, suffix_of
-from toolparse.reader.plain import PlainCalls
+from toolparse.program import Frame, compile_format, suffix_of
+from toolparse.reader.calls import CallSteps
+from toolparse.reader.states import (
+    AFTER,
+    BEHIND,
+    BODY,
+    BROKEN,
+    CLOSERS,
+    DRAFT,
+    ENDED,
+    LIMITED,
+    MESSAGE_START,
+    PROBE,
+    SLIP,
+    TAIL,
+    TEXT,
+    TRY,
+)
 from toolparse.reader.tables import (
     CALL,
     CLOSE,
@@ -52,31 +62,15 @@ from toolparse.reader.tables import (
     MESSAGE,
     SECTION,
     THOUGHT,
-    CallPlan,
     Entry,
     Prepared,
     Start,
     prepare,
 )
-from toolparse.reader.turn import CallInHand, Tools
-
-_MESSAGE: Final = 0
-_TEXT: Final = 1
-_TRY: Final = 2
-_DRAFT: Final = 3
-_PROBE: Final = 4
-_BODY: Final = 5
-_LIMITED: Final = 6
-_TAIL: Final = 7
-_BROKEN: Final = 8
-_CLOSERS: Final = 9
-_AFTER: Final = 10
-_SLIP: Final = 11
-_BEHIND: Final = 12
-_ENDED: Final = 13
+from toolparse.reader.turn import Tools
 
 
-class Reader(PlainCalls):
+class Reader(CallSteps):
     """Reads one assistant turn.
 
     `start`: where the prompt leaves it. `complete`: the whole text, where it is known; else it is fed in pieces.
@@ -98,27 +92,19 @@ class Reader(PlainCalls):
         head = start.head
         text = head if complete is None else head + complete
         final = complete is not None
-        super().__init__(prepared, tools, text, -len(head), repair=repair, streaming=not final, final=final)
+        super().__init__(prepared, tools, text, -len(head), final=final)
+        self.repair = repair
         self.thinking = start.thinking
         self.lead = start.lead
-        self._step = _MESSAGE if start.fresh else _TEXT
+        self._complete = complete
+        self._step = MESSAGE_START if start.fresh else TEXT
         self.budget = 4 * len(text) + 4096 if final and at_once else -1
-        self._ahead: dict[Any, list[int]] = {}
-        # What is tried at a marker, which stands at the local position `_at`.
-        self._entries: tuple[Entry, ...] = ()
-        self._entry = 0
-        self._at = 0
-        self._opener: Entry | None = None
+        self._ahead: dict[Any, list[int]] = {}  # what the finders found
+        self._entries: tuple[Entry, ...] = ()  # what may begin at the marker that is tried
         self._only_text = False  # whether what nothing announces was found to be no call here
+        self._opener: Entry | None = None
         self._cut = False  # whether the text ends in a call's head
-        self._call: CallInHand | None = None
-        self._plan: CallPlan | None = None  # of the last call
-        self._name = ""  # and its name
-        self._closers: tuple[str, ...] = ()
-        self._slip = 0
-        self._back_to: Frame | None = None  # the thought that goes on behind a call in it
-        self._limited_until = self.base
-        self._text_until = self.base
+        self._slip = 0  # where a marker stands that opened nothing
         # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
         self._closing = ""
         self._closing_from = 0
@@ -126,30 +112,19 @@ class Reader(PlainCalls):
         self._closing_at = -1
         self._searched = 0
         self._aside: list[str] | None = None
-        self._complete = complete
         self._unbound = unbound
-        self._stretch: TextStretch | None = None  # in a text: what tells its end
-        self._scanner: Scanner | None = None  # in a call's body: what reads it
-        self._wait = 0  # so many characters must come before anything more is decided
+        self._suffix: Rx | None = None  # finds the suffix of the markers, while it is not known
+        self._held = ""  # what may be the beginning of a marker with a suffix
         if not final:
-            self._init_stream()
+            if unbound is not None:
+                self._suffix = compile_format(unbound).suffix
+                self._seeking = True
+            if head:
+                self._run()
+                self._leave_stretch()
+                self.events = []
 
-    def _init_stream(self) -> None:
-        self._fed: list[str] = []
-        self._seeking: Rx | None = None  # while the suffix of the markers is not known
-        self._held = ""
-        #: in a text or a string: the characters that a piece must not hold to be passed on
-        self._breakers: frozenset[str] | None = None
-        self._passed_from = 0  # the pieces that were passed on since it began are not yet accounted for
-        self._later: list[str] = []  # pieces that wait for more
-        if self._unbound is not None:
-            self._seeking = compile_format(self._unbound).suffix
-        if self.buf:
-            self._run()
-            self._leave_stretch()
-            self.events = []
-
-    # -- from outside ---------------------------------------------------------------------------------------------
+    # -- from outside -------------------------------------------------------------------------------------------------
 
     def feed(self, piece: str) -> list[Event]:
         """The next piece of the text, which is not empty: what it settles."""
@@ -178,8 +153,8 @@ class Reader(PlainCalls):
             self._catch_up()
             self.final = True
             self._leave_stretch()
-            if self._seeking is not None:
-                self._more(self._seek(self._seeking, ""))
+            if self._suffix is not None:
+                self._more(self._seek(self._suffix, ""))
             complete = "".join(self._fed)
         self._run()
         if not self.ended:
@@ -191,7 +166,7 @@ class Reader(PlainCalls):
         self._catch_up()
         self._leave_stretch()
         waits = self.pending or self.has_body or self.framed or self.section or self._call or self.calls
-        if waits or self._step not in (_TEXT, _TRY) or self.prepared.anchored:
+        if waits or self._step not in (TEXT, TRY) or self.prepared.anchored:
             return None
         return Start(self.buf[self.pos :], self.thinking, self.lead, fresh=False)
 
@@ -215,7 +190,7 @@ class Reader(PlainCalls):
         self.events = []
         return events
 
-    # -- pieces ---------------------------------------------------------------------------------------------------
+    # -- pieces -------------------------------------------------------------------------------------------------------
 
     def _catch_up(self) -> None:
         """Read what came while the reader waited."""
@@ -229,8 +204,8 @@ class Reader(PlainCalls):
     def _read_on(self, piece: str) -> list[Event]:
         """More text for the steps."""
         self._fed.append(piece)
-        if self._seeking is not None:
-            piece = self._seek(self._seeking, piece)
+        if self._suffix is not None:
+            piece = self._seek(self._suffix, piece)
         self._more(piece)
         self._run()
         return self.take_events()
@@ -246,7 +221,7 @@ class Reader(PlainCalls):
         if match is None and not self.final:
             self._held = text[safe:]
             return text[:safe]
-        self._seeking, self._held = None, ""
+        self._suffix, self._held, self._seeking = None, "", False
         assert self._unbound is not None
         frames = self.prepared.program.frames
         self.prepared = prepare(self._unbound.bind(suffix_of(match)))
@@ -255,44 +230,9 @@ class Reader(PlainCalls):
             self.thinking = bound[frames.index(self.thinking)]
         if self.framed is not None:
             self.framed = bound[frames.index(self.framed)]
-        if self._step == _TRY:
-            self._step, self.seek = _TEXT, self._at
+        if self._step == TRY:
+            self._step, self.seek = TEXT, self._at
         return text
-
-    def _enter_text(self, stretch: TextStretch) -> None:
-        """Pieces of a text follow."""
-        if self._seeking is None:
-            self.append("")
-            self._stretch = stretch
-            self._next_piece()
-
-    def _enter_body(self, scanner: Scanner) -> None:
-        """Pieces of a call's body follow."""
-        if self._seeking is None:
-            self.append("")
-            self._scanner = scanner
-            self._next_piece()
-
-    def _next_piece(self) -> None:
-        """What the next piece must be, where the window holds what is left of the last one."""
-        held = self.buf
-        self._passed_from = len(self._fed)
-        scanner = self._scanner
-        if scanner is not None:
-            breakers = scanner.breakers()
-            if held or breakers is None:
-                self._breakers = None
-                self._wait = scanner.least_needed(held)
-            else:
-                self._breakers = breakers
-        else:
-            stretch = self._stretch
-            assert stretch is not None
-            if held:
-                self._breakers = None
-                self._wait = stretch.least_needed(held)
-            else:
-                self._breakers = stretch.breakers()
 
     def _pass_some(self, piece: str) -> list[Event]:
         """A piece that has to be looked at more closely: how much of it is passed on."""
@@ -324,18 +264,6 @@ class Reader(PlainCalls):
         self._next_piece()
         return events
 
-    def _account(self) -> None:
-        """What was passed on of a call's body counts as read."""
-        if self._scanner is not None and len(self._fed) > self._passed_from:
-            passed = "".join(self._fed[self._passed_from :])
-            self._passed_from = len(self._fed)
-            assert self.keep is not None
-            self.keep.append(passed)
-            self.base += len(passed)
-            call = self._call
-            if call is not None and call.started:
-                call.said = len(self._scanner.out)
-
     def _scan_on(self, piece: str) -> list[Event]:
         """A piece of a call's body goes straight to the scanner; the steps go on when the body is read."""
         scanner, call = self._scanner, self._call
@@ -359,79 +287,38 @@ class Reader(PlainCalls):
             self._next_piece()
         return self.take_events()
 
-    def _pass_text(self, text: str) -> list[Event]:
-        """A piece of a text, and nothing else."""
-        self._fed.append(text)
-        self.base += len(text)
-        body = text.rstrip(BLANKS)
-        if len(body) < len(text):
-            if not body:
-                self.pending.append(text)
-                return []
-            blanks = text[len(body) :]
-            if self.pending:
-                body = "".join(self.pending) + body
-            self.pending = [blanks]
-        elif self.pending:
-            body = "".join(self.pending) + text
-            self.pending = []
-        if self.thinking is None:
-            self.content.append(body)
-            return [ContentDelta(body)]
-        self.reasoning.append(body)
-        return [ReasoningDelta(body)]
-
-    def _pass_argument(self, text: str) -> list[Event]:
-        """A piece of a string in a call's arguments."""
-        scanner, call = self._scanner, self._call
-        assert scanner is not None
-        assert call is not None
-        self._fed.append(text)
-        said = scanner.take_verbatim(text)
-        return [ArgumentsDelta(len(self.calls), said)] if said and call.started else []
-
-    def _leave_stretch(self) -> None:
-        """What was passed on is accounted for."""
-        if self._scanner is not None:
-            self._account()
-            self._scanner = None
-        elif self._stretch is not None:
-            self._stretch = None
-            self.mark_end = max(self.base - sum(map(len, self.pending)), self.mark_end)
-        self._breakers = None
-
-    # -- the steps ------------------------------------------------------------------------------------------------
+    # -- the steps ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         on = True
         while on:
             step = self._step
-            if step == _TEXT:
+            if step == TEXT:
                 on = self._in_text()
-            elif step == _TRY:
+            elif step == TRY:
                 on = self._try()
-            elif step == _BODY:
+            elif step == BODY:
                 on = self._in_body()
-            elif step == _TAIL:
+            elif step == TAIL:
                 on = self._in_tail()
-            elif step == _AFTER:
+            elif step == AFTER:
                 on = self._after_call()
-            elif step == _BEHIND:
+            elif step == BEHIND:
                 on = self._behind_end()
-            elif step == _MESSAGE:
+            elif step == MESSAGE_START:
                 on = self._message_begins()
-            elif step == _ENDED:
+            elif step == ENDED:
                 self.pos = len(self.buf)
                 on = False
-            elif step == _CLOSERS:
+            elif step == CLOSERS:
                 on = self._over_closers()
-            elif step == _DRAFT:
+            elif step == DRAFT:
                 on = self._in_draft()
-            elif step == _PROBE:
+            elif step == PROBE:
                 on = self._in_probe()
-            elif step == _LIMITED:
+            elif step == LIMITED:
                 on = self._in_limited_body()
-            elif step == _BROKEN:
+            elif step == BROKEN:
                 on = self._in_broken_call()
             else:
                 on = self._behind_slip()
@@ -447,7 +334,7 @@ class Reader(PlainCalls):
 
     def _message_begins(self) -> bool:
         """Where a message begins, calls may stand that no marker announces."""
-        self._step = _TEXT
+        self._step = TEXT
         self.seek = self.pos
         if self.prepared.anchored:
             self._begin_try(self.prepared.anchored, self.pos)
@@ -484,13 +371,13 @@ class Reader(PlainCalls):
             self._enter_text(table.stretch)
         return False
 
-    # -- markers --------------------------------------------------------------------------------------------------
+    # -- markers ------------------------------------------------------------------------------------------------------
 
     def _begin_try(self, entries: tuple[Entry, ...], at: int) -> None:
         self._entries, self._entry, self._at = entries, 0, at
         self._opener, self._cut = None, False
         self._only_text = self.base + at < self._text_until
-        self._step = _TRY
+        self._step = TRY
 
     def _try(self) -> bool:
         """Take what begins at the marker, or nothing: then it is text."""
@@ -522,7 +409,7 @@ class Reader(PlainCalls):
         if self._opener is not None and self.thinking is None:
             self._nothing_opened(self._opener, at)
             return True
-        self._step = _TEXT
+        self._step = TEXT
         self.seek = at + 1 if entries is not self.prepared.anchored else at
         return True
 
@@ -543,7 +430,7 @@ class Reader(PlainCalls):
                 if self._begin_call(plan, match, at):
                     return True
                 self._end_calls()
-                self._step = _TRY
+                self._step = TRY
                 return False
             self.end_text(at, plan.lead)
             self.step_over(match.end())
@@ -551,14 +438,14 @@ class Reader(PlainCalls):
             self._end_calls()
             return True
         end: int = match.end()
-        self._step = _TEXT
+        self._step = TEXT
         frame = entry.frame
         thinking = self.thinking
         if kind == THOUGHT:
             if thinking is not None:
                 seen = self.has_body or bool(self.buf[self.pos : at].strip(BLANKS))
                 if seen or thinking is not frame:
-                    self._step = _TRY
+                    self._step = TRY
                     return False
             assert frame is not None
             self.end_text(at, "")
@@ -572,7 +459,7 @@ class Reader(PlainCalls):
             self.end_text(at, "" if thinking is not None or self.framed is not None else self.prepared.trail)
             self.step_over(end)
             self.thinking = None
-            self._step = _BEHIND
+            self._step = BEHIND
         elif kind == CONTENT:
             assert frame is not None
             self.end_text(at, thinking.trail if thinking is not None else "")
@@ -589,7 +476,7 @@ class Reader(PlainCalls):
     def _new_message(self, end: int) -> None:
         self.step_over(end)
         self.thinking = self.framed = None
-        self._step = _MESSAGE
+        self._step = MESSAGE_START
 
     def _close_frame(self, frame: Frame, match: Any, at: int) -> bool:
         """A thought, or framed content, ends."""
@@ -602,7 +489,7 @@ class Reader(PlainCalls):
             self.end_text(at, frame.trail)
             self.framed = None
         elif match.group() in self.prepared.program.ends:
-            self._step = _TRY
+            self._step = TRY
             return False
         else:
             self.end_text(at, "")
@@ -624,7 +511,7 @@ class Reader(PlainCalls):
             self.note("stray-marker", f"{core!r} closes nothing", start, start + len(core))
         self.step_over(end)
 
-    # -- calls in thoughts ----------------------------------------------------------------------------------------
+    # -- calls in thoughts --------------------------------------------------------------------------------------------
 
     def _leave_thought(self, frame: Frame, at: int) -> int:
         """A call begins inside a thought: 1 when it counts, 0 when it is the thought's, -1 to look ahead first."""
@@ -635,12 +522,12 @@ class Reader(PlainCalls):
             if not known:
                 self._closing, self._closing_from = closing, here
                 self._searched = at
-                self._step = _DRAFT
+                self._step = DRAFT
                 return -1
             if self._closing_at >= here:
                 self.text_seen(self._closing_at - self.base)
                 self.seek = self.pos
-                self._step = _TEXT
+                self._step = TEXT
                 return 0
         self.end_text(at, frame.trail)
         self.thinking = None
@@ -678,10 +565,10 @@ class Reader(PlainCalls):
             self.buf = aside + self.buf
             self.base -= len(aside)
         self._aside = None
-        self._step = _TRY
+        self._step = TRY
         return True
 
-    # -- markers that open nothing --------------------------------------------------------------------------------
+    # -- markers that open nothing ------------------------------------------------------------------------------------
 
     def _nothing_opened(self, opener: Entry, at: int) -> None:
         """A call's opening marker with something else behind it.
@@ -697,14 +584,14 @@ class Reader(PlainCalls):
             self.pos = self.seek = len(self.buf)
             self.add_call("", {}, None, start, end, [self.cut_off(None)])
             self.keep = None
-            self._step = _TEXT
+            self._step = TEXT
             return
         if at > self.pos:
             self.text_seen(at)
         self.start_keeping(start)
         self._slip = start
         self.pos += len(opener.core)
-        self._step = _SLIP
+        self._step = SLIP
 
     def _behind_slip(self) -> bool:
         core = self.resync(None)
@@ -725,361 +612,10 @@ class Reader(PlainCalls):
             self.seek = self.pos
             self.note("stray-marker", f"{opener!r} opens nothing", start, start + len(opener))
         self.keep = None
-        self._step = _TEXT
+        self._step = TEXT
         return True
 
-    # -- calls ----------------------------------------------------------------------------------------------------
-
-    def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
-        """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
-        if plan.just_name:
-            name, id = match["name"].strip(), None
-        else:
-            name, id = plan.shape.names(match) if plan.named else (None, None)
-        if plan.needs_tool and self.tools is not None and self.tools.get(name or "") is None:
-            return False
-        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
-            return self._read_calls(plan, match, at, name, id, weak=plan.weak)
-        self._call_begins(plan, match, at, name, id, weak=plan.weak)
-        return True
-
-    def _call_begins(
-        self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
-    ) -> None:
-        """The scanner of its body reads a call."""
-        if at > self.pos:
-            self.text_seen(at)
-        base = self.base
-        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end())
-        scanner = self._scanner_of(plan, name)
-        call.scanner = scanner
-        self._call = call
-        self.start_keeping(call.opening if weak else call.start)
-        self.pos = self.seek = match.end()
-        bare = weak and plan.bare
-        if bare and isinstance(scanner, ValueScanner):
-            self._step = _PROBE
-        else:
-            self._settle_call(call)
-            self._step = _LIMITED if not bare and call.body < self._limited_until else _BODY
-
-    def _scanner_of(self, plan: CallPlan, name: str | None) -> Scanner:
-        """What reads the body of a call."""
-        tool: ParameterTypes | None = self.tools.get(name or "") if self.tools is not None else None
-        if plan.tagged is not None:
-            kind = TaggedScanner if plan.tagged.item is None else ElementScanner
-            return kind(plan.tagged, tool, streaming=self.streaming)
-        if plan.loose:
-            return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
-        return ValueScanner(plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
-
-    def _settle_call(self, call: CallInHand) -> None:
-        """It is a call: the text before it ends."""
-        self.settle(call.opening, call.plan.lead)
-        if call.opens_section:
-            self.section = call.plan
-
-    def _read_calls(
-        self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
-    ) -> bool:
-        """Calls that are complete and well formed, at once; the first that is not goes to its scanner."""
-        text, tools = self.buf, self.tools
-        base = self.base
-        first = True
-        while True:
-            start = match.start("at_")
-            body = self.plain_body(plan, match.end(), name)
-            if body is not None:
-                end, inner_name, inner_id, arguments = body
-                inner_name = inner_name or name or ""
-                if not text.startswith(plan.stop, end):
-                    end = skip_blanks(text, end)
-                    if not text.startswith(plan.stop, end):
-                        body = None
-            if body is not None:
-                end += plan.step
-                if plan.rest is not None:
-                    rest = plan.rest(text, end)
-                    if rest is None:
-                        body = None
-                    else:
-                        end = rest.end()
-            if (
-                body is None
-                or plan.tail_names
-                or not inner_name
-                or (weak and plan.bare and tools is not None and tools.get(inner_name) is None)
-            ):
-                self._call_begins(plan, match, at, name, id, weak=weak)
-                return True
-            if first:
-                self.end_text(at, plan.lead)
-                if start > at and plan.opens_section:
-                    self.section = plan
-                first = weak = False
-            self.add_call(
-                inner_name, arguments, inner_id if inner_id is not None else id, base + start, base + end, None
-            )
-            self.pos = self.seek = end
-            if plan.follow is not None:
-                match = plan.follow(text, end)
-                if match is not None:
-                    at = match.start("at_")
-                    self.pos = self.seek = at
-                    if plan.just_name:
-                        name, id = match["name"].strip(), None
-                    else:
-                        name, id = plan.shape.names(match) if plan.named else (None, None)
-                    if plan.ends:
-                        self.framed = None
-                    continue
-            self._plan = plan
-            self._step = _BEHIND if plan.ends else _AFTER
-            return True
-
-    def _in_probe(self) -> bool:
-        """Whether a JSON object that nothing announces is a call: it has the family's keys and an offered name."""
-        call = self._call
-        assert call is not None
-        scanner = call.scanner
-        assert scanner is not None
-        self.pos = scanner.scan(self.buf, self.pos, self.final)
-        if scanner.name is not None and scanner.arguments_seen:
-            counts = bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
-        elif scanner.status or self.final:
-            counts = False
-        else:
-            return False
-        if counts:
-            self._settle_call(call)
-            self._step = _BODY
-            return True
-        self._text_until = max(self._text_until, self.here())
-        self.rewind(call.opening)
-        self.keep = None
-        self._call = None
-        self._at = self.pos
-        self._entry += 1
-        self._end_calls()
-        self._step = _TRY
-        return True
-
-    def _in_body(self) -> bool:
-        call = self._call
-        assert call is not None
-        scanner = call.scanner
-        assert scanner is not None
-        if not scanner.status:
-            self.pos = scanner.scan(self.buf, self.pos, self.final)
-        if self.streaming:
-            self.report(call)
-            if not scanner.status and not self.final:
-                self._enter_body(scanner)
-                return False
-        self._body_ends(call, scanner)
-        return True
-
-    def _in_limited_body(self) -> bool:
-        """Read a body up to the next marker and no further."""
-        call = self._call
-        assert call is not None
-        scanner = call.scanner
-        assert scanner is not None
-        if self.resync(call.plan) is None:
-            return False
-        text = self.kept(call.body, self.here())
-        self.rewind(call.body)
-        self.pos += scanner.scan(text, 0, True)
-        if self.streaming:
-            self.report(call)
-        self._body_ends(call, scanner)
-        return True
-
-    def _body_ends(self, call: CallInHand, scanner: Scanner) -> None:
-        if scanner.name is not None:
-            call.name = scanner.name
-        if scanner.id is not None:
-            call.id = scanner.id
-        if scanner.status == DONE:
-            self._step = _TAIL
-            return
-        call.cut_off = scanner.status != ERROR
-        call.reached = self.here()
-        self.rewind(call.body)
-        self._step = _BROKEN
-
-    def _in_tail(self) -> bool:
-        """Step over the closing markers of the call in hand."""
-        call = self._call
-        assert call is not None
-        plan, name = call.plan, call.name or ""
-        buf, pos, final = self.buf, self.pos, self.final
-        missing = ""
-        matched = 0
-        for number, core in enumerate(plan.tail):
-            if number in plan.tail_names and name:
-                if not final and len(buf) - pos < len(name) and name.startswith(buf[pos:]):
-                    return False
-                if buf.startswith(name, pos):
-                    pos += len(name)
-            at = skip_blanks(buf, pos)
-            if buf.startswith(core, at):
-                pos = at + len(core)
-                matched += 1
-                continue
-            left = len(buf) - at
-            if not final and core.startswith(buf[at:]) and at - pos <= MAX_BLANKS and left < len(core):
-                if left:
-                    self._wait = len(core) - left
-                return False
-            match = plan.shape.extra_closers(core).match(buf, pos, final)
-            if match is MORE:
-                return False
-            if match is not None:
-                pos = match.end()
-                matched += 1
-                missing = "a closing bracket too many"
-        if not missing and matched < len(plan.tail):
-            at = skip_blanks(buf, pos)
-            if at < len(buf) or at - pos > MAX_BLANKS:
-                missing = "its closing marker missing"
-            elif not final:
-                return False
-            # At the end of the text nothing is held against what is missing.
-        self.pos = pos
-        self._complete_call(call, missing)
-        return True
-
-    def _complete_call(self, call: CallInHand, missing: str) -> None:
-        scanner, plan = call.scanner, call.plan
-        assert scanner is not None
-        found: list[tuple[str, str]] = []
-        arguments: dict[str, Any] = {}
-        try:
-            arguments = scanner.arguments()
-        except ValueError as error:
-            found.append(("malformed-arguments", str(error)))
-        repairs = [*scanner.repairs, *([missing] if missing else [])]
-        if repairs:
-            code = "repaired" if self.repair else "malformed-arguments"
-            found.append((code, f"the call was written with {', '.join(repairs)}"))
-        if scanner.duplicates:
-            found.append(("duplicate-key", "a key is given twice; the last value counts"))
-        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, call)
-        self._call_ends(call)
-        if not missing and plan.ends:
-            self._step = _BEHIND
-
-    def _call_ends(self, call: CallInHand) -> None:
-        self._plan = call.plan
-        self._call = None
-        self.keep = None
-        self.seek = self.pos
-        self._step = _AFTER
-
-    def _in_broken_call(self) -> bool:
-        """The body could not be read to its end: cut off by the end of the text, or broken."""
-        call = self._call
-        assert call is not None
-        scanner, plan = call.scanner, call.plan
-        assert scanner is not None
-        core = self.resync(plan)
-        if core is None:
-            return False
-        if call.cut_off and not core:
-            self.pos = len(self.buf)
-            found = [self.cut_off(call.name)]
-            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call)
-            self._call_ends(call)
-            return True
-        self._limited_until = max(self._limited_until, call.reached)
-        self._closers = plan.tail[plan.tail.index(core) :] if core in plan.tail else ()
-        self._step = _CLOSERS
-        return True
-
-    def _over_closers(self) -> bool:
-        """Step over those of some closing markers that stand here, in order, blanks between them included."""
-        buf, pos = self.buf, self.pos
-        for core in self._closers:
-            at = skip_blanks(buf, pos)
-            if buf.startswith(core, at):
-                pos = at + len(core)
-            elif not self.final and at - pos <= MAX_BLANKS and core.startswith(buf[at:]):
-                return False
-        self.pos = pos
-        call = self._call
-        if call is None:  # they close a section
-            self.section = None
-            self.step_over(pos)
-            self._end_calls()
-            return True
-        scanner = call.scanner
-        assert scanner is not None
-        end = self.here()
-        name = call.name or self.name_in(call.start, end)
-        found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
-        self.add_call(name, {}, call.id, call.start, end, found, call)
-        self._call_ends(call)
-        return True
-
-    def _after_call(self) -> bool:
-        """What follows a call in its section: the next one, the section's end, or text."""
-        plan = self._plan
-        assert plan is not None
-        if not plan.in_section and not plan.closer:
-            self.lead = plan.between_blanks
-            self._end_calls()
-            return True
-        buf, pos, final = self.buf, self.pos, self.final
-        at = skip_blanks(buf, pos)
-        if at - pos <= MAX_BLANKS:
-            if at == len(buf) and not final:
-                return False
-            follow = at
-            between = next((text for text in plan.betweens if buf.startswith(text, at)), "")
-            if between:
-                follow = skip_blanks(buf, at + len(between))
-                if follow == len(buf) and not final and follow - at <= MAX_BLANKS:
-                    return False
-            elif not final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in plan.betweens):
-                return False
-            for other in plan.followers:
-                if final:
-                    match = other.head(buf, follow)
-                else:
-                    match = other.shape.head.match(buf, follow, False)
-                    if match is MORE:
-                        self._wait = other.shape.head.least - (len(buf) - follow)
-                        return False
-                if match is not None:
-                    self._next_call(other, match)
-                    return True
-            if plan.closer and self.section is not None:
-                closer = plan.closer[0]
-                if buf.startswith(closer, at):
-                    self._closers = plan.closer
-                    self._step = _CLOSERS
-                    return True
-                if not final and len(buf) - at < len(closer) and closer.startswith(buf[at:]):
-                    return False
-        self.lead = plan.between_blanks
-        self._end_calls()
-        return True
-
-    def _next_call(self, plan: CallPlan, match: Any) -> None:
-        """The head of the next call of the section."""
-        name, id = plan.shape.names(match) if plan.named else (None, None)
-        self.pos = at = match.start("at_")
-        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
-            self._read_calls(plan, match, at, name, id, weak=False)
-        else:
-            self._call_begins(plan, match, at, name, id, weak=False)
-
-    def _end_calls(self) -> None:
-        """No call follows: text goes on, in the thought in which the calls stood if there was one."""
-        self._step = _TEXT
-        if self._back_to is not None:
-            self.thinking, self._back_to = self._back_to, None
+    # -- the end ------------------------------------------------------------------------------------------------------
 
     def _behind_end(self) -> bool:
         """After an end marker: another message of the turn, or the end."""
@@ -1095,18 +631,9 @@ class Reader(PlainCalls):
                     self.thinking, self._back_to = self._back_to, None
                 return True
         self.ended = True
-        self._step = _ENDED
+        self._step = ENDED
         self.settle(self.here(), "")
         return True
-
-
-def _partial(scanner: Scanner) -> dict[str, Any]:
-    """The arguments as far as they were completely read."""
-    try:
-        value = json.decode(scanner.partial() or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def start_of(prepared: Prepared, prefill: str) -> Start:

@@ -64,22 +64,12 @@ class CallInHand:
 class Turn(Window):
     """A turn, as far as it was read."""
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        tools: Tools | None,
-        text: str,
-        base: int,
-        *,
-        repair: bool,
-        streaming: bool,
-        final: bool,
-    ) -> None:
+    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
         super().__init__(text, base, final=final)
         self.prepared = prepared
         self.tools = tools
-        self.repair = repair
-        self.streaming = streaming
+        self.repair = True  # whether slips are mended, or make a call one that can't be read
+        self.streaming = not final
         self.thinking: Frame | None = None
         self.framed: Frame | None = None
         self.section: CallPlan | None = None

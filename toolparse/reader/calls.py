@@ -1,0 +1,396 @@
+"""The states of a call: from its head to what follows it in its section.
+
+A call that is complete and well formed is read at once (`_read_calls`); the first one that is not is read by the
+scanner of its body: PROBE where nothing announces it, then BODY (or LIMITED, where the text was read in vain before),
+then TAIL, or BROKEN and CLOSERS where it can't be read; then AFTER.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolparse.codecs import json
+from toolparse.codecs.elements import ElementScanner
+from toolparse.codecs.matching import MAX_BLANKS, MORE, skip_blanks
+from toolparse.codecs.scanner import DONE, ERROR, Scanner
+from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
+from toolparse.codecs.unescaped import UnescapedScanner
+from toolparse.codecs.values import ValueScanner
+from toolparse.program import Frame
+from toolparse.reader.plain import PlainCalls
+from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
+from toolparse.reader.tables import CallPlan, Prepared
+from toolparse.reader.turn import CallInHand, Tools
+
+
+class CallSteps(PlainCalls):
+    """The steps of a call."""
+
+    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
+        super().__init__(prepared, tools, text, base, final=final)
+        self._step = TEXT
+        self._entry = 0  # what is tried at a marker,
+        self._at = 0  # which stands at this local position
+        self._plan: CallPlan | None = None  # of the last call
+        self._closers: tuple[str, ...] = ()
+        self._back_to: Frame | None = None  # the thought that goes on behind a call in it
+        self._limited_until = base  # up to there, text was read in vain
+        self._text_until = base  # and up to there, what nothing announces was found to be no call
+
+    def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
+        """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
+        if plan.just_name:
+            name, id = match["name"].strip(), None
+        else:
+            name, id = plan.shape.names(match) if plan.named else (None, None)
+        if plan.needs_tool and self.tools is not None and self.tools.get(name or "") is None:
+            return False
+        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
+            return self._read_calls(plan, match, at, name, id, weak=plan.weak)
+        self._call_begins(plan, match, at, name, id, weak=plan.weak)
+        return True
+
+    def _read_calls(self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool) -> bool:
+        """Calls that are complete and well formed, at once; the first that is not goes to its scanner."""
+        text, tools = self.buf, self.tools
+        base = self.base
+        first = True
+        while True:
+            start = match.start("at_")
+            body = self.plain_body(plan, match.end(), name)
+            if body is not None:
+                end, inner_name, inner_id, arguments = body
+                inner_name = inner_name or name or ""
+                if not text.startswith(plan.stop, end):
+                    end = skip_blanks(text, end)
+                    if not text.startswith(plan.stop, end):
+                        body = None
+            if body is not None:
+                end += plan.step
+                if plan.rest is not None:
+                    rest = plan.rest(text, end)
+                    if rest is None:
+                        body = None
+                    else:
+                        end = rest.end()
+            if (
+                body is None
+                or plan.tail_names
+                or not inner_name
+                or (weak and plan.bare and tools is not None and tools.get(inner_name) is None)
+            ):
+                self._call_begins(plan, match, at, name, id, weak=weak)
+                return True
+            if first:
+                self.end_text(at, plan.lead)
+                if start > at and plan.opens_section:
+                    self.section = plan
+                first = weak = False
+            self.add_call(
+                inner_name, arguments, inner_id if inner_id is not None else id, base + start, base + end, None
+            )
+            self.pos = self.seek = end
+            if plan.follow is not None:
+                match = plan.follow(text, end)
+                if match is not None:
+                    at = match.start("at_")
+                    self.pos = self.seek = at
+                    if plan.just_name:
+                        name, id = match["name"].strip(), None
+                    else:
+                        name, id = plan.shape.names(match) if plan.named else (None, None)
+                    if plan.ends:
+                        self.framed = None
+                    continue
+            self._plan = plan
+            self._step = BEHIND if plan.ends else AFTER
+            return True
+
+    def _call_begins(
+        self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
+    ) -> None:
+        """The scanner of its body reads a call."""
+        if at > self.pos:
+            self.text_seen(at)
+        base = self.base
+        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end())
+        scanner = self._scanner_of(plan, name)
+        call.scanner = scanner
+        self._call = call
+        self.start_keeping(call.opening if weak else call.start)
+        self.pos = self.seek = match.end()
+        bare = weak and plan.bare
+        if bare and isinstance(scanner, ValueScanner):
+            self._step = PROBE
+        else:
+            self._settle_call(call)
+            self._step = LIMITED if not bare and call.body < self._limited_until else BODY
+
+    def _scanner_of(self, plan: CallPlan, name: str | None) -> Scanner:
+        """What reads the body of a call."""
+        tool: ParameterTypes | None = self.tools.get(name or "") if self.tools is not None else None
+        if plan.tagged is not None:
+            kind = TaggedScanner if plan.tagged.item is None else ElementScanner
+            return kind(plan.tagged, tool, streaming=self.streaming)
+        if plan.loose:
+            return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
+        return ValueScanner(plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
+
+    def _settle_call(self, call: CallInHand) -> None:
+        """It is a call: the text before it ends."""
+        self.settle(call.opening, call.plan.lead)
+        if call.opens_section:
+            self.section = call.plan
+
+    def _in_probe(self) -> bool:
+        """Whether a JSON object that nothing announces is a call: it has the family's keys and an offered name."""
+        call = self._call
+        assert call is not None
+        scanner = call.scanner
+        assert scanner is not None
+        self.pos = scanner.scan(self.buf, self.pos, self.final)
+        if scanner.name is not None and scanner.arguments_seen:
+            counts = bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
+        elif scanner.status or self.final:
+            counts = False
+        else:
+            return False
+        if counts:
+            self._settle_call(call)
+            self._step = BODY
+            return True
+        self._text_until = max(self._text_until, self.here())
+        self.rewind(call.opening)
+        self.keep = None
+        self._call = None
+        self._at = self.pos
+        self._entry += 1
+        self._end_calls()
+        self._step = TRY
+        return True
+
+    def _in_body(self) -> bool:
+        call = self._call
+        assert call is not None
+        scanner = call.scanner
+        assert scanner is not None
+        if not scanner.status:
+            self.pos = scanner.scan(self.buf, self.pos, self.final)
+        if self.streaming:
+            self.report(call)
+            if not scanner.status and not self.final:
+                self._enter_body(scanner)
+                return False
+        self._body_ends(call, scanner)
+        return True
+
+    def _in_limited_body(self) -> bool:
+        """Read a body up to the next marker and no further."""
+        call = self._call
+        assert call is not None
+        scanner = call.scanner
+        assert scanner is not None
+        if self.resync(call.plan) is None:
+            return False
+        text = self.kept(call.body, self.here())
+        self.rewind(call.body)
+        self.pos += scanner.scan(text, 0, True)
+        if self.streaming:
+            self.report(call)
+        self._body_ends(call, scanner)
+        return True
+
+    def _body_ends(self, call: CallInHand, scanner: Scanner) -> None:
+        if scanner.name is not None:
+            call.name = scanner.name
+        if scanner.id is not None:
+            call.id = scanner.id
+        if scanner.status == DONE:
+            self._step = TAIL
+            return
+        call.cut_off = scanner.status != ERROR
+        call.reached = self.here()
+        self.rewind(call.body)
+        self._step = BROKEN
+
+    def _in_tail(self) -> bool:
+        """Step over the closing markers of the call in hand."""
+        call = self._call
+        assert call is not None
+        plan, name = call.plan, call.name or ""
+        buf, pos, final = self.buf, self.pos, self.final
+        missing = ""
+        matched = 0
+        for number, core in enumerate(plan.tail):
+            if number in plan.tail_names and name:
+                if not final and len(buf) - pos < len(name) and name.startswith(buf[pos:]):
+                    return False
+                if buf.startswith(name, pos):
+                    pos += len(name)
+            at = skip_blanks(buf, pos)
+            if buf.startswith(core, at):
+                pos = at + len(core)
+                matched += 1
+                continue
+            left = len(buf) - at
+            if not final and core.startswith(buf[at:]) and at - pos <= MAX_BLANKS and left < len(core):
+                if left:
+                    self._wait = len(core) - left
+                return False
+            match = plan.shape.extra_closers(core).match(buf, pos, final)
+            if match is MORE:
+                return False
+            if match is not None:
+                pos = match.end()
+                matched += 1
+                missing = "a closing bracket too many"
+        if not missing and matched < len(plan.tail):
+            at = skip_blanks(buf, pos)
+            if at < len(buf) or at - pos > MAX_BLANKS:
+                missing = "its closing marker missing"
+            elif not final:
+                return False
+            # At the end of the text nothing is held against what is missing.
+        self.pos = pos
+        self._complete_call(call, missing)
+        return True
+
+    def _complete_call(self, call: CallInHand, missing: str) -> None:
+        scanner, plan = call.scanner, call.plan
+        assert scanner is not None
+        found: list[tuple[str, str]] = []
+        arguments: dict[str, Any] = {}
+        try:
+            arguments = scanner.arguments()
+        except ValueError as error:
+            found.append(("malformed-arguments", str(error)))
+        repairs = [*scanner.repairs, *([missing] if missing else [])]
+        if repairs:
+            code = "repaired" if self.repair else "malformed-arguments"
+            found.append((code, f"the call was written with {', '.join(repairs)}"))
+        if scanner.duplicates:
+            found.append(("duplicate-key", "a key is given twice; the last value counts"))
+        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, call)
+        self._call_ends(call)
+        if not missing and plan.ends:
+            self._step = BEHIND
+
+    def _call_ends(self, call: CallInHand) -> None:
+        self._plan = call.plan
+        self._call = None
+        self.keep = None
+        self.seek = self.pos
+        self._step = AFTER
+
+    def _in_broken_call(self) -> bool:
+        """The body could not be read to its end: cut off by the end of the text, or broken."""
+        call = self._call
+        assert call is not None
+        scanner, plan = call.scanner, call.plan
+        assert scanner is not None
+        core = self.resync(plan)
+        if core is None:
+            return False
+        if call.cut_off and not core:
+            self.pos = len(self.buf)
+            found = [self.cut_off(call.name)]
+            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call)
+            self._call_ends(call)
+            return True
+        self._limited_until = max(self._limited_until, call.reached)
+        self._closers = plan.tail[plan.tail.index(core) :] if core in plan.tail else ()
+        self._step = CLOSERS
+        return True
+
+    def _over_closers(self) -> bool:
+        """Step over those of some closing markers that stand here, in order, blanks between them included."""
+        buf, pos = self.buf, self.pos
+        for core in self._closers:
+            at = skip_blanks(buf, pos)
+            if buf.startswith(core, at):
+                pos = at + len(core)
+            elif not self.final and at - pos <= MAX_BLANKS and core.startswith(buf[at:]):
+                return False
+        self.pos = pos
+        call = self._call
+        if call is None:  # they close a section
+            self.section = None
+            self.step_over(pos)
+            self._end_calls()
+            return True
+        scanner = call.scanner
+        assert scanner is not None
+        end = self.here()
+        name = call.name or self.name_in(call.start, end)
+        found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
+        self.add_call(name, {}, call.id, call.start, end, found, call)
+        self._call_ends(call)
+        return True
+
+    def _after_call(self) -> bool:
+        """What follows a call in its section: the next one, the section's end, or text."""
+        plan = self._plan
+        assert plan is not None
+        if not plan.in_section and not plan.closer:
+            self.lead = plan.between_blanks
+            self._end_calls()
+            return True
+        buf, pos, final = self.buf, self.pos, self.final
+        at = skip_blanks(buf, pos)
+        if at - pos <= MAX_BLANKS:
+            if at == len(buf) and not final:
+                return False
+            follow = at
+            between = next((text for text in plan.betweens if buf.startswith(text, at)), "")
+            if between:
+                follow = skip_blanks(buf, at + len(between))
+                if follow == len(buf) and not final and follow - at <= MAX_BLANKS:
+                    return False
+            elif not final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in plan.betweens):
+                return False
+            for other in plan.followers:
+                if final:
+                    match = other.head(buf, follow)
+                else:
+                    match = other.shape.head.match(buf, follow, False)
+                    if match is MORE:
+                        self._wait = other.shape.head.least - (len(buf) - follow)
+                        return False
+                if match is not None:
+                    self._next_call(other, match)
+                    return True
+            if plan.closer and self.section is not None:
+                closer = plan.closer[0]
+                if buf.startswith(closer, at):
+                    self._closers = plan.closer
+                    self._step = CLOSERS
+                    return True
+                if not final and len(buf) - at < len(closer) and closer.startswith(buf[at:]):
+                    return False
+        self.lead = plan.between_blanks
+        self._end_calls()
+        return True
+
+    def _next_call(self, plan: CallPlan, match: Any) -> None:
+        """The head of the next call of the section."""
+        name, id = plan.shape.names(match) if plan.named else (None, None)
+        self.pos = at = match.start("at_")
+        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
+            self._read_calls(plan, match, at, name, id, weak=False)
+        else:
+            self._call_begins(plan, match, at, name, id, weak=False)
+
+    def _end_calls(self) -> None:
+        """No call follows: text goes on, in the thought in which the calls stood if there was one."""
+        self._step = TEXT
+        if self._back_to is not None:
+            self.thinking, self._back_to = self._back_to, None
+
+
+def _partial(scanner: Scanner) -> dict[str, Any]:
+    """The arguments as far as they were completely read."""
+    try:
+        value = json.decode(scanner.partial() or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

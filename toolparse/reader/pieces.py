@@ -1,0 +1,121 @@
+"""Pieces of a stream that need no step: most lie inside of a text, or of a string in a call's arguments.
+
+While a stream waits in a text (`stretch`) or in a call's body (`scanner`), `breakers` are the characters of which the
+next piece must have none to belong to it as it stands. Such a piece is passed on at once and accounted for later,
+when the stretch is left. Where nothing can be decided before so many characters have come (`wait`), pieces wait for
+one another (`later`).
+"""
+
+from __future__ import annotations
+
+from toolparse.codecs.matching import BLANKS
+from toolparse.codecs.scanner import Scanner
+from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
+from toolparse.program import TextStretch
+from toolparse.reader.tables import Prepared
+from toolparse.reader.turn import CallInHand, Tools, Turn
+
+
+class Pieces(Turn):
+    """A turn that arrives in pieces."""
+
+    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
+        super().__init__(prepared, tools, text, base, final=final)
+        self._call: CallInHand | None = None
+        self._stretch: TextStretch | None = None  # in a text: what tells its end
+        self._scanner: Scanner | None = None  # in a call's body: what reads it
+        self._breakers: frozenset[str] | None = None
+        self._wait = 0
+        self._seeking = False  # whether the suffix of the markers is not known: then each piece is looked at
+        if not final:
+            self._fed: list[str] = []
+            self._passed_from = 0  # the pieces that were passed on since then are not yet accounted for
+            self._later: list[str] = []
+
+    def _enter_text(self, stretch: TextStretch) -> None:
+        """Pieces of a text follow."""
+        if not self._seeking:
+            self.append("")
+            self._stretch = stretch
+            self._next_piece()
+
+    def _enter_body(self, scanner: Scanner) -> None:
+        """Pieces of a call's body follow."""
+        if not self._seeking:
+            self.append("")
+            self._scanner = scanner
+            self._next_piece()
+
+    def _next_piece(self) -> None:
+        """What the next piece must be, where the window holds what is left of the last one."""
+        held = self.buf
+        self._passed_from = len(self._fed)
+        scanner = self._scanner
+        if scanner is not None:
+            breakers = scanner.breakers()
+            if held or breakers is None:
+                self._breakers = None
+                self._wait = scanner.least_needed(held)
+            else:
+                self._breakers = breakers
+        else:
+            stretch = self._stretch
+            assert stretch is not None
+            if held:
+                self._breakers = None
+                self._wait = stretch.least_needed(held)
+            else:
+                self._breakers = stretch.breakers()
+
+    def _account(self) -> None:
+        """What was passed on of a call's body counts as read."""
+        if self._scanner is not None and len(self._fed) > self._passed_from:
+            passed = "".join(self._fed[self._passed_from :])
+            self._passed_from = len(self._fed)
+            assert self.keep is not None
+            self.keep.append(passed)
+            self.base += len(passed)
+            call = self._call
+            if call is not None and call.started:
+                call.said = len(self._scanner.out)
+
+    def _pass_text(self, text: str) -> list[Event]:
+        """A piece of a text, and nothing else."""
+        self._fed.append(text)
+        self.base += len(text)
+        body = text.rstrip(BLANKS)
+        if len(body) < len(text):
+            if not body:
+                self.pending.append(text)
+                return []
+            blanks = text[len(body) :]
+            if self.pending:
+                body = "".join(self.pending) + body
+            self.pending = [blanks]
+        elif self.pending:
+            body = "".join(self.pending) + text
+            self.pending = []
+        if self.thinking is None:
+            self.content.append(body)
+            return [ContentDelta(body)]
+        self.reasoning.append(body)
+        return [ReasoningDelta(body)]
+
+    def _pass_argument(self, text: str) -> list[Event]:
+        """A piece of a string in a call's arguments."""
+        scanner, call = self._scanner, self._call
+        assert scanner is not None
+        assert call is not None
+        self._fed.append(text)
+        said = scanner.take_verbatim(text)
+        return [ArgumentsDelta(len(self.calls), said)] if said and call.started else []
+
+    def _leave_stretch(self) -> None:
+        """What was passed on is accounted for."""
+        if self._scanner is not None:
+            self._account()
+            self._scanner = None
+        elif self._stretch is not None:
+            self._stretch = None
+            self.mark_end = max(self.base - sum(map(len, self.pending)), self.mark_end)
+        self._breakers = None
