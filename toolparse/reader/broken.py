@@ -12,8 +12,7 @@ from typing import Any
 
 from toolparse.codecs.matching import Rx
 from toolparse.reader.pieces import Pieces
-from toolparse.reader.tables import CallPlan, Prepared
-from toolparse.reader.turn import Tools
+from toolparse.reader.tables import CallPlan
 
 _NAME_IN_JSON: Any = re.compile(
     r"""["'](?:name|tool_name)["'][ \t\r\n]{0,64}:[ \t\r\n]{0,64}["']([^"'\n]{1,256})["']"""
@@ -23,17 +22,15 @@ _NAME_IN_JSON: Any = re.compile(
 class Recovery(Pieces):
     """A turn that knows where to go on."""
 
-    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
-        super().__init__(prepared, tools, text, base, final=final)
-        # What was found ahead: searched from, found at; the marker, or the head, there.
-        self._marker_from = 0
-        self._marker_at = -1
-        self._marker = ""
-        self._head_rx: Rx | None = None
-        self._head_from = 0
-        self._head_at = -1
-        self._head_start = -1
-        self._head = ""
+    # What was found ahead: searched from, found at; the marker, or the head, there.
+    _marker_from = 0
+    _marker_at = -1
+    _marker = ""
+    _head_rx: Rx | None = None
+    _head_from = 0
+    _head_at = -1
+    _head_start = -1
+    _head = ""
 
     def resync(self, plan: CallPlan | None) -> str | None:
         """The window moves to where reading can go on behind a broken call.

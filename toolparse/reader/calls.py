@@ -16,26 +16,26 @@ from toolparse.codecs.scanner import DONE, ERROR, Scanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
+from toolparse.message import Span, ToolCall
 from toolparse.program import Frame
-from toolparse.reader.plain import PlainCalls
+from toolparse.reader.plain import FAR, PlainCalls, read_up_to
 from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
-from toolparse.reader.tables import CallPlan, Prepared
-from toolparse.reader.turn import CallInHand, Tools
+from toolparse.reader.tables import CallPlan
+from toolparse.reader.turn import CallInHand
 
 
 class CallSteps(PlainCalls):
     """The steps of a call."""
 
-    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
-        super().__init__(prepared, tools, text, base, final=final)
-        self._step = TEXT
-        self._entry = 0  # what is tried at a marker,
-        self._at = 0  # which stands at this local position
-        self._plan: CallPlan | None = None  # of the last call
-        self._closers: tuple[str, ...] = ()
-        self._back_to: Frame | None = None  # the thought that goes on behind a call in it
-        self._limited_until = base  # up to there, text was read in vain
-        self._text_until = base  # and up to there, what nothing announces was found to be no call
+    _step: int = TEXT
+    _entry = 0  # what is tried at a marker,
+    _at = 0  # which stands at this local position
+    _plan: CallPlan | None = None  # of the last call
+    _closers: tuple[str, ...] = ()
+    _back_to: Frame | None = None  # the thought that goes on behind a call in it
+
+    _limited_until: int  # up to there, text was read in vain
+    _text_until: int  # and up to there, what nothing announces was found to be no call
 
     def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
         """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
@@ -52,31 +52,36 @@ class CallSteps(PlainCalls):
 
     def _read_calls(self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool) -> bool:
         """Calls that are complete and well formed, at once; the first that is not goes to its scanner."""
-        text, tools = self.buf, self.tools
-        base = self.base
+        text, tools, base, calls = self.buf, self.tools, self.base, self.calls
+        no_call = self.prepared.no_call
+        size = len(text)
         first = True
         while True:
-            start = match.start("at_")
-            body = self.plain_body(plan, match.end(), name)
+            start, at_body = match.start("at_"), match.end()
+            body = None
+            if plan.closed_json and size - at_body < FAR:  # most calls
+                end = text.find(plan.stop, at_body)
+                if end >= 0:
+                    body = read_up_to(text, at_body, end, plan.watch)
+            if body is None:
+                body = self.plain_body(plan, at_body, name)
+            end = -1
             if body is not None:
                 end, inner_name, inner_id, arguments = body
                 inner_name = inner_name or name or ""
                 if not text.startswith(plan.stop, end):
                     end = skip_blanks(text, end)
                     if not text.startswith(plan.stop, end):
-                        body = None
-            if body is not None:
-                end += plan.step
-                if plan.rest is not None:
-                    rest = plan.rest(text, end)
-                    if rest is None:
-                        body = None
-                    else:
-                        end = rest.end()
+                        end = -1
+                if end >= 0:
+                    end += plan.step
+                    if plan.rest is not None:
+                        rest = plan.rest(text, end)
+                        end = rest.end() if rest is not None else -1
             if (
-                body is None
-                or plan.tail_names
+                end < 0
                 or not inner_name
+                or plan.tail_names
                 or (weak and plan.bare and tools is not None and tools.get(inner_name) is None)
             ):
                 self._call_begins(plan, match, at, name, id, weak=weak)
@@ -86,9 +91,17 @@ class CallSteps(PlainCalls):
                 if start > at and plan.opens_section:
                     self.section = plan
                 first = weak = False
-            self.add_call(
-                inner_name, arguments, inner_id if inner_id is not None else id, base + start, base + end, None
-            )
+            if inner_id is not None:
+                id = inner_id
+            if base + start < 0 or inner_name in no_call or tools is not None:
+                self.add_call(inner_name, arguments, id, base + start, base + end, None)
+            else:
+                if self.mark_end > self.mark_start:
+                    self.end_mark()
+                self.alone = False
+                span = Span("call", base + start, base + end)
+                calls.append(ToolCall(inner_name, arguments, id, len(calls), span, text[start:end]))
+                self.marks.append(span)
             self.pos = self.seek = end
             if plan.follow is not None:
                 match = plan.follow(text, end)

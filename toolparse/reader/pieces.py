@@ -12,25 +12,22 @@ from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.scanner import Scanner
 from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
 from toolparse.program import TextStretch
-from toolparse.reader.tables import Prepared
-from toolparse.reader.turn import CallInHand, Tools, Turn
+from toolparse.reader.turn import CallInHand, Turn
 
 
 class Pieces(Turn):
     """A turn that arrives in pieces."""
 
-    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
-        super().__init__(prepared, tools, text, base, final=final)
-        self._call: CallInHand | None = None
-        self._stretch: TextStretch | None = None  # in a text: what tells its end
-        self._scanner: Scanner | None = None  # in a call's body: what reads it
-        self._breakers: frozenset[str] | None = None
-        self._wait = 0
-        self._seeking = False  # whether the suffix of the markers is not known: then each piece is looked at
-        if not final:
-            self._fed: list[str] = []
-            self._passed_from = 0  # the pieces that were passed on since then are not yet accounted for
-            self._later: list[str] = []
+    _call: CallInHand | None = None
+    _stretch: TextStretch | None = None  # in a text: what tells its end
+    _scanner: Scanner | None = None  # in a call's body: what reads it
+    _breakers: frozenset[str] | None = None
+    _wait = 0
+    _seeking = False  # whether the suffix of the markers is not known: then each piece is looked at
+
+    _fed: list[str]
+    _passed_from = 0  # the pieces that were passed on since then are not yet accounted for
+    _later: list[str]
 
     def _enter_text(self, stretch: TextStretch) -> None:
         """Pieces of a text follow."""

@@ -78,6 +78,22 @@ class Reader(CallSteps):
     formed may be read at once; what is read is the same.
     """
 
+    _entries: tuple[Entry, ...] = ()  # what may begin at the marker that is tried
+    _only_text = False  # whether what nothing announces was found to be no call here
+    _opener: Entry | None = None
+    _cut = False  # whether the text ends in a call's head
+    _slip = 0  # where a marker stands that opened nothing
+    # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
+    _closing = ""
+    _closing_from = 0
+    _closing_upto = -1
+    _closing_at = -1
+    _searched = 0
+    _aside: list[str] | None = None
+    _unbound: Format | None = None
+    _suffix: Rx | None = None  # finds the suffix of the markers, while it is not known
+    _held = ""  # what may be the beginning of a marker with a suffix
+
     def __init__(
         self,
         prepared: Prepared,
@@ -90,39 +106,39 @@ class Reader(CallSteps):
         at_once: bool = True,
     ) -> None:
         head = start.head
-        text = head if complete is None else head + complete
         final = complete is not None
-        super().__init__(prepared, tools, text, -len(head), final=final)
+        self.prepared = prepared
+        self.tools = tools
         self.repair = repair
+        self.buf = text = head if complete is None else head + complete
+        self.base = self._limited_until = self._text_until = -len(head)
+        self.final = final
+        self.streaming = not final
         self.thinking = start.thinking
         self.lead = start.lead
+        self.pending = []
+        self.content = []
+        self.reasoning = []
+        self.calls = []
+        self.issues = []
+        self.marks = []
         self._complete = complete
-        self._step = MESSAGE_START if start.fresh else TEXT
-        self.budget = 4 * len(text) + 4096 if final and at_once else -1
         self._ahead: dict[Any, list[int]] = {}  # what the finders found
-        self._entries: tuple[Entry, ...] = ()  # what may begin at the marker that is tried
-        self._only_text = False  # whether what nothing announces was found to be no call here
-        self._opener: Entry | None = None
-        self._cut = False  # whether the text ends in a call's head
-        self._slip = 0  # where a marker stands that opened nothing
-        # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
-        self._closing = ""
-        self._closing_from = 0
-        self._closing_upto = -1
-        self._closing_at = -1
-        self._searched = 0
-        self._aside: list[str] | None = None
+        self._step = MESSAGE_START if start.fresh else TEXT
+        if final:
+            self.budget = 4 * len(text) + 4096 if at_once else -1
+            return
+        self.events = []
+        self._fed = []
+        self._later = []
         self._unbound = unbound
-        self._suffix: Rx | None = None  # finds the suffix of the markers, while it is not known
-        self._held = ""  # what may be the beginning of a marker with a suffix
-        if not final:
-            if unbound is not None:
-                self._suffix = compile_format(unbound).suffix
-                self._seeking = True
-            if head:
-                self._run()
-                self._leave_stretch()
-                self.events = []
+        if unbound is not None:
+            self._suffix = compile_format(unbound).suffix
+            self._seeking = True
+        if head:
+            self._run()
+            self._leave_stretch()
+            self.events = []
 
     # -- from outside -------------------------------------------------------------------------------------------------
 

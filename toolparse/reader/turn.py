@@ -46,6 +46,12 @@ class Tools(Protocol):
 class CallInHand:
     """A call that is being read. Positions are absolute."""
 
+    scanner: Scanner | None = None
+    started = False  # whether a stream has said that it began
+    said = 0  # how many pieces of the scanner's arguments a stream has said
+    cut_off = False  # whether the text ends in it
+    reached = 0  # up to where it was read in vain
+
     def __init__(self, plan: CallPlan, name: str | None, id: str | None, opening: int, start: int, body: int) -> None:
         self.plan = plan
         self.name = name
@@ -54,40 +60,34 @@ class CallInHand:
         self.start = start
         self.body = body
         self.opens_section = start > opening and plan.opens_section
-        self.scanner: Scanner | None = None
-        self.started = False  # whether a stream has said that it began
-        self.said = 0  # how many pieces of the scanner's arguments a stream has said
-        self.cut_off = False  # whether the text ends in it
-        self.reached = 0  # up to where it was read in vain
 
 
 class Turn(Window):
     """A turn, as far as it was read."""
 
-    def __init__(self, prepared: Prepared, tools: Tools | None, text: str, base: int, *, final: bool) -> None:
-        super().__init__(text, base, final=final)
-        self.prepared = prepared
-        self.tools = tools
-        self.repair = True  # whether slips are mended, or make a call one that can't be read
-        self.streaming = not final
-        self.thinking: Frame | None = None
-        self.framed: Frame | None = None
-        self.section: CallPlan | None = None
-        self.ended = False
-        self.lead = ""  # blanks that are markup, should text begin with them
-        self.pending: list[str] = []  # blanks at the end of the text
-        self.has_body = False  # whether the stretch of text in hand holds more than blanks
-        self.alone = True  # whether nothing but blanks was read
-        self.content: list[str] = []
-        self.reasoning: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.issues: list[Issue] = []
-        self.events: list[Event] = []
-        self.marks: list[Span] = []
-        # The last stretch of text, while more may join it.
-        self.mark_start = 0
-        self.mark_end = 0
-        self.mark_thought = False
+    repair = True  # whether slips are mended, or make a call one that can't be read
+    thinking: Frame | None = None
+    framed: Frame | None = None
+    section: CallPlan | None = None
+    ended = False
+    lead = ""  # blanks that are markup, should text begin with them
+    has_body = False  # whether the stretch of text in hand holds more than blanks
+    alone = True  # whether nothing but blanks was read
+    # The last stretch of text, while more may join it.
+    mark_start = 0
+    mark_end = 0
+    mark_thought = False
+
+    prepared: Prepared
+    tools: Tools | None
+    streaming: bool
+    pending: list[str]  # blanks at the end of the text
+    content: list[str]
+    reasoning: list[str]
+    calls: list[ToolCall]
+    issues: list[Issue]
+    events: list[Event]
+    marks: list[Span]
 
     # -- text -----------------------------------------------------------------------------------------------------
 

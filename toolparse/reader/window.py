@@ -14,14 +14,14 @@ from __future__ import annotations
 class Window:
     """A window over a text that arrives in pieces. `final`: nothing follows."""
 
-    def __init__(self, text: str, base: int, *, final: bool) -> None:
-        self.buf = text
-        self.pos = 0  # what lies before it is accounted for
-        self.seek = 0  # and up to here nothing begins
-        self.base = base
-        self.final = final
-        self.keep: list[str] | None = None  # of the text that can be asked for again, what is no longer in `buf`
-        self.keep_from = 0
+    pos = 0  # what lies before it is accounted for
+    seek = 0  # and up to here nothing begins
+    keep: list[str] | None = None  # of the text that can be asked for again, what is no longer in `buf`
+    keep_from = 0
+
+    buf: str
+    base: int
+    final: bool
 
     def append(self, text: str) -> None:
         """More text has come."""
