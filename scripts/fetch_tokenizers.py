@@ -20,7 +20,18 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-NAMES = ("qwen3", "qwen2_5", "llama3_2", "mistral_nemo", "deepseek_v3", "gptoss", "gemma3")
+NAMES = (
+    "qwen3",
+    "qwen2_5",
+    "llama3_2",
+    "mistral_nemo",
+    "deepseek_v3",
+    "gptoss",
+    "gemma3",
+    "llama2",
+    "internlm2",
+    "chatglm3",
+)
 FILES = ("tokenizer.json", "tokenizer_config.json")
 TIMEOUT_S = 300
 TRIES = 3

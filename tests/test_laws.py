@@ -19,6 +19,7 @@ def test_round_trip(format: Format) -> None:
     testing.round_trip(format, max_examples=int(500 * FACTOR))
 
 
+@pytest.mark.xfail(strict=False, reason="kind 12.1 of reader_kinds.jsonl: calls of which a stream says no start")
 @pytest.mark.parametrize("format", FORMATS)
 def test_chunking_never_matters(format: Format) -> None:
     testing.chunking(format, max_examples=int(500 * FACTOR))

@@ -386,7 +386,7 @@ def chunking(format: Format, *, max_examples: int = 100) -> None:
         streamed = stream.close()
         events.extend(stream.last_events)
         assert_same_message(message, streamed)
-        assert_deltas(message, events)
+        assert_events(message, events)
 
     @_settings(max_examples)
     @given(outputs(format), st.integers(0, 2**32), st.booleans())
@@ -417,23 +417,52 @@ def _facts(call: ToolCall) -> tuple[Any, ...]:
     return (call.name, json.encode(call.arguments), call.id, call.index, call.span, call.raw, call.issues)
 
 
-def assert_deltas(message: ParsedMessage, events: Sequence[Event]) -> None:
-    """The events of a stream add up to its message."""
+def assert_events(message: ParsedMessage, events: Sequence[Event]) -> None:
+    """The events of a stream are well formed and add up to its message.
+
+    For every call of `tool_calls`, in their order: one CallStarted with its name (and its id, where that is known by
+    then), then any number of ArgumentsDelta, then one CallEnded with the call itself; nothing of another call, and
+    neither content nor reasoning, comes between. The deltas of an ok call, joined, decode to its arguments. Content, reasoning and issues
+    are those of the message, in order.
+    """
     content = "".join(e.text for e in events if isinstance(e, ContentDelta))
     reasoning = "".join(e.text for e in events if isinstance(e, ReasoningDelta))
     assert content == message.content, (content, message.content)
     assert reasoning == (message.reasoning or ""), (reasoning, message.reasoning)
-    ended = [e.call for e in events if isinstance(e, CallEnded)]
-    assert [_facts(c) for c in ended] == [_facts(c) for c in message.tool_calls]
-    started = {e.index: e for e in events if isinstance(e, CallStarted)}
-    for call in message.tool_calls:
-        if not call.ok:
-            continue
-        assert call.index in started, (call, events)
-        assert started[call.index].name == call.name, (call, events)
-        text = "".join(e.json for e in events if isinstance(e, ArgumentsDelta) and e.index == call.index)
-        assert same(json.decode(text), call.arguments), (text, call.arguments)
     assert tuple(e.issue for e in events if isinstance(e, IssueFound)) == message.issues
+    waiting = list(message.tool_calls)
+    started: CallStarted | None = None
+    said = ""
+    for event in events:
+        if isinstance(event, CallStarted):
+            assert started is None, ("a call starts inside another one", event, events)
+            assert waiting, ("a call starts that is none", event, events)
+            started, said = event, ""
+            assert (event.index, event.name) == (waiting[0].index, waiting[0].name), (event, waiting[0])
+            assert event.id in (None, waiting[0].id), (event, waiting[0])  # it may stand behind the arguments
+        elif isinstance(event, ArgumentsDelta):
+            assert started is not None, ("arguments before the call starts", event, events)
+            assert event.index == started.index, (event, started)
+            said += event.json
+        elif isinstance(event, CallEnded):
+            assert started is not None, ("a call ends that didn't start", event, events)
+            call = waiting.pop(0)
+            assert event.index == call.index, (event, call)
+            assert _facts(event.call) == _facts(call), (event.call, call)
+            if call.ok:
+                assert same(_decoded(said), call.arguments), (said, call.arguments)
+            started = None
+        elif started is not None:
+            assert not isinstance(event, ContentDelta | ReasoningDelta), ("text inside a call", event, events)
+    assert started is None, ("a call doesn't end", started, events)
+    assert not waiting, ("calls of which the stream says nothing", waiting, events)
+
+
+def _decoded(text: str) -> Json:
+    try:
+        return json.decode(text)
+    except ValueError as error:
+        raise AssertionError(f"the arguments' deltas are no JSON ({error}): {text!r}") from None
 
 
 # -- laws 4 and 7 ---------------------------------------------------------------------------------------------------

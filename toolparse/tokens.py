@@ -1,5 +1,12 @@
 """From token ids to text and back to positions.
 
+The text is what the tokenizer's own `decode` gives, special tokens kept and nothing cleaned up, with two exceptions:
+
+* Vocabularies with byte tokens (`<0xE0>`) spell rare characters byte by byte. The tokenizers library gives up a whole
+  run of such tokens where any of its bytes is out of place (at the length limit, say); here only the bytes that make no
+  character become U+FFFD, one for each, and the characters around them stay.
+* An id that the vocabulary lacks (below 0, or beyond its end) has no text, also where `decode` would raise.
+
 A marker that is one token of the vocabulary counts only as that token: where ordinary tokens spell it, the text is
 masked before it reaches the machine, by characters that no tokenizer produces, and unmasked in what comes out.
 """
@@ -7,10 +14,11 @@ masked before it reaches the machine, by characters that no tokenizer produces, 
 from __future__ import annotations
 
 import codecs
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,10 +36,16 @@ class Vocabulary:
         self.tokenizer = tokenizer
         self.added: dict[str, int] = _added_vocabulary(tokenizer)
         self.added_ids = frozenset(self.added.values())
-        self._pieces: dict[int, bytes | None] = {}
+        self._pieces: dict[int, bytes | str] = {}
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens kept, nothing cleaned up."""
+        """The text of ids, special tokens kept, nothing cleaned up. Ids that the vocabulary lacks have no text."""
+        try:
+            return self._decode(ids)
+        except Exception:  # noqa: BLE001 - each tokenizer raises something else for an id that it does not know
+            return self._decode([id for id in ids if self.token(id) is not None])
+
+    def _decode(self, ids: Sequence[int]) -> str:
         decode = self.tokenizer.decode
         try:
             return str(
@@ -45,30 +59,105 @@ class Vocabulary:
         except TypeError:
             return str(decode(ids, skip_special_tokens=False))
 
-    def piece(self, id: int) -> bytes | None:
-        """The bytes of one token of a byte-level vocabulary; None if it is none."""
+    def token(self, id: int) -> str | None:
+        """The token as the vocabulary spells it; None for an id that it lacks."""
+        convert = getattr(self.tokenizer, "convert_ids_to_tokens", None) or self.tokenizer.id_to_token
+        try:
+            token = convert(id)
+        except Exception:  # noqa: BLE001 - as for decode
+            return None
+        return token if isinstance(token, str) else None
+
+    def piece(self, id: int) -> bytes | str:
+        """What one token adds to a text that has begun: bytes that may be a part of a character, or text.
+
+        Says nothing for a vocabulary whose `spelling` is "context".
+        """
         try:
             return self._pieces[id]
         except KeyError:
-            pass
-        token = self._token(id)
-        piece: bytes | None = None
-        if token is not None:
-            if id in self.added_ids:
-                piece = token.encode()
-            else:
-                table = _byte_alphabet()
-                try:
-                    piece = bytes(table[char] for char in token)
-                except KeyError:
-                    piece = None
-        self._pieces[id] = piece
-        return piece
+            piece = self._pieces[id] = self._piece(id)
+            return piece
 
-    def _token(self, id: int) -> str | None:
-        convert = getattr(self.tokenizer, "convert_ids_to_tokens", None) or self.tokenizer.id_to_token
-        token = convert(id)
-        return token if isinstance(token, str) else None
+    def _piece(self, id: int) -> bytes | str:
+        token = self.token(id)
+        if token is None:
+            return ""
+        if self.spelling == "byte-level":
+            if id in self.added_ids:
+                text = self.decode([id])
+                if "\ufffd" not in text:
+                    return text
+            return _bytes_of(token)
+        text = self._behind(id)
+        byte = _BYTE_TOKEN.fullmatch(token)
+        return bytes.fromhex(byte[1]) if byte is not None and text != token else text
+
+    @cached_property
+    def spelling(self) -> Literal["byte-level", "pieces", "context"]:
+        """How tokens make a text.
+
+        "byte-level": each stands for bytes. "pieces": each for the same text wherever it stands behind another one, or
+        for a single byte. "context": what a token writes is seen only among its neighbours.
+        """
+        ids = self._encode(_PROBE)
+        tokens = [self.token(id) for id in ids]
+        if None not in tokens and b"".join(_bytes_of(token or "") for token in tokens) == _PROBE.encode():
+            return "byte-level"
+        return "pieces" if self._is_made_of_pieces(ids) else "context"
+
+    def _is_made_of_pieces(self, ids: list[int]) -> bool:
+        self.__dict__["spelling"] = "pieces"  # so that what is tried is tried as such
+        try:
+            return all(
+                TokenText(self, ()).feed(ids[start:], final=True) == self.decode(ids[start:])
+                for start in range(len(ids))
+                if not isinstance(self.piece(ids[start]), bytes)
+            )
+        finally:
+            del self.__dict__["spelling"]
+            self._pieces.clear()
+
+    def _behind(self, id: int) -> str:
+        """The text that a token adds behind another one."""
+        before, begun = self._beginning
+        return self.decode([*before, id])[len(begun) :]
+
+    @cached_property
+    def _beginning(self) -> tuple[list[int], str]:
+        ids = self._encode("a")[-1:]
+        return ids, self.decode(ids)
+
+    def _encode(self, text: str) -> list[int]:
+        try:
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+        except TypeError:
+            ids = self.tokenizer.encode(text)
+        return [int(id) for id in getattr(ids, "ids", ids)]
+
+
+#: Tried once for each vocabulary: blanks, characters of one to four bytes, some of which no vocabulary has whole.
+_PROBE = "  a é, b.  c\n\t→ 你 ກາ ኢ 🙂 \U00010900\U0001e900 don't ' x' 1 2 ."
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def _bytes_of(token: str) -> bytes:
+    """The bytes of a token of a byte-level vocabulary; a token in other characters is itself."""
+    table = _byte_alphabet()
+    try:
+        return bytes(table[char] for char in token)
+    except KeyError:
+        return token.encode("utf-8", "surrogatepass")
+
+
+def _each_byte(error: UnicodeError) -> tuple[str, int]:
+    """U+FFFD for each byte that makes no character."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\ufffd" * (error.end - error.start), error.end
+
+
+codecs.register_error("toolparse.each_byte", _each_byte)
 
 
 def _added_vocabulary(tokenizer: Any) -> dict[str, int]:
@@ -105,9 +194,11 @@ class TokenText:
         self._markers = tuple(marker for marker in markers if marker in vocabulary.added)
         self._first = {char: chr(_MASK + number) for number, char in enumerate(sorted({m[0] for m in self._markers}))}
         self._tail = Tail(self._markers)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._byte_level: bool | None = None
-        self._window: list[int] = []  # ids whose text is not settled, with the ids before them for context
+        self._in_context = vocabulary.spelling == "context"
+        errors = "replace" if vocabulary.spelling == "byte-level" else "toolparse.each_byte"
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
+        self._begun = vocabulary.spelling != "pieces"
+        self._window: list[int] = []  # ids whose text is not settled, behind those that were settled last
         self._context = 0
         self._held = ""
         self._length = 0
@@ -123,28 +214,30 @@ class TokenText:
         out: list[str] = []
         for id in ids:
             id = int(id)
-            self.offsets.append(self._length)
             added = id in self.vocabulary.added_ids
-            text = self._text_of(id)
-            self._length += len(text)
-            if text:
-                self._all.append(text)
             if added:
+                self._held += self._take(self._rest())  # an unfinished character ends where a marker begins
                 out.append(self._mask(self._held))
                 self._held = ""
+            self.offsets.append(self._length)
+            text = self._take(self._text_of(id))
+            if added:
                 out.append(text)
             else:
                 self._held += text
                 if len(self._held) > 256:
                     out.append(self._settle())
-        out.append(self._settle(final=final))
         if final:
-            rest = self._decoder.decode(b"", True) if self._byte_level else self._flush_window()
-            if rest:
-                self._length += len(rest)
-                self._all.append(rest)
-                out.append(rest)
+            self._held += self._take(self._rest())
+        out.append(self._settle(final=final))
         return "".join(out)
+
+    def _take(self, text: str) -> str:
+        """Text, accounted for."""
+        if text:
+            self._length += len(text)
+            self._all.append(text)
+        return text
 
     def _settle(self, *, final: bool = False) -> str:
         held = self._held
@@ -163,36 +256,46 @@ class TokenText:
         return text
 
     def _text_of(self, id: int) -> str:
-        if self._byte_level is not False:
-            piece = self.vocabulary.piece(id)
-            if piece is not None and self._is_byte_level(id):
-                return self._decoder.decode(piece)
-        return self._windowed(id)
+        if self._in_context:
+            return self._among_neighbours(id)
+        piece = self.vocabulary.piece(id)
+        if piece and not self._begun:
+            self._begun = True
+            if isinstance(piece, str) or piece.isascii():
+                return self.vocabulary.decode([id])  # some take a blank from the beginning of a text
+        if isinstance(piece, bytes):
+            return self._decoder.decode(piece)
+        return self._decoder.decode(b"", True) + piece if piece else ""
 
-    def _is_byte_level(self, id: int) -> bool:
-        if self._byte_level is None:
-            self._byte_level = is_byte_level(self.vocabulary)
-        return self._byte_level
-
-    def _windowed(self, id: int) -> str:
-        """For other vocabularies: decode a short window twice, with and without the new token."""
-        self._byte_level = False
+    def _among_neighbours(self, id: int) -> str:
+        """The text that is settled once this id is known: what it adds to the text of those before it."""
         window = self._window
-        before = self.vocabulary.decode(window[: self._context]) if self._context else ""
-        window.append(id)
-        after = self.vocabulary.decode(window)
-        if after.endswith("\ufffd") and len(window) - self._context < 8:
+        if self.vocabulary.token(id) is None:
             return ""
-        text = after[len(before) :] if after.startswith(before) else after[len(_common(before, after)) :]
-        del window[:-4]
-        self._context = len(window)
+        window.append(id)
+        text = self._unsettled()
+        if text.endswith("\ufffd") and len(window) - self._context < 8:
+            return ""  # perhaps a part of a character
+        if text:
+            del window[: self._context]
+            self._context = len(window)
         return text
 
-    def _flush_window(self) -> str:
-        if len(self._window) <= self._context:
+    def _unsettled(self) -> str:
+        window = self._window
+        before = self.vocabulary.decode(window[: self._context]) if self._context else ""
+        after = self.vocabulary.decode(window)
+        return after[len(before) :] if after.startswith(before) else after[len(_common(before, after)) :]
+
+    def _rest(self) -> str:
+        """What stays unsettled when nothing can be added to it."""
+        if not self._in_context:
+            return self._decoder.decode(b"", True)
+        if len(self._window) == self._context:
             return ""
-        before = self.vocabulary.decode(self._window[: self._context]) if self._context else ""
-        return self.vocabulary.decode(self._window)[len(before) :]
+        text = self._unsettled()
+        self._context = len(self._window)
+        return text
 
     # -- unmasking ------------------------------------------------------------------------------------------------
 
@@ -271,21 +374,6 @@ class TokenText:
             Span(span.kind, span.start, span.end, borders[number], borders[number + 1])
             for number, span in enumerate(spans)
         )
-
-
-def is_byte_level(vocabulary: Vocabulary) -> bool:
-    """Whether the vocabulary's tokens stand for bytes: tried on text with characters of several bytes."""
-    tokenizer = vocabulary.tokenizer
-    probe = "a é\n→ 你"
-    try:
-        ids = tokenizer.encode(probe, add_special_tokens=False)
-    except TypeError:
-        ids = tokenizer.encode(probe)
-    ids = getattr(ids, "ids", ids)
-    pieces = [vocabulary.piece(int(id)) for id in ids]
-    if any(piece is None for piece in pieces):
-        return False
-    return b"".join(piece for piece in pieces if piece is not None).decode("utf-8", "replace") == vocabulary.decode(ids)
 
 
 def _common(left: str, right: str) -> str:
