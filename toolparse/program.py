@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from toolparse.codecs.matching import SLACK, Rx, Tail
+from toolparse.codecs.matching import SLACK, SPACES, Rx, Tail
 from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram, unescaped
 from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.format import BODIES, CALL_HOLES, PARAM_HOLES, SUFFIX, Format
@@ -31,8 +31,8 @@ _ATOM = re.compile(r"<\|[^<>|\n]{1,64}\|>|\]<\][^\[\]<>\n]{1,64}\[>\[")
 BLANK = " \t\r\n"
 
 _HOLE_PATTERNS = {
-    "name": r"[^\s<>{}()\[\]\"'|=,;`]{1,256}?",
-    "id": r"[^\s<>{}\[\]\"'|]{1,256}?",
+    "name": rf"[^{SPACES}<>{{}}()\[\]\"'|=,;`]{{1,256}}?",
+    "id": rf"[^{SPACES}<>{{}}\[\]\"'|]{{1,256}}?",
     "index": r"[0-9]{1,9}",
     "key": r"[^<>\n\"]{1,256}?",
     "type": r"[^<>\n\"]{0,64}?",
@@ -40,7 +40,7 @@ _HOLE_PATTERNS = {
 }
 _ATTRIBUTE_PATTERNS = {**_HOLE_PATTERNS, "name": r"[^<>\n\"]{1,256}?", "id": r"[^<>\n\"]{1,256}?"}
 # A key that is an element's name: an end tag is none.
-_ELEMENT_NAME = r"[^\s<>\"/][^\s<>\"]{0,255}?"
+_ELEMENT_NAME = rf"[^{SPACES}<>\"/][^{SPACES}<>\"]{{0,255}}?"
 # Where attributes are escaped, nothing but their quotes ends them.
 _ESCAPED_PATTERNS = {**_ATTRIBUTE_PATTERNS, "name": r"[^\n\"]{1,256}?", "key": r"[^\n\"]{1,256}?"}
 
@@ -204,6 +204,9 @@ def compile_stretch(parts: tuple[Part, ...], *, compiler: _Compiler | None = Non
                     chars = chars.replace("{1,", "{0,")  # a call without a name is a call all the same
                 if name == "key" and number and isinstance(parts[number - 1], Text) and pattern.endswith("<"):
                     chars = _ELEMENT_NAME
+                elif name == "name" and cores and not any(char.isalnum() for char in cores[-1]):
+                    # Where a call is closed by what opens it, that is not the next one's name.
+                    chars = f"(?!{re.escape(cores[-1])}){chars}"
                 if not quote_open:
                     chars = _greedy(chars, parts[number + 1 :])
                 body = f"(?P<{name}>{chars})"
@@ -361,10 +364,10 @@ class Shape(msgspec.Struct, dict=True):
                 r"\}" + SLACK + between + r"(?P<at_>)(?=\{" + SLACK + '"[^"\n]{1,256}"' + SLACK + ":" + SLACK + r"\{)"
             )
         head = self.head.pattern.removeprefix(SLACK)
+        if self.head_first and not is_marker(self.head_first):
+            return Rx(head)
         if self.body == "kwargs" and (between or "\n" in self.between_blanks):
             return Rx(r"\)" + (SLACK + between if between else "[ \t]{0,64}\n" + SLACK) + head)
-        if self.body == "arguments" and self.head_first and not is_marker(self.head_first):
-            return Rx(r"\}" + SLACK + between + head)
         return None
 
 
@@ -966,7 +969,8 @@ def _tabulate(program: Program) -> None:
     message = [Candidate("message", program.message, program.between)] if program.message else []
     strays: dict[str, Candidate] = {}
     for shape in program.shapes:
-        for core in (*shape.tail, *shape.closer):
+        params = shape.tagged.params if shape.tagged is not None else ()
+        for core in (*shape.tail, *shape.closer, *(param.close for param in params if KEY not in param.close)):
             if is_marker(core):
                 strays.setdefault(core, Candidate("stray", core, Rx(re.escape(core))))
     all_closes = [

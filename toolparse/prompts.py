@@ -6,6 +6,7 @@ The reader then starts with that tail, as if the model had written it.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from toolparse.format import Format
@@ -27,8 +28,8 @@ def prefill_of(format: Format, prompt: str) -> str:
     while True:
         bare = len(tail[:rest].rstrip(BLANK))
         literal = next((text for text in literals if tail.endswith(text, 0, bare)), None)
-        if literal is None:
-            break
+        if literal is None or (literal in format.ends and start == len(tail)):
+            break  # behind the end of a turn the next one begins
         rest = bare - len(literal)
         if literal in openers:
             start = rest
@@ -66,7 +67,10 @@ def _open_call(format: Format, tail: str) -> str:
     cores = {
         core for shape in program.shapes for core in (shape.opener_first, shape.head_first) if core and is_marker(core)
     }
+    words = {shape.opener_first for shape in program.shapes if shape.opener_first and not shape.strong} - cores
     starts = sorted({tail.rfind(core) for core in cores} - {-1})
+    for word in sorted(words):  # what nothing but its place announces
+        starts += [match.start() for match in re.finditer(rf"^[ \t]*{re.escape(word)}", tail, re.MULTILINE)][-1:]
     for start in starts:
         reader = read_pieces(format)
         reader.feed(tail[start:])

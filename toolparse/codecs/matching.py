@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+#: White space, for a character class: the engines' own `\\s` differ in it.
+SPACES = "\\t-\\r\\x1c- \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 WS = "[ \\t\\r\\n]"
 MAX_BLANKS = 512
 SLACK = WS + f"{{0,{MAX_BLANKS}}}+"  # possessive: two that meet must not share blanks between them in every way

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, SLACK, Rx, Tail, skip_blanks, starts_with_any, tail_of
+from toolparse.codecs.matching import BLANKS, SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
 from toolparse.codecs.values import ValueScanner
@@ -77,6 +77,11 @@ class ParamProgram:
         """The closing tag of the parameter called `key`."""
         return self.close.replace(KEY, key)
 
+    @property
+    def stem(self) -> str:
+        """How the closing tag begins: with this a line that is another's slip of it begins, too."""
+        return self.close[:-1] if self.close[-1:] == ">" and len(self.close) > 3 else ""
+
 
 class Plain(NamedTuple):
     """What stands around keys and values: before the first key, between the holes, behind a value, between two."""
@@ -91,7 +96,7 @@ class Plain(NamedTuple):
 
 _NOT_IN_KEYS = ("<", ">", '"')
 _MAX_KEY = 256
-_KEY = re.compile(rf"[^\s<>\"]{{1,{_MAX_KEY}}}").fullmatch
+_KEY = re.compile(rf"[^{SPACES}<>\"]{{1,{_MAX_KEY}}}").fullmatch
 
 
 class TaggedProgram:
@@ -249,7 +254,7 @@ def read_tagged(
             return None
     pieces = text[start:stop].split(joint)
     param = program.params[0]
-    if text.count(param.close, start, end) != len(pieces):
+    if text.count(param.stem or param.close, start, end) != len(pieces):
         return None
     try:
         arguments: dict[str, Any] = dict([piece.split(between, 1) for piece in pieces])
@@ -328,10 +333,15 @@ class ArgumentScanner(Scanner):
         return json.encode(self.arguments_)
 
 
+#: What may stand in a line that begins like a closing tag and is none.
+_LONGEST_SLIP = 32
+_TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
+
+
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
 
-    __slots__ = ("_at_lead", "_close", "_hold", "_param", "_way", "program")
+    __slots__ = ("_at_lead", "_close", "_hold", "_param", "_stem", "_way", "program")
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -340,6 +350,7 @@ class TaggedScanner(ArgumentScanner):
         self._way = _TEXT
         self._at_lead = False
         self._close = ""
+        self._stem = ""  # how a line begins that is a slip of it
         self._hold: Tail | None = None
 
     def breakers(self) -> frozenset[str] | None:
@@ -351,7 +362,7 @@ class TaggedScanner(ArgumentScanner):
     def verbatim_prefix(self, text: str) -> int:
         """How much of a text surely belongs to the value; -1 if it perhaps ends it."""
         tail = self.program.tail
-        if self._key is None or self._hold is None or self._close in text or (tail and tail[0] in text):
+        if self._key is None or self._hold is None or (self._stem or self._close) in text or (tail and tail[0] in text):
             return -1
         return self._safe_end(text, 0)
 
@@ -416,6 +427,7 @@ class TaggedScanner(ArgumentScanner):
         self._way = _way(self._param, self.tool, key, declared)
         self._text = self._way == _TEXT
         self._close = self._param.close_of(key)
+        self._stem = self._close[:-1] if self._param.stem else ""
         self._hold = None
         self._at_lead = True
         self._parts = []
@@ -429,6 +441,7 @@ class TaggedScanner(ArgumentScanner):
                 opener = program.wrap[0]
                 if buf.startswith(opener, pos):
                     self._close = program.wrap[1] + self._close
+                    self._stem = ""
                     self._at_lead = False
                     return pos + len(opener)
                 if not final and opener.startswith(buf[pos:]):
@@ -450,9 +463,9 @@ class TaggedScanner(ArgumentScanner):
     def _find_end(self, buf: str, pos: int, final: bool) -> tuple[int, int]:
         """(end of the text that surely belongs to the value, where to go on; -1 if the value goes on)."""
         program = self.program
-        close = self._close
+        close, stem = self._close, self._stem
         tail = program.tail[0] if program.tail and program.after_tail is not None else ""
-        at = buf.find(close, pos)
+        at = buf.find(stem or close, pos)
         tail_from = pos
         while True:
             # The tail is looked for before the closing tag only: what lies behind is another value's.
@@ -467,23 +480,45 @@ class TaggedScanner(ArgumentScanner):
                     return self._before(buf, pos, tail_at), tail_at
                 tail_from = tail_at + 1
             elif at >= 0:
-                decided = program.after_close.match(buf, at + len(close), final)
+                behind = at + len(close)
+                whole = not stem or buf.startswith(close, at)
+                if not whole:
+                    behind = self._broken_close(buf, pos, at, final)
+                    if behind < 0:
+                        return self._before(buf, pos, at), -1
+                decided = program.after_close.match(buf, behind, final) if behind else None
                 if decided is UNDECIDED:
                     end = self._before(buf, pos, at)
-                    self._needs = at + len(close) + program.after_close.least - end
+                    self._needs = behind + program.after_close.least - end
                     return end, -1
                 if decided is not None:
-                    return self._before(buf, pos, at), at + len(close)
+                    if not whole:
+                        self.repair(f"{buf[at:behind].rstrip()!r} for {close!r}")
+                    return self._before(buf, pos, at), behind
                 tail_from = at
-                at = buf.find(close, at + 1)
+                at = buf.find(stem or close, at + 1)
             else:
                 break
         if final:
             return len(buf), -1
         if self._hold is None:
-            strings = [close, tail] if tail else [close]
+            strings = [stem or close, tail] if tail else [stem or close]
             self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
         return self._safe_end(buf, pos), -1
+
+    def _broken_close(self, buf: str, pos: int, at: int, final: bool) -> int:
+        """Where a slip of the closing tag ends, -1 if that is not yet known, 0 if it is none.
+
+        It stands where the picture has the tag: in a line of its own, or behind the value. There it must end as a tag.
+        """
+        trail = self._param.trail
+        match = _TAG_REST.match(buf, at + len(self._stem))
+        end: int = match.end()
+        closed = buf[end - 1] == ">"
+        if end == len(buf) and not (final or closed) and end - at < len(self._stem) + _LONGEST_SLIP:
+            return -1
+        in_line = not trail or (not buf.endswith(trail, pos, at) and (at > pos or bool(self._parts)))
+        return 0 if in_line and (trail or not closed) else end
 
     def _before(self, buf: str, pos: int, at: int) -> int:
         """Where a value ends that is closed at `at`: before the newline that the picture writes there, if it stands."""

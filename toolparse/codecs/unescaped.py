@@ -18,7 +18,7 @@ from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.matching import SLACK, Rx, skip_blanks
+from toolparse.codecs.matching import SLACK, SPACES, Rx, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR
 from toolparse.codecs.tagged import ArgumentScanner, ParameterTypes, literal
 from toolparse.codecs.values import ValueScanner
@@ -46,7 +46,7 @@ def _patterns(syntax: Syntax, kwargs: bool) -> tuple[Rx, Rx]:
         another = "[,;]" + SLACK + r"[A-Za-z_][A-Za-z0-9_.-]{0,128}\("
         closing, at_end = rf"\)[ \t]{{0,64}}(?:[\]<|]|\n|{another})", r"\)[ \t]{0,64}\Z"
     else:
-        key = SLACK + r"['\"]?(?P<key>[^\s:,{}\[\]'\"]{1,128})['\"]?" + SLACK + ":"
+        key = SLACK + r"['\"]?(?P<key>[^" + SPACES + r":,{}\[\]'\"]{1,128})['\"]?" + SLACK + ":"
         closing, at_end = r"\}", r"\}"
     comma = "," if syntax.comma else ",?"
     following = key.replace("(?P<key>", "(?:")
@@ -265,7 +265,11 @@ class UnescapedScanner(ArgumentScanner):
             if buf[match.end() : match.end() + 1] == "=":
                 word = self._word_before_key(match.group())
                 if word:
-                    self._keep(json.decode(_WORDS.get(word, word)))
+                    try:
+                        value = json.decode(_WORDS.get(word, word))
+                    except ValueError as error:
+                        return self._fail(str(error), pos)
+                    self._keep(value)
                     return pos + len(word)
         own = len(self.syntax.quotes[0]) > 1  # then objects and lists that stand outside of texts have these quotes too
         syntax = replace(self.syntax, texts=False) if own else inner_syntax(self.syntax)
@@ -294,7 +298,11 @@ class UnescapedScanner(ArgumentScanner):
         if inner.status == DONE:
             self._inner = None
             self.repairs.extend(what for what in inner.repairs if what not in self.repairs)
-            self._keep(json.decode("".join(inner.out)))
+            try:
+                value = json.decode("".join(inner.out))
+            except ValueError as error:  # a number out of range
+                return self._fail(str(error), pos)
+            self._keep(value)
         return pos
 
     def _fail(self, error: str, pos: int) -> int:

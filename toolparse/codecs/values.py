@@ -74,6 +74,7 @@ class ValueScanner(Scanner):
         "_stack",
         "_started",
         "_state",
+        "_unclaimed",
         "arguments_done",
         "kwargs",
         "stops",
@@ -109,6 +110,7 @@ class ValueScanner(Scanner):
         self._capture_depth = 0
         self._safe = (0, 0)  # up to where `out` holds whole elements: (pieces, depth)
         self._started = False
+        self._unclaimed = ""  # the first key of the wrapper that is none of its picture's
         if kwargs:
             self._stack.append(")")
             self._state = _FIRST_KEY
@@ -138,7 +140,10 @@ class ValueScanner(Scanner):
         if watch is None or self._capture or self.arguments_seen:
             return 0
         if self._quote:
-            return watch.starts.get("".join(self._key)[1:], 0) if self._sink is self._key else 0
+            key = self._key  # of which each piece adds one; no key that means something is that long
+            return (
+                watch.starts.get("".join(key)[1:], 0) if key is not None and self._sink is key and len(key) < 32 else 0
+            )
         if state == _COLON or (state == _VALUE and self._stack):
             return 0
         return watch.starts.get("", 0) + 1 + (state not in (_KEY, _FIRST_KEY)) - len(held)
@@ -167,6 +172,8 @@ class ValueScanner(Scanner):
         """The arguments of a value that was read to its end. Raises ValueError when they are no object."""
         text = "".join(self.out)
         if self.watch is not None and not self.arguments_seen:
+            if self._unclaimed:
+                raise ValueError(f"no arguments are given, but {self._unclaimed[:40]!r}, which means nothing here")
             return {}
         value = json.decode(text)
         if isinstance(value, str) and self.watch is None:
@@ -566,9 +573,18 @@ class ValueScanner(Scanner):
         depth = len(self._stack)
         if len(self._path) != depth or self._stack[-1] != "}":
             return ""
-        role = "arguments" if watch.keyed and depth == 1 else watch.roles.get(tuple(self._path), "")
+        path = tuple(self._path)
+        role = "arguments" if watch.keyed and depth == 1 else watch.roles.get(path, "")
         if not role:
-            return ""
+            slip, key = watch.slips.get(path, ("", ""))
+            if slip and not (self.arguments_seen if slip == "arguments" else self.name is not None):
+                role = slip
+                self.repair(f"{path[-1]!r} for {key!r}")
+            else:
+                if depth <= watch.depth and not watch.claims(path):
+                    self._unclaimed = self._unclaimed or path[-1]
+                    self.repair(f"the unknown key {path[-1][:40]!r}, which is left out")
+                return ""
         if role == "arguments":
             if watch.keyed:
                 if self.name is not None:

@@ -10,6 +10,10 @@ from typing import Any
 from toolparse.picture import Wrapper
 
 _BLANK = r"[ \t\r\n]*"
+#: Keys that say what an object is, or which: they are no arguments, and nothing is lost with them.
+_LABELS = frozenset({"type", "id", "index", "call_id", "tool_call_id", "object"})
+#: What models write for the key of the arguments, or of the name, whatever their family's picture shows.
+_SLIPS = {"arguments": ("arguments", "parameters", "args", "input"), "name": ("name",)}
 
 
 class WrapperPaths:
@@ -22,12 +26,20 @@ class WrapperPaths:
                 if path is not None:
                     self.roles.setdefault(path, role)
         self.keyed = any(wrapper.name_is_key for wrapper in wrappers)
+        own = {key for path in self.roles for key in path} | set(synonyms)
+        #: paths at which another key than the picture's holds name or arguments, with the picture's
+        self.slips: dict[tuple[str, ...], tuple[str, str]] = {}
+        for path, role in self.roles.items():
+            for key in _SLIPS.get(role, ()):
+                if key not in own:
+                    self.slips.setdefault((*path[:-1], key), (role, path[-1]))
         self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
         self.depth = max((len(path) for path in self.roles), default=1)
         self.synonyms = dict(synonyms)
         #: how a key begins, and how much is at least missing of it, its quote, the colon and a value
         self.starts: dict[str, int] = {}
-        for key in () if self.keyed else sorted({*chain(*self.roles), *synonyms}, key=len, reverse=True):
+        keys = () if self.keyed else {*chain(*self.roles), *synonyms, *(path[-1] for path in self.slips)}
+        for key in sorted(keys, key=lambda key: (-len(key), key)):
             self.starts.update((key[:n], len(key) - n + 3) for n in range(len(key) + 1))
         #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
         self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
@@ -74,6 +86,11 @@ class WrapperPaths:
             if meant in node:
                 node[read] = node[meant]
 
+    def claims(self, path: tuple[str, ...]) -> bool:
+        """Whether a key at this path is nothing to wonder at: one of the picture's, or a label."""
+        parent = path[:-1]
+        return path[-1] in _LABELS or path in self.prefixes or (bool(parent) and parent not in self.prefixes)
+
     def first_keys(self) -> tuple[str, ...]:
         """The keys with which a wrapper can begin, as far as they are known."""
         keys = [path[0] for path in self.roles]
@@ -99,10 +116,12 @@ class WrapperPaths:
 
 
 def _collect(value: dict[str, Any], tree: dict[str, Any], found: dict[str, Any]) -> bool:
-    """What stands at the watched paths; False when a role is filled twice."""
+    """What stands at the watched paths; False when a role is filled twice, or a key is none of the picture's."""
     for key, item in value.items():
         role = tree.get(key)
         if role is None:
+            if key not in _LABELS:
+                return False
             continue
         if type(role) is str:
             if role in found:
