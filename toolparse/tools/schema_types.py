@@ -7,6 +7,7 @@ A schema is reduced to alternatives: sets of JSON types, each perhaps with the f
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
@@ -78,11 +79,15 @@ class _TooComplex(Exception):
     pass
 
 
-def same(left: Any, right: Any) -> bool:
-    """Equality as JSON has it: `1` is `1.0`, and neither is `true`. Containers need not be compared here."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    return bool(left == right)
+def identity(value: Any) -> Any:
+    """What makes two JSON values the same, to look them up by: `1` is `1.0`, and neither is `true`."""
+    if isinstance(value, bool):
+        return bool, value
+    if isinstance(value, dict):
+        return dict, frozenset((key, identity(inner)) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return list, tuple(map(identity, value))
+    return value
 
 
 class Resolver:
@@ -330,7 +335,8 @@ def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
             if a.literals is None or b.literals is None:
                 literals = a.literals if b.literals is None else b.literals
             else:
-                literals = tuple(x for x in a.literals if any(same(x, y) for y in b.literals))
+                known = set(map(identity, b.literals))
+                literals = tuple(value for value in a.literals if identity(value) in known)
             declared = (a.declared and a.types is not None) or (b.declared and b.types is not None)
             alternative = _fit(types, literals) if literals is not None else Alternative(types)
             result.append(alternative._replace(declared=declared))
@@ -352,15 +358,28 @@ def _own_child(schema: Schema, key: str) -> Any:
     return rest if isinstance(rest, dict) else None
 
 
+# A pattern that can take exponential time gives up after so many steps back, and matches nothing then.
+BACKTRACKS = 20_000
+
+
+@lru_cache(maxsize=1_000)
+def _pattern(pattern: str) -> Any:
+    import jsonschema_rs
+
+    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS)
+    try:
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options)
+    except ValueError:
+        return None
+
+
 def matches(pattern: str, key: str) -> bool:
     """Whether a `patternProperties` pattern applies to a key."""
-    import regex
-
+    engine = _pattern(pattern)
     try:
-        # the key is a model's, and some patterns take exponential time on some keys
-        return regex.search(pattern, key, timeout=0.1) is not None
-    except (regex.error, TimeoutError, RecursionError):
-        return False
+        return engine is not None and engine.is_valid(key)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return bool(engine.is_valid(key.encode("utf-8", "replace").decode()))
 
 
 def _own_item(schema: Schema, index: int) -> Any:
