@@ -433,7 +433,7 @@ def test_what_is_written_is_read(data: st.DataObject, schema: Any, null: bool) -
     text = write(value)
     read, problem = tool(schema).convert_text("k", text)
     assert problem is None
-    if null and value == "null":
+    if null and value in ("null", "None"):
         assert read is None  # a text format can't tell the two apart
     else:
         assert read == value

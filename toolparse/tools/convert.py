@@ -100,6 +100,10 @@ class Plan:
             return text, not_listed(path, self.listed, text)
         return text, wrong_type(path, self.types, text)
 
+    def read(self, text: str) -> Any:
+        """The value, no string, that `text` is exactly a literal of; MISSING if it is none."""
+        return self._read(text, lenient=False, python=True) if self.kind == "typed" else MISSING
+
     def empty(self) -> list[Any] | dict[str, Any] | None:
         """The empty container that is admitted."""
         return [] if "array" in self.types else {} if "object" in self.types else None
@@ -108,7 +112,7 @@ class Plan:
         """The value if `text` is exactly a literal of an admitted type that is no string, else MISSING."""
         if self.kind != "typed" or self.strings or text in self.string_literals:
             return MISSING
-        return self._read(text, lenient=False, python=True)
+        return self.read(text)
 
     def _read(self, text: str, *, lenient: bool, python: bool) -> Any:
         if self.literals:
@@ -163,12 +167,13 @@ class Converter:
             if self._flat and key not in self.root.get("properties", ()):
                 return UNKNOWN
             schema = self.resolver.child(self.root, key)
-            plan = self._plan(schema)
+            plan = self.plan_of(schema)
             if schema is not None and len(self._by_key) < _MAX_PLANS:
                 self._by_key[key] = plan
         return plan
 
-    def _plan(self, schema: Any) -> Plan:
+    def plan_of(self, schema: Any) -> Plan:
+        """The plan for a schema below the root; None is one about which nothing is known."""
         if not isinstance(schema, dict):
             return UNKNOWN
         known = self._plans.get(id(schema))
@@ -187,7 +192,7 @@ class Converter:
     def _element(
         self, tree: Tree, schema: Any, path: Path, problems: list[Problem], *, python: bool, in_list: bool
     ) -> Any:
-        plan = self._plan(schema)
+        plan = self.plan_of(schema)
         if not tree:
             return _empty(plan, path, problems, in_list=in_list)
         if isinstance(tree, str):
@@ -255,7 +260,7 @@ class Converter:
             here = (*path, name)
             if len(group) == 1:
                 result[name] = self._element(group[0], inner, here, problems, python=python, in_list=False)
-            elif inner is not None and "array" in self._plan(inner).types:
+            elif inner is not None and "array" in self.plan_of(inner).types:
                 result[name] = self._list([("item", child) for child in group], inner, here, problems, python=python)
             else:
                 result[name] = [

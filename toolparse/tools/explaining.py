@@ -143,41 +143,53 @@ def crowded(rules: Rules) -> bool:
 
     Counts, level by level of an imagined worst value, how often each schema is asked there.
     """
-    counts: Counter[int] = Counter({id(rules.root): 1})
     schemas: dict[int, Any] = {id(rules.root): rules.root}
     work = 0
-    for _ in range(_MOST_LEVELS):
+
+    def in_place(counts: Counter[int]) -> Counter[int]:
+        """How often each schema is asked about a value that these are asked about."""
+        nonlocal work
         looks: Counter[int] = Counter()
         pending = [(number, count, frozenset({number})) for number, count in counts.items()]
+        total = 0
         while pending:
             number, count, opened = pending.pop()
             looks[number] += count
+            total += count
             work += 1
-            if looks.total() > _MOST_LOOKS or work > _SURVEY:
-                return True
+            if total > _MOST_LOOKS or work > _SURVEY:
+                raise TooMuch
             for part in rules.in_place(schemas[number]):
                 if isinstance(part, dict) and id(part) not in opened:
                     schemas[id(part)] = part
                     pending.append((id(part), count, opened | {id(part)}))
-        below: dict[tuple[str, Any], Counter[int]] = {}
-        for number, count in looks.items():
-            for inside in rules.inside(schemas[number]):
-                work += 1 + len(inside.named)
-                # at a place with a name the rest has no say; nor has a place that only other schemas name
-                known = {place for kind, place in below if kind == inside.kind}
-                for place in (*((inside.named.keys() | known) - {None}), None):
-                    here = below.setdefault((inside.kind, place), below.get((inside.kind, None), Counter()).copy())
-                    for part in (inside.named.get(place, inside.rest), *inside.always):
-                        if isinstance(part, dict):
-                            schemas[id(part)] = part
-                            here[id(part)] += count
-                    work += 1
-        following: Counter[int] = Counter()
-        for here in below.values():
-            following |= here  # the worst of the places: one value has one of them
-        if not following or following == counts:
-            return False
-        counts = following
+        return looks
+
+    try:
+        looks = in_place(Counter(schemas.keys()))
+        for _ in range(_MOST_LEVELS):
+            below: dict[tuple[str, Any], Counter[int]] = {}
+            for number, count in looks.items():
+                for inside in rules.inside(schemas[number]):
+                    # at a place with a name the rest has no say
+                    known = {place for kind, place in below if kind == inside.kind}
+                    for place in (*((inside.named.keys() | known) - {None}), None):
+                        work += 1
+                        here = below.get((inside.kind, place))
+                        if here is None:
+                            here = below[inside.kind, place] = below.get((inside.kind, None), Counter()).copy()
+                        for part in (inside.named.get(place, inside.rest), *inside.always):
+                            if isinstance(part, dict):
+                                schemas[id(part)] = part
+                                here[id(part)] += count
+            following: Counter[int] = Counter()
+            for here in below.values():
+                following |= in_place(here)  # the worst of the places: one value has one of them
+            if not following or following == looks:
+                return False
+            looks = following
+    except TooMuch:
+        return True
     return False
 
 

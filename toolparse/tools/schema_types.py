@@ -35,6 +35,8 @@ _MAX_STEPS = 5_000
 _MAX_ALTERNATIVES = 200
 # Keys come from models: what is remembered about them must not grow without end.
 _MAX_KNOWN = 10_000
+# Stands for every key that no schema names: half a surrogate pair, which no schema contains and no pattern matches.
+_OTHER = "\udfff"
 
 
 class Alternative(NamedTuple):
@@ -98,6 +100,7 @@ class Resolver:
         # The key is the schema's identity; keeping the schema keeps its identity from being reused.
         self._known: dict[int, tuple[Any, Admitted]] = {}
         self._children: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._names: dict[int, tuple[Any, tuple[frozenset[str], tuple[str, ...]]]] = {}
         self._items: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._longest: int | None = None
 
@@ -120,6 +123,9 @@ class Resolver:
 
     def child(self, schema: Any, key: str) -> Any:
         """The schema of a property, combined from every place that declares it; None if it is undeclared."""
+        names, patterns = self._named(schema)
+        if key not in names and not any(matches(pattern, key) for pattern in patterns):
+            key = _OTHER  # undeclared keys are all alike
         known = self._children.get((id(schema), key))
         if known is not None:
             return known[1]
@@ -127,8 +133,34 @@ class Resolver:
             result = _Walk(self).child(schema, key)
         except (_TooComplex, RecursionError):
             result = None
-        if result is not None and len(self._children) < _MAX_KNOWN:
+        if len(self._children) < _MAX_KNOWN:
             self._children[id(schema), key] = (schema, result)
+        return result
+
+    def _named(self, schema: Any) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The names and the patterns of names that a schema, or anything it is composed of, declares."""
+        known = self._names.get(id(schema))
+        if known is not None:
+            return known[1]
+        names: set[str] = set()
+        patterns: dict[str, None] = {}
+        pending, seen = [schema], set()
+        while pending:
+            part = pending.pop()
+            if not isinstance(part, dict) or id(part) in seen:
+                continue
+            seen.add(id(part))
+            for word, store in (("properties", names), ("patternProperties", patterns)):
+                if isinstance(part.get(word), dict):
+                    store.update(dict.fromkeys(part[word]))
+            if "$ref" in part:
+                pending.append(self.resolve(part["$ref"]))
+            for word in ("allOf", "anyOf", "oneOf"):
+                pending += _parts(part, word)
+        result = frozenset(names), tuple(patterns)
+        if len(self._names) >= _MAX_KNOWN:
+            self._names.clear()
+        self._names[id(schema)] = (schema, result)
         return result
 
     def item(self, schema: Any, index: int) -> Any:
@@ -352,7 +384,7 @@ def _own_child(schema: Schema, key: str) -> Any:
     patterns = schema.get("patternProperties")
     if isinstance(patterns, dict):
         for pattern, body in patterns.items():
-            if matches(pattern, key):
+            if key != _OTHER and matches(pattern, key):
                 return body
     rest = schema.get("additionalProperties")
     return rest if isinstance(rest, dict) else None

@@ -81,11 +81,21 @@ class Tool:
         """The JSON schema of the arguments; shared, not to be changed."""
         return self._core.parameters
 
+    @property
+    def converter(self) -> Converter:
+        """What types the arguments by the schema."""
+        return self._core.converter
+
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tool.of, (self.source,)  # what is compiled is compiled again where it is needed
+        # what is compiled is compiled again where it is needed
+        return (_restored, (self.schema, self._core.closed)) if self.source is None else (Tool.of, (self.source,))
+
+    def detached(self) -> Tool:
+        """The tool without what it was made from (a function, which may be local): its schema alone travels."""
+        return Tool(self._core, None)
 
     def admits(self, key: str) -> str:
         """How text for an argument is read.
@@ -272,15 +282,6 @@ class ToolSet(Sequence[Tool]):
         """The OpenAI-style dicts for chat templates."""
         return list(self._schemas)
 
-    def portable(self) -> list[tuple[dict[str, Any], bool]]:
-        """What another process makes an equal set from, whatever the tools were made from."""
-        return [(tool.schema, tool._core.closed) for tool in self._tools]
-
-    @classmethod
-    def restored(cls, portable: Iterable[tuple[dict[str, Any], bool]]) -> ToolSet:
-        """The set that was made portable."""
-        return cls(Tool(_Core(schema, trusted=True, closed=closed), schema) for schema, closed in portable)
-
     def __len__(self) -> int:
         return len(self._tools)
 
@@ -297,7 +298,15 @@ class ToolSet(Sequence[Tool]):
         return f"ToolSet({', '.join(self._by_name)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, ([tool.source for tool in self._tools], self.exact_names)
+        return _unpickled, ([tool.source or tool for tool in self._tools], self.exact_names)
+
+    def detached(self) -> ToolSet:
+        """The set without what its tools were made from."""
+        return ToolSet([tool.detached() for tool in self._tools], exact_names=self.exact_names)
+
+
+def _restored(schema: dict[str, Any], closed: bool) -> Tool:
+    return Tool(_Core(schema, trusted=True, closed=closed), None)
 
 
 def _unpickled(sources: list[Any], exact_names: bool) -> ToolSet:

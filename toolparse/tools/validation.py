@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from toolparse.errors import ToolError
-from toolparse.tools.exact_values import MAX_DEPTH, is_flat, is_shallow
+from toolparse.tools.exact_values import MAX_DEPTH, is_shallow
 from toolparse.tools.explaining import MAX_FAILURES, Failure, Rules, TooMuch, Walk, crossing, crowded, from_engine
 from toolparse.tools.problem_text import (
     Names,
@@ -106,7 +106,7 @@ class Validator:
         """Whether shallow arguments are right, as far as the fast engine can tell."""
         if self._rules is None:
             self.compile()
-        if self._crowded and not is_flat(arguments):
+        if self._crowded:
             return False
         try:
             if self._engine.is_valid(arguments):
