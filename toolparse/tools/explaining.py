@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from toolparse.tools.schema_types import Resolver, matches
+from toolparse.tools.schema_types import Resolver, identity, matches
 
 MAX_FAILURES = 20
 # One check may take so many steps, and so many more for each value in the arguments.
@@ -27,15 +27,16 @@ HUGE = 10**4000
 # The engine in Rust may look at one value so many times.
 _MOST_LOOKS = 1_000
 _MOST_LEVELS = 200
+# Listed integers beyond 64 bits may have so many digits together.
+_MOST_DIGITS = 10_000
 # Finding that out may take so many steps; schemas that need more exist only as attacks.
 _SURVEY = 200_000
 
 _LEAF = frozenset({
-    "type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength",
+    "type", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength",
     "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxProperties", "minProperties", "required",
     "dependentRequired",
 })  # fmt: skip
-_WHOLE = ("enum", "const", "uniqueItems")
 _UNREADABLE = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems", "$id")
 _LONGEST_CHAIN = 100
 _CHOICES = ("anyOf", "oneOf")
@@ -78,6 +79,8 @@ class Rules:
         self._make = make
         self.old = not type(make({})).__name__.startswith("Draft20")
         self._leaves: dict[int, tuple[Any, bool] | None] = {}
+        self._listed: dict[tuple[int, str], frozenset[Any]] = {}
+        self.digits = 0  # of listed integers that the engine reads as text each time
         self.readable = self._readable()
 
     def leaf(self, schema: dict[str, Any]) -> tuple[Any, bool] | None:
@@ -87,8 +90,16 @@ class Rules:
         except KeyError:
             pass
         own = {} if self.old and "$ref" in schema else {word: schema[word] for word in _LEAF & schema.keys()}
-        found = (self._make(own), any(word in own for word in _WHOLE)) if own else None
+        found = (self._make(own), "uniqueItems" in own) if own else None
         self._leaves[id(schema)] = found
+        return found
+
+    def listed(self, schema: dict[str, Any], word: str) -> frozenset[Any]:
+        """The values that `enum` or `const` allow, to look others up in: the engine compares one by one."""
+        found = self._listed.get((id(schema), word))
+        if found is None:
+            values = schema[word] if word == "enum" else [schema[word]]
+            found = self._listed[id(schema), word] = frozenset(map(identity, values))
         return found
 
     def in_place(self, schema: dict[str, Any]) -> Iterator[Any]:
@@ -132,6 +143,11 @@ class Rules:
             if not isinstance(schema, dict) or any(word in schema for word in _UNREADABLE):
                 return False
             seen.add(id(schema))
+            self.digits += sum(
+                value.bit_length() // 3
+                for value in _list(schema, "enum")
+                if isinstance(value, int) and value.bit_length() > 64
+            )
             pending.extend(self.in_place(schema))
             for inside in self.inside(schema):
                 pending += [*inside.named.values(), *inside.always, {} if inside.rest is None else inside.rest]
@@ -139,7 +155,10 @@ class Rules:
 
 
 def crowded(rules: Rules) -> bool:
-    """Whether a value exists of which one part is looked at very often when nothing is remembered.
+    """Whether a value exists for which the engine in Rust takes very long.
+
+    That is so where one part of a value is looked at very often, because nothing is remembered, and where integers of
+    very many digits are listed.
 
     Counts, level by level of an imagined worst value, how often each schema is asked there.
     """
@@ -165,6 +184,8 @@ def crowded(rules: Rules) -> bool:
                     pending.append((id(part), count, opened | {id(part)}))
         return looks
 
+    if rules.digits > _MOST_DIGITS:
+        return True
     try:
         looks = in_place(Counter(schemas.keys()))
         for _ in range(_MOST_LEVELS):
@@ -285,6 +306,9 @@ class Walk:
         return Failure(word, None, path, value, branches, schema)
 
     def _of_leaf(self, schema: dict[str, Any], value: Any, path: tuple[str | int, ...]) -> Iterator[Failure]:
+        for word in ("enum", "const") if not self._is_bare_reference(schema) else ():
+            if word in schema and identity(value) not in self._rules.listed(schema, word):
+                yield Failure(word, schema[word], path, value)
         leaf = self._rules.leaf(schema)
         if leaf is None:
             return

@@ -195,9 +195,9 @@ class Names:
 
 
 def _pairs(name: str) -> set[str]:
-    """The pairs of characters in a name, and its ends."""
+    """The pairs and fours of characters in a name, its ends among them."""
     ends = f"^{name}$"
-    return {ends[start : start + 2] for start in range(len(ends) - 1)}
+    return {ends[start : start + size] for size in (2, 4) for start in range(len(ends) + 1 - size)}
 
 
 def _fold(name: str) -> str:
