@@ -503,7 +503,7 @@ class Bench:
             self.say(Row("detection", format, "a new template", {c.name: c.median for c in contenders}))
 
     def batches(self) -> None:
-        """`parse_batch` with one and two processes."""
+        """`parse_batch`, item by item."""
         few, many = (200, 1_000) if self.quick else (1_000, 10_000)
         for format, count, size in (("hermes", many, 0), ("qwen3-coder", many, 0), ("pythonic", few, 4_000)):
             parser = Parser(get_format(format), prefill="")
@@ -512,14 +512,11 @@ class Bench:
                 base = [long_argument(format, size)]
             cases = [base[number % len(base)] for number in range(count)]
             texts = [case.text for case in cases]
-            ready = time.perf_counter() + 0.5  # workers are started while the first batches are parsed
-            while time.perf_counter() < ready:
-                for case, message in zip(cases, parser.parse_batch(texts, processes=2), strict=True):
-                    check_ours(case.truth, message)
+            for case, message in zip(cases, parser.parse_batch(texts), strict=True):
+                check_ours(case.truth, message)
             floors = [floor_for(format, case.truth) for case in cases]
             contenders = [
                 Contender("toolparse", lambda texts=texts, parser=parser: parser.parse_batch(texts)),  # type: ignore[misc]
-                Contender("2 processes", lambda texts=texts, parser=parser: parser.parse_batch(texts, processes=2)),  # type: ignore[misc]
                 Contender(
                     "floor", lambda floors=floors, texts=texts: [f(t) for f, t in zip(floors, texts, strict=True)]
                 ),  # type: ignore[misc]
@@ -850,8 +847,7 @@ def markdown(bench: Bench) -> str:
         )
     for row in by_part.get("batch", []):
         rest.append(
-            f"| parse_batch, {row.format}, {row.case} | {mark(row.ratio('toolparse', 'floor'), None)} × floor; "
-            f"2 processes: {mark(row.ratio('2 processes', 'toolparse'), None)} × one |"
+            f"| parse_batch, {row.format}, {row.case} | {mark(row.ratio('toolparse', 'floor'), None)} × floor |"
         )
     for row in by_part.get("masks", []):
         rest.append(

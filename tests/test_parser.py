@@ -247,12 +247,6 @@ def test_batches_keep_their_order_and_say_when_prompts_do_not_fit() -> None:
         parser.parse_batch(texts, prompts=[None])
 
 
-def test_batches_over_processes_give_the_same() -> None:
-    parser = toolparse.parser_for("hermes", tools=[search])
-    texts = [HERMES.replace("Hi.", f"Hi {number}.") for number in range(12)]
-    assert parser.parse_batch(texts, processes=2) == parser.parse_batch(texts)
-
-
 def read_lines(text: str) -> list[tuple[str, dict[str, Any]]]:
     return [(line[5:], {}) for line in text.splitlines() if line.startswith("call ")]
 

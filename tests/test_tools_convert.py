@@ -64,7 +64,7 @@ FITS: list[tuple[Any, str, Any]] = [
     (NULL, "null", None),
     (NULL, "None", None),
     ({"type": ["string", "null"]}, "null", None),
-    ({"type": ["string", "null"]}, "None", KEPT),
+    ({"type": ["string", "null"]}, "None", None),
     ({"type": ["string", "null"]}, "hi", KEPT),
     ({"type": ["string", "null"]}, "", KEPT),
     ({"type": ["string", "null"]}, " null", KEPT),
@@ -88,7 +88,7 @@ FITS: list[tuple[Any, str, Any]] = [
     ({"type": ["number", "string"]}, "1e999", KEPT),
     ({"type": ["number", "string"]}, "NaN", KEPT),
     ({"type": ["boolean", "string"]}, "true", True),
-    ({"type": ["boolean", "string"]}, "True", KEPT),
+    ({"type": ["boolean", "string"]}, "True", True),
     ({"type": ["boolean", "string"]}, "1", KEPT),
     ({"type": ["boolean", "integer"]}, "1", 1),
     ({"type": ["integer", "number"]}, "3.0", 3.0),
@@ -433,7 +433,7 @@ def test_what_is_written_is_read(data: st.DataObject, schema: Any, null: bool) -
     text = write(value)
     read, problem = tool(schema).convert_text("k", text)
     assert problem is None
-    if null and value == "null":
+    if null and value in ("null", "None"):
         assert read is None  # a text format can't tell the two apart
     else:
         assert read == value

@@ -100,7 +100,7 @@ WORDS: list[tuple[Any, Any, str, str]] = [
         {"propertyNames": {"maxLength": 1}},
         {"abc": 1},
         "invalid-value",
-        'arguments.k: has a property with a name that is not allowed: "abc" is longer than 1 character',
+        'arguments.k: the name "abc" is not allowed: must have at most 1 character, has 3',
     ),
     (
         {"properties": {"x": {}}, "required": ["x"]},

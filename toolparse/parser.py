@@ -95,7 +95,14 @@ class Parser:
         return Reader(prepared, tools, start, repair=self.repair, complete=text).close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_starts": {}}
+        # What follows from the format is made again where it is needed: it is compiled, and need not be picklable.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_program", "_starts")}
+        if self.tools is not None:  # reading needs their schemas; local functions could not travel
+            state["tools"] = self.tools.detached()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _program=compile_format(state["format"]), _starts={})
 
     def _start(self, suffix: str, prefill: str) -> tuple[Prepared, Start]:
         """The format with the suffix of its markers, and where the turn stands behind what the prompt holds of it."""
@@ -111,26 +118,13 @@ class Parser:
         *,
         tools: Any = None,
         prompts: Iterable[TextOrIds | None] | None = None,
-        processes: int = 1,
     ) -> list[ParsedMessage]:
-        """Many completions, in order: what `parse` gives for each.
-
-        `prompts`: one for each. `processes`: how many may work on it, the caller's own among them. The others are
-        started when they are first worth it, which is measured, and are kept: they are asked when at least 10 ms of
-        work are left, started when 50 ms are. Below 64,000 characters (an id counts for four), without a POSIX system,
-        for a tokenizer that can't be pickled, and where taking a result from another process would cost nearly as much
-        as parsing (long JSON arguments, long texts without calls), this process does all of it. The results are the
-        same in every case.
-        """
+        """Many completions, in order: what `parse` gives for each. `prompts`: one for each."""
         items = list(items)
         heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
         if len(heads) != len(items):
             raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
         tools = self.tools if tools is None else _tools(tools)
-        if processes > 1 and len(items) > 1:
-            from toolparse.batch import parse_in_processes
-
-            return parse_in_processes(self, items, heads, tools, processes)
         return [self.parse(item, tools=tools, prompt=head) for item, head in zip(items, heads, strict=True)]
 
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
@@ -327,9 +321,7 @@ class FunctionParser:
         issues = tuple(issue for call in calls for issue in call.issues)
         return ParsedMessage("" if calls else text, None, calls, issues, False, spans, text)
 
-    def parse_batch(
-        self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None, processes: int = 1
-    ) -> list[ParsedMessage]:
+    def parse_batch(self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None) -> list[ParsedMessage]:
         """Many completions, in order."""
         return [self.parse(item, tools=tools) for item in items]
 

@@ -4,8 +4,9 @@ The rules (they are the library's rulings for text formats):
 
 - Where only strings are admitted, where a key is undeclared and where the schema is silent, text stays text.
 - Otherwise the alternatives that are not strings come first. Beside a string alternative the text must be
-  *exactly* a literal (`42`, `true`, `null`, JSON; Python's spellings where the family writes them). Without
-  one there is nothing to confuse, so spaces around it, `007` or `True` do no harm.
+  *exactly* a literal (`42`, `true`, `null`, JSON; Python's `True` and `None`; Python's containers where the family
+  writes them). Without one there is nothing to confuse, so spaces around it, `007` or `TRUE` do no harm, and white
+  space alone is an empty array or object.
 - What does not fit stays text, with a problem.
 """
 
@@ -18,7 +19,7 @@ from toolparse.codecs.json import type_of
 from toolparse.tools import exact_values
 from toolparse.tools.exact_values import MISSING
 from toolparse.tools.problem_text import Problem, not_listed, place, wrong_type
-from toolparse.tools.schema_types import ANYTHING, Admitted, Resolver, same
+from toolparse.tools.schema_types import ANYTHING, Admitted, Resolver, identity
 
 Path: TypeAlias = tuple[str | int, ...]
 # An element of an argument tree: its text, or its children in order.
@@ -27,24 +28,29 @@ Tree: TypeAlias = str | Sequence[tuple[str, "Tree"]]
 # A tree is read recursively; real arguments are nowhere near.
 MAX_DEPTH = 128
 
-_BOOLEANS = {"true": True, "false": False}
-_PYTHON_BOOLEANS = {**_BOOLEANS, "True": True, "False": False}
-_LENIENT_BOOLEANS = {**_PYTHON_BOOLEANS, "TRUE": True, "FALSE": False, "1": True, "0": False}
+_BOOLEANS = {"true": True, "false": False, "True": True, "False": False}
+_LENIENT_BOOLEANS = {**_BOOLEANS, "TRUE": True, "FALSE": False, "1": True, "0": False}
 
 
 class Plan:
     """How text becomes a value of one schema: what the schema admits, sorted out once."""
 
-    __slots__ = ("bare", "declared", "kind", "listed", "literals", "string_literals", "strings", "types")
+    __slots__ = (
+        "bare", "containers", "declared", "kind", "listed", "literal_types", "literals", "string_literals", "strings",
+        "types",
+    )  # fmt: skip
 
     def __init__(self, admitted: Admitted) -> None:
         types: set[str] = set(admitted.suggested)
-        self.literals: list[Any] = []
+        # those that are no strings, by what they are looked up by
+        self.literals: set[Any] = set()
+        self.literal_types: frozenset[str] = frozenset()
         self.listed: list[Any] = []
         self.string_literals: set[str] = set()
         strings = bool(admitted.suggested)
         bare: set[str] = set(admitted.suggested)
         declared: set[str] = set()
+        literal_types: set[str] = set()
         for alternative in admitted.alternatives:
             if alternative.types is None:
                 strings = True
@@ -59,8 +65,11 @@ class Plan:
                 self.listed.append(value)
                 if isinstance(value, str):
                     self.string_literals.add(value)
-                elif not any(same(value, known) for known in self.literals):
-                    self.literals.append(value)
+                else:
+                    self.literals.add(identity(value))
+                    literal_types.add(type_of(value))
+        self.literal_types = frozenset(literal_types)
+        self.containers = not literal_types.isdisjoint(("array", "object"))
         # types whose values are not limited to literals
         self.bare = frozenset(bare - {"string"})
         # types that stand beside literals: `{"type": "integer", "enum": [1, 5]}` makes `7` an integer, if a
@@ -83,27 +92,37 @@ class Plan:
         value = self._read(text if exact else text.strip(), lenient=not exact, python=python)
         if value is not MISSING:
             return value, None
+        if not exact and not text.strip() and (empty := self.empty()) is not None:
+            return empty, None
         if self.strings or text in self.string_literals:
             return text, None
         if not self.bare and not self.declared:
             return text, not_listed(path, self.listed, text)
         return text, wrong_type(path, self.types, text)
 
+    def read(self, text: str) -> Any:
+        """The value, no string, that `text` is exactly a literal of; MISSING if it is none."""
+        return self._read(text, lenient=False, python=True) if self.kind == "typed" else MISSING
+
+    def empty(self) -> list[Any] | dict[str, Any] | None:
+        """The empty container that is admitted."""
+        return [] if "array" in self.types else {} if "object" in self.types else None
+
     def literal(self, text: str) -> Any:
         """The value if `text` is exactly a literal of an admitted type that is no string, else MISSING."""
         if self.kind != "typed" or self.strings or text in self.string_literals:
             return MISSING
-        return self._read(text, lenient=False, python=True)
+        return self.read(text)
 
     def _read(self, text: str, *, lenient: bool, python: bool) -> Any:
         if self.literals:
-            value = self._scalar(text, frozenset(map(type_of, self.literals)), lenient=lenient, python=python)
-            if value is MISSING and any(isinstance(known, dict | list) for known in self.literals):
+            value = self._scalar(text, self.literal_types, lenient=lenient)
+            if value is MISSING and self.containers:
                 value = exact_values.container(text, python=python)
-            if value is not MISSING and any(same(known, value) for known in self.literals):
+            if value is not MISSING and identity(value) in self.literals:
                 return value
         types = self.bare | self.declared
-        value = self._scalar(text, types, lenient=lenient, python=python)
+        value = self._scalar(text, types, lenient=lenient)
         if value is MISSING and ("object" in types or "array" in types):
             value = exact_values.container(text, python=python)
             if value is not MISSING and type_of(value) not in types:
@@ -111,10 +130,10 @@ class Plan:
         return value
 
     @staticmethod
-    def _scalar(text: str, types: frozenset[str], *, lenient: bool, python: bool) -> Any:
+    def _scalar(text: str, types: frozenset[str], *, lenient: bool) -> Any:
         if len(text) > exact_values.MAX_SCALAR:
             return MISSING
-        if "null" in types and (text == "null" or (text == "None" and (python or lenient))):
+        if "null" in types and text in ("null", "None"):
             return None
         value: Any = MISSING
         if "number" in types:
@@ -122,8 +141,7 @@ class Plan:
         elif "integer" in types:
             value = exact_values.integer(text, lenient=lenient)
         if value is MISSING and "boolean" in types:
-            words = _LENIENT_BOOLEANS if lenient else _PYTHON_BOOLEANS if python else _BOOLEANS
-            value = words.get(text, MISSING)
+            value = (_LENIENT_BOOLEANS if lenient else _BOOLEANS).get(text, MISSING)
         return value
 
 
@@ -149,12 +167,13 @@ class Converter:
             if self._flat and key not in self.root.get("properties", ()):
                 return UNKNOWN
             schema = self.resolver.child(self.root, key)
-            plan = self._plan(schema)
+            plan = self.plan_of(schema)
             if schema is not None and len(self._by_key) < _MAX_PLANS:
                 self._by_key[key] = plan
         return plan
 
-    def _plan(self, schema: Any) -> Plan:
+    def plan_of(self, schema: Any) -> Plan:
+        """The plan for a schema below the root; None is one about which nothing is known."""
         if not isinstance(schema, dict):
             return UNKNOWN
         known = self._plans.get(id(schema))
@@ -173,7 +192,7 @@ class Converter:
     def _element(
         self, tree: Tree, schema: Any, path: Path, problems: list[Problem], *, python: bool, in_list: bool
     ) -> Any:
-        plan = self._plan(schema)
+        plan = self.plan_of(schema)
         if not tree:
             return _empty(plan, path, problems, in_list=in_list)
         if isinstance(tree, str):
@@ -241,7 +260,7 @@ class Converter:
             here = (*path, name)
             if len(group) == 1:
                 result[name] = self._element(group[0], inner, here, problems, python=python, in_list=False)
-            elif inner is not None and "array" in self._plan(inner).types:
+            elif inner is not None and "array" in self.plan_of(inner).types:
                 result[name] = self._list([("item", child) for child in group], inner, here, problems, python=python)
             else:
                 result[name] = [
@@ -255,10 +274,8 @@ def _empty(plan: Plan, path: Path, problems: list[Problem], *, in_list: bool) ->
     """An empty element: the empty value of what is admitted."""
     if plan.kind == "unknown":
         return None if in_list else ""
-    if "array" in plan.types:
-        return []
-    if "object" in plan.types:
-        return {}
+    if (empty := plan.empty()) is not None:
+        return empty
     if plan.strings or "" in plan.string_literals:
         return ""
     if "null" in plan.types:

@@ -123,12 +123,12 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS = (dict, list)
 
 
-def is_shallow(value: Any) -> bool:
-    """Whether a decoded value nests at most MAX_DEPTH levels; walks level by level, each container once."""
+def is_shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether a decoded value nests at most so many levels; walks level by level, each container once."""
     nodes = [value] if isinstance(value, _CONTAINERS) else []
-    if _is_flat(value) or (type(value) is dict and all(map(_is_flat, value.values()))):
+    if is_flat(value) or (type(value) is dict and all(map(is_flat, value.values()))):
         return True
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         if not nodes:
             return True
         nodes = [
@@ -140,7 +140,7 @@ def is_shallow(value: Any) -> bool:
     return not nodes
 
 
-def _is_flat(value: Any) -> bool:
+def is_flat(value: Any) -> bool:
     """Whether a value is a scalar, or an object or a list of scalars: most arguments are."""
     if type(value) in _SCALARS:
         return True

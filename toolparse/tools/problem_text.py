@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ def _write(value: Any, room: int, depth: int) -> str:
 
 def either(names: Iterable[str]) -> str:
     """`integer`, `integer or null`, `integer, string or null`."""
-    unique = list(dict.fromkeys(names))
+    unique = list(dict.fromkeys(names)) or ["nothing"]
     unique.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     if "number" in unique and "integer" in unique:
         unique.remove("integer")
@@ -95,7 +96,7 @@ def not_listed(path: tuple[str | int, ...], allowed: Iterable[Any], value: Any) 
     """`arguments.unit: must be one of "c", "f"; got "k"`."""
     listed = list(allowed)
     shown = ", ".join(show(item) for item in listed[:20]) + (", ..." if len(listed) > 20 else "")
-    words = f"must be {shown}" if len(listed) == 1 else f"must be one of {shown}"
+    words = "no value is allowed" if not listed else f"must be {'one of ' * (len(listed) > 1)}{shown}"
     return Problem("invalid-value", f"{place(path)}: {words}; got {show(value)}", path)
 
 
@@ -109,11 +110,10 @@ def missing(path: tuple[str | int, ...], name: str) -> Problem:
     return Problem("missing-argument", words, (*path, name))
 
 
-def unexpected(path: tuple[str | int, ...], name: str, known: Iterable[str]) -> Problem:
+def unexpected(path: tuple[str | int, ...], name: str, known: Names | None = None) -> Problem:
     """`unexpected argument 'citty'; did you mean 'city'?`."""
-    candidates = list(known)
     words = f"{place(path)}: unexpected property {quote(name)}" if path else f"unexpected argument {quote(name)}"
-    near = closest(name, candidates)
+    near = known.closest(name) if known is not None else None
     if near is not None:
         words += f"; did you mean {quote(near)}?"
     return Problem("unexpected-argument", words, (*path, name))
@@ -125,22 +125,79 @@ def quote(name: str) -> str:
     return "'" + cut.encode("utf-8", "backslashreplace").decode("utf-8") + "'"
 
 
-def closest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that was probably meant."""
-    if len(name) > 100:  # difflib takes quadratic time
-        return None
-    known = list(candidates)
-    folded: dict[str, str] = {}
-    for candidate in known:
-        folded.setdefault(_fold(candidate), candidate)
-    if _fold(name) in folded:
-        return folded[_fold(name)]
-    import difflib
+# Names longer than this are compared with nothing: difflib takes quadratic time.
+_LONG_NAME = 100
+# So many names are compared closely; of more, those that share the most pairs of characters with the wrong one. Pairs
+# that so many names have say nothing.
+_CLOSELY, _COMMON = 20, 100
+# So many answers are remembered.
+_REMEMBERED = 1_000
 
-    near = difflib.get_close_matches(name.lower(), [c.lower() for c in known if len(c) <= 200], n=1, cutoff=0.6)
-    if not near:
-        return None
-    return next(c for c in known if c.lower() == near[0])
+
+class Names:
+    """Some names, to find the one that was probably meant; the work doesn't grow with their number."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = [name for name in names if len(name) <= 2 * _LONG_NAME]
+        self._indexed: tuple[dict[str, str], dict[str, list[int]]] | None = None
+        self._known: dict[str, str | None] = {}
+
+    def closest(self, name: str) -> str | None:
+        """The name that was probably meant by a wrong one."""
+        if len(name) > _LONG_NAME:
+            return None
+        try:
+            return self._known[name]
+        except KeyError:
+            pass
+        found = self._closest(name)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[name] = found
+        return found
+
+    def _closest(self, name: str) -> str | None:
+        folded, pairs = self._index()
+        if _fold(name) in folded:
+            return folded[_fold(name)]
+        import difflib
+
+        lowered: dict[str, str] = {}
+        for candidate in self._candidates(name.lower(), pairs):
+            lowered.setdefault(candidate.lower(), candidate)
+        near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+        return lowered[near[0]] if near else None
+
+    def _index(self) -> tuple[dict[str, str], dict[str, list[int]]]:
+        """The names without case and separators; and which names have a pair of characters, by number."""
+        if self._indexed is None:
+            folded: dict[str, str] = {}
+            pairs: dict[str, list[int]] = {}
+            for number, name in enumerate(self._names):
+                folded.setdefault(_fold(name), name)
+                for pair in _pairs(name.lower()):
+                    numbers = pairs.setdefault(pair, [])
+                    if len(numbers) <= _COMMON:
+                        numbers.append(number)
+            self._indexed = folded, pairs
+        return self._indexed
+
+    def _candidates(self, name: str, pairs: dict[str, list[int]]) -> list[str]:
+        if len(self._names) <= _CLOSELY:
+            return self._names
+        shared: Counter[int] = Counter()
+        for pair in _pairs(name):
+            numbers = pairs.get(pair, ())
+            if len(numbers) <= _COMMON:
+                shared.update(numbers)
+        best = sorted(shared, key=lambda number: (-shared[number], number))[:_CLOSELY]
+        return [self._names[number] for number in best]
+
+
+def _pairs(name: str) -> set[str]:
+    """The pairs and fours of characters in a name, its ends among them."""
+    ends = f"^{name}$"
+    return {ends[start : start + size] for size in (2, 4) for start in range(len(ends) + 1 - size)}
 
 
 def _fold(name: str) -> str:

@@ -7,6 +7,7 @@ A schema is reduced to alternatives: sets of JSON types, each perhaps with the f
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
@@ -34,6 +35,8 @@ _MAX_STEPS = 5_000
 _MAX_ALTERNATIVES = 200
 # Keys come from models: what is remembered about them must not grow without end.
 _MAX_KNOWN = 10_000
+# Stands for every key that no schema names: half a surrogate pair, which no schema contains and no pattern matches.
+_OTHER = "\udfff"
 
 
 class Alternative(NamedTuple):
@@ -78,11 +81,15 @@ class _TooComplex(Exception):
     pass
 
 
-def same(left: Any, right: Any) -> bool:
-    """Equality as JSON has it: `1` is `1.0`, and neither is `true`. Containers need not be compared here."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    return bool(left == right)
+def identity(value: Any) -> Any:
+    """What makes two JSON values the same, to look them up by: `1` is `1.0`, and neither is `true`."""
+    if isinstance(value, bool):
+        return bool, value
+    if isinstance(value, dict):
+        return dict, frozenset((key, identity(inner)) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return list, tuple(map(identity, value))
+    return value
 
 
 class Resolver:
@@ -93,6 +100,7 @@ class Resolver:
         # The key is the schema's identity; keeping the schema keeps its identity from being reused.
         self._known: dict[int, tuple[Any, Admitted]] = {}
         self._children: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._names: dict[int, tuple[Any, tuple[frozenset[str], tuple[str, ...]]]] = {}
         self._items: dict[tuple[int, int], tuple[Any, Any]] = {}
         self._longest: int | None = None
 
@@ -115,6 +123,9 @@ class Resolver:
 
     def child(self, schema: Any, key: str) -> Any:
         """The schema of a property, combined from every place that declares it; None if it is undeclared."""
+        names, patterns = self._named(schema)
+        if key not in names and not any(matches(pattern, key) for pattern in patterns):
+            key = _OTHER  # undeclared keys are all alike
         known = self._children.get((id(schema), key))
         if known is not None:
             return known[1]
@@ -122,8 +133,34 @@ class Resolver:
             result = _Walk(self).child(schema, key)
         except (_TooComplex, RecursionError):
             result = None
-        if result is not None and len(self._children) < _MAX_KNOWN:
+        if len(self._children) < _MAX_KNOWN:
             self._children[id(schema), key] = (schema, result)
+        return result
+
+    def _named(self, schema: Any) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The names and the patterns of names that a schema, or anything it is composed of, declares."""
+        known = self._names.get(id(schema))
+        if known is not None:
+            return known[1]
+        names: set[str] = set()
+        patterns: dict[str, None] = {}
+        pending, seen = [schema], set()
+        while pending:
+            part = pending.pop()
+            if not isinstance(part, dict) or id(part) in seen:
+                continue
+            seen.add(id(part))
+            for word, store in (("properties", names), ("patternProperties", patterns)):
+                if isinstance(part.get(word), dict):
+                    store.update(dict.fromkeys(part[word]))
+            if "$ref" in part:
+                pending.append(self.resolve(part["$ref"]))
+            for word in ("allOf", "anyOf", "oneOf"):
+                pending += _parts(part, word)
+        result = frozenset(names), tuple(patterns)
+        if len(self._names) >= _MAX_KNOWN:
+            self._names.clear()
+        self._names[id(schema)] = (schema, result)
         return result
 
     def item(self, schema: Any, index: int) -> Any:
@@ -330,7 +367,8 @@ def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
             if a.literals is None or b.literals is None:
                 literals = a.literals if b.literals is None else b.literals
             else:
-                literals = tuple(x for x in a.literals if any(same(x, y) for y in b.literals))
+                known = set(map(identity, b.literals))
+                literals = tuple(value for value in a.literals if identity(value) in known)
             declared = (a.declared and a.types is not None) or (b.declared and b.types is not None)
             alternative = _fit(types, literals) if literals is not None else Alternative(types)
             result.append(alternative._replace(declared=declared))
@@ -346,21 +384,34 @@ def _own_child(schema: Schema, key: str) -> Any:
     patterns = schema.get("patternProperties")
     if isinstance(patterns, dict):
         for pattern, body in patterns.items():
-            if matches(pattern, key):
+            if key != _OTHER and matches(pattern, key):
                 return body
     rest = schema.get("additionalProperties")
     return rest if isinstance(rest, dict) else None
 
 
+# A pattern that can take exponential time gives up after so many steps back, and matches nothing then.
+BACKTRACKS = 20_000
+
+
+@lru_cache(maxsize=1_000)
+def _pattern(pattern: str) -> Any:
+    import jsonschema_rs
+
+    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS)
+    try:
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options)
+    except ValueError:
+        return None
+
+
 def matches(pattern: str, key: str) -> bool:
     """Whether a `patternProperties` pattern applies to a key."""
-    import regex
-
+    engine = _pattern(pattern)
     try:
-        # the key is a model's, and some patterns take exponential time on some keys
-        return regex.search(pattern, key, timeout=0.1) is not None
-    except (regex.error, TimeoutError, RecursionError):
-        return False
+        return engine is not None and engine.is_valid(key)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return bool(engine.is_valid(key.encode("utf-8", "replace").decode()))
 
 
 def _own_item(schema: Schema, index: int) -> Any:

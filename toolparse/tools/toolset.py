@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import types
 import weakref
@@ -15,7 +16,7 @@ import msgspec
 from toolparse.errors import ToolError
 from toolparse.tools.convert import Converter, Path, Tree
 from toolparse.tools.exact_values import MISSING
-from toolparse.tools.problem_text import Problem, closest, place, show
+from toolparse.tools.problem_text import Names, Problem, place, show
 from toolparse.tools.schema import carried_schema, tool_schema
 from toolparse.tools.validation import Validator, check_json
 
@@ -80,11 +81,21 @@ class Tool:
         """The JSON schema of the arguments; shared, not to be changed."""
         return self._core.parameters
 
+    @property
+    def converter(self) -> Converter:
+        """What types the arguments by the schema."""
+        return self._core.converter
+
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tool.of, (self.source,)  # what is compiled is compiled again where it is needed
+        # what is compiled is compiled again where it is needed
+        return (_restored, (self.schema, self._core.closed)) if self.source is None else (Tool.of, (self.source,))
+
+    def detached(self) -> Tool:
+        """The tool without what it was made from (a function, which may be local): its schema alone travels."""
+        return Tool(self._core, None)
 
     def admits(self, key: str) -> str:
         """How text for an argument is read.
@@ -145,6 +156,11 @@ class Tool:
         typed = self._core.converter.plan(key).literal(value)
         return value if typed is MISSING else typed
 
+    @property
+    def requires_nothing(self) -> bool:
+        """Whether a call without any arguments is right."""
+        return self.accepts({}, 2)
+
     def validate(self, arguments: Any) -> list[Problem]:
         """What is wrong with a call's arguments; an empty list when nothing is. Never raises on any value."""
         return self._core.validator.problems(arguments)
@@ -154,13 +170,25 @@ class Tool:
         return self._core.validator.accepts(arguments, size)
 
 
+# What families write before a tool's name, and what models make of it.
+_PREFIX = re.compile(r"(?:functions?|default_api)[._:/-]?|tools?[.:/]")
+_INDEX = re.compile(r"[._:-]?[0-9]+$")
+_SEPARATORS = str.maketrans("", "", "_-. ")
+_LONGEST_NAME = 200
+_RESOLVED = 1_000
+
+
 class ToolSet(Sequence[Tool]):
-    """The tools of one conversation, by name and in order."""
+    """The tools of one conversation, by name and in order.
 
-    __slots__ = ("_by_name", "_schemas", "_tools", "names")
+    `exact_names`: whether a call must name a tool to the letter; see `resolve`.
+    """
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
-        self._tools = tuple(tools)
+    __slots__ = ("_by_core", "_by_name", "_names", "_resolved", "_schemas", "_tools", "exact_names", "names")
+
+    def __init__(self, tools: Iterable[Any] = (), *, exact_names: bool = False) -> None:
+        self._tools = tuple(map(Tool.of, tools))
+        self.exact_names = exact_names
         self._by_name: dict[str, Tool] = {}
         for tool in self._tools:
             if tool.name in self._by_name:
@@ -168,6 +196,11 @@ class ToolSet(Sequence[Tool]):
             self._by_name[tool.name] = tool
         self.names = frozenset(self._by_name)
         self._schemas = [tool.schema for tool in self._tools]
+        self._names = Names(self._by_name)
+        self._by_core: dict[str, list[Tool]] = {}
+        for tool in self._tools:
+            self._by_core.setdefault(tool.name.translate(_SEPARATORS), []).append(tool)
+        self._resolved: dict[str, Tool | None] = {}
 
     @classmethod
     def of(cls, tools: Any) -> ToolSet:
@@ -195,7 +228,7 @@ class ToolSet(Sequence[Tool]):
                 if known is not None:
                     _sets.move_to_end(key)
                     return known
-        built = cls(Tool.of(tool) for tool in listed)
+        built = cls(listed)
         if key is not None:
             with _lock:
                 # the set holds its sources, so no identity in the key is reused while the key is here
@@ -208,23 +241,46 @@ class ToolSet(Sequence[Tool]):
         """The tool of that name."""
         return self._by_name.get(name) if isinstance(name, str) else None
 
+    def resolve(self, name: Any) -> tuple[Tool | None, bool]:
+        """The tool that a call means, and whether its name had to be repaired.
+
+        A name that is not offered means the one offered tool that it is but for a family's prefix, an index at its
+        end, separators (`-` for `_`) or being said twice: `functions.get_weather:3`, `functionsexec5`,
+        `get-weather`, `exec.exec`. Where no tool or more than one fits, none is meant.
+        """
+        tool = self.get(name)
+        if tool is not None or self.exact_names or not isinstance(name, str) or len(name) > _LONGEST_NAME:
+            return tool, False
+        try:
+            tool = self._resolved[name]
+        except KeyError:
+            tool = self._meant(name)
+            if len(self._resolved) >= _RESOLVED:
+                self._resolved.clear()
+            self._resolved[name] = tool
+        return tool, tool is not None
+
+    def _meant(self, name: str) -> Tool | None:
+        bare = {name, _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name}
+        for written in (bare, {_INDEX.sub("", form) for form in bare}):
+            fitting = {
+                tool.name: tool
+                for form in written
+                for once in (form, _said_once(form))
+                for tool in self._by_core.get(once.translate(_SEPARATORS), ())
+            }
+            if fitting:
+                return next(iter(fitting.values())) if len(fitting) == 1 else None
+        return None
+
     def suggest(self, name: str) -> str | None:
         """The offered name that was probably meant by an unknown one."""
-        return closest(name, self._by_name)
+        return self._names.closest(name)
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
         """The OpenAI-style dicts for chat templates."""
         return list(self._schemas)
-
-    def portable(self) -> list[tuple[dict[str, Any], bool]]:
-        """What another process makes an equal set from, whatever the tools were made from."""
-        return [(tool.schema, tool._core.closed) for tool in self._tools]
-
-    @classmethod
-    def restored(cls, portable: Iterable[tuple[dict[str, Any], bool]]) -> ToolSet:
-        """The set that was made portable."""
-        return cls(Tool(_Core(schema, trusted=True, closed=closed), schema) for schema, closed in portable)
 
     def __len__(self) -> int:
         return len(self._tools)
@@ -242,7 +298,25 @@ class ToolSet(Sequence[Tool]):
         return f"ToolSet({', '.join(self._by_name)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ToolSet.of, ([tool.source for tool in self._tools],)
+        return _unpickled, ([tool.source or tool for tool in self._tools], self.exact_names)
+
+    def detached(self) -> ToolSet:
+        """The set without what its tools were made from."""
+        return ToolSet([tool.detached() for tool in self._tools], exact_names=self.exact_names)
+
+
+def _restored(schema: dict[str, Any], closed: bool) -> Tool:
+    return Tool(_Core(schema, trusted=True, closed=closed), None)
+
+
+def _unpickled(sources: list[Any], exact_names: bool) -> ToolSet:
+    return ToolSet(sources, exact_names=True) if exact_names else ToolSet.of(sources)
+
+
+def _said_once(name: str) -> str:
+    """`exec` for `exec.exec`."""
+    half = len(name) // 2
+    return name[:half] if len(name) % 2 and name[half] in ".:/" and name[:half] == name[half + 1 :] else name
 
 
 # --- what is remembered -------------------------------------------------------------------------------------

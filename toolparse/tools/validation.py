@@ -1,20 +1,23 @@
 """Checking arguments against a tool's schema: fast when all is well, and clear words when not.
 
-jsonschema-rs does the work; the jsonschema package takes over for the few Python values that can't cross into
-Rust. Both see the same prepared schema: OpenAPI's `nullable` and transformers' "image" and "audio" are
-written in JSON Schema's own words, so that their verdicts agree.
+jsonschema-rs does the work. It sees a prepared schema: OpenAI's `nullable` and transformers' "image" and "audio" are
+written in JSON Schema's own words. What is wrong is found by `explaining`, which also judges where the engine in Rust
+would take time that doubles with each level of the arguments.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 from toolparse.errors import ToolError
 from toolparse.tools.exact_values import MAX_DEPTH, is_shallow
+from toolparse.tools.explaining import MAX_FAILURES, Failure, Rules, TooMuch, Walk, crossing, crowded, from_engine
 from toolparse.tools.problem_text import (
+    Names,
     Problem,
     either,
     missing,
@@ -25,12 +28,13 @@ from toolparse.tools.problem_text import (
     unexpected,
     wrong_type,
 )
-from toolparse.tools.schema_types import TYPES, matches
+from toolparse.tools.schema_types import BACKTRACKS, TYPES, matches
 
 Schema = dict[str, Any]
 
-_MAX_PROBLEMS = 20
 _MAX_SCHEMA_DEPTH = 150
+# Where even the number of looks can't be bounded, arguments may have so many levels.
+_SHALLOW = 6
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SINGLES = (
@@ -54,17 +58,6 @@ _DRAFTS = (
 )
 
 
-class Failure(NamedTuple):
-    """One violation, as both libraries can tell it."""
-
-    keyword: str
-    limit: Any
-    """What the keyword says; for `required` the missing name, for closed objects the unexpected names."""
-    path: tuple[str | int, ...]
-    value: Any
-    branches: tuple[tuple[Failure, ...], ...] = ()
-
-
 class Validator:
     """Validates the arguments of one tool."""
 
@@ -77,8 +70,10 @@ class Validator:
         self.tool = tool
         self.prepared = prepare(tool, parameters)
         self._declared = _declared(self.prepared, closed=closed)
-        self._fast: Any = None
-        self._slow: Any = None
+        self._names = Names(sorted(self._declared.names) if self._declared is not None else ())
+        self._engine: Any = None
+        self._rules: Rules | None = None
+        self._crowded = False
 
     def compile(self) -> None:
         """Build the validator now, so that a wrong schema is reported now.
@@ -86,56 +81,64 @@ class Validator:
         Raises:
             ToolError: The schema is not valid JSON Schema.
         """
-        if self._fast is None and self._slow is None:
-            self._fast = _compile(self.tool, self.prepared)
-            if self._fast is None:
-                self._slow = _jsonschema(self.prepared)
+        if self._rules is None:
+            engine, make = _compile(self.tool, self.prepared)
+            rules = Rules(self.prepared, make)
+            self._crowded = crowded(rules)
+            self._engine, self._rules = engine, rules
 
     def problems(self, arguments: Any) -> list[Problem]:
         """What is wrong with the arguments; an empty list when nothing is."""
         if not isinstance(arguments, dict):
             return [wrong_type((), ("object",), arguments)]
-        if not is_shallow(arguments):  # the Rust engine recurses on the machine's stack, without a guard
-            return [Problem("invalid-value", "arguments: nested too deeply", ())]
+        if not is_shallow(arguments):  # the engine in Rust recurses on the machine's stack, without a guard
+            return [_invalid((), "nested too deeply")]
         return [] if self._holds(arguments) else self._explain(arguments)
 
     def accepts(self, arguments: dict[str, Any], size: int) -> bool:
         """Whether nothing is wrong with arguments that were read from so many characters of text."""
         # Each level of nesting takes two characters at least.
-        return self._holds(arguments) if size < 2 * MAX_DEPTH else not self.problems(arguments)
+        if size < 2 * MAX_DEPTH and not self._crowded:
+            return self._holds(arguments)
+        return not self.problems(arguments)
 
     def _holds(self, arguments: dict[str, Any]) -> bool:
         """Whether shallow arguments are right, as far as the fast engine can tell."""
-        fast = self._fast
-        if fast is None:
+        if self._rules is None:
             self.compile()
-            fast = self._fast
+        if self._crowded:
+            return False
         try:
-            if fast is not None and fast.is_valid(arguments):
+            if self._engine.is_valid(arguments):
                 declared = self._declared
                 return declared is None or arguments.keys() <= declared.names or not self._surplus(arguments)
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            pass  # no JSON value, half a surrogate pair in a key, ...: the other engine takes it
+        except (ValueError, TypeError, OverflowError):
+            pass  # no JSON value, half a surrogate pair, ...: to be told, or to be looked at in another way
         return False
 
     def _explain(self, arguments: dict[str, Any]) -> list[Problem]:
-        failures: list[Failure] | None = None
-        if self._fast is not None:
+        rules = self._rules
+        assert rules is not None
+        try:
+            plain = _plain(arguments, ())
+        except _NoJSON as error:
+            return [error.problem]
+        names = self._names
+        found: list[Problem] = []
+        if rules.readable:
             try:
-                failures = [_from_rust(e) for e in islice(self._fast.iter_errors(arguments), _MAX_PROBLEMS)]
-            except (ValueError, TypeError, OverflowError, RecursionError):
-                failures = None
-        if failures is None:
-            try:
-                if self._slow is None:
-                    self._slow = _jsonschema(self.prepared)
-                failures = [_from_python(e) for e in islice(self._slow.iter_errors(arguments), _MAX_PROBLEMS)]
-            except Exception as error:  # noqa: BLE001 - whatever the arguments are made of, the answer is a value
-                return [Problem("invalid-value", f"arguments: they can't be checked ({type(error).__name__})", ())]
-        names = self._declared.names if self._declared is not None else frozenset()
-        problems = list(self._words(failures, names))
-        problems += self._surplus(arguments)
-        return _tidy(problems)
+                for failure in Walk(rules, plain).failures():
+                    found += _problems(failure, names)
+            except (TooMuch, RecursionError):
+                return [_invalid((), "too much to check against the tool's schema; use smaller or flatter values")]
+        elif self._crowded and not is_shallow(plain, _SHALLOW):
+            return [_invalid((), "nested too deeply to be checked against the tool's schema")]
+        else:
+            for told in islice(self._engine.iter_errors(crossing(plain)), MAX_FAILURES):
+                found += _problems(from_engine(told), names)
+        if not found and not self._crowded and not self._engine.is_valid(crossing(plain)):
+            found = [_invalid((), "they do not fit the tool's schema")]
+        return _tidy(found + self._surplus(arguments))
 
     def _surplus(self, arguments: dict[str, Any]) -> list[Problem]:
         """Arguments that nothing declares."""
@@ -147,11 +150,27 @@ class Validator:
             for name in arguments
             if name not in declared.names and not any(matches(pattern, str(name)) for pattern in declared.patterns)
         ]
-        return [unexpected((), str(name), declared.names) for name in extra[:_MAX_PROBLEMS]]
+        return [unexpected((), str(name), self._names) for name in extra[:MAX_FAILURES]]
 
-    def _words(self, failures: Iterable[Failure], names: frozenset[str]) -> Iterator[Problem]:
-        for failure in failures:
-            yield from _problems(failure, names)
+
+class _NoJSON(Exception):
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+def _plain(value: Any, path: tuple[str | int, ...]) -> Any:
+    """The value with lists for tuples.
+
+    Raises:
+        _NoJSON: The value, or one in it, is none of JSON's.
+    """
+    if isinstance(value, str | bool | int) or value is None or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _plain(inner, (*path, name)) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, (*path, index)) for index, inner in enumerate(value)]
+    raise _NoJSON(_invalid(path, f"{show(value)} is no JSON value"))
 
 
 # --- preparing ----------------------------------------------------------------------------------------------
@@ -169,7 +188,7 @@ def prepare(tool: str, schema: Any) -> Schema:
             f'{{"type": "object", "properties": {{...}}}}, not {show(schema)}'
         )
     check_json(tool, schema)
-    result = _prepared(tool, schema, ("parameters",))
+    result = crossing(_prepared(tool, schema, ("parameters",)))
     assert isinstance(result, dict)
     kind = schema.get("type")
     if kind is not None and kind != "object" and not (isinstance(kind, list) and "object" in kind):
@@ -332,14 +351,18 @@ def _declared(root: Schema, *, closed: bool) -> _Declared | None:
 # --- compiling ----------------------------------------------------------------------------------------------
 
 
-def _compile(tool: str, schema: Schema) -> Any:
-    """A jsonschema-rs validator; None where the schema is valid but can't cross into Rust."""
+def _compile(tool: str, schema: Schema) -> tuple[Any, Any]:
+    """A jsonschema-rs validator, and what makes others of the same dialect.
+
+    Raises:
+        ToolError: The schema is not valid JSON Schema.
+    """
     import jsonschema_rs
 
     # Without `$schema` the dialect is a guess: the current one, else one of the older ones that tools are
     # written in.
     drafts = (
-        [jsonschema_rs.validator_for]
+        [jsonschema_rs.validator_cls_for(schema)]
         if "$schema" in schema
         else [
             jsonschema_rs.Draft202012Validator,
@@ -347,15 +370,15 @@ def _compile(tool: str, schema: Schema) -> Any:
             jsonschema_rs.Draft4Validator,
         ]
     )
+    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS)
     first: Exception | None = None
-    for make in drafts:
+    for draft in drafts:
+        # `format` is a remark by default in JSON Schema
+        make = partial(draft, validate_formats=False, retriever=_no_network, pattern_options=options)
         try:
-            # `format` is a remark by default in JSON Schema, and the jsonschema package agrees
-            return make(schema, validate_formats=False, retriever=_no_network)
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+            return make(schema), make
+        except (ValueError, TypeError, OverflowError) as error:
             first = first or error
-        except (ValueError, TypeError, OverflowError):
-            return None
     assert first is not None
     place_in_schema = _schema_place(("parameters", *getattr(first, "instance_path", ())))
     reason = str(getattr(first, "message", first)).splitlines()[0]
@@ -366,53 +389,7 @@ def _no_network(uri: str) -> Any:
     raise ValueError(f"{uri} is not part of the schema, and schemas are never fetched; put it under $defs")
 
 
-def _jsonschema(schema: Schema) -> Any:
-    import jsonschema
-    import referencing
-
-    cls = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    return cls(schema, registry=referencing.Registry())
-
-
 # --- explaining ---------------------------------------------------------------------------------------------
-
-
-def _from_rust(error: Any) -> Failure:
-    kind = error.kind
-    keyword = kind.name
-    branches: tuple[tuple[Failure, ...], ...] = ()
-    limit = kind.value
-    if keyword in ("anyOf", "oneOf"):
-        branches = tuple(tuple(_from_rust(inner) for inner in branch) for branch in kind.context)
-    elif keyword == "type":
-        limit = list(kind.types)
-    elif keyword == "propertyNames":
-        limit = str(getattr(kind.error, "message", ""))
-    return Failure(keyword, limit, tuple(error.instance_path), error.instance, branches)
-
-
-def _from_python(error: Any) -> Failure:
-    keyword, limit, value = error.validator, error.validator_value, error.instance
-    path = tuple(error.absolute_path)
-    branches: tuple[tuple[Failure, ...], ...] = ()
-    if keyword in ("anyOf", "oneOf"):
-        grouped: dict[Any, list[Failure]] = {}
-        for inner in error.context or ():
-            grouped.setdefault(inner.schema_path[0], []).append(_from_python(inner))
-        branches = tuple(tuple(group) for group in grouped.values())
-    elif keyword == "type":
-        limit = [limit] if isinstance(limit, str) else limit
-    elif keyword == "required":
-        # one error for each missing name, which only the message carries
-        limit = next((name for name in limit if error.message.startswith(repr(name))), "?")
-    elif keyword in ("additionalProperties", "unevaluatedProperties"):
-        known = error.schema.get("properties", {})
-        limit = [name for name in value if name not in known]
-    elif keyword == "propertyNames":
-        limit = error.message
-    elif keyword is None:
-        keyword = "falseSchema"
-    return Failure(keyword, limit, path, value, branches)
 
 
 _BOUNDS = {
@@ -432,7 +409,7 @@ _SIZES = {
 }
 
 
-def _problems(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
+def _problems(failure: Failure, names: Names) -> Iterator[Problem]:
     keyword, limit, path, value = failure.keyword, failure.limit, failure.path, failure.value
     if keyword == "type":
         yield wrong_type(path, limit, value)
@@ -441,11 +418,11 @@ def _problems(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
     elif keyword in ("enum", "const"):
         yield not_listed(path, limit if keyword == "enum" else [limit], value)
     elif keyword in ("additionalProperties", "unevaluatedProperties") and isinstance(limit, list):
-        for name in limit[:_MAX_PROBLEMS]:
-            yield unexpected(path, str(name), names if not path else ())
+        for name in limit[:MAX_FAILURES]:
+            yield unexpected(path, str(name), names if not path else None)
     elif keyword == "falseSchema":
         if path and isinstance(path[-1], str):
-            yield unexpected(path[:-1], path[-1], ())
+            yield unexpected(path[:-1], path[-1])
         else:
             yield _invalid(path, "is not allowed")
     elif keyword in ("anyOf", "oneOf"):
@@ -463,7 +440,9 @@ def _problems(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
     elif keyword == "uniqueItems":
         yield _invalid(path, "the items must all be different")
     elif keyword == "propertyNames":
-        yield _invalid(path, f"has a property with a name that is not allowed: {limit}"[:200])
+        why = next((p for f in failure.branches()[0] for p in _problems(f, names)), None) if failure.branches else None
+        words = why.message.removeprefix(f"{place(path)}: ") if why is not None else show(limit)
+        yield _invalid(path, f"the name {show(limit)} is not allowed: {words}"[:300])
     elif keyword == "contains":
         yield _invalid(path, "none of the items is what it must contain")
     elif keyword == "not":
@@ -476,27 +455,25 @@ def _invalid(path: tuple[str | int, ...], words: str) -> Problem:
     return Problem("invalid-value", f"{place(path)}: {words}", path)
 
 
-def _union(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
+def _union(failure: Failure, names: Names) -> Iterator[Problem]:
     """What to say when no alternative fits: the expected types, or what the nearest alternative misses."""
     path, value = failure.path, failure.value
-    flat: list[tuple[Failure, ...]] = []
-    pending = list(reversed(failure.branches))
+    flat: list[list[Failure]] = []
+    pending = [failure]
+    seen: set[int] = set()
     while pending:  # unions inside unions are one union to a reader
-        branch = pending.pop()
-        if (
-            len(branch) == 1
-            and branch[0].keyword in ("anyOf", "oneOf")
-            and branch[0].path == path
-            and branch[0].branches
-        ):
-            pending.extend(reversed(branch[0].branches))
-        else:
-            flat.append(branch)
+        union = pending.pop()
+        for branch in union.branches() if union.branches is not None and id(union.schema) not in seen else ():
+            if len(branch) == 1 and branch[0].branches is not None and branch[0].path == path:
+                pending.append(branch[0])
+            else:
+                flat.append(branch)
+        seen.add(id(union.schema))
     if not flat or any(not branch for branch in flat):
         yield _invalid(path, f"fits more than one of the allowed forms, got {show(value)}")
         return
     typed: list[str] = []
-    candidates: list[tuple[Failure, ...]] = []
+    candidates: list[list[Failure]] = []
     for branch in flat:
         types = next((f.limit for f in branch if f.keyword == "type" and f.path == path), None)
         if types is None:
@@ -516,7 +493,7 @@ def _union(failure: Failure, names: frozenset[str]) -> Iterator[Problem]:
         return
     # a tag with another value means that another alternative was meant
     best = min(candidates, key=lambda branch: (sum(f.keyword in ("enum", "const") for f in branch), len(branch)))
-    for inner in best[:_MAX_PROBLEMS]:
+    for inner in best[:MAX_FAILURES]:
         yield from _problems(inner, names)
 
 
@@ -529,4 +506,4 @@ def _tidy(problems: list[Problem]) -> list[Problem]:
             continue  # a value of the wrong type is not one of the listed values either
         kept.setdefault((problem.code, problem.path), problem)
     order = {"missing-argument": 0, "unexpected-argument": 1}
-    return sorted(kept.values(), key=lambda problem: order.get(problem.code, 2))[:_MAX_PROBLEMS]
+    return sorted(kept.values(), key=lambda problem: order.get(problem.code, 2))[:MAX_FAILURES]
