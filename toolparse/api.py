@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock  # threading.Lock, without loading the rest of threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from toolparse import registry
 from toolparse.errors import UnknownFormat
@@ -18,21 +18,45 @@ _parsers: OrderedDict[tuple[int, int], tuple[Any, Any, AnyParser]] = OrderedDict
 _lock = allocate_lock()
 
 
-def parse(text_or_ids: TextOrIds, tokenizer: Any, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:
+class ReadingOptions(TypedDict, total=False):
+    """How turns are read, where that is to differ from the rulings; see `Parser`."""
+
+    repair: bool
+    bare: Literal["alone", "anywhere", "never"]
+    rescue: bool
+    coerce: bool
+    infer: bool
+
+
+def parse(
+    text_or_ids: TextOrIds,
+    tokenizer: Any,
+    tools: Any = None,
+    prompt: TextOrIds | None = None,
+    **options: Unpack[ReadingOptions],
+) -> ParsedMessage:
     """Every tool call, content and reasoning of a completion.
 
     `tokenizer`: a tokenizer, processor, chat template text, Format or family name. `tools`: functions, pydantic
     models or OpenAI-style dicts. `prompt`: the rendered prompt that the model continued. Raises UnknownFormat when
-    nothing fits the tokenizer; never raises on what the model wrote.
+    nothing fits the tokenizer; never raises on what the model wrote. `options`: as for `Parser`.
     """
-    return parser_for(tokenizer).parse(text_or_ids, tools=tools, prompt=prompt)
+    return parser_for(tokenizer, **options).parse(text_or_ids, tools=tools, prompt=prompt)
 
 
-def parser_for(source: Any, *, tools: Any = None) -> AnyParser:
+def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptions]) -> AnyParser:
     """A parser for a tokenizer, processor, chat template text, model folder, Format, FunctionParser or family name.
 
     Parsers of tokenizers are remembered until their template changes. Raises UnknownFormat, saying what was looked at.
+    `options`: how turns are read (`repair`, `bare`, `rescue`, `coerce`, `infer`), as for `Parser`.
     """
+    if options:
+        parser = parser_for(source)
+        if isinstance(parser, FunctionParser):
+            raise TypeError(
+                f"{', '.join(options)}: {parser!r} reads by a function of its own, which has no such options"
+            )
+        return _rebound(parser, parser.tools if tools is None else tools, options)
     if isinstance(source, Parser):
         return source if tools is None else _rebound(source, tools)
     if isinstance(source, FunctionParser):
@@ -68,14 +92,15 @@ def is_name(source: str) -> bool:
     return not (os.sep in source or os.path.exists(source))
 
 
-def _rebound(parser: Parser, tools: Any) -> Parser:
+def _rebound(parser: Parser, tools: Any, options: ReadingOptions | None = None) -> Parser:
+    chosen = {**parser.options.given(), **(options or {})}
     return Parser(
         parser.format,
         tools=tools,
         tokenizer=parser.tokenizer,
         prefill=parser.prefill,
-        repair=parser.repair,
         style=parser.style,
+        **chosen,
     )
 
 

@@ -13,6 +13,7 @@ from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
 from toolparse.reader import Reader, Start, prepare, start_of
+from toolparse.reader.options import Options
 from toolparse.reader.tables import Prepared
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Parser:
         tokenizer: Any = None,
         prefill: str | None = None,
         repair: bool = True,
+        bare: str = "alone",
+        rescue: bool = False,
+        coerce: bool = False,
+        infer: bool = False,
         style: Style | None = None,
     ) -> None:
         if tokenizer is not None and format.has_suffix:
@@ -57,7 +62,7 @@ class Parser:
         self.format = format
         self.tokenizer = tokenizer
         self.prefill = format.prefill if prefill is None else prefill
-        self.repair = repair
+        self.options = Options(repair=repair, bare=bare, rescue=rescue, coerce=coerce, infer=infer)
         self.style = style
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
@@ -92,7 +97,7 @@ class Parser:
             prepared, start = self._starts[suffix, prefill]
         except KeyError:
             prepared, start = self._start(suffix, prefill)
-        return Reader(prepared, tools, start, repair=self.repair, complete=text).close()
+        return Reader(prepared, tools, start, options=self.options, complete=text).close()
 
     def __getstate__(self) -> dict[str, Any]:
         # What follows from the format is made again where it is needed: it is compiled, and need not be picklable.
@@ -135,7 +140,7 @@ class Parser:
         suffix = program.suffix_of_turn(prefill, "") if program.suffix is not None else ""
         prepared, start = self._start(suffix, prefill)
         unbound = self.format if program.suffix is not None and not suffix else None
-        return Stream(Reader(prepared, tools, start, repair=self.repair, unbound=unbound), self)
+        return Stream(Reader(prepared, tools, start, options=self.options, unbound=unbound), self)
 
     def _prefill(self, prompt: TextOrIds) -> str:
         if not isinstance(prompt, str):

@@ -451,6 +451,11 @@ class Program(msgspec.Struct, dict=True):
         return max(map(len, self.ends), default=1)
 
     @cached_property
+    def own_cores(self) -> tuple[str, ...]:
+        """The literals of the head of a call as the family itself writes it."""
+        return next((shape.cores for shape in self.shapes if shape.number == 0), ())
+
+    @cached_property
     def around_content(self) -> tuple[str, str]:
         """The blanks that the picture of content writes around it, where it shows nothing else."""
         before, _, after = self.format.content.partition("{{text}}")

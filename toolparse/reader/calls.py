@@ -18,16 +18,16 @@ from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.message import Span, ToolCall
 from toolparse.program import Frame
-from toolparse.reader.plain import FAR, PlainCalls, read_up_to
+from toolparse.reader.plain import FAR, read_up_to
 from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
 from toolparse.reader.tables import CallPlan
+from toolparse.reader.trial import Trial
 from toolparse.reader.turn import CallInHand
 
 
-class CallSteps(PlainCalls):
+class CallSteps(Trial):
     """The steps of a call."""
 
-    _step: int = TEXT
     _entry = 0  # what is tried at a marker,
     _at = 0  # which stands at this local position
     _plan: CallPlan | None = None  # of the last call
@@ -35,7 +35,6 @@ class CallSteps(PlainCalls):
     _back_to: Frame | None = None  # the thought that goes on behind a call in it
 
     _limited_until: int  # up to there, text was read in vain
-    _text_until: int  # and up to there, what nothing announces was found to be no call
 
     def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
         """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
@@ -43,8 +42,18 @@ class CallSteps(PlainCalls):
             name, id = match["name"].strip(), None
         else:
             name, id = plan.shape.names(match) if plan.named else (None, None)
-        if plan.needs_tool and self.tools is not None and self.tools.get(name or "") is None:
+        if plan.needs_tool and not self.offered(name):
             return False
+        if plan.markerless and self._before is None:
+            bare = self.options.bare
+            if bare == "never" or (plan.named and not plan.wraps_name and not self.offered(name)):
+                return False
+            if bare == "alone":
+                if not self.begins_line(at):
+                    return False
+                if at > self.pos:
+                    self.text_seen(at)
+                self.begin_trial(at)
         if self.budget >= 0 and self.base + match.end() >= self._limited_until:
             return self._read_calls(plan, match, at, name, id, weak=plan.weak)
         self._call_begins(plan, match, at, name, id, weak=plan.weak)
@@ -78,12 +87,7 @@ class CallSteps(PlainCalls):
                     if plan.rest is not None:
                         rest = plan.rest(text, end)
                         end = rest.end() if rest is not None else -1
-            if (
-                end < 0
-                or not inner_name
-                or plan.tail_names
-                or (weak and plan.bare and tools is not None and tools.get(inner_name) is None)
-            ):
+            if end < 0 or not inner_name or plan.tail_names or (weak and plan.bare and not self.offered(inner_name)):
                 self._call_begins(plan, match, at, name, id, weak=weak)
                 return True
             if first:
@@ -141,7 +145,7 @@ class CallSteps(PlainCalls):
 
     def _scanner_of(self, plan: CallPlan, name: str | None) -> Scanner:
         """What reads the body of a call."""
-        tool: ParameterTypes | None = self.tools.get(name or "") if self.tools is not None else None
+        tool: ParameterTypes | None = self.tool_of(name)
         if plan.tagged is not None:
             kind = TaggedScanner if plan.tagged.item is None else ElementScanner
             return kind(plan.tagged, tool, streaming=self.streaming)
@@ -163,9 +167,11 @@ class CallSteps(PlainCalls):
         assert scanner is not None
         self.pos = scanner.scan(self.buf, self.pos, self.final)
         if scanner.name is not None and scanner.arguments_seen:
-            counts = bool(scanner.name) and (self.tools is None or self.tools.get(scanner.name) is not None)
+            counts = bool(scanner.name) and self.offered(scanner.name)
         elif scanner.status or self.final:
-            counts = False
+            # A name alone is a call of a tool that asks for nothing.
+            tool = self.tool_of(scanner.name) if self.tools is not None and scanner.status == DONE else None
+            counts = tool is not None and not scanner.repairs and bool(tool.requires_nothing)
         else:
             return False
         if counts:
@@ -173,6 +179,8 @@ class CallSteps(PlainCalls):
             self._step = BODY
             return True
         self._text_until = max(self._text_until, self.here())
+        if self._before is not None and self._before.opening == call.opening:
+            self._before = None
         self.rewind(call.opening)
         self.keep = None
         self._call = None
@@ -279,8 +287,7 @@ class CallSteps(PlainCalls):
             found.append(("malformed-arguments", str(error)))
         repairs = [*scanner.repairs, *([missing] if missing else [])]
         if repairs:
-            code = "repaired" if self.repair else "malformed-arguments"
-            found.append((code, f"the call was written with {', '.join(repairs)}"))
+            found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:
             found.append(("duplicate-key", "a key is given twice; the last value counts"))
         self.add_call(call.name, arguments, call.id, call.start, self.here(), found, call)

@@ -29,16 +29,20 @@ class Pieces(Turn):
     _passed_from = 0  # the pieces that were passed on since then are not yet accounted for
     _later: list[str]
 
+    def holding(self) -> bool:
+        """Whether every piece must go through the steps."""
+        return self._seeking
+
     def _enter_text(self, stretch: TextStretch) -> None:
         """Pieces of a text follow."""
-        if not self._seeking:
+        if not self.holding():
             self.append("")
             self._stretch = stretch
             self._next_piece()
 
     def _enter_body(self, scanner: Scanner) -> None:
         """Pieces of a call's body follow."""
-        if not self._seeking:
+        if not self.holding():
             self.append("")
             self._scanner = scanner
             self._next_piece()
@@ -105,7 +109,8 @@ class Pieces(Turn):
         assert call is not None
         self._fed.append(text)
         said = scanner.take_verbatim(text)
-        return [ArgumentsDelta(len(self.calls), said)] if said and call.started else []
+        quiet = not call.started or self.options.coerce
+        return [ArgumentsDelta(len(self.calls), said)] if said and not quiet else []
 
     def _leave_stretch(self) -> None:
         """What was passed on is accounted for."""

@@ -38,6 +38,7 @@ class PlainCalls(Recovery):
     """Reads the bodies of calls at once, where the whole text is there."""
 
     budget = -1
+    _ahead: dict[Any, list[int]]  # what the finders found
     guessing = True  # until a guess was wrong: each may look at all that follows
 
     def plain_body(self, plan: CallPlan, at: int, name: str | None) -> Body | None:
@@ -47,7 +48,7 @@ class PlainCalls(Recovery):
         text = self.buf
         if plan.json:
             return self._json(plan, at)
-        tool = self.tools.get(name) if self.tools is not None and name else None
+        tool = self.tool_of(name)
         if plan.tagged is not None:
             program = plan.tagged
             if not program.at_once:

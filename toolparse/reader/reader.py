@@ -38,6 +38,7 @@ from toolparse.format import SUFFIX, Format
 from toolparse.message import ParsedMessage
 from toolparse.program import Frame, compile_format, suffix_of
 from toolparse.reader.calls import CallSteps
+from toolparse.reader.options import DEFAULT, Options
 from toolparse.reader.states import (
     AFTER,
     BEHIND,
@@ -92,7 +93,6 @@ class Reader(CallSteps):
     _aside: list[str] | None = None
     _unbound: Format | None = None
     _suffix: Rx | None = None  # finds the suffix of the markers, while it is not known
-    _held = ""  # what may be the beginning of a marker with a suffix
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Reader(CallSteps):
         tools: Tools | None,
         start: Start,
         *,
-        repair: bool = True,
+        options: Options = DEFAULT,
         complete: str | None = None,
         unbound: Format | None = None,
         at_once: bool = True,
@@ -109,7 +109,7 @@ class Reader(CallSteps):
         final = complete is not None
         self.prepared = prepared
         self.tools = tools
-        self.repair = repair
+        self.options = options
         self.buf = text = head if complete is None else head + complete
         self.base = self._limited_until = self._text_until = -len(head)
         self.final = final
@@ -123,7 +123,7 @@ class Reader(CallSteps):
         self.issues = []
         self.marks = []
         self._complete = complete
-        self._ahead: dict[Any, list[int]] = {}  # what the finders found
+        self._ahead = {}
         self._step = MESSAGE_START if start.fresh else TEXT
         if final:
             self.budget = 4 * len(text) + 4096 if at_once else -1
@@ -201,6 +201,11 @@ class Reader(CallSteps):
     def take_events(self) -> list[Event]:
         """What was said since it was last asked."""
         events = self.events
+        if self._before is not None:  # nothing is said of calls on trial
+            events = self.events[: self._before.events]
+            del self.events[: self._before.events]
+            self._before.events = 0
+            return events
         if not events:
             return []
         self.events = []
@@ -341,6 +346,7 @@ class Reader(CallSteps):
 
     def _finish(self) -> None:
         """The text is over, and the turn with it."""
+        self._before = None
         at = len(self.buf)
         if at > self.pos:
             self.text_seen(at)
@@ -362,7 +368,7 @@ class Reader(CallSteps):
         if self.final:
             match = table.finder.find(self.buf, self.seek, self._ahead)
             if match is None:
-                return False
+                return self.ends_trial(len(self.buf))
             self._begin_try(table.entries[match.group()], match.start())
             return True
         buf = self.buf
@@ -373,11 +379,15 @@ class Reader(CallSteps):
         else:
             end = match.start()
             if not self.prepared.program.may_be_longer(match.group(), buf, end):
+                if self.ends_trial(end):
+                    return True
                 if end > self.pos:
                     self.text_seen(end)
                 self._begin_try(table.entries[match.group()], end)
                 return True
             # One marker begins another: which of them it is must be seen.
+        if self.ends_trial(end):
+            return True
         if end > self.pos:
             self.text_seen(end)
             self.seek = end
@@ -432,6 +442,12 @@ class Reader(CallSteps):
     def _take(self, entry: Entry, match: Any, at: int) -> bool:
         """Take what begins at the local position `at`; False when it is just text."""
         kind = entry.kind
+        if self._before is not None:
+            if self.ends_trial(at):
+                return True
+            if kind in (THOUGHT, CONTENT):
+                self.set_back()
+                return True
         if kind in (CALL, SECTION):
             thought = self.thinking
             if thought is not None:
@@ -591,6 +607,9 @@ class Reader(CallSteps):
 
         A call that was cut off if the text ends here, one that can't be read if it is closed, else a slip.
         """
+        if self._before is not None:
+            self.set_back()
+            return
         lead = self.prepared.program.format.lead
         start = self.base + at
         if self.final and opener.rx.could_go_on(self.buf, at):
@@ -647,6 +666,7 @@ class Reader(CallSteps):
                     self.thinking, self._back_to = self._back_to, None
                 return True
         self.ended = True
+        self._before = None
         self._step = ENDED
         self.settle(self.here(), "")
         return True
@@ -659,21 +679,21 @@ def start_of(prepared: Prepared, prefill: str) -> Start:
 
 
 def read_text(
-    format: Format, text: str, *, prefill: str = "", tools: Tools | None = None, repair: bool = True
+    format: Format, text: str, *, prefill: str = "", tools: Tools | None = None, options: Options = DEFAULT
 ) -> ParsedMessage:
     """The turn in a text, behind what the prompt holds of it."""
     program = compile_format(format)
     suffix = program.suffix_of_turn(prefill, text)
     prepared = prepare(format.bind(suffix))
     start = start_of(prepared, prefill.replace(SUFFIX, suffix))
-    return Reader(prepared, tools, start, repair=repair, complete=text).close()
+    return Reader(prepared, tools, start, options=options, complete=text).close()
 
 
-def read_pieces(format: Format, *, prefill: str = "", tools: Tools | None = None, repair: bool = True) -> Reader:
+def read_pieces(format: Format, *, prefill: str = "", tools: Tools | None = None, options: Options = DEFAULT) -> Reader:
     """A reader to be fed the turn in pieces."""
     program = compile_format(format)
     suffix = program.suffix_of_turn(prefill, "")
     prepared = prepare(format.bind(suffix))
     unbound = format if program.suffix is not None and not suffix else None
     start = start_of(prepared, prefill.replace(SUFFIX, suffix))
-    return Reader(prepared, tools, start, repair=repair, unbound=unbound)
+    return Reader(prepared, tools, start, options=options, unbound=unbound)

@@ -35,8 +35,20 @@ _KINDS = {
 }
 
 
+_BRACKETS = frozenset("()[]{}")
+
+
 def _matches(pattern: str) -> Any:
     return re.compile(pattern, re.DOTALL).match
+
+
+def _markerless(shape: Shape, program: Program) -> bool:
+    """Whether a call lacks its family's marker: it begins with a bracket, or amid the family's own head."""
+    first = shape.opener_first or shape.head_first
+    if not shape.strong:
+        return set(first) <= _BRACKETS
+    own = program.own_cores
+    return first in own[1:] and first != own[0] and len(own[0]) > 1
 
 
 class CallPlan:
@@ -57,6 +69,7 @@ class CallPlan:
         self.weak = not shape.strong
         self.bare = self.weak and shape.bare
         self.needs_tool = self.weak and shape.anchored
+        self.markerless = _markerless(shape, program)
         self.lead = shape.lead
         #: the call's closing markers, which of them closes the body, and the pattern of the others
         self.tail = shape.tail
@@ -110,7 +123,7 @@ class Entry:
         self.plan = plan
         self.frame = candidate.frame
         self.announced = self.kind == CALL and candidate.core == marker and candidate.strong
-        self.weak = plan is not None and plan.weak
+        self.weak = plan is not None and (plan.weak or plan.markerless)
 
 
 class Table:

@@ -26,8 +26,12 @@ from toolparse.events import (
 )
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.program import Frame
+from toolparse.reader.options import Options
 from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window
+from toolparse.tools.fitting import Inferred, coerce
+
+INFERRED = Inferred()
 
 #: Codes of calls whose arguments were not read.
 _UNREAD = ("malformed-arguments", "truncated")
@@ -38,6 +42,9 @@ class Tools(Protocol):
 
     def get(self, name: str) -> Any:
         """The tool of that name, or None."""
+
+    def resolve(self, name: str) -> tuple[Any, bool]:
+        """The tool that is meant by a name that is perhaps not quite its own, and whether it is not."""
 
     def suggest(self, name: str) -> str | None:
         """The name that was perhaps meant."""
@@ -65,7 +72,7 @@ class CallInHand:
 class Turn(Window):
     """A turn, as far as it was read."""
 
-    repair = True  # whether slips are mended, or make a call one that can't be read
+    options: Options
     thinking: Frame | None = None
     framed: Frame | None = None
     section: CallPlan | None = None
@@ -189,6 +196,22 @@ class Turn(Window):
         if self.base + end > 0:
             self.alone = False
 
+    # -- tools ----------------------------------------------------------------------------------------------------
+
+    def tool_of(self, name: str | None) -> Any:
+        """The tool that types a call's arguments; None where nothing does."""
+        tools = self.tools
+        if tools is None:
+            return INFERRED if self.options.infer else None
+        if not name:
+            return None
+        tool = tools.get(name)
+        return tool if tool is not None else tools.resolve(name)[0]
+
+    def offered(self, name: str | None) -> bool:
+        """Whether a tool of that name may be called."""
+        return self.tools is None or (bool(name) and self.tool_of(name) is not None)
+
     # -- issues and calls -----------------------------------------------------------------------------------------
 
     def note(self, code: str, message: str, start: int, end: int) -> None:
@@ -211,9 +234,11 @@ class Turn(Window):
             if not known or known in self.prepared.no_call or self.base + len(self.buf) <= 0:
                 return
             call.started = True
+            tool = self.tool_of(known) if self.tools is not None else None
+            known = tool.name if tool is not None else known
             self.events.append(CallStarted(len(self.calls), known, scanner.id or call.id))
         out, said = scanner.out, call.said
-        if len(out) > said and out[0] == "{":
+        if len(out) > said and out[0] == "{" and not self.options.coerce:
             self.events.append(ArgumentsDelta(len(self.calls), "".join(out[said:])))
             call.said = len(out)
 
@@ -244,13 +269,23 @@ class Turn(Window):
         elif tools is not None:
             tool = tools.get(name)
             if tool is None:
+                tool, _ = tools.resolve(name)
+                if tool is not None:
+                    found = [*(found or ()), self.repaired(f"the name {name!r} for {tool.name!r}")]
+                    name = tool.name
+            read = found is None or not any(code in _UNREAD for code, _ in found)
+            if tool is not None and read and self.options.coerce:
+                arguments, notes = coerce(arguments, tool)
+                if notes:
+                    found = [*(found or ()), *((note.code, note.message) for note in notes)]
+            if tool is None:
                 hint = tools.suggest(name)
                 found = found or []
                 found.append(("unknown-tool", f"unknown tool {name!r}" + (f"; did you mean {hint!r}?" if hint else "")))
             elif found is None:
                 if not tool.accepts(arguments, end - start):
                     found = [(problem.code, problem.message) for problem in tool.validate(arguments)]
-            elif not any(code in _UNREAD for code, _ in found):
+            elif read:
                 found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
         if self.streaming and (call is None or not call.started):
             self.events.append(CallStarted(index, name or "", id))
@@ -266,6 +301,10 @@ class Turn(Window):
             self.events.append(CallEnded(index, made))
         self.calls.append(made)
         self.marks.append(span)
+
+    def repaired(self, what: str) -> tuple[str, str]:
+        """The issue of a call that was read with help."""
+        return "repaired" if self.options.repair else "malformed-arguments", f"the call was written with {what}"
 
     # -- the result -----------------------------------------------------------------------------------------------
 

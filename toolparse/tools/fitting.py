@@ -11,7 +11,7 @@ from typing import Any
 
 from toolparse.codecs.json import encode, type_of
 from toolparse.tools import exact_values
-from toolparse.tools.convert import MAX_DEPTH, Converter, Path, Plan
+from toolparse.tools.convert import MAX_DEPTH, Converter, Path, Plan, untyped_tree
 from toolparse.tools.exact_values import MISSING
 from toolparse.tools.problem_text import Problem, place, show
 from toolparse.tools.toolset import Tool
@@ -102,3 +102,31 @@ def infer(text: str) -> Any:
     else:
         return text
     return text if value is MISSING else value
+
+
+class Inferred:
+    """Stands for the tool of a call where none are given, and types its arguments by their looks."""
+
+    def admits(self, key: str) -> str:
+        """`typed`: every text is looked at."""
+        return "typed"
+
+    def convert_text(self, key: str, text: str, *, python: bool = False) -> tuple[Any, Any]:
+        """What a text looks like."""
+        return infer(text), None
+
+    def convert_tree(self, tree: Any, key: str | None = None, *, python: bool = False) -> tuple[Any, Any]:
+        """What nested elements look like, their texts included."""
+        return _infer_leaves(untyped_tree(tree)), None
+
+    def retype(self, key: str, value: Any) -> Any:
+        """A text that the format itself calls a string stays one."""
+        return value
+
+
+def _infer_leaves(value: Any) -> Any:
+    if isinstance(value, str):
+        return infer(value)
+    if isinstance(value, dict):
+        return {key: _infer_leaves(item) for key, item in value.items()}
+    return [_infer_leaves(item) for item in value] if isinstance(value, list) else value
