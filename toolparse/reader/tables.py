@@ -47,8 +47,8 @@ def _markerless(shape: Shape, program: Program) -> bool:
     first = shape.opener_first or shape.head_first
     if not shape.strong:
         return set(first) <= _BRACKETS
-    own = program.own_cores
-    return first in own[1:] and first != own[0] and len(own[0]) > 1
+    left = len(program.own_cores) - len(shape.cores)
+    return left > 0 and program.own_cores[left:] == shape.cores
 
 
 class CallPlan:

@@ -29,12 +29,21 @@ from toolparse.program import Frame
 from toolparse.reader.options import Options
 from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window
-from toolparse.tools.fitting import Inferred, coerce
-
-INFERRED = Inferred()
 
 #: Codes of calls whose arguments were not read.
 _UNREAD = ("malformed-arguments", "truncated")
+
+
+def _inferred() -> Any:
+    from toolparse.tools.fitting import INFERRED  # which only those who ask for it load
+
+    return INFERRED
+
+
+def _coerced(arguments: dict[str, Any], tool: Any) -> tuple[dict[str, Any], list[Any]]:
+    from toolparse.tools.fitting import coerce
+
+    return coerce(arguments, tool)
 
 
 class Tools(Protocol):
@@ -202,7 +211,7 @@ class Turn(Window):
         """The tool that types a call's arguments; None where nothing does."""
         tools = self.tools
         if tools is None:
-            return INFERRED if self.options.infer else None
+            return _inferred() if self.options.infer else None
         if not name:
             return None
         tool = tools.get(name)
@@ -275,7 +284,7 @@ class Turn(Window):
                     name = tool.name
             read = found is None or not any(code in _UNREAD for code, _ in found)
             if tool is not None and read and self.options.coerce:
-                arguments, notes = coerce(arguments, tool)
+                arguments, notes = _coerced(arguments, tool)
                 if notes:
                     found = [*(found or ()), *((note.code, note.message) for note in notes)]
             if tool is None:

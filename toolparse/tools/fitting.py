@@ -124,6 +124,10 @@ class Inferred:
         return value
 
 
+#: The one that serves all.
+INFERRED = Inferred()
+
+
 def _infer_leaves(value: Any) -> Any:
     if isinstance(value, str):
         return infer(value)
