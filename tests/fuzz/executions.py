@@ -81,9 +81,9 @@ def sources() -> dict[str, Parser]:
     return found
 
 
-def made(name: str, parser: Parser, seed: int) -> Tried:
-    """The input of an execution."""
-    rng = random.Random(f"{name} {seed}")
+def made(name: str, parser: Parser, seed: int, rng: random.Random | None = None) -> Tried:
+    """The input of an execution: made from its seed, or from what `rng` draws."""
+    rng = rng or random.Random(f"{name} {seed}")
     prompt, text = testing.made_turn(parser.format, rng)
     pieces = testing.pieces_of(parser.format)
     for _ in range(rng.choice((0, 0, 1, 2))):
@@ -98,7 +98,7 @@ def _tools(parser: Parser, text: str, rng: random.Random) -> list[dict[str, Any]
     if rng.random() < 0.4:
         return None
     try:
-        calls = [call for call in parser.parse(text).tool_calls if call.name.strip()]
+        calls = [call for call in parser.parse(text).tool_calls if call.name.strip() and _is_text(call)]
     except Exception:
         return None  # told of by the execution itself
     tools = testing.schema_of(calls)
@@ -109,6 +109,11 @@ def _tools(parser: Parser, text: str, rng: random.Random) -> list[dict[str, Any]
                 parameters["properties"][key] = rng.choice(SCHEMAS)
         parameters["$defs"] = RECURSIVE
     return tools or None
+
+
+def _is_text(call: toolparse.ToolCall) -> bool:
+    """Whether tools may be called so: half a surrogate pair is refused in a schema, which is the programmer's mistake."""
+    return not any("\ud800" <= char <= "\udfff" for word in (call.name, *call.arguments) for char in word)
 
 
 def check(parser: Parser, tried: Tried) -> Broken | None:
@@ -137,11 +142,11 @@ def check(parser: Parser, tried: Tried) -> Broken | None:
     return None
 
 
-def execute(name: str, seed: int) -> Broken | None:
-    """One execution, from its seed alone."""
+def execute(name: str, seed: int, rng: random.Random | None = None) -> Broken | None:
+    """One execution, from its seed alone, or from what `rng` draws."""
     parser = sources()[name]
     try:
-        tried = made(name, parser, seed)
+        tried = made(name, parser, seed, rng)
     except Exception as error:  # writing a text may read it, too
         return Broken(
             "raises", Tried(name, None, "", None, seed), f"while it was made: {type(error).__name__}: {error}"
