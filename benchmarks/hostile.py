@@ -86,6 +86,12 @@ def _opener(parser: Parser, head: str) -> str:
     return head[: max(1, same)]
 
 
+def _around_key(p: Pieces) -> tuple[str, str]:
+    """What stands before and behind the key of a call's argument."""
+    before, key, behind = p.head.rpartition("key")
+    return (before, behind + "x" + p.tail) if key else (p.head, p.tail)
+
+
 def repeated(unit: str, prefix: str = "", suffix: str = "") -> Generator:
     """`prefix`, as many `unit`s as fit, `suffix`."""
 
@@ -100,6 +106,7 @@ def hostile_inputs(format: Format) -> dict[str, Generator]:
     """Hostile generators by name."""
     p = pieces_of(format)
     near = tuple(marker[:-1] for marker in p.markers)
+    wrapper = p.opener.partition("{")[0] + "{"
     broken = p.head.rstrip("\"'") + "}}]]((,," + p.tail
     inputs = {
         "openers": repeated(p.opener),
@@ -147,6 +154,14 @@ def hostile_inputs(format: Format) -> dict[str, Generator]:
         "words": repeated("a "),
         "one word": repeated("a"),
         "a number": repeated("1", p.head.rstrip("\"'")),
+        "a huge key": repeated("k", *_around_key(p)),
+        "many keys, no quotes": repeated("k: 1, ", p.head.rstrip("\"'")),
+        "keys of a wrapper": repeated('"k": 1, "l": [2], ', wrapper),
+        "a huge key of a wrapper": repeated("k", wrapper + '"'),
+        "a huge value of an unknown key": repeated("lorem ipsum ", wrapper + '"k": "'),
+        "arguments before the name": repeated("lorem ipsum ", wrapper + '"arguments": {"key": "', '"}, "name": "f"}'),
+        "a huge key before the name": repeated("k", wrapper + '"arguments": {"', '": 1}, "name": "f"}'),
+        "calls without a name": repeated(p.opener + p.tail),
         "commas": repeated(",", p.head.rstrip("\"'")),
         "many keys": lambda size: p.head.rstrip("\"'") + "1, " + ", ".join(f'"k{i}": {i}' for i in range(size // 14)),
         "many tiny calls": repeated(p.empty),
@@ -190,6 +205,8 @@ def hostile_inputs(format: Format) -> dict[str, Generator]:
             "draft, then a long thought": repeated("lorem ipsum ", p.think + draft, p.unthink),
             "draft, then an unclosed thought": repeated("lorem ipsum ", p.think + draft),
             "thoughts with a draft": repeated(p.think + "a" + draft + p.unthink + "b"),
+            "thoughts that stay open, a call in each": repeated(p.think + draft),
+            "thoughts that stay open, half a call in each": repeated(p.think + p.head),
             "thoughts in calls": repeated(p.think + p.head),
             "thought, end": repeated(p.think + "a" + draft + (p.prose_end or "\n")),
         }

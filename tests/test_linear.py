@@ -1,8 +1,8 @@
 """Law 6 without a clock: steps and characters looked at grow linearly, for benign and hostile input, streamed or not.
 
 `benchmarks/counting.py` compiles the reading half of the library once more, with everything that costs something routed
-through a counter. A text of four times the length may cost 4.8 times the steps (an exponent of 1.13): what exceeds
-that is looked at again at larger sizes, where bounded look-ahead no longer shows, before it counts.
+through a counter. A text of four times the length may cost 4.6 times the steps (an exponent of 1.1): what exceeds that
+is looked at again at larger sizes, where bounded look-ahead no longer shows, before it counts.
 `benchmarks/growth.py` does the same with a clock, on every input and on random ones.
 """
 
@@ -21,8 +21,23 @@ from toolparse import registry
 
 SMALL, LARGE = 400, 1_600
 CONFIRM = (4_000, 16_000)  # from where on no choice depends on the size
-CHUNK = 5
-MOST = 1.2  # times the growth of the text; 4.8 for four times the text
+MOST = 4**0.1  # times the growth of the text: an exponent of 1.1, where the text is four times as long
+WAYS = {"at once": 0, "by 1": 1, "by 4": 4}
+
+#: Shapes that today's readers answer with more than linear work, as kind 12.7 of reader_kinds.jsonl has them.
+OPEN = (
+    "thoughts that stay open, a call in each",
+    "thoughts that stay open, half a call in each",
+    "a huge key of a wrapper",
+    "a huge key before the name",
+)
+#: And what is open for one format alone.
+OPEN_FOR = {"apertus": ("a huge name", "a huge name, closed", "opener, then blanks")}
+
+
+def is_open(name: str, what: str) -> bool:
+    return what in OPEN or what in OPEN_FOR.get(name, ())
+
 
 # What every format is tried with. The others take turns, so that each of them meets some formats.
 ALWAYS = (
@@ -80,29 +95,55 @@ def growth(count: Callable[[str], int], generate: Generator, sizes: tuple[int, i
     return max(0, after - 300) / before / (len(large) / len(small)), after / len(large)
 
 
+def too_much(name: str, what: str, ways: tuple[str, ...]) -> list[str]:
+    """The ways of reading in which an input costs more than its length, each with what it costs."""
+    parser = parser_of(name)
+    generate = inputs_of(name)[what]
+    found = []
+    for way in ways:
+        size = WAYS[way]
+
+        def count(text: str, size: int = size) -> int:
+            return steps_streamed(parser, text, size) if size else steps_one_shot(parser, text)
+
+        grown, _ = growth(count, generate, (SMALL, LARGE))
+        if grown > MOST:
+            grown, steps = growth(count, generate, CONFIRM)
+            if grown > MOST:
+                exponent = 1 + math.log(grown) / math.log(CONFIRM[1] / CONFIRM[0])
+                found.append(f"{what!r}, {way}: exponent {exponent:.2f}, {steps:.0f} steps a character")
+    return found
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_steps_grow_with_the_text(name: str) -> None:
-    parser = parser_of(name)
-    inputs = inputs_of(name)
-    ways: dict[str, Callable[[str], int]] = {
-        "at once": lambda text: steps_one_shot(parser, text),
-        f"in pieces of {CHUNK}": lambda text: steps_streamed(parser, text, CHUNK),
-    }
-    too_much = []
-    for what in chosen(name):
-        for way, count in ways.items():
-            found, _ = growth(count, inputs[what], (SMALL, LARGE))
-            if found > MOST:
-                found, steps = growth(count, inputs[what], CONFIRM)
-                if found > MOST:
-                    exponent = 1 + math.log(found) / math.log(CONFIRM[1] / CONFIRM[0])
-                    too_much.append(f"{what!r}, {way}: exponent {exponent:.2f}, {steps:.0f} steps a character")
-    assert not too_much, f"{name} grows faster than the text:\n  " + "\n  ".join(too_much)
+    """A sample: each input at once, and in pieces of 1 or of 4."""
+    found = []
+    for number, what in enumerate(known for known in chosen(name) if not is_open(name, known)):
+        found += too_much(name, what, ("at once", "by 4" if number % 2 else "by 1"))
+    assert not found, f"{name} grows faster than the text:\n  " + "\n  ".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_steps_grow_with_every_text(name: str) -> None:
+    """All of it: `make growth`."""
+    found = [line for what in inputs_of(name) if not is_open(name, what) for line in too_much(name, what, tuple(WAYS))]
+    assert not found, f"{name} grows faster than the text:\n  " + "\n  ".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=False, reason="kind 12.7: more than linear work")
+@pytest.mark.parametrize("name", FORMATS)
+def test_steps_grow_with_what_is_open(name: str) -> None:
+    found = [line for what in inputs_of(name) if is_open(name, what) for line in too_much(name, what, tuple(WAYS))]
+    assert not found, f"{name} grows faster than the text:\n  " + "\n  ".join(found)
 
 
 def test_every_input_is_tried() -> None:
     tried = {what for name in FORMATS for what in chosen(name)}
     assert tried >= set(inputs_of("hermes"))
+    assert all(len(inputs_of(name)) >= 40 for name in FORMATS)
     assert all(len(chosen(name)) >= 3 + 14 for name in FORMATS)
 
 
@@ -123,7 +164,7 @@ def test_the_counter_sees_what_it_should() -> None:
     once = steps_one_shot(parser, text)
     assert once == steps_one_shot(parser, text)
     assert once > len(text)
-    assert steps_streamed(parser, text, CHUNK) > len(text)
+    assert steps_streamed(parser, text, 4) > len(text)
 
 
 def test_the_counter_leaves_the_library_alone() -> None:

@@ -123,7 +123,7 @@ def check_growth(line: dict[str, Any]) -> None:
     """Four times the text costs four times the steps, at once and in pieces of 1 and 4."""
     package = counted()
     head, unit, tail = line["repeat"]
-    parser = package.Parser(package.get(line["format"]), tools=line.get("tools"))
+    parser = package.Parser(package.get(line["format"]), tools=line.get("tools"), prefill="")
     small, large = (head + unit * (size // len(unit)) + tail for size in (SMALL, LARGE))
     ways = {"at once": 0, "by 1": 1, "by 4": 4}
     for way, size in ways.items():

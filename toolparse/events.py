@@ -1,4 +1,8 @@
-"""What a stream says, in the order in which the text says it. Events are never taken back."""
+"""What a stream says, in the order in which the text says it. Events are never taken back.
+
+For every call of the final message, in order: `CallStarted`, any number of `ArgumentsDelta`, `CallEnded`; nothing of
+another call, and neither content nor reasoning, comes between. `toolparse.testing.assert_events` is this in code.
+"""
 
 from __future__ import annotations
 
