@@ -79,24 +79,22 @@ def ruled() -> frozenset[str]:
 
 
 @cache
-def parser_for(family: str) -> Any:
-    return toolparse.parser_for(family)
+def parser_for(family: str, infer: bool = False) -> Any:
+    """Read as the peers do whose tests the cases are: calls anywhere, values typed by their looks without tools."""
+    return toolparse.parser_for(family, bare="anywhere", infer=infer)
 
 
 def read(case: Case) -> toolparse.ParsedMessage:
     """The case's text, parsed in one piece."""
-    message: toolparse.ParsedMessage = _parser(case).parse(case.text, tools=case.tools, prompt=case.prefill)
+    message: toolparse.ParsedMessage = parser_for(case.family, case.tools is None).parse(
+        case.text, tools=case.tools, prompt=case.prefill
+    )
     return message
-
-
-def _parser(case: Case) -> Any:
-    """Read as the peers do whose tests the cases are: calls anywhere, values typed by their looks without tools."""
-    return parser_for(case.family, bare="anywhere", infer=case.tools is None)
 
 
 def read_in_chunks(case: Case, seed: int) -> toolparse.ParsedMessage:
     """The case's text, streamed in pieces of random lengths."""
-    stream = _parser(case).stream(tools=case.tools, prompt=case.prefill)
+    stream = parser_for(case.family, case.tools is None).stream(tools=case.tools, prompt=case.prefill)
     choose = random.Random(f"{case.id}/{seed}")
     longest = choose.choice((1, 3, 12, 60))
     start = 0
