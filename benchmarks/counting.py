@@ -24,6 +24,7 @@ import types
 from collections.abc import Iterable, Sequence
 from functools import cache
 from json.decoder import JSONDecodeError, JSONDecoder
+from pathlib import Path
 from typing import Any
 
 import regex
@@ -317,8 +318,16 @@ class _Finder(importlib.abc.MetaPathFinder):
         if not any(fullname == name or fullname.startswith(name + ".") for name in READING):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+        if spec is None or spec.origin is None:
+            return spec
+        # A compiled module stands beside its source, which is what is counted.
+        source = Path(spec.origin).with_name(fullname.rpartition(".")[2] + ".py")
+        if spec.origin.endswith(".py"):
             spec.loader = _Loader(fullname, spec.origin)
+        elif source.is_file():
+            spec = importlib.util.spec_from_file_location(
+                fullname, source, loader=_Loader(fullname, str(source)), submodule_search_locations=None
+            )
         return spec
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,19 @@ settings.register_profile("dev", _QUIET, max_examples=50)
 settings.register_profile("ci", _QUIET, max_examples=500, derandomize=True)
 settings.register_profile("laws", _QUIET, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_sessionstart() -> None:
+    """Tests that run what was compiled from other sources than those at hand would say nothing."""
+    stale = [
+        str(source.relative_to(ROOT))
+        for folder in ("reader", "codecs")
+        for compiled in (ROOT / "toolparse" / folder).glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}")
+        if (source := compiled.with_name(compiled.name.partition(".")[0] + ".py")).stat().st_mtime
+        > compiled.stat().st_mtime
+    ]
+    if stale:
+        pytest.exit(f"changed since they were compiled: {', '.join(stale)}; run `make compile` (or `make pure`)", 3)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

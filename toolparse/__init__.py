@@ -25,6 +25,7 @@ from toolparse.events import (
 from toolparse.format import JSON, PYTHON, Also, Format, Syntax
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.parser import FunctionParser, Parser, Stream
+from toolparse.reader import COMPILED
 from toolparse.registry import families, get, register
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from toolparse.tools import tool_schema
 
 __all__ = [
+    "COMPILED",
     "JSON",
     "PYTHON",
     "Also",

@@ -15,5 +15,9 @@ are built, and run as they stand where they are not.
 
 from toolparse.reader.reader import Reader, read_pieces, read_text, start_of
 from toolparse.reader.tables import Start, prepare
+from toolparse.reader.window import __file__ as _file
 
-__all__ = ["Reader", "Start", "prepare", "read_pieces", "read_text", "start_of"]
+#: Whether this installation has the compiled reader; what it reads is the same.
+COMPILED = not _file.endswith((".py", ".pyc"))
+
+__all__ = ["COMPILED", "Reader", "Start", "prepare", "read_pieces", "read_text", "start_of"]
