@@ -1,0 +1,5 @@
+"""`python -m toolparse`: the command line."""
+
+from toolparse.cli import main
+
+main()
