@@ -439,8 +439,10 @@ def parse(
             options = {"prompt": prompt, **item}
             try:
                 message = parser.parse(options.pop("text"), **options)
-            except (TypeError, ToolError) as error:  # ids without a tokenizer, tools that are none
+            except ToolError as error:
                 raise BadInput(f"{where}: {error}") from error
+            except TypeError as error:
+                raise BadInput(f"{where} holds token ids, which need a tokenizer; give their text") from error
             write_json(message_data(message, parser), pretty=not as_json and stdout().is_terminal)
             if not all(call.ok for call in message.tool_calls):
                 code = NOT_FOUND
