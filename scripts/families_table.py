@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import toolparse
+from toolparse.cli import overview
 from toolparse.format import Format
-from toolparse.overview import overview
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 PROVED = README.parent / "toolparse" / "families" / "proved.py"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -343,7 +346,9 @@ def test_doctor_reports_and_its_exit_code_says_so(tmp_path: Path) -> None:
     assert report["exit_code"] == told.exit_code
     empty = tmp_path / "plain.jinja"
     empty.write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
-    assert CliRunner().invoke(cli, ["doctor", str(empty)]).exit_code == 2
+    nothing = CliRunner().invoke(cli, ["doctor", str(empty)])
+    assert nothing.exit_code == NOT_FOUND
+    assert "No problems" not in nothing.output
 
 
 def test_induce_prints_a_format_that_python_reads() -> None:
@@ -354,3 +359,162 @@ def test_induce_prints_a_format_that_python_reads() -> None:
     assert format.name == "mine"
     assert '"name": {{name}}' in format.call
     assert CliRunner().invoke(cli, ["induce", "hermes"]).exit_code == 2
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def program(*arguments: str | Path, stdin: str | bytes = b"", encoding: str = "utf-8", **more: Any) -> Any:
+    """Run as a program, as the shell would: exit code, stdout and stderr in bytes."""
+    command = [sys.executable, "-m", "toolparse", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "COLUMNS": "80"}
+    data = stdin.encode("utf-8", "surrogatepass") if isinstance(stdin, str) else stdin
+    return subprocess.run(
+        command, input=data, capture_output=True, cwd=ROOT, check=False, timeout=60, env=environment, **more
+    )
+
+
+def test_module_and_version() -> None:
+    done = program("--version")
+    assert done.returncode == OK
+    assert done.stdout.decode().splitlines() == [
+        f"toolparse {toolparse.__version__}",
+        f"reader: {'compiled' if getattr(toolparse, 'COMPILED', False) else 'plain Python'}",
+    ]
+
+
+HUGE = "9" * 5_000
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code"),
+    [
+        (["parse", "qwen"], CALL.replace("{}", f'{{"n": {HUGE}}}'), OK),
+        (
+            ["parse", "qwen3-coder"],
+            f"<tool_call>\n<function=f>\n<parameter=a>\n{HUGE}\n</parameter>\n</function>\n</tool_call>",
+            OK,
+        ),
+        (["parse", "qwen", "--whole"], CALL.replace("{}", f'{{"n": {DEEP}'), NOT_FOUND),
+        (["parse", "qwen", "--lines"], DEEP, BAD_INPUT),
+        (["parse", "qwen"], DEEP, OK),
+        (["parse", "qwen", "--lines"], f'{{"text": "a", "n": {HUGE}}}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], "[]", BAD_INPUT),
+        (["parse", "qwen", "--lines"], "5", BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": "a", "tools": "x"}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": "a", "tools": [5]}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": "a", "tools": [{"name": 3}]}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": "a", "prompt": 5}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": "a", "prompt": [1, 2]}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": [1, 2]}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], '{"text": [true]}', BAD_INPUT),
+        (["render", "qwen"], DEEP, BAD_INPUT),
+        (["render", "qwen"], f'{{"name": "f", "arguments": {{"a": {HUGE}}}}}', BAD_INPUT),
+        (["render", "qwen"], '{"role": "assistant", "content": 5}', BAD_INPUT),
+        (["render", "qwen"], '{"role": "assistant", "reasoning_content": []}', BAD_INPUT),
+        (["render", "qwen"], '{"role": "assistant", "tool_calls": 5}', BAD_INPUT),
+        (["inspect", "-"], "no template", NOT_FOUND),
+        (["inspect", "/dev/null"], "", BAD_INPUT),
+        (["inspect", "x" * 5_000], "", BAD_INPUT),
+        (["inspect", "a\nb"], "", BAD_INPUT),
+        (["families", "quen"], "", BAD_INPUT),
+        (["families", "qwen"], "", OK),
+    ],
+    ids=lambda value: "" if isinstance(value, str) and len(value) > 60 else None,
+)
+def test_bad_input_is_one_line_and_the_right_code(arguments: list[str], stdin: str, code: int) -> None:
+    done = program(*arguments, stdin=stdin)
+    told = done.stderr.decode()
+    assert (done.returncode, "Traceback" in told) == (code, False), told
+    if code == BAD_INPUT:
+        assert done.stdout == b""
+        assert len(told.splitlines()) <= 2
+        for python in ("register(", "parser_for", "set_int_max", "families()"):
+            assert python not in told
+
+
+@pytest.mark.parametrize(
+    "template",
+    [[5], [{}], [{"name": 1, "template": "x"}], {}, {"a": 5}, 5, [{"name": "a"}]],
+    ids=str,
+)
+def test_configs_of_wrong_types(tmp_path: Path, template: Any) -> None:
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({"chat_template": template}), encoding="utf-8")
+    result = run("inspect", path)
+    assert result.exit_code == BAD_INPUT, result.output
+    assert "chat_template" in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize(
+    "arguments", [["parse", "qwen"], ["families"], ["families", "deepseek-v3"], ["inspect", "gemma4"]]
+)
+def test_answers_are_utf8_whatever_stdout_says(encoding: str, arguments: list[str]) -> None:
+    done = program(*arguments, stdin=CALL.replace("{}", '{"a": "Łódź 🙂"}'), encoding=encoding)
+    assert (done.returncode, done.stderr) == (OK, b"")
+    assert done.stdout.decode("utf-8")
+    if arguments[0] == "parse":
+        assert json.loads(done.stdout)["tool_calls"][0]["function"]["arguments"] == {"a": "Łódź 🙂"}
+
+
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    text = CALL.replace("{}", '{"a": "\\ud800", "b": %s}' % ("9" * 5_000))
+    done = program("parse", "qwen", stdin=text)
+    assert (done.returncode, done.stderr) == (OK, b"")
+    assert b"\\ud800" in done.stdout
+    done = program("render", "qwen", stdin='{"name": "f", "arguments": {"a": "\\ud800"}}')
+    assert "Traceback" not in done.stderr.decode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes and closed files are POSIX's")
+def test_pipes(tmp_path: Path) -> None:
+    pipe = tmp_path / "template.jinja"
+    os.mkfifo(pipe)
+    done = program("inspect", pipe)
+    assert done.returncode == BAD_INPUT
+    assert "pipe" in done.stderr.decode()
+    done = program("families", preexec_fn=lambda: os.close(1))
+    assert "Traceback" not in done.stderr.decode()
+    for command in ("families", "--help", "inspect qwen", "families --json"):
+        shell = f"{sys.executable} -m toolparse {command} | true"
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, cwd=ROOT, check=False, timeout=60)
+        assert done.stderr == b""
+
+
+def test_unverified_formats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = toolparse.detect(fixtures.template("hermes"))
+    doubtful = dataclasses.replace(found, verified=False)
+    monkeypatch.setattr(toolparse, "detect", lambda _source: doubtful)
+    path = tmp_path / "a.jinja"
+    path.write_text(fixtures.template("hermes"), encoding="utf-8")
+    for command, stdin in (("parse", "Hi."), ("render", "[]")):
+        result = run(command, path, stdin=stdin)
+        assert result.exit_code == NOT_FOUND
+        assert "not verified" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_no_format_for_a_template(tmp_path: Path) -> None:
+    path = tmp_path / "plain.jinja"
+    path.write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
+    result = run("parse", path, stdin="Hi.")
+    assert result.exit_code == NOT_FOUND
+    assert "no tool-call format fits" in result.stderr
+    assert "register(" not in result.stderr
+
+
+def test_families_for_grep_and_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [line.split("\t") for line in run("families").stdout.splitlines()]
+    assert [row[0] for row in rows] == list(toolparse.families())
+    assert {len(row) for row in rows} == {7}
+    seen = io.StringIO()
+    monkeypatch.setattr(
+        "toolparse.cli.stdout", lambda: Console(file=seen, force_terminal=True, width=80, no_color=True)
+    )
+    run("families")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", seen.getvalue()).splitlines()
+    assert max(map(len, shown)) <= 80
+    assert len(shown) == len(rows) + 3
+    assert "functions.{{name}}:{{index}}" in program("families", "kimi_k2").stdout.decode()

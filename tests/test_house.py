@@ -27,12 +27,13 @@ LAYERS: list[set[str]] = [
     {"reader"},
     {"families", "prompts", "render"},
     {"export"},
-    {"batch", "parser"},
-    {"overview", "registry", "templates"},
+    {"parser"},
+    {"registry", "templates"},
     {"detect"},
     {"api"},
     {"testing"},
     {"", "cli"},
+    {"__main__"},
 ]
 
 # Modules that know nobody in the house but what is named here.

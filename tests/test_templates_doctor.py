@@ -111,9 +111,9 @@ def test_the_report_is_text_and_data() -> None:
     assert data["checks"]
 
 
-def test_nothing_found_has_an_exit_code_of_its_own() -> None:
+def test_nothing_found_is_not_well() -> None:
     report = doctor.report("{{ messages }}")
-    assert report.exit_code == doctor.UNKNOWN
+    assert report.exit_code == doctor.SICK
     assert "no tool-call format" in str(report)
 
 

@@ -258,3 +258,42 @@ def test_the_documentation_runs() -> None:
     failures, tried = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert tried > 10
     assert failures == 0
+
+
+@pytest.mark.parametrize(
+    ("offered", "written", "meant"),
+    [
+        (["x"], "x", "x"),
+        (["get_weather"], "functions.get_weather:3", "get_weather"),
+        (["get_weather"], "functions_get_weather_1", "get_weather"),
+        (["get_weather"], "get-weather", "get_weather"),
+        (["get-weather"], "get_weather", "get-weather"),
+        (["get_weather"], "default_api.get_weather", "get_weather"),
+        (["get_weather"], "default_api.get_weather.get_weather", "get_weather"),
+        (["get_weather"], "get_weather.get_weather", "get_weather"),
+        (["exec"], "functionsexec5", "exec"),
+        (["exec", "exec5"], "functions.exec5", "exec5"),
+        (["exec", "exec5"], "functions.exec6", "exec"),
+        (["a_b", "ab"], "a-b", None),
+        (["get_weather"], "weather", None),
+        (["get_weather"], "get_weathers", None),
+        (["get_weather"], "Get_Weather", None),
+        (["step_1"], "step_2", None),
+        (["search"], "", None),
+        (["search"], "functions.", None),
+        (["search"], "functions." + "search" * 100, None),
+    ],
+)
+def test_the_tool_that_a_name_means(offered: list[str], written: str, meant: str | None) -> None:
+    tools = ToolSet([{"name": name} for name in offered])
+    for _ in range(2):  # remembered
+        tool, repaired = tools.resolve(written)
+        assert (tool.name if tool else None) == meant
+        assert repaired == (meant is not None and meant != written)
+    exact = ToolSet([{"name": name} for name in offered], exact_names=True)
+    assert exact.resolve(written) == (exact.get(written), False)
+
+
+def test_tools_that_require_nothing() -> None:
+    tools = ToolSet([{"name": "a"}, {"name": "b", "parameters": {"properties": {"x": {}}, "required": ["x"]}}])
+    assert [tool.requires_nothing for tool in tools] == [True, False]

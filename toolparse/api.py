@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock  # threading.Lock, without loading the rest of threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack
 
 from toolparse import registry
+from toolparse.detect import SWAPPED, check_source, detect, is_name
 from toolparse.errors import UnknownFormat
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
@@ -30,25 +32,60 @@ class ReadingOptions(TypedDict, total=False):
 
 def parse(
     text_or_ids: TextOrIds,
-    tokenizer: Any,
+    source: Any,
     tools: Any = None,
     prompt: TextOrIds | None = None,
     **options: Unpack[ReadingOptions],
 ) -> ParsedMessage:
     """Every tool call, content and reasoning of a completion.
 
-    `tokenizer`: a tokenizer, processor, chat template text, Format or family name. `tools`: functions, pydantic
+    `source`: a tokenizer, processor, chat template text, Format or family name. `tools`: functions, pydantic
     models or OpenAI-style dicts. `prompt`: the rendered prompt that the model continued. Raises UnknownFormat when
-    nothing fits the tokenizer; never raises on what the model wrote. `options`: as for `Parser`.
+    nothing fits the source, TypeError when something else than a completion is given; never raises on what the model
+    wrote. `options`: as for `Parser`.
     """
-    return parser_for(tokenizer, **options).parse(text_or_ids, tools=tools, prompt=prompt)
+    if not isinstance(text_or_ids, str):
+        _check_completion(text_or_ids)
+    try:
+        parser = parser_for(source, **options)
+    except (UnknownFormat, TypeError):
+        if isinstance(text_or_ids, str) and text_or_ids and _is_family(text_or_ids):
+            raise TypeError(SWAPPED) from None
+        raise
+    return parser.parse(text_or_ids, tools=tools, prompt=prompt)
+
+
+def _check_completion(given: Any) -> None:
+    """Raises TypeError, saying what was meant, for what is no list of token ids."""
+    if isinstance(given, Parser | FunctionParser | Format) or hasattr(given, "chat_template"):
+        raise TypeError(SWAPPED)
+    if isinstance(given, bytes | bytearray):
+        raise TypeError("bytes were given: decode them first, text.decode()")
+    if isinstance(given, Mapping):
+        raise TypeError(
+            'a dict was given: parse reads the text that a model wrote; of a message that is message["content"]'
+        )
+    if given is None:
+        raise TypeError("None was given where the model's text or its token ids belong")
+    if isinstance(given, list | tuple) and any(isinstance(part, str) for part in given[:1]):
+        raise TypeError("a list of texts was given: use parser_for(source).parse_batch(texts)")
+    if isinstance(given, list | tuple) and any(isinstance(part, Mapping) for part in given[:1]):
+        raise TypeError("a list of messages was given: parse reads the text that a model wrote, one at a time")
+
+
+def _is_family(name: str) -> bool:
+    try:
+        return is_name(name) and registry.get(name) is not None
+    except (UnknownFormat, ValueError, OSError):
+        return False
 
 
 def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptions]) -> AnyParser:
     """A parser for a tokenizer, processor, chat template text, model folder, Format, FunctionParser or family name.
 
-    Parsers of tokenizers are remembered until their template changes. Raises UnknownFormat, saying what was looked at.
-    `options`: how turns are read (`repair`, `bare`, `rescue`, `coerce`, `infer`), as for `Parser`.
+    Parsers of tokenizers are remembered until their template changes. Raises UnknownFormat, saying what was looked at,
+    and TypeError for what can't be a source. `options`: how turns are read (`repair`, `bare`, `rescue`, `coerce`,
+    `infer`), as for `Parser`.
     """
     if options:
         parser = parser_for(source)
@@ -63,6 +100,7 @@ def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptio
         return source if tools is None else FunctionParser(source.function, name=source.name, tools=tools)
     if isinstance(source, Format):
         return Parser(source, tools=tools)
+    check_source(source)
     if isinstance(source, str) and is_name(source):
         entry = registry.get(source)
         return entry if isinstance(entry, FunctionParser) else Parser(entry, tools=tools)
@@ -85,13 +123,6 @@ def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptio
     return parser
 
 
-def is_name(source: str) -> bool:
-    """Whether a string is meant as a family's name rather than as a template or a path."""
-    if "{" in source or "\n" in source:
-        return False
-    return not (os.sep in source or os.path.exists(source))
-
-
 def _rebound(parser: Parser, tools: Any, options: ReadingOptions | None = None) -> Parser:
     chosen = {**parser.options.given(), **(options or {})}
     return Parser(
@@ -105,8 +136,6 @@ def _rebound(parser: Parser, tools: Any, options: ReadingOptions | None = None) 
 
 
 def _detected(source: Any) -> AnyParser:
-    from toolparse.detect import detect
-
     detection = detect(source)
     if detection.format is None:
         looked = "\n".join(f"  - {line}" for line in detection.evidence)

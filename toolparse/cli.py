@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
 import os
 import re
@@ -25,10 +26,12 @@ from rich.table import Table
 from rich.text import Text
 
 import toolparse
-from toolparse.errors import RenderError, ToolparseError
+from toolparse.errors import RenderError, ToolError, ToolparseError, UnknownFormat
+from toolparse.families.proved import PROVED
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
-from toolparse.overview import overview
+from toolparse.parser import FunctionParser
+from toolparse.program import compile_format
 
 OK, NOT_FOUND, BAD_INPUT = 0, 1, 2
 
@@ -38,8 +41,8 @@ verified; a call may not be executed; a format can't carry the calls); 2 wrong u
 """
 
 SOURCE_HELP = """
-SOURCE is the name of a family (see `toolparse families`), a chat template (a .jinja file), a tokenizer_config.json or
-a model folder.
+SOURCE is the name of a family (see `toolparse families`), a chat template (a .jinja file, or `-` for stdin), a
+tokenizer_config.json or a model folder.
 """
 
 # From this size of input on a progress bar is worth its lines.
@@ -49,6 +52,8 @@ WIDTH_OF_A_PIPE = 200
 
 # Where a JSON line may hold the model's output.
 TEXT_FIELDS = ("text", "output", "completion", "response", "content")
+
+READER = f"reader: {'compiled' if getattr(toolparse, 'COMPILED', False) else 'plain Python'}"
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -67,6 +72,8 @@ def command(function: Callable[..., int]) -> click.Command:
         try:
             code = function(*args, **options)
             sys.stdout.flush()
+        except ToolError as error:
+            raise BadInput(str(error)) from error
         except ToolparseError as error:
             err.print(f"[bold red]error:[/] {escape(str(error))}")
             code = NOT_FOUND
@@ -86,13 +93,18 @@ def output_options(function: Callable[..., int]) -> Callable[..., int]:
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="toolparse")
+@click.version_option(message=f"%(prog)s {toolparse.__version__}\n{READER}")
 def cli() -> None:
     """Read the tool calls that language models write, for any chat template."""
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. Answers are UTF-8, but on a terminal that has another encoding."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     cli(prog_name="toolparse")
 
 
@@ -101,35 +113,76 @@ def main() -> None:
 
 def load_source(source: str) -> Any:
     """What SOURCE names, in a form that `toolparse.detect` and `toolparse.parser_for` accept."""
+    if source == "-":
+        return _decoded(sys.stdin.buffer.read(), "<stdin>")
     path = Path(source)
     if path.is_dir():
         return path
     if path.is_file():
         return _load_file(path)
+    if path.exists():
+        raise BadInput(f"{source} is neither a file nor a folder, but a pipe or a device; `-` reads from stdin")
     try:
         return toolparse.get(source)
-    except ToolparseError as error:
-        raise BadInput(f"{source!r} is neither a file nor a folder, and {error}") from error
+    except UnknownFormat as error:
+        near = re.search(r"; did you mean [^?]*\?", str(error))
+        raise BadInput(
+            f"{source!r} is neither a file nor a folder nor a family{near[0] if near else '.'} "
+            "`toolparse families` lists the families"
+        ) from error
+
+
+def read_json(data: bytes | str, name: str, hint: str = "") -> Any:
+    """A JSON value from outside; `hint`: what else to try where it is none."""
+    text = data if isinstance(data, str) else _decoded(data, name)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise BadInput(f"{name}: the JSON is nested too deeply{hint}") from error
+    except ValueError as error:
+        raise BadInput(f"{name} is not JSON: {str(error).split('; use sys.')[0]}{hint}") from error
 
 
 def _load_file(path: Path) -> Any:
     text = _decoded(path.read_bytes(), str(path))
     if path.suffix != ".json":
         return text
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise BadInput(f"{path} is not JSON: {error}") from error
+    config = read_json(text, str(path))
     template = config.get("chat_template") if isinstance(config, dict) else None
     if isinstance(template, str):
         return template
     if isinstance(template, list):
-        return {entry["name"]: entry["template"] for entry in template}
+        named = [entry for entry in template if isinstance(entry, dict)]
+        template = {entry.get("name"): entry.get("template") for entry in named}
     if isinstance(template, dict):
+        if not template or not all(isinstance(part, str) for pair in template.items() for part in pair):
+            raise BadInput(f"{path}: chat_template must be a text, or texts with their names")
         return template
     if (path.parent / "chat_template.jinja").is_file():
         return path.parent
     raise BadInput(f"{path} holds no chat_template, and there is no chat_template.jinja beside it")
+
+
+def load_parser(source: str, *, tools: Any = None) -> tuple[Any, bool]:
+    """The parser for SOURCE, and whether its format holds; if not, that is said on stderr."""
+    loaded = load_source(source)
+    if isinstance(loaded, Format | FunctionParser):
+        return toolparse.parser_for(loaded, tools=tools), True
+    found = toolparse.detect(loaded)
+    if found.format is None:
+        raise UnknownFormat(
+            "\n".join([f"no tool-call format fits {source}. Looked at:", *map(_indented, found.evidence)])
+        )
+    if not found.verified:
+        err.print(
+            f"[bold yellow]not verified:[/] {escape(found.format.name)} ({escape(str(found.how))}) is a guess; "
+            f"`toolparse doctor {escape(source)}` says why"
+        )
+    return toolparse.parser_for(loaded, tools=tools), found.verified
+
+
+def _indented(line: str) -> str:
+    return f"  - {line}"
 
 
 def _name_of(file: BinaryIO) -> str:
@@ -147,10 +200,7 @@ def load_tools(path: Path | None) -> list[dict[str, Any]] | None:
     """The tools in a JSON file: a list of OpenAI-style dicts, or one of them."""
     if path is None:
         return None
-    try:
-        tools = json.loads(_decoded(path.read_bytes(), str(path)))
-    except ValueError as error:
-        raise BadInput(f"{path} is not JSON: {error}") from error
+    tools = read_json(path.read_bytes(), str(path))
     tools = [tools] if isinstance(tools, dict) else tools
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise BadInput(f"{path}: expected a list of OpenAI-style tools")
@@ -168,12 +218,21 @@ def stdout() -> Console:
 
 def write_json(value: Any, *, pretty: bool = False) -> None:
     """One JSON value on stdout; on a line of its own unless pretty."""
-    line = json.dumps(value, ensure_ascii=False)
-    lone = not _encodable(line)  # lone surrogates, which JSON can carry as escapes only
+    line = json_text(value)
     if pretty:
-        stdout().print_json(line, ensure_ascii=lone)
+        stdout().print_json(line, ensure_ascii=not _encodable(line))
     else:
-        sys.stdout.write((json.dumps(value) if lone else line) + "\n")
+        sys.stdout.write((line if _encodable(line) else _escaped(line)) + "\n")
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON, integers of any length among it; half surrogate pairs stay what they are."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        from toolparse.codecs.json import encode
+
+        return encode(value)
 
 
 def _encodable(text: str) -> bool:
@@ -182,6 +241,11 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _escaped(line: str) -> str:
+    """JSON with escapes for all that is not ASCII: half surrogate pairs can be written in no other way."""
+    return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in line)
 
 
 def picture_text(picture: str) -> Text:
@@ -322,7 +386,10 @@ def induce(source: str, name: str) -> int:
     if isinstance(loaded, Format):
         raise BadInput(f"{source!r} is a family's name; give a template, a tokenizer_config.json or a folder")
     stdout().print(induced(loaded, name=name), soft_wrap=True, markup=False, highlight=False)
-    return OK
+    if toolparse.detect(loaded, use_registry=False).verified:
+        return OK
+    err.print("[bold yellow]not verified:[/] it doesn't read all of its own template back")
+    return NOT_FOUND
 
 
 def _inspect_family(fmt: Format, as_json: bool) -> int:
@@ -365,12 +432,17 @@ def parse(
     differ from line to line. A message has `issues` where something is wrong; a call that has one that is not just a
     note must not be executed.
     """
-    parser = toolparse.parser_for(load_source(source), tools=load_tools(tools_file))
-    code = OK
+    parser, holds = load_parser(source, tools=load_tools(tools_file))
+    code = OK if holds else NOT_FOUND
     with progress(file) as stream:
-        for item in _items(stream, _name_of(file), lines, field):
+        for where, item in _items(stream, _name_of(file), lines, field):
             options = {"prompt": prompt, **item}
-            message = parser.parse(options.pop("text"), **options)
+            try:
+                message = parser.parse(options.pop("text"), **options)
+            except ToolError as error:
+                raise BadInput(f"{where}: {error}") from error
+            except TypeError as error:
+                raise BadInput(f"{where} holds token ids, which need a tokenizer; give their text") from error
             write_json(message_data(message, parser), pretty=not as_json and stdout().is_terminal)
             if not all(call.ok for call in message.tool_calls):
                 code = NOT_FOUND
@@ -390,8 +462,10 @@ def message_data(message: ParsedMessage, parser: Any) -> dict[str, Any]:
     return data
 
 
-def _items(stream: Iterable[bytes], name: str, lines: bool | None, field: str | None) -> Iterator[dict[str, Any]]:
-    """What is to be parsed: dicts with `text` and perhaps `tools` and `prompt`."""
+def _items(
+    stream: Iterable[bytes], name: str, lines: bool | None, field: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is to be parsed, each with its place: dicts with `text` and perhaps `tools` and `prompt`."""
     by_name = {".jsonl": True, ".ndjson": True, ".txt": False}.get(Path(name).suffix)
     lines = by_name if lines is None else lines
     rows = iter(stream)
@@ -400,11 +474,12 @@ def _items(stream: Iterable[bytes], name: str, lines: bool | None, field: str | 
         lines = field is not None or _is_json_line(first)
         rows = _chain(first, rows)
     if not lines:
-        yield {"text": b"".join(rows).decode("utf-8", "replace")}
+        yield name, {"text": b"".join(rows).decode("utf-8", "replace")}
         return
     for number, row in enumerate(rows, 1):
         if row.strip():
-            yield _item(row, f"{name}, line {number}", field)
+            where = f"{name}, line {number}"
+            yield where, _item(row, where, field)
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -416,7 +491,7 @@ def _is_json_line(row: bytes) -> bool:
     """Whether a first line looks like a record: a JSON string, or an object that holds a text and no call."""
     try:
         value = json.loads(row)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, str) or (isinstance(value, dict) and isinstance(_text_in(value, None), str))
 
@@ -428,19 +503,24 @@ def _text_in(record: dict[str, Any], field: str | None) -> Any:
 
 
 def _item(row: bytes, where: str, field: str | None) -> dict[str, Any]:
-    try:
-        record = json.loads(row)
-    except ValueError as error:
-        raise BadInput(f"{where} is not JSON: {error} (--whole reads the input as one text)") from error
+    record = read_json(row, where, " (--whole reads the input as one text)")
     if isinstance(record, str):
         return {"text": record}
     text = _text_in(record, field) if isinstance(record, dict) else None
-    if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(n, int) for n in text)):
+    if not isinstance(text, str) and not _are_ids(text):
         wanted = field or " or ".join(TEXT_FIELDS)
         raise BadInput(f"{where} holds no text in {wanted}; --field says where it is")
     prompt = record.get("prompt", record.get("prefill"))
+    if not isinstance(prompt, str | list | None) or (isinstance(prompt, list) and not _are_ids(prompt)):
+        raise BadInput(f"{where}: the prompt must be a text or token ids")
+    if not isinstance(record.get("tools"), list | None):
+        raise BadInput(f"{where}: the tools must be a list of OpenAI-style tools")
     extra = {"tools": record.get("tools"), "prompt": prompt}
     return {"text": text} | {name: value for name, value in extra.items() if value is not None}
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int for number in value)
 
 
 @contextmanager
@@ -477,15 +557,14 @@ def render(source: str, file: BinaryIO, as_json: bool) -> int:
     FILE (or stdin) holds JSON: a message, a list of calls, or one call; {"name": ..., "arguments": {...}} and OpenAI's
     {"function": {...}} are both understood.
     """
-    parser = toolparse.parser_for(load_source(source))
-    try:
-        value = json.loads(_decoded(file.read(), _name_of(file)))
-    except ValueError as error:
-        raise BadInput(f"{_name_of(file)} is not JSON: {error}") from error
+    parser, holds = load_parser(source)
+    value = read_json(file.read(), _name_of(file))
     message = value if isinstance(value, dict) and "role" in value else {"tool_calls": value}
     calls = message.get("tool_calls") or []
     calls = [_plain_call(call) for call in (calls if isinstance(calls, list) else [calls])]
     content, reasoning = message.get("content") or "", message.get("reasoning_content")
+    if not isinstance(content, str) or not isinstance(reasoning, str | None):
+        raise BadInput(f"{_name_of(file)}: content and reasoning_content must be texts")
     try:
         text = parser.render(calls, content=content, reasoning=reasoning)
     except RenderError as error:
@@ -495,7 +574,7 @@ def render(source: str, file: BinaryIO, as_json: bool) -> int:
         write_json({"text": text})
     else:
         sys.stdout.write(text + ("\n" if stdout().is_terminal else ""))
-    return OK
+    return OK if holds else NOT_FOUND
 
 
 def _plain_call(call: Any) -> dict[str, Any]:
@@ -505,41 +584,87 @@ def _plain_call(call: Any) -> dict[str, Any]:
     inner = call["function"] if isinstance(call.get("function"), dict) else call
     arguments = inner.get("arguments", {})
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError as error:
-            raise BadInput(f"the arguments of {inner.get('name')!r} are a string that is not JSON: {error}") from error
+        arguments = read_json(arguments, f"the arguments of {inner.get('name')!r}: a text that")
     if not isinstance(inner.get("name"), str) or not isinstance(arguments, dict):
-        raise BadInput(f"a call needs a name and an object of arguments: {json.dumps(call)[:200]}")
+        raise BadInput(f"a call needs a name and an object of arguments: {json_text(call)[:200]}")
     plain = {"name": inner["name"], "arguments": arguments}
     return plain if call.get("id") is None else {**plain, "id": call["id"]}
 
 
 @command
+@click.argument("name", required=False)
 @output_options
-def families(as_json: bool) -> int:
-    """List the registered families."""
+def families(name: str | None, as_json: bool) -> int:
+    """List the registered families, or show the one called NAME.
+
+    On a terminal a table; to a pipe a line for each family, its fields parted by tabs: name, arguments, what it has,
+    where it was proved, models, other names, and what a call looks like.
+    """
+    if name is not None:
+        try:
+            return _inspect_family(_declared(name), as_json)
+        except UnknownFormat as error:
+            hint = re.search(r"; did you mean [^?]*\?", str(error))
+            raise BadInput(f"no family is called {name!r}{hint[0] if hint else ''}") from error
     formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
     if as_json:
         write_json([{**format_data(fmt), **overview(fmt)} for fmt in formats])
         return OK
+    console = stdout()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("family", style="green", no_wrap=True)
-    table.add_column("a call looks like", overflow="fold")
-    table.add_column("arguments", overflow="fold")
-    table.add_column("has", overflow="fold")
-    table.add_column("proved on", style="dim", overflow="fold")
-    table.add_column("models", overflow="fold")
-    table.add_column("also called", style="dim", overflow="fold")
+    for title in ("arguments", "has", "models"):
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
     for fmt in formats:
-        look = picture_text(fmt.section.replace("{{calls}}", fmt.call).replace("\n", "⏎"))
         facts = overview(fmt)
         has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key])
-        proved = str(facts["proved"]) or "-"
-        row = (look, facts["arguments"], has, proved, escape(fmt.models), escape(", ".join(fmt.aliases)))
-        table.add_row(fmt.name, *row)
-    stdout().print(table)
+        if console.is_terminal:
+            table.add_row(fmt.name, facts["arguments"], has, escape(fmt.models))
+            continue
+        look = fmt.section.replace("{{calls}}", fmt.call).replace("\n", "⏎").replace("\t", " ")
+        fields = (fmt.name, facts["arguments"], has, facts["proved"], fmt.models, ", ".join(fmt.aliases), look)
+        sys.stdout.write("\t".join(str(field) or "-" for field in fields) + "\n")
+    if console.is_terminal:
+        console.print(table, soft_wrap=False)
+        console.print("\n`toolparse families NAME` shows one.")
     return OK
+
+
+def _declared(name: str) -> Format:
+    found = toolparse.get(name)
+    if not isinstance(found, Format):
+        raise BadInput(f"{name!r} is a parsing function, which has no pictures to show")
+    return found
+
+
+# -------------------------------------------------------------------------------------- what a row of the table says
+
+
+def overview(format: Format) -> dict[str, Any]:
+    """`arguments` (the codec), `ids` (the text carries call ids), `parallel`, `reasoning`, `proved`.
+
+    `proved` names a real chat template on which detection proved the family, '' where none was at hand.
+    """
+    return {
+        "arguments": codec(format),
+        "ids": "{{id}}" in format.call,
+        "parallel": format.parallel,
+        "reasoning": format.reasoning is not None,
+        "proved": PROVED.get(format.name, ""),
+    }
+
+
+def codec(format: Format) -> str:
+    """How the arguments are written, in a word or two."""
+    body = compile_format(format).shapes[0].body
+    if body == "params":
+        return "nested elements" if format.item is not None else "tagged parameters"
+    if body == "kwargs":
+        return "Python call"
+    if format.syntax.bare_keys:
+        return "literal map"
+    syntax = "JSON" if format.syntax.is_json else "Python literals"
+    return f"{syntax} object" if body == "wrapper" else syntax
 
 
 if __name__ == "__main__":

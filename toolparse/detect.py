@@ -6,8 +6,10 @@ What a detection says is in `templates/judging/detection.py`; its names can be h
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from toolparse import registry
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
 
@@ -21,16 +23,45 @@ def detect(source: Any, *, use_registry: bool = True) -> Detection:
     """The format in which the model behind `source` writes tool calls.
 
     `source`: a tokenizer, a processor, a chat template's text, a dict of named templates, a model folder or one of its
-    files. `use_registry=False` leaves out the known families: what is found is learnt from the template alone. A
-    template seen before costs microseconds; a new one some milliseconds beyond its compilation.
+    files, or a family's name (its declaration, not verified). `use_registry=False` leaves out the known families: what
+    is found is learnt from the template alone. A template seen before costs microseconds; a new one some milliseconds
+    beyond its compilation. Raises TypeError for what can't be a source.
     """
     if isinstance(source, Format | FunctionParser):
         from toolparse.templates.judging.detection import Detection
 
         return Detection(source, "exact text", ("a format was given",))
+    check_source(source)
+    if isinstance(source, str) and is_name(source):
+        from toolparse.templates.judging.detection import Detection
+
+        return Detection(registry.get(source), "exact text", ("a family's name was given: nothing was looked at",))
     from toolparse.templates.judging.ladder import climb
 
     return climb(source, use_registry=use_registry)
+
+
+SWAPPED = "the arguments are swapped: write toolparse.parse(text, source), the model's output first"
+
+
+def check_source(source: Any) -> None:
+    """Raises TypeError, saying what was meant, for what can't be a model, a template or a format."""
+    if source is None or isinstance(source, bytes | bytearray | int | float):
+        given = "None was" if source is None else f"{type(source).__name__} {source!r:.40} was"
+        raise TypeError(f"{given} given where a tokenizer, chat template, model folder, Format or family name belongs")
+    if isinstance(source, list | tuple):
+        if source and all(type(part) is int for part in source):
+            raise TypeError(f"token ids were given as the source; perhaps {SWAPPED}")
+        raise TypeError("a list was given as the source: make one parser for each, parser_for(source)")
+    if isinstance(source, dict) and "role" in source:
+        raise TypeError("a message was given as the source: pass the tokenizer of the model that wrote it")
+
+
+def is_name(source: str) -> bool:
+    """Whether a string is meant as a family's name rather than as a template or a path."""
+    if "{" in source or "\n" in source:
+        return False
+    return not (os.sep in source or os.path.exists(source))
 
 
 def __getattr__(name: str) -> object:

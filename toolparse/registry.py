@@ -98,7 +98,7 @@ def get(name: str | Entry) -> Entry:
         from difflib import get_close_matches
 
         near = get_close_matches(normal(name), _names, n=3)
-        hint = f"; did you mean {', '.join(repr(_names[n]) for n in dict.fromkeys(near))}?" if near else "."
+        hint = f"; did you mean {', '.join(map(repr, dict.fromkeys(_names[n] for n in near)))}?" if near else "."
         raise UnknownFormat(
             f"no format is called {name!r}{hint} toolparse.families() lists them; "
             "toolparse.register(Format(...)) adds one"

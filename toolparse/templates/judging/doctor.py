@@ -12,15 +12,15 @@ from toolparse.format import Format
 from toolparse.templates.judging.detection import Detection, Problem
 from toolparse.templates.judging.ladder import climb
 
-#: Exit codes: nothing wrong, problems that lose data or an unproved format, nothing found.
-HEALTHY, SICK, UNKNOWN = 0, 1, 2
+#: Exit codes: nothing wrong; problems that lose data, an unproved format, or nothing found.
+HEALTHY, SICK = 0, 1
 
 _MARKS = {"error": "✗", "warning": "!", "note": "·", "passed": "✓", "lost": "!", "refused": "·", "failed": "✗"}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A detection, told. `exit_code` is 0 without errors, 1 with errors or an unproved format, 2 without a format."""
+    """A detection, told. `exit_code` is 0 without errors, 1 with errors or without a proved format."""
 
     detection: Detection
 
@@ -33,8 +33,6 @@ class Report:
     @property
     def exit_code(self) -> int:
         """For CI."""
-        if self.detection.format is None:
-            return UNKNOWN
         if not self.detection.verified or any(item.severity == "error" for item in self.problems):
             return SICK
         return HEALTHY
@@ -70,8 +68,12 @@ class Report:
             for check in found.checks:
                 detail = f": {check.detail}" if check.detail else ""
                 yield f"  {_MARKS[check.status]} {check.name} {check.status}{detail}"
-        yield ""
-        yield "Problems" if self.problems else "No problems: what goes into this template comes out of it."
+        if self.problems:
+            yield ""
+            yield "Problems"
+        elif found.verified:
+            yield ""
+            yield "No problems: what goes into this template comes out of it."
         for item in self.problems:
             yield from self._problem(item, evidence)
 
