@@ -94,17 +94,22 @@ def _without_template(found: Source, best: Detection | None, evidence: list[str]
 def _detect_template(text: str, found: Source, use_registry: bool) -> Detection:
     """The verdict on a template: remembered, kept on disk, or reached now."""
     hints = f"{sorted(found.tokens.items())} {found.names} {use_registry}"
-    key = detection_store.key_of(text, hints, _stamp(use_registry))
+    stamp = _stamp(use_registry)
+    key = detection_store.key_of(text, hints, stamp)
     known = detection_store.recall(key)
-    if isinstance(known, Detection):
+    if known is not None:
         return known
     exact = registry.by_template(text) if use_registry else None
     if exact is None:
-        stored = detection_store.load(key)
-        if isinstance(stored, Detection):
+        stored = detection_store.load(key, text)
+        if stored is not None:
             detection_store.remember(key, stored)
             return stored
     detection = _examine(text, found, exact, use_registry)
+    if _stamp(use_registry) != stamp:
+        return (
+            detection  # something was registered meanwhile: the verdict is neither on the old nor on the new registry
+        )
     detection_store.remember(key, detection)
     if exact is None:
         detection_store.store(key, detection)

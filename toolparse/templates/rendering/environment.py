@@ -14,16 +14,11 @@ import datetime
 import functools
 import hashlib
 import json
-import marshal
-import os
 import re
-import sys
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import BuiltinMethodType, CodeType
 from typing import Any, TypeVar
 
@@ -44,7 +39,6 @@ from toolparse.templates.rendering import limits
 from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, current, spending
 
 NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
-_CODE_VERSION = 3  # raise when the generated code changes
 
 
 class _Generation(jinja2.ext.Extension):
@@ -391,7 +385,7 @@ _COMPILED_KEPT = 256
 
 
 def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
-    """A template, compiled; kept in memory and, as bytecode, on disk. Raises TemplateError."""
+    """A template, compiled; kept in memory, never on disk: what is read there must not be code. Raises TemplateError."""
     if not isinstance(source, str):
         raise TemplateError(f"a chat template is a text, not {type(source).__name__}")
     key = (digest(source), mutable)
@@ -434,11 +428,6 @@ def facts_of(source: str) -> Facts:
     known = _facts.get(key)
     if known is not None:
         return known
-    stored = read_cache("facts", key)
-    if stored is not None:
-        with contextlib.suppress(ValueError, TypeError):
-            mentions, markers = json.loads(stored)
-            return _keep(_facts, key, Facts(bool(mentions), tuple(map(str, markers))))
     tree = _parse(source)
     _keep(_trees, key, tree, 4)
     mentions, markers = False, []
@@ -454,7 +443,6 @@ def facts_of(source: str) -> Facts:
         marker = _MARKER.fullmatch(value)
         if marker and marker.group(1) not in markers:
             markers.append(marker.group(1))
-    write_cache("facts", key, json.dumps([mentions, markers[:12]]).encode())
     return _keep(_facts, key, Facts(mentions, tuple(markers[:12])))
 
 
@@ -498,19 +486,12 @@ _codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the sam
 
 def _code(source: str, key: str, env: _Environment) -> CodeType:
     known = _codes.get(key)
-    return known if known is not None else _keep(_codes, key, _load_code(source, key, env))
+    return known if known is not None else _keep(_codes, key, _compiled_code(source, key, env))
 
 
-def _load_code(source: str, key: str, env: _Environment) -> CodeType:
-    stored = read_cache("code", key)
-    if stored is not None:
-        with contextlib.suppress(ValueError, EOFError, TypeError):
-            kept = marshal.loads(stored)  # checked by a digest and read from the user's own folder only
-            if isinstance(kept, CodeType):
-                return kept
+def _compiled_code(source: str, key: str, env: _Environment) -> CodeType:
     tree = _trees.pop(key, None) or _parse(source)
     code: CodeType = _guarded_compile(lambda: env.compile(tree))
-    write_cache("code", key, marshal.dumps(code))
     return code
 
 
@@ -526,75 +507,3 @@ def _guarded_compile(make: Callable[[], Any]) -> Any:
             raise LimitExceeded("the template is nested too deeply to be compiled") from None
         except Exception as error:
             raise TemplateError(f"{type(error).__name__}: {error}") from error
-
-
-# ------------------------------------------------------------------------------------------------------- disk cache
-
-
-def cache_folder() -> Path | None:
-    """Where compiled templates and verdicts are kept; None when switched off by `TOOLPARSE_CACHE=off`."""
-    chosen = os.environ.get("TOOLPARSE_CACHE", "")
-    if chosen.lower() in ("off", "0", "no", "none"):
-        return None
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "toolparse"
-
-
-def caching() -> bool:
-    """Whether anything is kept on disk."""
-    try:
-        return cache_folder() is not None
-    except RuntimeError:  # no home
-        return False
-
-
-def _cache_file(kind: str, key: str) -> Path | None:
-    try:
-        folder = cache_folder()
-    except RuntimeError:  # no home
-        return None
-    if folder is None:
-        return None
-    versions = f"{_CODE_VERSION}-{jinja2.__version__}-{sys.implementation.cache_tag}-{sys.version_info.micro}"
-    return folder / kind / versions / key[:2] / key
-
-
-def read_cache(kind: str, key: str) -> bytes | None:
-    """What was kept under a key, or None: when absent, damaged, or not this user's own."""
-    path = _cache_file(kind, key)
-    if path is None:
-        return None
-    try:
-        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
-            return None
-        data = path.read_bytes()
-    except OSError:
-        return None
-    body = data[32:]
-    return body if data[:32] == hashlib.sha256(body).digest() else None
-
-
-def write_cache(kind: str, key: str, body: bytes) -> None:
-    """Keep something; silently not, where nothing can be written."""
-    path = _cache_file(kind, key)
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(body).digest() + body)
-            os.replace(name, path)  # in one step: readers see the old file or the new one
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-    except OSError:
-        return
