@@ -143,7 +143,9 @@ def test_what_is_no_regular_file_is_not_waited_for(folder: Path, what: str) -> N
         path.symlink_to("/dev/zero")
     code = f"from toolparse.templates.rendering.cache import *; print(read_cache('verdicts', {KEY!r}))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=True
+    )
     assert done.stdout == "None\n", done.stderr
 
 

@@ -1,6 +1,6 @@
 """What is kept on disk between runs: data, never code, in a folder that is the user's alone.
 
-Whoever can write into the cache could otherwise choose how a model's output is read, so nothing is trusted by its place:
+Whoever can write into the cache could choose how a model's output is read, so nothing is trusted by its place:
 
 * the folder is named by an absolute path, belongs to the user and to nobody else (mode 0700; one that others may write
   to is not used), and so does every file; links are not followed, and only regular files are opened, without waiting;

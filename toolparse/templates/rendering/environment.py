@@ -29,10 +29,10 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import (
     ImmutableSandboxedEnvironment,
     SandboxedEnvironment,
-    is_internal_attribute,
     modifies_known_mutable,
+    safe_range,
 )
-from jinja2.utils import Namespace
+from jinja2.utils import Cycler, Joiner, Namespace
 
 from toolparse.errors import TemplateError
 from toolparse.templates.rendering import limits
@@ -108,13 +108,53 @@ def _raise_exception(message: Any) -> str:
 
 
 def _strftime_now(form: str) -> str:
-    if len(form) > 200:
-        raise LimitExceeded("the template asks for a date in a format of more than 200 characters")
+    if len(form) > 200 or _PADDED.search(form):
+        raise LimitExceeded("the template asks for a date in a format of more than 200 characters, or padded")
     return NOW.strftime(form)
+
+
+_PADDED = re.compile(r"%[^A-Za-z%]*\d")
+
+
+# Functions, not the classes behind them: `cycler.reset(raise_exception)` would write into what other renderings share.
+def _namespace(*args: Any, **kwargs: Any) -> _Namespace:
+    return _Namespace(*args, **kwargs)
+
+
+def _cycler(*items: Any) -> Cycler:
+    return Cycler(*items)
+
+
+def _joiner(sep: str = ", ") -> Joiner:
+    return Joiner(sep)
+
+
+def _first(value: Any) -> Any:
+    """`random`, for renderings that can be compared."""
+    return next(iter(value), "")
 
 
 class _Code(CodeGenerator):
     """Jinja's code generator, with what templates build routed through the limits."""
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        current().tick()  # the clock is looked at
+        return super().visit(node, *args, **kwargs)
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.sliced(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for part in (node.arg.start, node.arg.stop, node.arg.step):
+            if part is None:
+                self.write("None")
+            else:
+                self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
         self.write("environment.joined((")
@@ -160,6 +200,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     concat = staticmethod(limits.concat)
     counted = staticmethod(limits.counted)
     joined = staticmethod(limits.joined)
+    sliced = staticmethod(limits.sliced)
 
     def __init__(self, *, mutable: bool) -> None:
         # Constants are not folded: that takes a tenth of the compilation, and the limits must see them anyway.
@@ -167,13 +208,21 @@ class _Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,
+            finalize=limits.shown,
             extensions=[_Generation, jinja2.ext.loopcontrols],
         )
         self.mutable = mutable
         self.filters["tojson"] = _tojson
-        self.globals.update(
-            raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
-        )
+        self.filters["random"] = _first
+        self.globals = {
+            "range": safe_range,
+            "dict": _Dict(),
+            "namespace": _namespace,
+            "cycler": _cycler,
+            "joiner": _joiner,
+            "raise_exception": _raise_exception,
+            "strftime_now": _strftime_now,
+        }
         self.filters = {name: _guard(name, function) for name, function in self.filters.items()}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -196,6 +245,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        allowed = next((names for kind, names in _ALLOWED if isinstance(obj, kind)), frozenset())
+        if attr not in allowed and not (self.mutable and attr in _MUTATING and isinstance(obj, (list, dict))):
+            return isinstance(obj, (Namespace, jinja2.runtime.Undefined)) and not attr.startswith("_")
         if self.mutable:
             return SandboxedEnvironment.is_safe_attribute(self, obj, attr, value)
         return super().is_safe_attribute(obj, attr, value)
@@ -224,6 +276,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
         def guarded(*args: Any, **kwargs: Any) -> str:
             budget = current()
+            args = tuple(limits.laid_out("format", arg) for arg in args)
             budget.foresee("format", text, args, kwargs)
             result: str = budget.check(wrapped(*args, **kwargs))
             return result
@@ -238,11 +291,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             return __self._call_method(budget, __obj, args, kwargs)
         owner = getattr(__obj, "__self__", None) if kind is not jinja2.runtime.Macro else None
         if isinstance(owner, (str, bytes, int, float)):
-            budget.foresee(getattr(__obj, "__name__", ""), owner, args, _plain_kwargs(kwargs))
+            name = getattr(__obj, "__name__", "")
+            args = tuple(limits.laid_out(name, arg) for arg in args)
+            budget.foresee(name, owner, args, _plain_kwargs(kwargs))
         elif isinstance(__obj, jinja2.runtime.LoopContext):
             args = tuple(limits.counted(arg) for arg in args)
-        elif __obj is jinja2.utils.generate_lorem_ipsum:
-            budget.foresee("lipsum", "x" * 1000, args, _plain_kwargs(kwargs))
         budget.depth += 1
         if budget.depth > budget.limits.depth:
             raise TemplateError("the template's macros call each other too deeply")
@@ -255,9 +308,6 @@ class _Environment(ImmutableSandboxedEnvironment):
             budget.depth -= 1
         if __self.mutable and isinstance(owner, (list, dict, set)):
             budget.check(owner)
-        if type(result) is _Namespace:
-            budget.check(list(_attributes(result).values()))
-            return result
         return budget.check(result)
 
     def _call_method(self, budget: Budget, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -265,7 +315,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         kwargs = _plain_kwargs(kwargs)
         owner = method.__self__
         if type(owner) is str:
-            budget.foresee(method.__name__, owner, args, kwargs)
+            name = method.__name__
+            args = tuple(limits.laid_out(name, arg) for arg in args)
+            budget.foresee(name, owner, args, kwargs)
             return budget.check(method(*args, **kwargs))
         result = method(*args, **kwargs)
         if self.mutable:
@@ -277,6 +329,49 @@ class _Environment(ImmutableSandboxedEnvironment):
 _DATA = frozenset((str, int, float, bool, list, dict, tuple, type(None)))
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 
+_MUTATING = frozenset(
+    ("append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update")
+)
+_TEXT = frozenset(
+    (
+        *(
+            "capitalize",
+            "casefold",
+            "center",
+            "count",
+            "endswith",
+            "expandtabs",
+            "find",
+            "format",
+            "format_map",
+            "index",
+        ),
+        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric"),
+        *("isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition"),
+        *("removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip"),
+        *("split", "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill"),
+    )
+)
+_LOOP = frozenset(
+    (
+        *("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"),
+        *("depth", "depth0", "cycle", "changed"),
+    )
+)
+#: All that a template may ask of a value by a dot; of what is not here, nothing.
+_ALLOWED: tuple[tuple[type, frozenset[str]], ...] = (
+    (str, _TEXT),
+    (dict, frozenset(("copy", "get", "items", "keys", "values"))),
+    (list, frozenset(("copy", "count", "index"))),
+    (tuple, frozenset(("count", "index"))),
+    (range, frozenset(("count", "index", "start", "stop", "step"))),
+    (_Dict, frozenset(("fromkeys",))),
+    (jinja2.runtime.LoopContext, _LOOP),
+    (jinja2.runtime.Macro, frozenset(("arguments", "caller", "catch_kwargs", "catch_varargs", "name"))),
+    (jinja2.runtime.BlockReference, frozenset(("super",))),
+    (Cycler, frozenset(("current", "next", "reset"))),
+)
+
 
 def _harmless() -> frozenset[tuple[type, str]]:
     """Attributes of everyday types that both sandboxes allow and neither wraps."""
@@ -286,8 +381,7 @@ def _harmless() -> frozenset[tuple[type, str]]:
         for kind, names in everyday.items()
         for name in names
         if name not in ("format", "format_map")
-        and not is_internal_attribute(kind(), name)
-        and not name.startswith("_")
+        and name in next(names for known, names in _ALLOWED if known is kind)
         and not modifies_known_mutable(kind(), name)
     }
     return frozenset(found | {(jinja2.runtime.LoopContext, name) for name in ("index", "index0", "first", "last")})
@@ -307,6 +401,12 @@ def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if key not in ("_loop_vars", "_block_vars")}
 
 
+#: Filters that pass things on and make no text of them.
+_CHEAP = frozenset(
+    ("count", "d", "default", "first", "items", "last", "length", "list", "map", "reject", "rejectattr", "select")
+) | {"selectattr", "tojson", "reverse"}
+
+
 def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that is foreseen, counted and weighed."""
     passes = getattr(function, "jinja_pass_arg", None)
@@ -318,13 +418,15 @@ def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         budget = current()
         value = args[at] if len(args) > at else None
         if foreseen:
+            args = tuple(limits.laid_out(name, arg) for arg in args)
+            value = args[at] if len(args) > at else None
             budget.foresee(name, value, args[at + 1 :], kwargs)
-        else:
+        elif name in _CHEAP or type(value) is str:
             budget.walk(value)
+        else:
+            budget.tick(1 + (budget.weigh(value) >> 6))  # it may become text
         result = function(*args, **kwargs)
-        if isinstance(result, (str, list, tuple, dict, int)):
-            return budget.check(result)
-        return limits.counted(result) if hasattr(result, "__next__") else result
+        return limits.counted(result) if hasattr(result, "__next__") else budget.check(result)
 
     return guarded
 
@@ -385,7 +487,7 @@ _COMPILED_KEPT = 256
 
 
 def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
-    """A template, compiled; kept in memory, never on disk: what is read there must not be code. Raises TemplateError."""
+    """A template, compiled; kept in memory, never on disk, where nothing is code. Raises TemplateError."""
     if not isinstance(source, str):
         raise TemplateError(f"a chat template is a text, not {type(source).__name__}")
     key = (digest(source), mutable)
@@ -464,8 +566,7 @@ def _walk(tree: nodes.Node) -> Iterator[Any]:
 
 
 def _parse(source: str) -> nodes.Template:
-    if len(source) > limits.LIMITS.source:
-        raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
+    limits.check_source(source)
     tree: nodes.Template = _guarded_compile(lambda: environment().parse(source))
     return tree
 
