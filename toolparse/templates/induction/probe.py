@@ -15,7 +15,7 @@ from typing import Any
 from toolparse.errors import TemplateError
 from toolparse.templates.induction.message_style import NAMED_ID, MessageStyle
 from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
-from toolparse.templates.rendering.limits import LimitExceeded
+from toolparse.templates.rendering.limits import LIMITS, LimitExceeded
 
 USER = "usrquebec"
 USER_2 = "usrromeo"
@@ -54,7 +54,11 @@ _CALLS = [(NAMES[0], {**PLAIN[0], "an_object": {"inside": 1}, "a_list": ["x"]}),
 _FEWER = [(NAMES[0], {KEYS[0]: VALUES[0]}), (NAMES[1], {KEYS[2]: VALUES[2]})]
 
 _RENDERS = 160
-_SECONDS = 12.0
+#: For compiling, rendering, learning and proving together.
+SECONDS = 12.0
+#: Characters of one rendering; the longest of a real template has some ten thousand.
+_RENDERING = 100_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,17 @@ class Prober:
     """Renders conversations with one template in one style."""
 
     def __init__(
-        self, template: CompiledTemplate, style: MessageStyle, tokens: Mapping[str, str] | None = None
+        self,
+        template: CompiledTemplate,
+        style: MessageStyle,
+        tokens: Mapping[str, str] | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.template = template
         self.style = style
         self.tokens = dict(tokens or {})
         self.renders = 0
-        self.deadline = time.monotonic() + _SECONDS
+        self.deadline = deadline if deadline is not None else time.monotonic() + SECONDS
         self.error = ""
         self._known: dict[str, str | None] = {}
         self._turns: dict[str, str | None] = {}
@@ -203,21 +211,35 @@ class Prober:
         if key in self._known:
             return self._known[key]
         self.renders += 1
-        if self.renders > _RENDERS or time.monotonic() > self.deadline:
+        if self.renders > _RENDERS:
             raise LimitExceeded("the template takes too long to be examined")
+        self.look_at_the_clock()
         if self.style.system:
             messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
         text: str | None
         try:
             text = self.template.render(
-                messages=messages, add_generation_prompt=generation, **self._variables, **switches
+                messages=messages,
+                add_generation_prompt=generation,
+                deadline=min(self.deadline, time.monotonic() + LIMITS.seconds),
+                **self._variables,
+                **switches,
             )
         except LimitExceeded:
             raise
         except TemplateError as error:
             text, self.error = None, str(error)
+        if text is not None and len(text) > _RENDERING:
+            raise LimitExceeded(f"the template writes more than {_RENDERING} characters for a short conversation")
+        if text is not None and _SURROGATE.search(text):
+            raise TemplateError("the template writes lone surrogates: that is no text")
         self._known[key] = text
         return text
+
+    def look_at_the_clock(self) -> None:
+        """Raises LimitExceeded when the time for the template is over."""
+        if time.monotonic() > self.deadline:
+            raise LimitExceeded("the template takes too long to be examined")
 
 
 # ------------------------------------------------------------------------------------------------- message styles

@@ -138,6 +138,7 @@ class Prover:
 
     def check(self, case: Case) -> Check:
         """The outcome of one case."""
+        self.prober.look_at_the_clock()
         full = self.prober.full(case.turn, **case.switches)
         if full is None:
             return Check(case.name, "refused", self.prober.error)

@@ -458,7 +458,10 @@ class CompiledTemplate:
             except MemoryError:
                 raise LimitExceeded("the template needs too much memory") from None
             except Exception as error:
-                raise TemplateError(f"{type(error).__name__}: {error}") from error
+                raise TemplateError(f"{type(error).__name__}: {error}"[:_TOLD]) from error
+
+
+_TOLD = 1000  # characters of a template's own words
 
 
 def _plain(value: Any) -> Any:
@@ -486,8 +489,11 @@ _compiled_lock = threading.Lock()
 _COMPILED_KEPT = 256
 
 
-def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
-    """A template, compiled; kept in memory, never on disk, where nothing is code. Raises TemplateError."""
+def compile_template(source: str, *, mutable: bool = False, deadline: float | None = None) -> CompiledTemplate:
+    """A template, compiled; kept in memory, never on disk, where nothing is code. Raises TemplateError.
+
+    `deadline`: by `time.monotonic`; without one it has as long as a rendering.
+    """
     if not isinstance(source, str):
         raise TemplateError(f"a chat template is a text, not {type(source).__name__}")
     key = (digest(source), mutable)
@@ -497,7 +503,7 @@ def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
             _compiled.move_to_end(key)
             return known
     env = environment(mutable)
-    code = _code(source, key[0], env)
+    code = _code(source, key[0], env, deadline)
     template = jinja2.Template.from_code(env, code, env.make_globals(None))
     made = CompiledTemplate(source, template, mutable)
     with _compiled_lock:
@@ -585,19 +591,19 @@ def _keep(cache: OrderedDict[str, T], key: str, value: T, limit: int = 256) -> T
 _codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the same code
 
 
-def _code(source: str, key: str, env: _Environment) -> CodeType:
+def _code(source: str, key: str, env: _Environment, deadline: float | None) -> CodeType:
     known = _codes.get(key)
-    return known if known is not None else _keep(_codes, key, _compiled_code(source, key, env))
+    return known if known is not None else _keep(_codes, key, _compiled_code(source, key, env, deadline))
 
 
-def _compiled_code(source: str, key: str, env: _Environment) -> CodeType:
+def _compiled_code(source: str, key: str, env: _Environment, deadline: float | None) -> CodeType:
     tree = _trees.pop(key, None) or _parse(source)
-    code: CodeType = _guarded_compile(lambda: env.compile(tree))
+    code: CodeType = _guarded_compile(lambda: env.compile(tree), deadline)
     return code
 
 
-def _guarded_compile(make: Callable[[], Any]) -> Any:
-    with spending(Budget()):
+def _guarded_compile(make: Callable[[], Any], deadline: float | None = None) -> Any:
+    with spending(Budget(deadline=deadline)):
         try:
             return make()
         except TemplateError:

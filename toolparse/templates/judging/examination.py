@@ -1,0 +1,220 @@
+"""Examining one template: its picture is learnt, candidates are ranked, the first that proves itself is taken."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from toolparse import registry
+from toolparse.errors import RenderError, TemplateError
+from toolparse.format import Format
+from toolparse.program import bind_to
+from toolparse.render import render
+from toolparse.templates.induction.induce import Induction, induce
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, TWO, Prober, Turn, find_style
+from toolparse.templates.judging.detection import Detection, Proof
+from toolparse.templates.judging.fingerprint import behaviour, same_picture
+from toolparse.templates.judging.inputs import Source
+from toolparse.templates.judging.problems import find_problems
+from toolparse.templates.judging.proof import Prover, prove
+from toolparse.templates.rendering.environment import compile_template, facts_of
+
+_MARKER = re.compile("<[^<>{}]*>")
+
+
+def examine(text: str, found: Source, exact: Format | None, families: Sequence[Format]) -> Detection:
+    """The verdict on a template. `exact`: the format that is registered for it; `families`: all that may fit."""
+    deadline = time.monotonic() + SECONDS
+    try:
+        if exact is None and not facts_of(text).mentions_calls:
+            return Detection(None, evidence=("the template never looks at tool calls",), template=text)
+        prober, score = find_style(
+            Prober(compile_template(text, deadline=deadline), MessageStyle(), found.tokens, deadline)
+        )
+        if score == NOTHING and exact is None:
+            why = f": {prober.error}" if prober.error else ""
+            return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
+        prober = prober.settled()
+        ordered = _hinted(families, found.names)
+        induction = induce(prober)
+        detection = _choose(prober, induction, ordered, exact, text)
+        if detection.verified:
+            return detection
+        other = induce(prober, opening_first=True)  # the picture may be cut in another place
+        again = _choose(prober, other, ordered, exact, text) if other.format != induction.format else detection
+        return again if again.verified or detection.format is None else detection
+    except TemplateError as error:
+        return Detection(None, evidence=(f"the template cannot be rendered: {error}",), template=text)
+
+
+def _hinted(families: Sequence[Format], names: Sequence[str]) -> list[Format]:
+    """The families, those first that are called like the model: where pictures are the same, the name decides."""
+    spelled = [registry.normal(name) for name in names]
+
+    def called(family: Format) -> bool:
+        own = [registry.normal(name) for name in (family.name, *family.aliases)]
+        return any(name.startswith(alias) for name in spelled for alias in own)
+
+    return sorted(families, key=lambda family: not called(family)) if spelled else list(families)
+
+
+def _choose(
+    prober: Prober, induction: Induction, families: Sequence[Format], exact: Format | None, text: str
+) -> Detection:
+    """The first candidate that proves itself; else the best of those that have the template's picture."""
+    candidates = list(_candidates(prober, induction, families, exact))
+    tried: list[tuple[Format, str, str, Proof]] = []
+    for format, how, why in candidates:
+        proof = prove(prober, format, induction)
+        if proof.verified:
+            return _verdict(prober, induction, format, how, [why], proof, text)
+        tried.append((format, how, why, proof))
+    if not tried:
+        return Detection(None, evidence=tuple(induction.notes), message_style=prober.style, template=text)
+    format, how, why, proof = min(tried, key=lambda entry: len(entry[3].failed))
+    failures = [f"unproved: {check.name}: {check.detail}" for check in proof.failed[:4]]
+    if how == "induced" and proof.status("single") == "failed":
+        return Detection(
+            None,
+            evidence=(*induction.notes, "a picture was found, but it cannot read the template's own calls", *failures),
+            message_style=prober.style,
+            template=text,
+        )
+    return _verdict(prober, induction, format, how, [why, *failures], proof, text)
+
+
+def _verdict(
+    prober: Prober, induction: Induction, format: Format, how: str, why: list[str], proof: Proof, text: str
+) -> Detection:
+    passed = [check.name for check in proof.checks if check.status == "passed"]
+    evidence = [*why, *induction.notes]
+    if passed:
+        evidence.append(f"read back exactly: {', '.join(passed)}")
+    return Detection(
+        format,
+        how,
+        tuple(evidence),
+        proof.verified,
+        find_problems(prober, format, induction, proof),
+        prober.style,
+        format.prefill,
+        text,
+        proof.checks,
+        behaviour(induction.format) if induction.format is not None else "",
+    )
+
+
+def _candidates(
+    prober: Prober, induction: Induction, families: Sequence[Format], exact: Format | None
+) -> Iterable[tuple[Format, str, str]]:
+    """Formats to try, most promising first."""
+    induced = induction.format
+    if exact is not None:
+        merged = exact if induced is None else replace(exact, prefill=induced.prefill or exact.prefill)
+        yield merged, "exact text", f"the template is registered for {exact.name!r}"
+    if induced is None:
+        return
+    markers = _MARKER.findall("".join(induced.sources()))
+    bound = [bind_to(family, markers) if family.has_suffix else family for family in families]
+    alike = [family for family in bound if same_picture(induced, family, single=induction.single)]
+    for family in _ranked(prober, induction, alike)[:3]:
+        why = f"what the template writes is the picture of {family.name!r}"
+        for merged in forms_of(family, induced):
+            yield merged, "behaviour", why
+    yield induced, "induced", "the picture was learnt from what the template writes"
+
+
+def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:
+    """Families with the same picture, those that write it to the letter first."""
+    if len(families) < 2:
+        return families
+    assert induction.format is not None
+    assert induction.cutter is not None
+    fulls = [(turn, prober.full(turn)) for turn in (ONE, TWO)]
+    turns = [(turn, induction.cutter.turn(full)) for turn, full in fulls if full is not None]
+    likeness = {id(family): _likeness(turns, induction.format, family) for family in families}
+    return sorted(families, key=lambda family: -likeness[id(family)])
+
+
+def _likeness(turns: Sequence[tuple[Turn, str]], induced: Format, family: Format) -> int:
+    """How many of the free choices a family shares with what was induced, and writes as the template does."""
+    points = 0
+    for turn, text in turns:
+        written = _writes(family, turn)
+        points += 4 * (written is not None and written in text)
+    if induced.reasoning is not None:
+        points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
+    if induced.ends:
+        points += 3 * bool(set(family.ends) & set(induced.ends))
+    points += _bare(family.prefill) == _bare(induced.prefill)
+    points += _bare(family.content) == _bare(induced.content)
+    points += family.lead == induced.lead
+    return points
+
+
+def _writes(family: Format, turn: Turn) -> str | None:
+    """What a family writes for a turn by itself; None where it can't carry it."""
+    calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
+    try:
+        return render(replace(family, prefill="", also=()), calls, verify=False)
+    except RenderError:
+        return None
+
+
+def forms_of(family: Format, induced: Format) -> Iterator[Format]:
+    """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
+
+    Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
+    """
+    framed = family.between_messages or induced.between_messages
+    for form in (_declared, _lent) if framed else (_lent, _declared):
+        yield form(family, induced)
+
+
+def _declared(family: Format, induced: Format) -> Format:
+    """The family's own pictures, with what ends turns here and what the prompt holds."""
+    ends = tuple(dict.fromkeys((*family.ends, *induced.ends)))
+    return replace(family, prefill=induced.prefill, ends=ends)
+
+
+def _lent(family: Format, induced: Format) -> Format:
+    """The induced pictures with all that a template does not show."""
+    framed, family_frames = (format.content.strip() != "{{text}}" for format in (induced, family))
+    messages = family.between_messages or induced.between_messages
+    return replace(
+        induced,
+        ends=induced.ends if messages else induced.ends or family.ends,
+        name=family.name,
+        also=induced.also if induced.between_messages else (*induced.also, *family.also),
+        aliases=family.aliases,
+        models=family.models,
+        source=family.source,
+        variant_of=family.variant_of,
+        synonyms=family.synonyms,
+        no_call=family.no_call,
+        calls_in_reasoning=family.calls_in_reasoning,
+        escapes=family.escapes,
+        param=induced.param or family.param,
+        types=induced.types or family.types,
+        item=induced.item or family.item,
+        wrap=induced.wrap or family.wrap,
+        wrap_when=induced.wrap_when or family.wrap_when,
+        reasoning=induced.reasoning or family.reasoning,
+        content=induced.content if framed or induced.between_messages or not family_frames else family.content,
+    )
+
+
+def _bare(text: str | None) -> str:
+    return "".join((text or "").split())
+
+
+def prover_for(detection: Detection) -> Prover | None:
+    """What tries further turns on the template of a detection; None where there is no template."""
+    if detection.template is None or not isinstance(detection.format, Format) or detection.message_style is None:
+        return None
+    style = detection.message_style
+    prober = Prober(compile_template(detection.template, mutable=style.mutable), style)
+    return Prover(prober, detection.format, induce(prober))
