@@ -94,6 +94,7 @@ def test_a_verdict_reached_while_something_is_registered_is_not_kept(
     from toolparse import registry
     from toolparse.templates.judging import detection_store, ladder
 
+    registry.families()  # filled before it is copied
     for table in ("_entries", "_names", "_templates", "_added"):
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path / "cache"))
