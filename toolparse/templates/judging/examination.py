@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from toolparse import registry
 from toolparse.errors import RenderError, TemplateError
-from toolparse.format import Format
+from toolparse.format import Also, Format
 from toolparse.program import bind_to
 from toolparse.render import render
 from toolparse.templates.induction.induce import Induction, induce
@@ -122,7 +122,7 @@ def _candidates(
     alike = [family for family in bound if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
-        for merged in forms_of(family, induced):
+        for merged in forms_of(family, induced, single=induction.single):
             yield merged, "behaviour", why
     yield induced, "induced", "the picture was learnt from what the template writes"
 
@@ -164,13 +164,14 @@ def _writes(family: Format, turn: Turn) -> str | None:
         return None
 
 
-def forms_of(family: Format, induced: Format) -> Iterator[Format]:
+def forms_of(family: Format, induced: Format, *, single: bool = False) -> Iterator[Format]:
     """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
 
-    Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut.
+    Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut. So they
+    do where only one call of a message is written (`single`): what stands between calls is the family's to say then.
     """
-    framed = family.between_messages or induced.between_messages
-    for form in (_declared, _lent) if framed else (_lent, _declared):
+    framed = bool(family.between_messages or induced.between_messages)
+    for form in (_declared, _lent) if framed or single else (_lent, _declared):
         yield form(family, induced)
 
 
@@ -183,12 +184,11 @@ def _declared(family: Format, induced: Format) -> Format:
 def _lent(family: Format, induced: Format) -> Format:
     """The induced pictures with all that a template does not show."""
     framed, family_frames = (format.content.strip() != "{{text}}" for format in (induced, family))
-    messages = family.between_messages or induced.between_messages
     return replace(
         induced,
-        ends=induced.ends if messages else induced.ends or family.ends,
+        ends=_ends(family, induced),
         name=family.name,
-        also=induced.also if induced.between_messages else (*induced.also, *family.also),
+        also=induced.also if induced.between_messages else (*_escaped(family, induced), *induced.also, *family.also),
         aliases=family.aliases,
         models=family.models,
         source=family.source,
@@ -205,6 +205,19 @@ def _lent(family: Format, induced: Format) -> Format:
         reasoning=induced.reasoning or family.reasoning,
         content=induced.content if framed or induced.between_messages or not family_frames else family.content,
     )
+
+
+def _escaped(family: Format, induced: Format) -> tuple[Also, ...]:
+    """The family's syntax, where it escapes what this template writes as it is: a model may do either."""
+    loose = induced.syntax.loose and not induced.syntax.texts and not induced.syntax.escapes
+    return (Also(syntax=family.syntax),) if loose and family.syntax.escapes else ()
+
+
+def _ends(family: Format, induced: Format) -> tuple[str, ...]:
+    """What ends turns here, and what does in the family beside: a marker that the pictures hold ends nothing."""
+    pictures = replace(induced, ends=(), prefill="", also=()).sources()
+    lent = [end for end in family.ends if not any(end in picture for picture in pictures)]
+    return tuple(dict.fromkeys((*induced.ends, *lent)))
 
 
 def _bare(text: str | None) -> str:
