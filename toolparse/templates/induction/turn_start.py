@@ -17,7 +17,7 @@ from toolparse.templates.induction.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.induction.probe import CONTENT, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
+from toolparse.templates.induction.probe import CONTENT, NAMES, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
 
 
 class Cutter:
@@ -35,6 +35,8 @@ class Cutter:
         self.trailer: Atoms = []
         self.extra: Atoms = []
         self.agreed = len(solid(self.prompt))
+        named = [index for index, atom in enumerate(solid(self.prompt)) if atom in NAMES]
+        self.floor = named[-1] + 1 if named else 0  # tools that are listed behind the user's text are none of the turn
         one, spoken = prober.full(ONE), prober.full(SPOKEN)
         history = prober.history(SPOKEN)
         self.trailer = self._find_trailer(one, spoken, history)
@@ -71,7 +73,7 @@ class Cutter:
 
     def _learn(self, sequence: Atoms | None) -> None:
         agreed = common_start(solid(self.prompt), solid(sequence)) if sequence is not None else 0
-        if agreed:  # else a switch changed the user's message, which tells nothing about the turn
+        if agreed > self.floor or (agreed and not self.floor):  # else a switch changed the user's message, which tells nothing about the turn
             self.agreed = min(self.agreed, agreed)
 
     def _behind_user(self, text: str | None) -> Atoms | None:
@@ -94,7 +96,9 @@ class Cutter:
     def turn(self, full: str) -> str:
         """The assistant's turn in a rendering."""
         sequence = self._rest(full)
-        at, other = behind(sequence, self.agreed), behind(self.prompt, self.agreed)
+        # A rendering may lack the header altogether: then nothing of its turn is taken for one.
+        agreed = min(self.agreed, common_start(solid(self.prompt), solid(sequence)))
+        at, other = behind(sequence, agreed), behind(self.prompt, agreed)
         while (
             at < len(sequence)
             and other < len(self.prompt)
@@ -173,7 +177,7 @@ class Cutter:
         if not solid(run):
             return 0
         allowed = 1 if len(solid(run)) > 1 else 0
-        for start in range(len(header) - len(run)):
+        for start in range(len(header) - len(run), -1, -1):  # the last one: others may stand before the turn
             own = header[start : start + len(run)]
             if sum(not alike(*pair) for pair in zip(run, own, strict=True)) <= allowed:
                 return len(solid(header[start + len(run) :]))

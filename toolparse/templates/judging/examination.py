@@ -23,6 +23,8 @@ from toolparse.templates.judging.proof import Prover, prove
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 _MARKER = re.compile("<[^<>{}]*>")
+#: A format, how it was found, why it was tried, and what came of it.
+_Tried = tuple[Format, str, str, Proof]
 
 
 def examine(text: str, found: Source, exact: Format | None, families: Sequence[Format]) -> Detection:
@@ -66,7 +68,7 @@ def _choose(
 ) -> Detection:
     """The first candidate that proves itself; else the best of those that have the template's picture."""
     candidates = list(_candidates(prober, induction, families, exact))
-    tried: list[tuple[Format, str, str, Proof]] = []
+    tried: list[_Tried] = []
     for format, how, why in candidates:
         proof = prove(prober, format, induction)
         if proof.verified:
@@ -74,7 +76,7 @@ def _choose(
         tried.append((format, how, why, proof))
     if not tried:
         return Detection(None, evidence=tuple(induction.notes), message_style=prober.style, template=text)
-    format, how, why, proof = min(tried, key=lambda entry: len(entry[3].failed))
+    format, how, why, proof = _unproved(tried, families)
     failures = [f"unproved: {check.name}: {check.detail}" for check in proof.failed[:4]]
     if how == "induced" and proof.status("single") == "failed":
         return Detection(
@@ -84,6 +86,17 @@ def _choose(
             template=text,
         )
     return _verdict(prober, induction, format, how, [why, *failures], proof, text)
+
+
+def _unproved(tried: Sequence[_Tried], families: Sequence[Format]) -> _Tried:
+    """Where nothing is proved the likeliest family stands with its own pictures; without one, what fails least."""
+    first = next((entry[0].name for entry in tried if entry[1] == "behaviour"), None)
+    declared = {(family.call, family.section, family.content) for family in families if family.name == first}
+    for entry in tried:
+        format = entry[0]
+        if format.name == first and (format.call, format.section, format.content) in declared:
+            return entry
+    return min(tried, key=lambda entry: len(entry[3].failed))
 
 
 def _verdict(
@@ -122,7 +135,7 @@ def _candidates(
     alike = [family for family in bound if same_picture(induced, family, single=induction.single)]
     for family in _ranked(prober, induction, alike)[:3]:
         why = f"what the template writes is the picture of {family.name!r}"
-        for merged in forms_of(family, induced, single=induction.single):
+        for merged in forms_of(family, induced, single=induction.single, guessed=not induction.frames.has_reasoning):
             yield merged, "behaviour", why
     yield induced, "induced", "the picture was learnt from what the template writes"
 
@@ -164,15 +177,25 @@ def _writes(family: Format, turn: Turn) -> str | None:
         return None
 
 
-def forms_of(family: Format, induced: Format, *, single: bool = False) -> Iterator[Format]:
+def forms_of(family: Format, induced: Format, *, single: bool = False, guessed: bool = False) -> Iterator[Format]:
     """A family as this template writes it, in the order in which to try: with the template's pictures, or its own.
 
     Where a family frames messages, its own pictures come first: its alternatives fit them and not another cut. So they
     do where only one call of a message is written (`single`): what stands between calls is the family's to say then.
     """
     framed = bool(family.between_messages or induced.between_messages)
+    if guessed and family.reasoning is not None and _opens(family.reasoning, induced.prefill):
+        induced = replace(induced, reasoning=family.reasoning)
+    elif guessed and induced.reasoning is not None and _opens(induced.reasoning, induced.prefill):
+        family = replace(family, reasoning=induced.reasoning)
     for form in (_declared, _lent) if framed or single else (_lent, _declared):
         yield form(family, induced)
+
+
+def _opens(reasoning: str, prefill: str) -> bool:
+    """Whether a prompt that holds `prefill` may be about a thought in this frame, or about none."""
+    opening = _bare(reasoning.partition("{{text}}")[0])
+    return not prefill.strip() or opening in _bare(prefill)
 
 
 def _declared(family: Format, induced: Format) -> Format:
