@@ -45,7 +45,7 @@ from toolparse.templates.induction.probe import (
     Turn,
     after_user,
 )
-from toolparse.templates.induction.turn_start import behind, paired
+from toolparse.templates.induction.turn_start import behind, closing_of, paired
 from toolparse.templates.rendering.environment import facts_of
 
 #: What `eos_token` is, as a rule: for templates that come without a tokenizer.
@@ -479,13 +479,6 @@ class _Finder:
                 if real not in found and real != BOS:
                     found.append(real)
         return tuple(found)
-
-
-def closing_of(opening: str) -> str:
-    """What closes that which a marker opens: `</think>` for `<think>`, `[/THINK]` for `[THINK]`; "" for others."""
-    if not re.fullmatch(r"<[A-Za-z][^<>|｜/]*>|\[[A-Z][A-Z_]*\]", opening):
-        return ""
-    return opening.replace(opening[0], opening[0] + "/", 1)
 
 
 def closes(closing: str, opening: str) -> bool:

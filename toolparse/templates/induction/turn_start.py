@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from toolparse.templates.induction.atoms import (
@@ -73,7 +74,9 @@ class Cutter:
 
     def _learn(self, sequence: Atoms | None) -> None:
         agreed = common_start(solid(self.prompt), solid(sequence)) if sequence is not None else 0
-        if agreed > self.floor or (agreed and not self.floor):  # else a switch changed the user's message, which tells nothing about the turn
+        if agreed > self.floor or (
+            agreed and not self.floor
+        ):  # else a switch changed the user's message, which tells nothing about the turn
             self.agreed = min(self.agreed, agreed)
 
     def _behind_user(self, text: str | None) -> Atoms | None:
@@ -96,8 +99,7 @@ class Cutter:
     def turn(self, full: str) -> str:
         """The assistant's turn in a rendering."""
         sequence = self._rest(full)
-        # A rendering may lack the header altogether: then nothing of its turn is taken for one.
-        agreed = min(self.agreed, common_start(solid(self.prompt), solid(sequence)))
+        agreed = self._header_of(sequence)
         at, other = behind(sequence, agreed), behind(self.prompt, agreed)
         while (
             at < len(sequence)
@@ -110,6 +112,18 @@ class Cutter:
         if self.extra and rest[: len(self.extra)] == self.extra:
             rest = rest[len(self.extra) :]
         return text_of(rest)
+
+    def _header_of(self, sequence: Atoms) -> int:
+        """How many atoms are the header of a rendering: fewer than usual where it lacks one and opens calls at once.
+
+        Otherwise it is a header of another role, as long as the usual one.
+        """
+        own = solid(sequence)
+        shared = common_start(solid(self.prompt), own)
+        if shared >= self.agreed or shared >= len(own):
+            return self.agreed
+        closing = closing_of(str(own[shared]))
+        return shared if closing and closing in own[shared:] else self.agreed
 
     def _header_end(self) -> int:
         if self.extra:
@@ -182,6 +196,13 @@ class Cutter:
             if sum(not alike(*pair) for pair in zip(run, own, strict=True)) <= allowed:
                 return len(solid(header[start + len(run) :]))
         return 0
+
+
+def closing_of(opening: str) -> str:
+    """What closes that which a marker opens: `</think>` for `<think>`, `[/THINK]` for `[THINK]`; "" for others."""
+    if not re.fullmatch(r"<[A-Za-z][^<>|｜/]*>|\[[A-Z][A-Z_]*\]", opening):
+        return ""
+    return opening.replace(opening[0], opening[0] + "/", 1)
 
 
 def paired(opening: Sequence[Atom], closing: Sequence[Atom]) -> bool:
