@@ -52,6 +52,9 @@ from toolparse.templates.rendering.environment import facts_of
 USUAL_EOS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>")
 
 
+_THOUGHT_WORD = re.compile("think|thought|reason", re.IGNORECASE)
+
+
 @dataclass
 class Frames:
     """What stands around the calls of a turn.
@@ -230,6 +233,8 @@ class _Finder:
                 opening = text_of(tail[:-1])
                 self.found.reasoning = f"{opening}\n{{{{text}}}}\n{marks[1]}\n\n"
             elif len(marks) == 1 and closing_of(marks[0]) and closing_of(marks[0]) not in shown:
+                if marks[0] in shown and not _THOUGHT_WORD.search(marks[0]):
+                    continue  # it may as well be a role's header
                 self.found.reasoning = f"{text_of(tail)}\n{{{{text}}}}\n{closing_of(marks[0])}\n\n"
             else:
                 continue
