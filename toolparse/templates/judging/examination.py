@@ -18,6 +18,7 @@ from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, TWO, Prob
 from toolparse.templates.judging.detection import Detection, Proof
 from toolparse.templates.judging.fingerprint import behaviour, same_picture
 from toolparse.templates.judging.inputs import Source
+from toolparse.templates.judging.nearest import beside, nearly, shown_by, written_by
 from toolparse.templates.judging.problems import find_problems
 from toolparse.templates.judging.proof import Prover, prove
 from toolparse.templates.rendering.environment import compile_template, facts_of
@@ -72,7 +73,8 @@ def _choose(
     for format, how, why in candidates:
         proof = prove(prober, format, induction)
         if proof.verified:
-            return _verdict(prober, induction, format, how, [why], proof, text)
+            format, proof, notes = _joined(prober, induction, format, proof, families)
+            return _verdict(prober, induction, format, how, [why, *notes], proof, text)
         tried.append((format, how, why, proof))
     if not tried:
         return Detection(None, evidence=tuple(induction.notes), message_style=prober.style, template=text)
@@ -86,6 +88,30 @@ def _choose(
             template=text,
         )
     return _verdict(prober, induction, format, how, [why, *failures], proof, text)
+
+
+def _joined(
+    prober: Prober, induction: Induction, format: Format, proof: Proof, families: Sequence[Format]
+) -> tuple[Format, Proof, list[str]]:
+    """A format with what the prompt shows and the template does not write, as far as it proves itself with that too."""
+    found = list(shown_by(families, format, prober.prompt() or ""))
+    if induction.format is not None and format.name == induction.format.name:
+        found += [
+            (beside(family), f"what the template writes is nearly {family.name!r}: read as well")
+            for family in nearly(families, format)
+        ]
+    notes: list[str] = []
+    for also, why in found:
+        more = replace(format, also=(*format.also, also))
+        again = prove(prober, more, induction, stop=True)
+        if again.verified and not _fell(proof, again):
+            format, proof, notes = more, again, [*notes, why]
+    return format, proof, notes
+
+
+def _fell(before: Proof, after: Proof) -> bool:
+    """Whether a check that was passed is not any more."""
+    return any(check.status == "passed" and after.status(check.name) != "passed" for check in before.checks)
 
 
 def _unproved(tried: Sequence[_Tried], families: Sequence[Format]) -> _Tried:
@@ -137,7 +163,20 @@ def _candidates(
         why = f"what the template writes is the picture of {family.name!r}"
         for merged in forms_of(family, induced, single=induction.single, guessed=not induction.frames.has_reasoning):
             yield merged, "behaviour", why
+    if not alike:
+        for family in written_by(bound, _one(prober, induction)):
+            yield (
+                _declared(family, induced),
+                "behaviour",
+                f"what the template writes is read, and written, by {family.name!r}",
+            )
     yield induced, "induced", "the picture was learnt from what the template writes"
+
+
+def _one(prober: Prober, induction: Induction) -> str:
+    """The turn with one call."""
+    full = prober.full(ONE)
+    return induction.cutter.turn(full) if full is not None and induction.cutter is not None else ""
 
 
 def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:

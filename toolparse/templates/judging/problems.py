@@ -25,6 +25,7 @@ from toolparse.templates.induction.probe import (
     Turn,
 )
 from toolparse.templates.judging.detection import Check, Problem, Proof, Severity
+from toolparse.templates.judging.nearest import malformed
 from toolparse.templates.judging.proof import AWKWARD, TYPES, Case, Prover
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
@@ -166,6 +167,11 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Arguments are written without anything between them: such calls can't be read back.",
         "Calls of earlier turns are shown garbled.",
     ),
+    "writes-malformed-json": (
+        "error",
+        "The model learns to write calls that no other parser reads: correct the template.",
+        "Calls of earlier turns are shown malformed.",
+    ),
     "thought-left-open": (
         "error",
         "Answers are written into a thought that nothing closes: train with a template that closes it.",
@@ -239,7 +245,10 @@ class _Finder:
         return other.error if full is None else full[full.rfind(USER) + len(USER) :]
 
     def calls(self) -> Iterator[Problem]:
-        """Calls that are dropped, refused or left open."""
+        """Calls that are dropped, refused, left open, or no JSON though they look like it."""
+        if malformed(self.format):
+            message = "calls look like JSON and are none: a quote or a bracket is missing or stands in the wrong place"
+            yield problem("writes-malformed-json", message, self._turn(ONE))
         check = self.proof.get("parallel")
         if check is not None and check.status == "lost" and self.induction.single:
             yield problem("calls-dropped", f"of two calls only one is written ({check.detail})", check.evidence)
