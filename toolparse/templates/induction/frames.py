@@ -222,6 +222,7 @@ class _Finder:
 
     def _guess_from_prompt(self) -> None:
         """A template that never looks at thoughts, but whose prompt opens one, be it to close it at once."""
+        self.cutter.give_back_last(_THOUGHT_WORD)
         tails = [solid(tail) for tail in self._tails()]
         tails += [solid(self.cutter.tail(self.prober.prompt(**switches))) for switches in SWITCHES[1:]]
         shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from toolparse import registry
-from toolparse.errors import RenderError, TemplateError
+from toolparse.errors import TemplateError
+from toolparse.families.signs import SIGNS
 from toolparse.format import Also, Format
 from toolparse.program import bind_to
-from toolparse.render import render
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
-from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, TWO, Prober, Turn, find_style
+from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
 from toolparse.templates.judging.detection import Detection, Proof
 from toolparse.templates.judging.fingerprint import behaviour, same_picture
 from toolparse.templates.judging.inputs import Source
@@ -180,23 +180,21 @@ def _one(prober: Prober, induction: Induction) -> str:
 
 
 def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:
-    """Families with the same picture, those that write it to the letter first."""
+    """Families with the same picture, those first that frame turns alike or whose signs the prompt holds."""
     if len(families) < 2:
         return families
     assert induction.format is not None
-    assert induction.cutter is not None
-    fulls = [(turn, prober.full(turn)) for turn in (ONE, TWO)]
-    turns = [(turn, induction.cutter.turn(full)) for turn, full in fulls if full is not None]
-    likeness = {id(family): _likeness(turns, induction.format, family) for family in families}
-    return sorted(families, key=lambda family: -likeness[id(family)])
+    induced, prompt = induction.format, prober.prompt() or ""
+
+    def points(family: Format) -> int:
+        return _likeness(induced, family) + 2 * any(sign in prompt for sign in SIGNS.get(family.name, ()))
+
+    return sorted(families, key=lambda family: -points(family))
 
 
-def _likeness(turns: Sequence[tuple[Turn, str]], induced: Format, family: Format) -> int:
-    """How many of the free choices a family shares with what was induced, and writes as the template does."""
+def _likeness(induced: Format, family: Format) -> int:
+    """How many of the free choices a family shares with what was induced."""
     points = 0
-    for turn, text in turns:
-        written = _writes(family, turn)
-        points += 4 * (written is not None and written in text)
     if induced.reasoning is not None:
         points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
     if induced.ends:
@@ -205,15 +203,6 @@ def _likeness(turns: Sequence[tuple[Turn, str]], induced: Format, family: Format
     points += _bare(family.content) == _bare(induced.content)
     points += family.lead == induced.lead
     return points
-
-
-def _writes(family: Format, turn: Turn) -> str | None:
-    """What a family writes for a turn by itself; None where it can't carry it."""
-    calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
-    try:
-        return render(replace(family, prefill="", also=()), calls, verify=False)
-    except RenderError:
-        return None
 
 
 def forms_of(family: Format, induced: Format, *, single: bool = False, guessed: bool = False) -> Iterator[Format]:

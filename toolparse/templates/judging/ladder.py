@@ -73,7 +73,8 @@ def _without_template(found: Source, best: Detection | None, evidence: list[str]
     if imported is not None:
         return replace(rest, format=imported, how="response_template", evidence=tuple(evidence), verified=False)
     if use_registry:
-        for family, why in (by_vocabulary(found.vocabulary()), by_names(found.names)):
+        # What a model is called says more than which markers it has: vocabularies are shared and extended.
+        for family, why in (by_names(found.names), by_vocabulary(found.vocabulary())):
             evidence.append(why)
             if family is not None:
                 return replace(rest, format=family, how="vocabulary", evidence=tuple(evidence), verified=False)

@@ -92,7 +92,7 @@ def shown_by(families: Sequence[Format], format: Format, prompt: str) -> Iterato
         words = words_of(family)
         if words in known or len(words) < 2 or not distinctive(words) or not shown(words, text):
             continue
-        if any(_within(words, own) for own in known):
+        if any(words[0] != own[:1][0] and _within(words, own) for own in known if own):
             continue  # its words are a part of what is written anyway
         known.add(words)
         yield beside(family), f"the prompt shows calls as {family.name!r} writes them"
