@@ -165,7 +165,7 @@ class Cutter:
         return behind[marks[-2 if named else -1] :]
 
     def give_back_last(self, words: re.Pattern[str]) -> None:
-        """Count the header's last marker to the turn if it is made of such words: every rendering may open a thought."""
+        """Count the header's last marker to the turn if it has such words: every rendering may open a thought."""
         header = solid(self.prompt[: self._header_end()])
         if header and is_marker(header[-1]) and words.search(str(header[-1])) and closing_of(str(header[-1])):
             self.agreed -= 1
