@@ -195,6 +195,41 @@ def test_what_stands_between_calls_is_lent_where_only_one_is_written() -> None:
     assert ([item.name for item in message.tool_calls], message.content) == (["f", "g"], "")
 
 
+def test_calls_under_the_keys_of_old() -> None:
+    for key, one in (("function_call", "m.function_call"), ("function_calls", "m.function_calls[0]")):
+        call = f"<call>{{{{ {one}.name }}}}<args>{{{{ {one}.arguments | tojson }}}}</call>"
+        calls = f"{{%- if m.{key} -%}}{call}{{%- endif -%}}"
+        text = (
+            chat().partition("{%- for t in")[0]
+            + calls
+            + "<end>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<bot>{%- endif -%}"
+        )
+        found = detect(text)
+        assert found.verified, found.evidence
+        assert found.message_style is not None
+        assert found.message_style.call == key
+        message = read(found, "<call>f<args>{}</call><end>")
+        made = found.message_style.message(message)
+        assert made[key] in ({"name": "f", "arguments": {}}, [{"name": "f", "arguments": {}}])
+        if key == "function_call":
+            with pytest.raises(ValueError, match="one call a message"):
+                found.message_style.message({"tool_calls": [{"function": {"name": "f", "arguments": {}}}] * 2})
+
+
+def test_tools_in_a_message_of_their_own() -> None:
+    demand = "{%- if messages[0].role != 'functions' -%}{{ raise_exception('functions first') }}{%- endif -%}"
+    text = demand + chat().replace(
+        "{%- elif m.role == 'tool'", "{%- elif m.role == 'functions' -%}{{ m.content }}{%- elif m.role == 'tool'"
+    )
+    found = detect(text)
+    assert found.verified, found.evidence
+    assert found.message_style is not None
+    assert found.message_style.tools == "role"
+    (first,) = found.message_style.first_messages([{"type": "function", "function": {"name": "f"}}])
+    assert first["role"] == "functions"
+    assert found.message_style.tool_definitions([{"type": "function", "function": {"name": "f"}}]) == []
+
+
 class Tokenizer:
     """A tokenizer without a template."""
 
@@ -247,8 +282,6 @@ SHARED = shared_folder()
 NEW = sorted((SHARED / "new_templates").glob("*.jinja")) if SHARED else []
 #: What is not read yet, or not proved; the reasons are in `docs/detection.md`.
 OPEN = {
-    "hfjinja__e2e.test_at455",
-    "rllm__r1-toolcall_dfd38ce7",
     "node-llama-cpp__jinjaTemplates_at646",
     "vllm-hist__tool_chat_template_hyperclovax_seed_think_14b",
 }

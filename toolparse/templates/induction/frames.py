@@ -430,7 +430,7 @@ class _Finder:
             cut = blanks_at_start(closing)
             ends.append(closing[cut:])
             closing = closing[:cut]
-        section_open = bool(solid(head)) and not calls.single
+        section_open = bool(solid(head)) and (not calls.single or _opened_and_closed(head, tail))
         if solid(tail) and not section_open:
             ends.append(tail[blanks_at_start(tail) :])
             calls.tail = []
@@ -482,7 +482,7 @@ class _Finder:
         for mark in marks:
             own = self.prober.tokens.get("eos_token", "")
             for real in ((own,) if own else USUAL_EOS) if mark == EOS else (mark,):
-                if real not in found and real != BOS:
+                if real not in found and real != BOS and real.strip('{}[]",:'):  # what closes JSON ends no turn
                     found.append(real)
         return tuple(found)
 
@@ -494,6 +494,13 @@ def closes(closing: str, opening: str) -> bool:
     words = [re.sub(r"[^a-z]", "", marker.lower()) for marker in (closing, opening)]
     words = [re.sub(r"(start|end|begin|close|open)$", "", word) for word in words]
     return words[0] == words[1] and closing != opening and bool(words[0])
+
+
+def _opened_and_closed(head: Atoms, tail: Atoms) -> bool:
+    """Whether what stands behind a call closes what stands before it."""
+    opened = [str(atom) for atom in head if is_marker(atom)]
+    closed = [str(atom) for atom in tail if is_marker(atom)]
+    return bool(opened and closed) and closes(closed[0], opened[-1])
 
 
 def _opening_of(closing: str) -> str:

@@ -189,14 +189,24 @@ class Prober:
         key = repr((turn.calls, turn.content, turn.reasoning, switches))
         if key in self._turns:
             return self._turns[key]
+        if self._too_many(turn):
+            return None
         messages = [self.user(), turn.message(self.style)]
         if self.style.tool_behind and turn.calls:
             messages += self.style.tool_results(messages[-1], [RESULT] * len(turn.calls))
         text = self._turns[key] = self.render(messages, **switches)
         return text
 
+    def _too_many(self, turn: Turn) -> bool:
+        if self.style.single and len(turn.calls) > 1:
+            self.error = "messages of this style carry one call"
+            return True
+        return False
+
     def history(self, turn: Turn, **switches: Any) -> str | None:
         """The assistant's turn with its results and another user message behind it."""
+        if self._too_many(turn):
+            return None
         message = turn.message(self.style)
         behind = self.style.tool_results(message, [RESULT] * len(turn.calls)) if turn.calls else []
         return self.render([self.user(), message, *behind, self.user(USER_2)], **switches)
@@ -216,6 +226,7 @@ class Prober:
         self.look_at_the_clock()
         if self.style.system:
             messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
+        messages = [*self.style.first_messages(self.tools), *messages]
         text: str | None
         try:
             text = self.template.render(
@@ -258,6 +269,15 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"tools": "none"},
     {"tool_behind": True},
     {"system": True},
+)
+
+#: Settings that are only tried where the source has the word.
+_NAMED_SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("function_calls", {"call": "function_calls"}),
+    ("function_call'", {"call": "function_call"}),
+    ('function_call"', {"call": "function_call"}),
+    (".function_call", {"call": "function_call"}),
+    ("functions", {"tools": "role"}),
 )
 
 #: How well a call is rendered: arguments as JSON; in another syntax; Python's repr; JSON within JSON; not whole; not.
@@ -308,7 +328,8 @@ def _calls_style(prober: Prober) -> tuple[Prober, int]:
     best, best_score = prober, score(prober.full(turn), turn)
     if best_score <= READABLE:
         return best, best_score
-    settings: list[dict[str, Any]] = [*_SETTINGS]
+    named = [setting for word, setting in _NAMED_SETTINGS if word in prober.template.source]
+    settings: list[dict[str, Any]] = [*_SETTINGS, *(one for at, one in enumerate(named) if one not in named[:at])]
     missing = _missing_variables(prober)
     if missing:
         settings.insert(0, {"variables": missing})

@@ -74,8 +74,10 @@ def _choose(
         proof = prove(prober, format, induction)
         if proof.verified:
             format, proof, notes = _joined(prober, induction, format, proof, families)
-            return _verdict(prober, induction, format, how, [why, *notes], proof, text)
-        tried.append((format, how, why, proof))
+            rung = "behaviour" if how == "near" else how
+            return _verdict(prober, induction, format, rung, [why, *notes], proof, text)
+        if how != "near":  # it counts only if it is proved
+            tried.append((format, how, why, proof))
     if not tried:
         return Detection(None, evidence=tuple(induction.notes), message_style=prober.style, template=text)
     format, how, why, proof = _unproved(tried, families)
@@ -167,7 +169,7 @@ def _candidates(
         for family in written_by(bound, _one(prober, induction)):
             yield (
                 _declared(family, induced),
-                "behaviour",
+                "near",
                 f"what the template writes is read, and written, by {family.name!r}",
             )
     yield induced, "induced", "the picture was learnt from what the template writes"
