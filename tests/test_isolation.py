@@ -149,7 +149,7 @@ def test_a_child_that_fails_is_a_reason_and_the_next_one_works(end: str, monkeyp
     assert detect(STRANGE).verified, "what may have been the machine's fault is not remembered"
 
 
-def test_memory_and_files_are_limited_there() -> None:
+def test_memory_and_files_are_limited_there(tmp_path: Path) -> None:
     program = """
 import json, os, sys
 from toolparse.templates.judging import isolation_child
@@ -168,12 +168,11 @@ print(json.dumps(said))
 """
     if sys.platform != "linux":
         pytest.skip("the limits are those of Linux here")
-    target = "/tmp/toolparse-never-written"
+    target = str(tmp_path / "never-written")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program, target], env=environment, capture_output=True, text=True, check=True
     )
-    Path(target).unlink(missing_ok=True)
     assert json.loads(done.stdout) == {"memory": True, "files": True}
 
 

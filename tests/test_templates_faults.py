@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import toolparse
-from tests.conftest import ROOT, shared_folder
+from tests.conftest import shared_folder
 from tests.templates_at_hand import fixture_templates
 from toolparse.detect import Detection, detect
 from toolparse.format import Format
@@ -293,4 +293,20 @@ OPEN = {
 def test_templates_that_were_misread(file: Any) -> None:
     found = detect(file.read_text(encoding="utf-8"))
     assert found.verified == (file.stem not in OPEN), found.evidence
-    assert ROOT.is_dir()
+
+
+@pytest.mark.xfail(strict=True, reason="the reader does not yet try an alternative that differs in escapes first")
+def test_strings_that_a_family_escapes_and_its_template_does_not() -> None:
+    file = next((path for path in NEW if path.stem == "llamacpp__LFM2.5-8B-A1B"), None)
+    if file is None:
+        pytest.skip("no folder of further real templates: set TOOLPARSE_SHARED")
+    found = detect(file.read_text(encoding="utf-8"))
+    told = {
+        r"'a\nb'": "a\nb",
+        r"'it\'s'": "it's",
+        r"'pattern \\'": "pattern \\",
+        "'say 'hi' to'": "say 'hi' to",
+    }
+    for written, value in told.items():
+        (call,) = read(found, f"<|tool_call_start|>[f(a={written})]<|tool_call_end|>").tool_calls
+        assert (call.arguments, call.ok) == ({"a": value}, True), written

@@ -229,7 +229,7 @@ class Prover:
 
     def _calls_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether calls stand behind the end of the turn, as a message of their own."""
-        if not turn.calls or got.calls or got.content.strip() != turn.content.strip():
+        if not (turn.calls and turn.content) or got.calls or got.content.strip() != turn.content.strip():
             return False
         assert self.cutter is not None
         text = self.cutter.turn(full)
