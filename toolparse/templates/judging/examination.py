@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from toolparse import registry
 from toolparse.errors import TemplateError
-from toolparse.families.signs import SIGNS
 from toolparse.format import Also, Format
 from toolparse.program import bind_to
 from toolparse.templates.induction.induce import Induction, induce
@@ -21,6 +20,7 @@ from toolparse.templates.judging.inputs import Source
 from toolparse.templates.judging.nearest import beside, nearly, shown_by, written_by
 from toolparse.templates.judging.problems import find_problems
 from toolparse.templates.judging.proof import Prover, prove
+from toolparse.templates.judging.signs import SIGNS
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 _MARKER = re.compile("<[^<>{}]*>")
