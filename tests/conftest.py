@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Tests look into detection and change parts of it: that takes one process. `test_isolation.py` has several.
+os.environ.setdefault("TOOLPARSE_ISOLATION", "off")
+
 _SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 _QUIET = settings(deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True)
 settings.register_profile("dev", _QUIET, max_examples=50)

@@ -16,15 +16,22 @@ from typing import Any
 from toolparse import Format, registry
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
-from toolparse.templates.induction.atoms import atoms, common_end
+from toolparse.templates.induction.atoms import atoms as atoms_of
+from toolparse.templates.induction.atoms import common_end
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import EOS, NOTHING, Prober, Turn, after_user, find_style
+from toolparse.templates.judging.examination import forms_of
 from toolparse.templates.judging.fingerprint import same_picture
-from toolparse.templates.judging.ladder import forms_of
 from toolparse.templates.judging.proof import prove
 from toolparse.templates.rendering.environment import compile_template, facts_of
 from toolparse.tools import ToolSet
+
+
+def atoms(text: str) -> list[str]:
+    """The atoms of a text without holes."""
+    return [str(atom) for atom in atoms_of(text)]
+
 
 _ODD = {
     "path": 'C:\\tmp\\"new"\\x',

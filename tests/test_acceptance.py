@@ -13,7 +13,7 @@ from toolparse import Format, detect
 from toolparse.templates.induction.induce import induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import Prober, find_style
-from toolparse.templates.judging.ladder import prover_for
+from toolparse.templates.judging.examination import prover_for
 from toolparse.templates.judging.proof import prove
 from toolparse.templates.rendering.environment import compile_template, facts_of
 

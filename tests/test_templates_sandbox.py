@@ -7,7 +7,6 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -291,37 +290,3 @@ def test_the_clock_stands_still_and_json_is_not_escaped() -> None:
 def test_big_integers_of_the_data_pass() -> None:
     source = "{{ x }}{{ x | string }}{{ x | tojson }}{{ '%s' % x }}{{ '%s' | format(x) }}{{ '{}'.format(x) }}"
     assert compile_template(source).render(x=10**30) == str(10**30) * 6
-
-
-def test_bytecode_is_kept_on_disk_and_damage_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
-    source = "kept {{ 1 + 1 }}"
-    env = environment.environment()
-    key = environment.digest(source)
-    environment._load_code(source, key, env)
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 1
-    stored = environment.read_cache("code", key)
-    assert stored is not None
-    monkeypatch.setattr(env, "compile", lambda _: pytest.fail("compiled again"))
-    environment._load_code(source, key, env)
-    monkeypatch.undo()
-    monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path))
-    files[0].write_bytes(b"damaged" * 30)
-    assert environment.read_cache("code", key) is None
-    environment._load_code(source, key, env)
-    assert environment.read_cache("code", key) == stored
-
-
-def test_an_unwritable_cache_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    monkeypatch.setenv("TOOLPARSE_CACHE", str(blocked / "inside"))
-    assert compile_template("unwritable {{ 2 }}").render() == "unwritable 2"
-
-
-def test_the_cache_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    assert environment.cache_folder() is None
-    environment.write_cache("code", "ab", b"x")
-    assert environment.read_cache("code", "ab") is None

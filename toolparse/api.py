@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from toolparse import registry
 from toolparse.detect import SWAPPED, check_source, detect, is_name
-from toolparse.errors import UnknownFormat
+from toolparse.errors import UnknownFormat, UnverifiedFormatWarning
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import AnyParser, FunctionParser, Parser, TextOrIds
@@ -145,10 +145,26 @@ def _detected(source: Any) -> AnyParser:
         )
     if isinstance(detection.format, FunctionParser):
         return detection.format
+    if not detection.verified and detection.how != "exact text":
+        _warn(source, detection)
     tokenizer = source if hasattr(source, "decode") else getattr(source, "tokenizer", None)
     prefill = getattr(detection, "prefill", None)
     return Parser(
         detection.format, tokenizer=tokenizer, prefill=prefill, style=getattr(detection, "message_style", None)
+    )
+
+
+def _warn(source: Any, detection: Any) -> None:
+    """Say that a format is not proved: once for each source, as warnings with the same words are."""
+    import warnings
+
+    why = next((line for line in detection.evidence if line.startswith("unproved")), detection.evidence[-1])
+    warnings.warn(
+        f"{_describe(source)} is read as {detection.format.name!r}, which is not proved ({detection.how}: {why}). "
+        "Pass a family's name or a template with tools instead; warnings.simplefilter('ignore', "
+        "toolparse.errors.UnverifiedFormatWarning) silences this.",
+        UnverifiedFormatWarning,
+        stacklevel=4,
     )
 
 

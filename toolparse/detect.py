@@ -1,6 +1,7 @@
 """`detect`: from a tokenizer, a template or a folder to the format that its model writes.
 
-The ladder itself is in `templates/judging/ladder.py`; it is loaded, and Jinja with it, when something is detected.
+The ladder itself is in `templates/judging/ladder.py`; it is loaded when something is detected, and Jinja
+with it where a template is examined in this process.
 What a detection says is in `templates/judging/detection.py`; its names can be had from here, loaded when they are.
 """
 
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Detection", "Problem", "detect"]
 
 
-def detect(source: Any, *, use_registry: bool = True) -> Detection:
+def detect(source: Any, *, use_registry: bool = True, isolation: str | None = None) -> Detection:
     """The format in which the model behind `source` writes tool calls.
 
     `source`: a tokenizer, a processor, a chat template's text, a dict of named templates, a model folder or one of its
     files, or a family's name (its declaration, not verified). `use_registry=False` leaves out the known families: what
     is found is learnt from the template alone. A template seen before costs microseconds; a new one some milliseconds
     beyond its compilation. Raises TypeError for what can't be a source.
+
+    `isolation`: a template that nobody vouched for is examined in a process of its own where the system can start one
+    (`auto`, the default, or what `TOOLPARSE_ISOLATION` says), nowhere else (`required`: OSError where there is none),
+    or in this process (`off`).
     """
     if isinstance(source, Format | FunctionParser):
         from toolparse.templates.judging.detection import Detection
@@ -38,7 +43,7 @@ def detect(source: Any, *, use_registry: bool = True) -> Detection:
         return Detection(registry.get(source), "exact text", ("a family's name was given: nothing was looked at",))
     from toolparse.templates.judging.ladder import climb
 
-    return climb(source, use_registry=use_registry)
+    return climb(source, use_registry=use_registry, isolation=isolation)
 
 
 SWAPPED = "the arguments are swapped: write toolparse.parse(text, source), the model's output first"

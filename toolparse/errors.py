@@ -29,3 +29,7 @@ class ToolError(ToolparseError, ValueError):
 
 class ExportError(ToolparseError, ValueError):
     """A format that another language cannot express; the message names the field and the reason."""
+
+
+class UnverifiedFormatWarning(UserWarning):
+    """A format that no template proves, or that fails its template's own calls: what it reads may be wrong."""

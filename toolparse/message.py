@@ -133,9 +133,11 @@ class ParsedMessage(msgspec.Struct, frozen=True):
 
 
 def fill_id(picture: str, name: str, index: int) -> str:
-    """An id made from its picture: `functions.{{name}}:{{index}}`, `call{{index:05}}`."""
+    """An id made from its picture: `{{name}}:{{index}}`; `{{index:05}}` has five digits, `{{index:1}}` begins at 1."""
     head, hole, tail = picture.replace("{{name}}", name).partition("{{index")
     if not hole:
         return head
-    width, _, rest = tail.partition("}}")
-    return f"{head}{index:{width.lstrip(':') or '1'}}{rest}"
+    spec, _, rest = tail.partition("}}")
+    spec = spec.lstrip(":")
+    number = f"{index:{spec}}" if spec.startswith("0") else str(index + int(spec or 0))
+    return f"{head}{number}{rest}"

@@ -73,9 +73,10 @@ def template_hash(text: str) -> str:
 
 
 def families() -> Mapping[str, Entry]:
-    """Every registered format by its canonical name."""
+    """Every registered format by its canonical name, as of now."""
     _load()
-    return MappingProxyType(_entries)
+    with _lock:
+        return MappingProxyType(dict(_entries))
 
 
 def formats() -> list[Format]:
@@ -85,7 +86,8 @@ def formats() -> list[Format]:
 
 def added() -> tuple[Entry, ...]:
     """What was registered beside the library's own families, in order; loads none of those."""
-    return tuple(entry for name, entry in _added.items() if _entries.get(name) is entry)
+    with _lock:
+        return tuple(entry for name, entry in _added.items() if _entries.get(name) is entry)
 
 
 def get(name: str | Entry) -> Entry:
@@ -93,25 +95,28 @@ def get(name: str | Entry) -> Entry:
     if isinstance(name, Format | FunctionParser):
         return name
     _load()
-    canonical = _names.get(normal(name))
-    if canonical is None:
-        from difflib import get_close_matches
+    with _lock:
+        canonical = _names.get(normal(name))
+        if canonical is not None:
+            return _entries[canonical]
+        names = dict(_names)
+    from difflib import get_close_matches
 
-        near = get_close_matches(normal(name), _names, n=3)
-        hint = f"; did you mean {', '.join(map(repr, dict.fromkeys(_names[n] for n in near)))}?" if near else "."
-        raise UnknownFormat(
-            f"no format is called {name!r}{hint} toolparse.families() lists them; "
-            "toolparse.register(Format(...)) adds one"
-        )
-    return _entries[canonical]
+    near = get_close_matches(normal(name), names, n=3)
+    hint = f"; did you mean {', '.join(map(repr, dict.fromkeys(names[n] for n in near)))}?" if near else "."
+    raise UnknownFormat(
+        f"no format is called {name!r}{hint} toolparse.families() lists them; toolparse.register(Format(...)) adds one"
+    )
 
 
 def by_template(text: str) -> Entry | None:
     """The format registered for exactly this template."""
     if not _templates:
         return None  # the library's own families are known by their behaviour
-    name = _templates.get(template_hash(text))
-    return _entries[name] if name is not None else None
+    key = template_hash(text)
+    with _lock:
+        name = _templates.get(key)
+        return _entries[name] if name is not None else None
 
 
 def _load() -> None:
@@ -120,6 +125,6 @@ def _load() -> None:
         return
     with _lock:
         if not _loaded:
-            _loaded = True
             for format in all_formats():
                 _register(format)
+            _loaded = True  # last: whoever comes meanwhile waits for the lock instead of finding half a registry

@@ -6,6 +6,7 @@ the thought, what content turns and call turns both end with ends the turn.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,11 +45,14 @@ from toolparse.templates.induction.probe import (
     Turn,
     after_user,
 )
-from toolparse.templates.induction.turn_start import behind, paired
+from toolparse.templates.induction.turn_start import behind, closing_of, paired
 from toolparse.templates.rendering.environment import facts_of
 
 #: What `eos_token` is, as a rule: for templates that come without a tokenizer.
 USUAL_EOS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<eos>")
+
+
+_THOUGHT_WORD = re.compile("think|thought|reason", re.IGNORECASE)
 
 
 @dataclass
@@ -57,7 +61,8 @@ class Frames:
 
     `has_reasoning`: the template writes thoughts, with `switches` if need be. `unended`: it does not close a turn.
     `content_behind`: content stands behind the calls. `also_content`: the frame of content beside calls, where that
-    is another one. `pads`: white space is written around content.
+    is another one. `pads`: white space is written around content. `thought_open`: content is written behind the opening
+    of a thought that nothing closes.
     """
 
     section: tuple[str, str] = ("", "")
@@ -72,6 +77,7 @@ class Frames:
     unended: bool = False
     content_behind: bool = False
     pads: bool = False
+    thought_open: bool = False
 
 
 def find_frames(reader: Reader, calls: Calls, notes: list[str]) -> Frames:
@@ -172,7 +178,9 @@ class _Finder:
         else:
             after = self._closing_before_calls(before, after)
         if solid(after):
-            self.found.reasoning = text_of(before) + "{{text}}" + text_of(after)
+            held = self.cutter.tail()  # an opening that only the prompt writes
+            opening = before if solid(before) or not solid(held) else held
+            self.found.reasoning = text_of(opening) + "{{text}}" + text_of(after)
 
     def _closing_before_calls(self, before: Atoms, after: Atoms) -> Atoms:
         """What closes a thought that stands directly before calls."""
@@ -197,25 +205,43 @@ class _Finder:
                     break
             else:
                 continue
-            opener = self._opener_before(closing)
+            shown = self.cutter.turn(self.prober.full(SPOKEN) or "").partition(CONTENT)[0]
+            own = shown.partition(closing)[0] if closing in shown else ""
+            opener = own if own.strip() else self._opener_before(closing)
             line = "\n" if opener.endswith("\n") else ""
             if not opener.strip():
                 opener, line = _opening_of(closing) + "\n", "\n"
             if not opener.strip():
                 continue
+            if own.strip():  # an empty thought is always written
+                opener, closing = opener.rstrip() + line, shown[shown.index(closing) :]
             self.found.reasoning = opener.lstrip() + "{{text}}" + line + closing
             self.notes.append(f"thoughts are dropped from messages; {closing!r} ends one")
             return
         self._guess_from_prompt()
 
     def _guess_from_prompt(self) -> None:
-        """A template that never looks at thoughts, but whose prompt opens what no turn shows."""
-        marks = [str(atom) for atom in solid(self.cutter.tail())]
-        closing = marks[-1].replace(marks[-1][0], marks[-1][0] + "/", 1) if marks and is_marker(marks[-1]) else "/"
+        """A template that never looks at thoughts, but whose prompt opens one, be it to close it at once."""
+        self.cutter.give_back_last(_THOUGHT_WORD)
+        tails = [solid(tail) for tail in self._tails()]
+        tails += [solid(self.cutter.tail(self.prober.prompt(**switches))) for switches in SWITCHES[1:]]
         shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))
-        if closing[1:2] == "/" and closing[2:3] not in ("/", "", "|", "｜") and marks[-1] not in shown:
-            self.found.reasoning = f"{marks[-1]}\n{{{{text}}}}\n{closing}\n\n"
-            self.notes.append(f"the prompt opens a thought with {marks[-1]!r}")
+        for tail in tails:
+            marks = [str(atom) for atom in tail if is_marker(atom)]
+            if not marks or not is_marker(tail[-1]):
+                continue
+            if len(marks) == 2 and closes(marks[1], marks[0]) and marks[1] not in shown:
+                opening = text_of(tail[:-1])
+                self.found.reasoning = f"{opening}\n{{{{text}}}}\n{marks[1]}\n\n"
+            elif len(marks) == 1 and closing_of(marks[0]) and closing_of(marks[0]) not in shown:
+                if marks[0] in shown and not _THOUGHT_WORD.search(marks[0]):
+                    continue  # it may as well be a role's header
+                self.found.reasoning = f"{text_of(tail)}\n{{{{text}}}}\n{closing_of(marks[0])}\n\n"
+            else:
+                continue
+            self.found.thought_open = marks[0] in shown and len(marks) == 1
+            self.notes.append(f"the prompt opens a thought with {marks[0]!r}")
+            return
 
     def _tails(self) -> list[Atoms]:
         """What the prompt holds of the turn, by default and with thinking switched on."""
@@ -259,6 +285,10 @@ class _Finder:
 
     def _content(self, before: Atoms, after: Atoms) -> None:
         """The frame of content, be it white space alone."""
+        if self.found.thought_open and self.found.reasoning is not None:
+            opening = solid(atoms(self.found.reasoning.partition("{{text}}")[0]))
+            before = _drop_solid(before, len(opening), []) if _starts_like(before, opening) else before
+            before = before if solid(before) else []
         self.found.content = text_of(before) + "{{text}}" + text_of(after)
         self.found.pads = not solid(before) and not solid(after) and bool(before or after)
 
@@ -267,6 +297,9 @@ class _Finder:
         between = self._before_calls_behind_content(calls)
         if between is None or self.found.between_messages:
             return head
+        framed = self._without_empty_frame(head, between)
+        if framed is not None:
+            return framed
         shared = common_end(between, head)
         own, rest = head[len(head) - shared :], head[: len(head) - shared]
         if shared and solid(head) and not solid(own):
@@ -280,6 +313,19 @@ class _Finder:
         cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
         self.found.lead = text_of([*lead, *own[:cut]])
         return [*(rest if solid(rest) else []), *own[cut:]]
+
+    def _without_empty_frame(self, head: Atoms, closing: Atoms) -> Atoms | None:
+        """The head without a frame of content that is written beside calls, be it empty; None where there is none."""
+        before = self.cutter.turn(self.prober.full(SPOKEN_ONE) or "").partition(CONTENT)[0]
+        own = solid(self._without_thought(atoms(before)))
+        frame = [*own, *solid(closing)]
+        usual = solid(atoms(self.found.content.partition("{{text}}")[0]))
+        if not (own and is_marker(own[0]) and is_marker(frame[-1]) and own != usual and _starts_like(head, frame)):
+            return None
+        if len(frame) == len(own) or not closes(str(frame[len(own)]), str(own[-1])):
+            return None
+        self.found.also_content = text_of(own) + "{{text}}" + text_of(solid(closing))
+        return _drop_solid(head, len(frame), closing)
 
     def _framed_beside_calls(self, closing: Atoms) -> bool:
         """Whether content has markers around it beside calls that it does not have alone."""
@@ -384,7 +430,7 @@ class _Finder:
             cut = blanks_at_start(closing)
             ends.append(closing[cut:])
             closing = closing[:cut]
-        section_open = bool(solid(head)) and not calls.single
+        section_open = bool(solid(head)) and (not calls.single or _opened_and_closed(head, tail))
         if solid(tail) and not section_open:
             ends.append(tail[blanks_at_start(tail) :])
             calls.tail = []
@@ -436,9 +482,25 @@ class _Finder:
         for mark in marks:
             own = self.prober.tokens.get("eos_token", "")
             for real in ((own,) if own else USUAL_EOS) if mark == EOS else (mark,):
-                if real not in found and real != BOS:
+                if real not in found and real != BOS and real.strip('{}[]",:'):  # what closes JSON ends no turn
                     found.append(real)
         return tuple(found)
+
+
+def closes(closing: str, opening: str) -> bool:
+    """Whether a marker is made to close another one: `</think>` and `<think>`, `<channel|>` and `<|channel>`."""
+    if closing == closing_of(opening):
+        return True
+    words = [re.sub(r"[^a-z]", "", marker.lower()) for marker in (closing, opening)]
+    words = [re.sub(r"(start|end|begin|close|open)$", "", word) for word in words]
+    return words[0] == words[1] and closing != opening and bool(words[0])
+
+
+def _opened_and_closed(head: Atoms, tail: Atoms) -> bool:
+    """Whether what stands behind a call closes what stands before it."""
+    opened = [str(atom) for atom in head if is_marker(atom)]
+    closed = [str(atom) for atom in tail if is_marker(atom)]
+    return bool(opened and closed) and closes(closed[0], opened[-1])
 
 
 def _opening_of(closing: str) -> str:

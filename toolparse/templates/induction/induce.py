@@ -22,6 +22,7 @@ template (a second call that is refused, say) is left out of the picture, and no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,11 +71,34 @@ def induce(prober: Prober, name: str = "induced", *, opening_first: bool = False
     calls = _calls(reader, one, out)
     out.frames = find_frames(reader, calls, out.notes)
     fields = {**_frame_fields(out), **_body_fields(reader, out), **_call_fields(reader, calls, out.frames)}
+    prober.look_at_the_clock()
+    if _too_long(fields):
+        out.notes.append("what the template writes around calls, texts or thoughts is too long for markers")
+        return out
     try:
         out.format = Format(name, **{key: value for key, value in fields.items() if value is not None})
     except FormatError as error:
         out.notes.append(f"what the template writes is no picture: {error}")
     return out
+
+
+#: Characters of one picture and of all: the longest of a real template have 128 and 556. They become patterns.
+_PICTURE, _PICTURES, _QUOTE = 1000, 4000, 32
+
+
+def _too_long(fields: Mapping[str, Any]) -> bool:
+    """Whether a picture, or what encloses strings, is longer than anything that a family writes."""
+    texts = [value for value in fields.values() if isinstance(value, str)]
+    texts += list(fields.get("ends") or ())
+    texts += [also.content or "" for also in fields.get("also") or ()]
+    syntax = fields.get("syntax")
+    quoted = [*syntax.quotes, syntax.true, syntax.false, syntax.null, syntax.colon, syntax.comma] if syntax else []
+    typed = [word for pair in (fields.get("types") or {}).items() for word in pair]
+    return (
+        max(map(len, texts), default=0) > _PICTURE
+        or sum(map(len, texts)) > _PICTURES
+        or max(map(len, [*quoted, *typed]), default=0) > _QUOTE
+    )
 
 
 def _why(prober: Prober) -> str:

@@ -29,8 +29,10 @@ class MessageStyle:
     `arguments`: a call's arguments as `dict` or as JSON `string`. `content`: what stands for "no text" beside
     calls: `empty` string, `null`, or `absent`; `parts`: text is a list of parts. `new_id`: how ids are made.
     `tools`: tool definitions as OpenAI writes them (`openai`), without the outer object (`flat`), with
-    `additionalProperties` spelled out (`nested`), or not at all, because the template cannot write them (`none`).
-    `call`: calls as OpenAI writes them or without the inner `function` object (`flat`). `reasoning`: the keys
+    `additionalProperties` spelled out (`nested`), as JSON in a first message of the role `functions` (`role`), or not
+    at all, because the template cannot write them (`none`). `call`: calls as OpenAI writes them, without the inner
+    `function` object (`flat`), or as OpenAI once did: one under `function_call`, or a list under `function_calls`, of
+    name and arguments. `reasoning`: the keys
     under which a thought is passed; `thoughts`: or that it is a part of the content, `{"type": "thinking"}`.
     `results`: the keys that a tool result needs beside its content. `variables`: further variables that the template
     cannot do without, with what they hold (`date`, or `tools as text`: the definitions as JSON). `tool_behind`: calls
@@ -43,8 +45,8 @@ class MessageStyle:
     content: Literal["empty", "null", "absent"] = "empty"
     parts: bool = False
     new_id: str = PLAIN_ID
-    tools: Literal["openai", "flat", "nested", "none"] = "openai"
-    call: Literal["openai", "flat"] = "openai"
+    tools: Literal["openai", "flat", "nested", "none", "role"] = "openai"
+    call: Literal["openai", "flat", "function_call", "function_calls"] = "openai"
     reasoning: tuple[str, ...] = ("reasoning_content", "thinking")
     thoughts: Literal["keys", "parts"] = "keys"
     results: tuple[str, ...] = ("tool_call_id", "name")
@@ -69,9 +71,20 @@ class MessageStyle:
             message["content"] = [{"type": "thinking", "thinking": reasoning}, *said]
         elif reasoning is not None:
             message.update(dict.fromkeys(self.reasoning, reasoning))
-        if calls:
+        if self.single and len(calls) > 1:
+            raise ValueError("this template takes one call a message: pass one at a time")
+        if self.call == "function_call":
+            message["function_call"] = self._bare_call(*calls[0][:2]) if calls else None
+        elif self.call == "function_calls" and calls:
+            message["function_calls"] = [self._bare_call(name, arguments) for name, arguments, _ in calls]
+        elif calls:
             message["tool_calls"] = [self.tool_call(index, *call) for index, call in enumerate(calls)]
         return message
+
+    @property
+    def single(self) -> bool:
+        """Whether a message carries one call at most."""
+        return self.call == "function_call"
 
     def text(self, content: str) -> Any:
         """Text as this template takes it."""
@@ -79,12 +92,21 @@ class MessageStyle:
 
     def tool_call(self, index: int, name: str, arguments: Any, call_id: str | None) -> dict[str, Any]:
         """One entry of `tool_calls`."""
-        value = json.dumps(arguments, ensure_ascii=False) if self.arguments == "string" else arguments
-        function = {"name": name, "arguments": value}
+        function = self._bare_call(name, arguments)
         ident = call_id if call_id is not None else fill_id(self.new_id, name, index)
         if self.call == "flat":
             return {"id": ident, "type": "function", **function}
         return {"id": ident, "type": "function", "function": function}
+
+    def _bare_call(self, name: str, arguments: Any) -> dict[str, Any]:
+        value = json.dumps(arguments, ensure_ascii=False) if self.arguments == "string" else arguments
+        return {"name": name, "arguments": value}
+
+    def first_messages(self, tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What stands before the conversation: the tools, where the template takes them from a message."""
+        if self.tools != "role":
+            return []
+        return [{"role": "functions", "content": json.dumps(list(tools), ensure_ascii=False)}]
 
     def tool_results(self, parsed: Any, results: Sequence[str]) -> list[dict[str, Any]]:
         """The tool messages that answer the calls of a message, in order."""
@@ -102,8 +124,8 @@ class MessageStyle:
 
     def tool_definitions(self, tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Tool definitions (OpenAI's form) as this template takes them."""
-        plain = [dict(tool) for tool in tools] if self.tools != "none" else []
-        if self.tools in ("openai", "none"):
+        plain = [dict(tool) for tool in tools] if self.tools not in ("none", "role") else []
+        if self.tools in ("openai", "none", "role"):
             return plain
         functions = [dict(tool.get("function", tool)) for tool in plain]
         if self.tools == "flat":
@@ -138,7 +160,8 @@ def _read(parsed: Any) -> tuple[str, str | None, list[Call]]:
         calls: list[Call] = [(call.name, call.arguments, call.id) for call in parsed.tool_calls]
         return parsed.content or "", parsed.reasoning, calls
     found: list[Call] = []
-    for call in parsed.get("tool_calls") or ():
+    single = parsed.get("function_call")
+    for call in parsed.get("tool_calls") or parsed.get("function_calls") or ([single] if single else ()):
         function = call.get("function", call)
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):

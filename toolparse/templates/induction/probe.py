@@ -15,7 +15,7 @@ from typing import Any
 from toolparse.errors import TemplateError
 from toolparse.templates.induction.message_style import NAMED_ID, MessageStyle
 from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
-from toolparse.templates.rendering.limits import LimitExceeded
+from toolparse.templates.rendering.limits import LIMITS, LimitExceeded
 
 USER = "usrquebec"
 USER_2 = "usrromeo"
@@ -54,7 +54,11 @@ _CALLS = [(NAMES[0], {**PLAIN[0], "an_object": {"inside": 1}, "a_list": ["x"]}),
 _FEWER = [(NAMES[0], {KEYS[0]: VALUES[0]}), (NAMES[1], {KEYS[2]: VALUES[2]})]
 
 _RENDERS = 160
-_SECONDS = 12.0
+#: For compiling, rendering, learning and proving together.
+SECONDS = 12.0
+#: Characters of one rendering; the longest of a real template has some ten thousand.
+_RENDERING = 100_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,17 @@ class Prober:
     """Renders conversations with one template in one style."""
 
     def __init__(
-        self, template: CompiledTemplate, style: MessageStyle, tokens: Mapping[str, str] | None = None
+        self,
+        template: CompiledTemplate,
+        style: MessageStyle,
+        tokens: Mapping[str, str] | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.template = template
         self.style = style
         self.tokens = dict(tokens or {})
         self.renders = 0
-        self.deadline = time.monotonic() + _SECONDS
+        self.deadline = deadline if deadline is not None else time.monotonic() + SECONDS
         self.error = ""
         self._known: dict[str, str | None] = {}
         self._turns: dict[str, str | None] = {}
@@ -181,14 +189,24 @@ class Prober:
         key = repr((turn.calls, turn.content, turn.reasoning, switches))
         if key in self._turns:
             return self._turns[key]
+        if self._too_many(turn):
+            return None
         messages = [self.user(), turn.message(self.style)]
         if self.style.tool_behind and turn.calls:
             messages += self.style.tool_results(messages[-1], [RESULT] * len(turn.calls))
         text = self._turns[key] = self.render(messages, **switches)
         return text
 
+    def _too_many(self, turn: Turn) -> bool:
+        if self.style.single and len(turn.calls) > 1:
+            self.error = "messages of this style carry one call"
+            return True
+        return False
+
     def history(self, turn: Turn, **switches: Any) -> str | None:
         """The assistant's turn with its results and another user message behind it."""
+        if self._too_many(turn):
+            return None
         message = turn.message(self.style)
         behind = self.style.tool_results(message, [RESULT] * len(turn.calls)) if turn.calls else []
         return self.render([self.user(), message, *behind, self.user(USER_2)], **switches)
@@ -203,21 +221,36 @@ class Prober:
         if key in self._known:
             return self._known[key]
         self.renders += 1
-        if self.renders > _RENDERS or time.monotonic() > self.deadline:
+        if self.renders > _RENDERS:
             raise LimitExceeded("the template takes too long to be examined")
+        self.look_at_the_clock()
         if self.style.system:
             messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
+        messages = [*self.style.first_messages(self.tools), *messages]
         text: str | None
         try:
             text = self.template.render(
-                messages=messages, add_generation_prompt=generation, **self._variables, **switches
+                messages=messages,
+                add_generation_prompt=generation,
+                deadline=min(self.deadline, time.monotonic() + LIMITS.seconds),
+                **self._variables,
+                **switches,
             )
         except LimitExceeded:
             raise
         except TemplateError as error:
             text, self.error = None, str(error)
+        if text is not None and len(text) > _RENDERING:
+            raise LimitExceeded(f"the template writes more than {_RENDERING} characters for a short conversation")
+        if text is not None and _SURROGATE.search(text):
+            raise TemplateError("the template writes lone surrogates: that is no text")
         self._known[key] = text
         return text
+
+    def look_at_the_clock(self) -> None:
+        """Raises LimitExceeded when the time for the template is over."""
+        if time.monotonic() > self.deadline:
+            raise LimitExceeded("the template takes too long to be examined")
 
 
 # ------------------------------------------------------------------------------------------------- message styles
@@ -236,6 +269,15 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"tools": "none"},
     {"tool_behind": True},
     {"system": True},
+)
+
+#: Settings that are only tried where the source has the word.
+_NAMED_SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("function_calls", {"call": "function_calls"}),
+    ("function_call'", {"call": "function_call"}),
+    ('function_call"', {"call": "function_call"}),
+    (".function_call", {"call": "function_call"}),
+    ("functions", {"tools": "role"}),
 )
 
 #: How well a call is rendered: arguments as JSON; in another syntax; Python's repr; JSON within JSON; not whole; not.
@@ -286,7 +328,8 @@ def _calls_style(prober: Prober) -> tuple[Prober, int]:
     best, best_score = prober, score(prober.full(turn), turn)
     if best_score <= READABLE:
         return best, best_score
-    settings: list[dict[str, Any]] = [*_SETTINGS]
+    named = [setting for word, setting in _NAMED_SETTINGS if word in prober.template.source]
+    settings: list[dict[str, Any]] = [*_SETTINGS, *(one for at, one in enumerate(named) if one not in named[:at])]
     missing = _missing_variables(prober)
     if missing:
         settings.insert(0, {"variables": missing})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from toolparse.templates.induction.atoms import (
@@ -17,7 +18,7 @@ from toolparse.templates.induction.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.induction.probe import CONTENT, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
+from toolparse.templates.induction.probe import CONTENT, NAMES, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
 
 
 class Cutter:
@@ -35,6 +36,8 @@ class Cutter:
         self.trailer: Atoms = []
         self.extra: Atoms = []
         self.agreed = len(solid(self.prompt))
+        named = [index for index, atom in enumerate(solid(self.prompt)) if atom in NAMES]
+        self.floor = named[-1] + 1 if named else 0  # tools that are listed behind the user's text are none of the turn
         one, spoken = prober.full(ONE), prober.full(SPOKEN)
         history = prober.history(SPOKEN)
         self.trailer = self._find_trailer(one, spoken, history)
@@ -71,7 +74,9 @@ class Cutter:
 
     def _learn(self, sequence: Atoms | None) -> None:
         agreed = common_start(solid(self.prompt), solid(sequence)) if sequence is not None else 0
-        if agreed:  # else a switch changed the user's message, which tells nothing about the turn
+        if agreed > self.floor or (
+            agreed and not self.floor
+        ):  # else a switch changed the user's message, which tells nothing about the turn
             self.agreed = min(self.agreed, agreed)
 
     def _behind_user(self, text: str | None) -> Atoms | None:
@@ -94,7 +99,8 @@ class Cutter:
     def turn(self, full: str) -> str:
         """The assistant's turn in a rendering."""
         sequence = self._rest(full)
-        at, other = behind(sequence, self.agreed), behind(self.prompt, self.agreed)
+        agreed = self._header_of(sequence)
+        at, other = behind(sequence, agreed), behind(self.prompt, agreed)
         while (
             at < len(sequence)
             and other < len(self.prompt)
@@ -106,6 +112,18 @@ class Cutter:
         if self.extra and rest[: len(self.extra)] == self.extra:
             rest = rest[len(self.extra) :]
         return text_of(rest)
+
+    def _header_of(self, sequence: Atoms) -> int:
+        """How many atoms are the header of a rendering: fewer than usual where it lacks one and opens calls at once.
+
+        Otherwise it is a header of another role, as long as the usual one.
+        """
+        own = solid(sequence)
+        shared = common_start(solid(self.prompt), own)
+        if shared >= self.agreed or shared >= len(own):
+            return self.agreed
+        closing = closing_of(str(own[shared]))
+        return shared if closing and closing in own[shared:] else self.agreed
 
     def _header_end(self) -> int:
         if self.extra:
@@ -146,6 +164,12 @@ class Cutter:
         named = len(marks) > 1 and bool(solid(behind[marks[-2] + 1 : marks[-1]]))  # else it closes what stood before
         return behind[marks[-2 if named else -1] :]
 
+    def give_back_last(self, words: re.Pattern[str]) -> None:
+        """Count the header's last marker to the turn if it has such words: every rendering may open a thought."""
+        header = solid(self.prompt[: self._header_end()])
+        if header and is_marker(header[-1]) and words.search(str(header[-1])) and closing_of(str(header[-1])):
+            self.agreed -= 1
+
     def give_back(self, after: Sequence[Atom]) -> bool:
         """Count the header's last marker to the turn: every rendering may share a thought's opening.
 
@@ -173,11 +197,18 @@ class Cutter:
         if not solid(run):
             return 0
         allowed = 1 if len(solid(run)) > 1 else 0
-        for start in range(len(header) - len(run)):
+        for start in range(len(header) - len(run), -1, -1):  # the last one: others may stand before the turn
             own = header[start : start + len(run)]
             if sum(not alike(*pair) for pair in zip(run, own, strict=True)) <= allowed:
                 return len(solid(header[start + len(run) :]))
         return 0
+
+
+def closing_of(opening: str) -> str:
+    """What closes that which a marker opens: `</think>` for `<think>`, `[/THINK]` for `[THINK]`; "" for others."""
+    if not re.fullmatch(r"<[A-Za-z][^<>|｜/]*>|\[[A-Z][A-Z_]*\]", opening):
+        return ""
+    return opening.replace(opening[0], opening[0] + "/", 1)
 
 
 def paired(opening: Sequence[Atom], closing: Sequence[Atom]) -> bool:

@@ -2,6 +2,9 @@
 
 inputs            a tokenizer, a file, a folder, a text -> template, vocabulary, configuration
 ladder            the rungs: fingerprint, behaviour, induction, vocabulary; the first that proves itself is taken
+examination       the rungs that need the template rendered: learn, rank, prove
+isolation         the same in a process of its own (isolation_child); vouched.txt lists who needs none
+nearest           families that are near a template without having its picture
 fingerprint       what two templates that write the same have in common
 vocabulary        evidence from added tokens, names and response templates, where no template writes calls
 proof             does a format read, and write, what its template writes

@@ -1,32 +1,52 @@
-"""Verdicts kept in memory and on disk: what was found for a template, by the sha256 of everything that matters."""
+"""Verdicts kept in memory and on disk: what was found for a template, by the sha256 of everything that matters.
+
+On disk a verdict is data, and what is read is checked against a schema: every field of every class, its type, its
+length, and a format by all that a declaration must hold. What does not fit is as good as absent. The same schema is
+what a child process answers with (`isolation.py`).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Annotated, Literal
 
-from toolparse.format import Also, Format, Syntax
+import msgspec
+
+from toolparse.format import Format
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.judging.detection import Check, Detection, Problem
-from toolparse.templates.rendering.environment import caching, read_cache, write_cache
+from toolparse.templates.rendering.cache import caching, read_cache, write_cache
 
-_CLASSES: dict[str, Any] = {
-    cls.__name__: cls for cls in (Format, Syntax, Also, MessageStyle, Problem, Check, Detection)
-}
 _KEPT = 512
 
-_memory: OrderedDict[str, Any] = OrderedDict()
+_memory: OrderedDict[str, Detection] = OrderedDict()
 _lock = Lock()
 
+_Line = Annotated[str, msgspec.Meta(max_length=20_000)]
 
-def recall(key: str) -> Any:
+
+class _Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A detection as data."""
+
+    format: Format | None
+    how: Literal["exact text", "behaviour", "induced", "response_template", "vocabulary", "nothing"]
+    evidence: Annotated[tuple[_Line, ...], msgspec.Meta(max_length=200)]
+    verified: bool
+    problems: Annotated[tuple[Problem, ...], msgspec.Meta(max_length=200)]
+    message_style: MessageStyle | None
+    prefill: _Line
+    checks: Annotated[tuple[Check, ...], msgspec.Meta(max_length=200)]
+    fingerprint: Annotated[str, msgspec.Meta(pattern="^(?:[0-9a-f]{64})?$")]
+
+
+_decoder = msgspec.json.Decoder(_Verdict)
+
+
+def recall(key: str) -> Detection | None:
     """A verdict from memory, or None."""
     with _lock:
         found = _memory.get(key)
@@ -35,7 +55,7 @@ def recall(key: str) -> Any:
         return found
 
 
-def remember(key: str, value: Any) -> None:
+def remember(key: str, value: Detection) -> None:
     """Keep a verdict in memory."""
     with _lock:
         _memory[key] = value
@@ -49,21 +69,39 @@ def forget() -> None:
         _memory.clear()
 
 
-def load(key: str) -> Any:
-    """A verdict from disk, or None."""
-    data = read_cache("verdict", key)
-    if data is None:
-        return None
-    try:
-        return _decode(json.loads(data))
-    except (ValueError, TypeError, KeyError):
-        return None
+def load(key: str, template: str) -> Detection | None:
+    """A verdict on this template from disk, or None."""
+    data = read_cache("verdicts", key)
+    return decode(data, template) if data is not None else None
 
 
-def store(key: str, value: Any) -> None:
+def store(key: str, value: Detection) -> None:
     """Keep a verdict on disk."""
     if caching():
-        write_cache("verdict", key, json.dumps(_encode(value)).encode())
+        data = encode(value)
+        if data is not None:
+            write_cache("verdicts", key, data)
+
+
+def encode(value: Detection) -> bytes | None:
+    """A verdict as JSON; None where it holds what is no data (a function)."""
+    fields = {name: getattr(value, name) for name in _Verdict.__struct_fields__}
+    if not (fields["format"] is None or isinstance(fields["format"], Format)):
+        return None
+    try:
+        return msgspec.json.encode(_Verdict(**fields))
+    except UnicodeEncodeError:  # a lone surrogate in a template is in its picture as well
+        return None
+
+
+def decode(data: bytes, template: str) -> Detection | None:
+    """A verdict from JSON; None where it is not one."""
+    try:
+        found = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    fields = {name: getattr(found, name) for name in _Verdict.__struct_fields__}
+    return Detection(template=template, **fields)
 
 
 @lru_cache(maxsize=1)
@@ -89,32 +127,3 @@ def key_of(*parts: str) -> str:
         made.update(part.encode("utf-8", "surrogatepass"))
         made.update(b"\x00")
     return made.hexdigest()
-
-
-def _encode(value: Any) -> Any:
-    """Plain JSON for dataclasses, tuples and dicts."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": type(value).__name__, "fields": fields}
-    if isinstance(value, tuple):
-        return {"tuple": [_encode(item) for item in value]}
-    if isinstance(value, Mapping):
-        return {"dict": [[_encode(key), _encode(item)] for key, item in value.items()]}
-    if isinstance(value, list):
-        return [_encode(item) for item in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise TypeError(f"{type(value).__name__} is not kept")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "tuple" in value:
-        return tuple(_decode(item) for item in value["tuple"])
-    if "dict" in value:
-        return {_decode(key): _decode(item) for key, item in value["dict"]}
-    fields = {key: _decode(item) for key, item in value["fields"].items()}
-    return _CLASSES[value["class"]](**fields)

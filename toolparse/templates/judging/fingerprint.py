@@ -25,12 +25,12 @@ def behaviour(format: Format) -> str:
 
 def canonical(format: Format, calls: int = 2) -> str:
     """What the fingerprint is made of: the calls of a turn with open holes."""
-    text, about = _written(format, calls)
+    text, about = written(format, calls)
     return f"{_without_ends(text, format.ends)}\n{about}"
 
 
 @lru_cache(maxsize=1024)
-def _written(format: Format, calls: int) -> tuple[str, str]:
+def written(format: Format, calls: int) -> tuple[str, str]:
     """The calls of a turn, ends included, and what else a reader must know."""
     if format.between_messages:
         calls = 1  # each call is a message of its own; what separates messages is not part of the call
@@ -107,7 +107,7 @@ def _without_ends(text: str, ends: Iterable[str]) -> str:
 def same_picture(format: Format, family: Format, *, single: bool = False) -> bool:
     """Whether a family writes what an induced format writes; `single`: only one call of it was seen."""
     calls = 1 if single else 2
-    (one, about), (other, also) = _written(format, calls), _written(family, calls)
+    (one, about), (other, also) = written(format, calls), written(family, calls)
     if about != also or one[:1] != other[:1]:
         return False
     ends = (*format.ends, *family.ends)  # what one calls an end may be the other's closing

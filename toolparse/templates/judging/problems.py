@@ -25,6 +25,7 @@ from toolparse.templates.induction.probe import (
     Turn,
 )
 from toolparse.templates.judging.detection import Check, Problem, Proof, Severity
+from toolparse.templates.judging.nearest import malformed
 from toolparse.templates.judging.proof import AWKWARD, TYPES, Case, Prover
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
@@ -166,6 +167,16 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Arguments are written without anything between them: such calls can't be read back.",
         "Calls of earlier turns are shown garbled.",
     ),
+    "writes-malformed-json": (
+        "error",
+        "The model learns to write calls that no other parser reads: correct the template.",
+        "Calls of earlier turns are shown malformed.",
+    ),
+    "thought-left-open": (
+        "error",
+        "Answers are written into a thought that nothing closes: train with a template that closes it.",
+        "Answers of earlier turns are shown to the model as unfinished thoughts.",
+    ),
     "special-style": (
         "note",
         "Build messages with detection.message_style.message(...).",
@@ -234,7 +245,10 @@ class _Finder:
         return other.error if full is None else full[full.rfind(USER) + len(USER) :]
 
     def calls(self) -> Iterator[Problem]:
-        """Calls that are dropped, refused or left open."""
+        """Calls that are dropped, refused, left open, or no JSON though they look like it."""
+        if malformed(self.format):
+            message = "calls look like JSON and are none: a quote or a bracket is missing or stands in the wrong place"
+            yield problem("writes-malformed-json", message, self._turn(ONE))
         check = self.proof.get("parallel")
         if check is not None and check.status == "lost" and self.induction.single:
             yield problem("calls-dropped", f"of two calls only one is written ({check.detail})", check.evidence)
@@ -261,6 +275,9 @@ class _Finder:
 
     def content(self) -> Iterator[Problem]:
         """What becomes of text beside calls."""
+        if self.induction.frames.thought_open:
+            message = "the prompt opens a thought, and content is written behind it without closing it"
+            yield problem("thought-left-open", message, self._turn(SPOKEN))
         check = self.proof.get("content and call")
         if self.induction.frames.content_behind:
             evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
@@ -268,7 +285,11 @@ class _Finder:
         if check is None or check.status != "lost":
             return
         evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
-        if NAMES[0] not in evidence:
+        at = evidence.find(NAMES[0])
+        alone = not self.format.between_messages
+        if alone and CONTENT in evidence[:at] and any(mark in evidence[:at] for mark in (*self.format.ends, EOS)):
+            yield problem("calls-behind-end", "calls beside text are written behind the end of the turn", evidence)
+        elif NAMES[0] not in evidence:
             yield problem("calls-dropped-beside-content", "calls vanish when the message has text", evidence)
         elif CONTENT not in evidence:
             yield problem("content-dropped-beside-calls", "text vanishes when the message has calls", evidence)

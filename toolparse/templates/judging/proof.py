@@ -20,7 +20,18 @@ from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
 from toolparse.render import render
 from toolparse.templates.induction.induce import Induction
-from toolparse.templates.induction.probe import CONTENT, EOS, KEYS, NAMES, PLAIN, THOUGHT, VALUES, Prober, Turn
+from toolparse.templates.induction.probe import (
+    CONTENT,
+    EOS,
+    KEYS,
+    NAMES,
+    PLAIN,
+    THOUGHT,
+    VALUES,
+    Prober,
+    Turn,
+    after_user,
+)
 from toolparse.templates.judging.detection import Check, Proof
 from toolparse.tools import ToolSet
 
@@ -133,11 +144,13 @@ class Prover:
         self.format = format
         self.cutter = induction.cutter
         self.pads = induction.frames.pads
+        self.open_thought = induction.frames.thought_open
         self.parser = Parser(format)
         self._other: Parser | None = None  # for turns that begin otherwise than the prompt leaves them
 
     def check(self, case: Case) -> Check:
         """The outcome of one case."""
+        self.prober.look_at_the_clock()
         full = self.prober.full(case.turn, **case.switches)
         if full is None:
             return Check(case.name, "refused", self.prober.error)
@@ -164,6 +177,10 @@ class Prover:
         held = self.cutter.prefill()
         if held and _bare(text).startswith(_bare(held)):
             return text[_behind(text, held) :], self.format.prefill
+        opening, _, closing = (self.format.reasoning or "").partition("{{text}}")
+        opens = bool(_bare(opening)) and _bare(held).endswith(_bare(opening))
+        if opens and closing.strip() in text and _bare(opening) not in _bare(text):
+            return text, self.format.prefill  # only the prompt writes what opens a thought
         return text, ""
 
     def read(self, text: str, prefill: str, turn: Turn) -> ParsedMessage:
@@ -186,7 +203,9 @@ class Prover:
 
     def _lost(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template writes the same for what was read: then the difference was never in the text."""
-        if self._content_behind_end(full, case.turn, got) or self._unescaped(case, full, got):
+        if self._content_behind_end(full, case.turn, got) or self._calls_behind_end(full, case.turn, got):
+            return True
+        if self._in_an_open_thought(full, case.turn, got) or self._unescaped(case, full, got):
             return True
         stray = got.content not in ("", case.turn.content) and got.content != case.turn.content.strip()
         if stray or (got.reasoning or "") not in ("", case.turn.reasoning or "", case.turn.content):
@@ -207,6 +226,27 @@ class Prover:
         text = self.cutter.turn(full)
         end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
         return 0 <= end < text.rfind(turn.content)
+
+    def _calls_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
+        """Whether calls stand behind the end of the turn, as a message of their own."""
+        if not (turn.calls and turn.content) or got.calls or got.content.strip() != turn.content.strip():
+            return False
+        assert self.cutter is not None
+        text = self.cutter.turn(full)
+        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
+        return 0 <= end < text.find(turn.calls[0][0])
+
+    def _in_an_open_thought(self, full: str, turn: Turn, got: Turn) -> bool:
+        """Whether content is written into a thought that the prompt opens and the template does not close."""
+        dropped = not got.calls and not any(name in full[after_user(full) :] for name, _ in turn.calls)
+        if not self.open_thought or got.content or self.format.reasoning is None:
+            return False
+        if got.calls != turn.calls and not dropped:
+            return False
+        assert self.cutter is not None
+        closing = self.format.reasoning.partition("{{text}}")[2].strip()
+        said = "\n\n".join(part for part in (turn.reasoning, turn.content) if part)
+        return closing not in self.cutter.turn(full) and (got.reasoning or "").strip() == said.strip()
 
     def _unescaped(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template puts text between quotes without escaping it, and the text holds such a quote.
@@ -270,11 +310,18 @@ class Prover:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
             return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
+        if self.open_thought and self._closed(own) in [_spelling(form) for form in forms]:
+            return Check(case.name, "passed", "the template does not close the thought", _pair(own, wanted))
         if _spelling(own) in [_spelling(form) for form in forms]:
             return Check(case.name, "passed", "written alike but for white space or spelling", _pair(own, wanted))
         if not case.render:
             return Check(case.name, "passed", "read; written otherwise", _pair(own, wanted))
         return Check(case.name, "failed", "the format writes it otherwise", _pair(own, wanted))
+
+    def _closed(self, own: str) -> str:
+        """What the format writes behind what closes the thought of the prompt, in one spelling."""
+        closing = (self.format.reasoning or "").partition("{{text}}")[2]
+        return _spelling(own).removeprefix(_spelling(closing))
 
     def _own(self, calls: list[dict[str, Any]], turn: Turn, prefill: str, *, verify: bool) -> str:
         content, reasoning = turn.content, turn.reasoning
@@ -288,8 +335,11 @@ class Prover:
         return [text[: found[0][0]], text[: found[0][0] + len(found[0][1])]] if found else [text]
 
     def _without_empty_content(self, text: str) -> str:
-        empty = self.format.content.replace("{{text}}", "")
-        return text.replace(empty, "", 1) if empty.strip() else text
+        for shape in self.format.shapes():
+            empty = shape.content.replace("{{text}}", "")
+            if empty.strip() and empty in text:
+                return text.replace(empty, "", 1)
+        return text
 
     def _leaves_open(self, own: str, wanted: str) -> bool:
         """Whether only the section's closing is missing from what the template wrote."""

@@ -15,19 +15,41 @@ _MARKER = re.compile(r"<[^<>\s{}][^<>{}\n]*>|\[/?[A-Z][A-Z_ ]+\]")
 
 
 def by_vocabulary(added: frozenset[str]) -> tuple[Format | None, str]:
-    """The most specific family whose outermost markers are all added tokens, and why."""
+    """The most specific family whose outermost markers are all added tokens, and why.
+
+    A root family comes before its variants, unless every marker that a variant has beside is an added token too.
+    Tokens that are reserved for nothing in particular are evidence of nothing.
+    """
     if not added:
         return None, "no added tokens to look at"
     ranked: list[tuple[int, int, int, Format, tuple[str, ...]]] = []
     for order, family in enumerate(registry.formats()):
         outer, inner = markers_of(family)
-        if outer and all(marker in added for marker in outer):
+        if outer and all(marker in added and not _RESERVED.search(marker) for marker in outer):
             found = sum(marker in added for marker in inner)
             ranked.append((len(inner) - found, -len(outer) - found, order, family, outer))
     if not ranked:
         return None, "no family's markers are among the added tokens"
-    _, _, _, family, outer = min(ranked, key=lambda entry: entry[:3])
+    fitting = {entry[3].name: entry for entry in ranked}
+    best = min(ranked, key=lambda entry: entry[:3])
+    while best[3].variant_of in fitting and not _own_markers(best[3], fitting[best[3].variant_of][3], added):
+        best = fitting[best[3].variant_of]
+    family, outer = best[3], best[4]
     return family, f"added tokens {', '.join(outer)} are those of {family.name!r}; no template proves it"
+
+
+_RESERVED = re.compile(r"reserved|unused|special_token|extra_\d", re.IGNORECASE)
+
+
+def _own_markers(variant: Format, root: Format, added: frozenset[str]) -> bool:
+    """Whether a variant has markers that its root has not, and all of them are added tokens."""
+    own, others = (set(_MARKER.findall("\n".join(family.sources()))) for family in (variant, root))
+    beside = {marker for marker in own - others if not _HOLED.search(marker)}
+    calls = beside & set(_MARKER.findall("\n".join((variant.call, variant.section, variant.param or ""))))
+    return bool(calls) and calls <= added
+
+
+_HOLED = re.compile(r"\{\{")
 
 
 def markers_of(family: Format) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -54,7 +76,7 @@ def _literals(family: Format) -> Iterable[str]:
 
 
 def by_names(names: Iterable[str]) -> tuple[Format | None, str]:
-    """A family that is called like the model's type, and why."""
+    """A family that is called like the model's type, or with which its name begins, and why."""
     tried = []
     for name in names:
         for spelling in (name, re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name)):
@@ -65,7 +87,23 @@ def by_names(names: Iterable[str]) -> tuple[Format | None, str]:
                 continue
             if isinstance(entry, Format):
                 return entry, f"the model's type {name!r} is the name of {entry.name!r}; no template proves it"
+    for name in names:
+        family = _begins_with(registry.normal(re.sub(r"(?<=\d)\.0(?!\d)", "", name)))
+        if family is not None:
+            return family, f"the model's name {name!r} begins with that of {family.name!r}; no template proves it"
     return None, f"no family is called {', '.join(map(repr, tried))}" if tried else "no model type or name to look at"
+
+
+def _begins_with(name: str) -> Format | None:
+    """The family with the longest name that a model's name begins with: behind it stands no version of another one."""
+    found: list[tuple[int, int, Format]] = []
+    for order, family in enumerate(registry.formats()):
+        for alias in (family.name, *family.aliases):
+            own = registry.normal(alias)
+            rest = name[len(own) :]
+            if name.startswith(own) and len(own) > 3 and re.match(r"$|-(?!\d+(?:-|$))", rest):
+                found.append((-len(own), order, family))
+    return min(found, key=lambda entry: entry[:2])[2] if found else None
 
 
 def by_response_template(template: Any) -> tuple[Format | None, str]:

@@ -14,16 +14,11 @@ import datetime
 import functools
 import hashlib
 import json
-import marshal
-import os
 import re
-import sys
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import BuiltinMethodType, CodeType
 from typing import Any, TypeVar
 
@@ -34,17 +29,16 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import (
     ImmutableSandboxedEnvironment,
     SandboxedEnvironment,
-    is_internal_attribute,
     modifies_known_mutable,
+    safe_range,
 )
-from jinja2.utils import Namespace
+from jinja2.utils import Cycler, Joiner, Namespace
 
 from toolparse.errors import TemplateError
 from toolparse.templates.rendering import limits
 from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, current, spending
 
 NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
-_CODE_VERSION = 3  # raise when the generated code changes
 
 
 class _Generation(jinja2.ext.Extension):
@@ -114,13 +108,53 @@ def _raise_exception(message: Any) -> str:
 
 
 def _strftime_now(form: str) -> str:
-    if len(form) > 200:
-        raise LimitExceeded("the template asks for a date in a format of more than 200 characters")
+    if len(form) > 200 or _PADDED.search(form):
+        raise LimitExceeded("the template asks for a date in a format of more than 200 characters, or padded")
     return NOW.strftime(form)
+
+
+_PADDED = re.compile(r"%[^A-Za-z%]*\d")
+
+
+# Functions, not the classes behind them: `cycler.reset(raise_exception)` would write into what other renderings share.
+def _namespace(*args: Any, **kwargs: Any) -> _Namespace:
+    return _Namespace(*args, **kwargs)
+
+
+def _cycler(*items: Any) -> Cycler:
+    return Cycler(*items)
+
+
+def _joiner(sep: str = ", ") -> Joiner:
+    return Joiner(sep)
+
+
+def _first(value: Any) -> Any:
+    """`random`, for renderings that can be compared."""
+    return next(iter(value), "")
 
 
 class _Code(CodeGenerator):
     """Jinja's code generator, with what templates build routed through the limits."""
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        current().tick()  # the clock is looked at
+        return super().visit(node, *args, **kwargs)
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.sliced(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for part in (node.arg.start, node.arg.stop, node.arg.step):
+            if part is None:
+                self.write("None")
+            else:
+                self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
         self.write("environment.joined((")
@@ -166,6 +200,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     concat = staticmethod(limits.concat)
     counted = staticmethod(limits.counted)
     joined = staticmethod(limits.joined)
+    sliced = staticmethod(limits.sliced)
 
     def __init__(self, *, mutable: bool) -> None:
         # Constants are not folded: that takes a tenth of the compilation, and the limits must see them anyway.
@@ -173,13 +208,21 @@ class _Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,
+            finalize=limits.shown,
             extensions=[_Generation, jinja2.ext.loopcontrols],
         )
         self.mutable = mutable
         self.filters["tojson"] = _tojson
-        self.globals.update(
-            raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
-        )
+        self.filters["random"] = _first
+        self.globals = {
+            "range": safe_range,
+            "dict": _Dict(),
+            "namespace": _namespace,
+            "cycler": _cycler,
+            "joiner": _joiner,
+            "raise_exception": _raise_exception,
+            "strftime_now": _strftime_now,
+        }
         self.filters = {name: _guard(name, function) for name, function in self.filters.items()}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -202,6 +245,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        allowed = next((names for kind, names in _ALLOWED if isinstance(obj, kind)), frozenset())
+        if attr not in allowed and not (self.mutable and attr in _MUTATING and isinstance(obj, (list, dict))):
+            return isinstance(obj, (Namespace, jinja2.runtime.Undefined)) and not attr.startswith("_")
         if self.mutable:
             return SandboxedEnvironment.is_safe_attribute(self, obj, attr, value)
         return super().is_safe_attribute(obj, attr, value)
@@ -230,6 +276,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
         def guarded(*args: Any, **kwargs: Any) -> str:
             budget = current()
+            args = tuple(limits.laid_out("format", arg) for arg in args)
             budget.foresee("format", text, args, kwargs)
             result: str = budget.check(wrapped(*args, **kwargs))
             return result
@@ -244,11 +291,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             return __self._call_method(budget, __obj, args, kwargs)
         owner = getattr(__obj, "__self__", None) if kind is not jinja2.runtime.Macro else None
         if isinstance(owner, (str, bytes, int, float)):
-            budget.foresee(getattr(__obj, "__name__", ""), owner, args, _plain_kwargs(kwargs))
+            name = getattr(__obj, "__name__", "")
+            args = tuple(limits.laid_out(name, arg) for arg in args)
+            budget.foresee(name, owner, args, _plain_kwargs(kwargs))
         elif isinstance(__obj, jinja2.runtime.LoopContext):
             args = tuple(limits.counted(arg) for arg in args)
-        elif __obj is jinja2.utils.generate_lorem_ipsum:
-            budget.foresee("lipsum", "x" * 1000, args, _plain_kwargs(kwargs))
         budget.depth += 1
         if budget.depth > budget.limits.depth:
             raise TemplateError("the template's macros call each other too deeply")
@@ -261,9 +308,6 @@ class _Environment(ImmutableSandboxedEnvironment):
             budget.depth -= 1
         if __self.mutable and isinstance(owner, (list, dict, set)):
             budget.check(owner)
-        if type(result) is _Namespace:
-            budget.check(list(_attributes(result).values()))
-            return result
         return budget.check(result)
 
     def _call_method(self, budget: Budget, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -271,7 +315,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         kwargs = _plain_kwargs(kwargs)
         owner = method.__self__
         if type(owner) is str:
-            budget.foresee(method.__name__, owner, args, kwargs)
+            name = method.__name__
+            args = tuple(limits.laid_out(name, arg) for arg in args)
+            budget.foresee(name, owner, args, kwargs)
             return budget.check(method(*args, **kwargs))
         result = method(*args, **kwargs)
         if self.mutable:
@@ -283,6 +329,49 @@ class _Environment(ImmutableSandboxedEnvironment):
 _DATA = frozenset((str, int, float, bool, list, dict, tuple, type(None)))
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 
+_MUTATING = frozenset(
+    ("append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update")
+)
+_TEXT = frozenset(
+    (
+        *(
+            "capitalize",
+            "casefold",
+            "center",
+            "count",
+            "endswith",
+            "expandtabs",
+            "find",
+            "format",
+            "format_map",
+            "index",
+        ),
+        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric"),
+        *("isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition"),
+        *("removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip"),
+        *("split", "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill"),
+    )
+)
+_LOOP = frozenset(
+    (
+        *("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"),
+        *("depth", "depth0", "cycle", "changed"),
+    )
+)
+#: All that a template may ask of a value by a dot; of what is not here, nothing.
+_ALLOWED: tuple[tuple[type, frozenset[str]], ...] = (
+    (str, _TEXT),
+    (dict, frozenset(("copy", "get", "items", "keys", "values"))),
+    (list, frozenset(("copy", "count", "index"))),
+    (tuple, frozenset(("count", "index"))),
+    (range, frozenset(("count", "index", "start", "stop", "step"))),
+    (_Dict, frozenset(("fromkeys",))),
+    (jinja2.runtime.LoopContext, _LOOP),
+    (jinja2.runtime.Macro, frozenset(("arguments", "caller", "catch_kwargs", "catch_varargs", "name"))),
+    (jinja2.runtime.BlockReference, frozenset(("super",))),
+    (Cycler, frozenset(("current", "next", "reset"))),
+)
+
 
 def _harmless() -> frozenset[tuple[type, str]]:
     """Attributes of everyday types that both sandboxes allow and neither wraps."""
@@ -292,8 +381,7 @@ def _harmless() -> frozenset[tuple[type, str]]:
         for kind, names in everyday.items()
         for name in names
         if name not in ("format", "format_map")
-        and not is_internal_attribute(kind(), name)
-        and not name.startswith("_")
+        and name in next(names for known, names in _ALLOWED if known is kind)
         and not modifies_known_mutable(kind(), name)
     }
     return frozenset(found | {(jinja2.runtime.LoopContext, name) for name in ("index", "index0", "first", "last")})
@@ -313,6 +401,12 @@ def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if key not in ("_loop_vars", "_block_vars")}
 
 
+#: Filters that pass things on and make no text of them.
+_CHEAP = frozenset(
+    ("count", "d", "default", "first", "items", "last", "length", "list", "map", "reject", "rejectattr", "select")
+) | {"selectattr", "tojson", "reverse"}
+
+
 def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that is foreseen, counted and weighed."""
     passes = getattr(function, "jinja_pass_arg", None)
@@ -324,13 +418,15 @@ def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         budget = current()
         value = args[at] if len(args) > at else None
         if foreseen:
+            args = tuple(limits.laid_out(name, arg) for arg in args)
+            value = args[at] if len(args) > at else None
             budget.foresee(name, value, args[at + 1 :], kwargs)
-        else:
+        elif name in _CHEAP or type(value) is str:
             budget.walk(value)
+        else:
+            budget.tick(1 + (budget.weigh(value) >> 6))  # it may become text
         result = function(*args, **kwargs)
-        if isinstance(result, (str, list, tuple, dict, int)):
-            return budget.check(result)
-        return limits.counted(result) if hasattr(result, "__next__") else result
+        return limits.counted(result) if hasattr(result, "__next__") else budget.check(result)
 
     return guarded
 
@@ -362,7 +458,10 @@ class CompiledTemplate:
             except MemoryError:
                 raise LimitExceeded("the template needs too much memory") from None
             except Exception as error:
-                raise TemplateError(f"{type(error).__name__}: {error}") from error
+                raise TemplateError(f"{type(error).__name__}: {error}"[:_TOLD]) from error
+
+
+_TOLD = 1000  # characters of a template's own words
 
 
 def _plain(value: Any) -> Any:
@@ -390,8 +489,11 @@ _compiled_lock = threading.Lock()
 _COMPILED_KEPT = 256
 
 
-def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
-    """A template, compiled; kept in memory and, as bytecode, on disk. Raises TemplateError."""
+def compile_template(source: str, *, mutable: bool = False, deadline: float | None = None) -> CompiledTemplate:
+    """A template, compiled; kept in memory, never on disk, where nothing is code. Raises TemplateError.
+
+    `deadline`: by `time.monotonic`; without one it has as long as a rendering.
+    """
     if not isinstance(source, str):
         raise TemplateError(f"a chat template is a text, not {type(source).__name__}")
     key = (digest(source), mutable)
@@ -401,7 +503,7 @@ def compile_template(source: str, *, mutable: bool = False) -> CompiledTemplate:
             _compiled.move_to_end(key)
             return known
     env = environment(mutable)
-    code = _code(source, key[0], env)
+    code = _code(source, key[0], env, deadline)
     template = jinja2.Template.from_code(env, code, env.make_globals(None))
     made = CompiledTemplate(source, template, mutable)
     with _compiled_lock:
@@ -434,11 +536,6 @@ def facts_of(source: str) -> Facts:
     known = _facts.get(key)
     if known is not None:
         return known
-    stored = read_cache("facts", key)
-    if stored is not None:
-        with contextlib.suppress(ValueError, TypeError):
-            mentions, markers = json.loads(stored)
-            return _keep(_facts, key, Facts(bool(mentions), tuple(map(str, markers))))
     tree = _parse(source)
     _keep(_trees, key, tree, 4)
     mentions, markers = False, []
@@ -454,7 +551,6 @@ def facts_of(source: str) -> Facts:
         marker = _MARKER.fullmatch(value)
         if marker and marker.group(1) not in markers:
             markers.append(marker.group(1))
-    write_cache("facts", key, json.dumps([mentions, markers[:12]]).encode())
     return _keep(_facts, key, Facts(mentions, tuple(markers[:12])))
 
 
@@ -476,8 +572,7 @@ def _walk(tree: nodes.Node) -> Iterator[Any]:
 
 
 def _parse(source: str) -> nodes.Template:
-    if len(source) > limits.LIMITS.source:
-        raise LimitExceeded(f"the template's text is longer than {limits.LIMITS.source} characters")
+    limits.check_source(source)
     tree: nodes.Template = _guarded_compile(lambda: environment().parse(source))
     return tree
 
@@ -496,26 +591,19 @@ def _keep(cache: OrderedDict[str, T], key: str, value: T, limit: int = 256) -> T
 _codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the same code
 
 
-def _code(source: str, key: str, env: _Environment) -> CodeType:
+def _code(source: str, key: str, env: _Environment, deadline: float | None) -> CodeType:
     known = _codes.get(key)
-    return known if known is not None else _keep(_codes, key, _load_code(source, key, env))
+    return known if known is not None else _keep(_codes, key, _compiled_code(source, key, env, deadline))
 
 
-def _load_code(source: str, key: str, env: _Environment) -> CodeType:
-    stored = read_cache("code", key)
-    if stored is not None:
-        with contextlib.suppress(ValueError, EOFError, TypeError):
-            kept = marshal.loads(stored)  # checked by a digest and read from the user's own folder only
-            if isinstance(kept, CodeType):
-                return kept
+def _compiled_code(source: str, key: str, env: _Environment, deadline: float | None) -> CodeType:
     tree = _trees.pop(key, None) or _parse(source)
-    code: CodeType = _guarded_compile(lambda: env.compile(tree))
-    write_cache("code", key, marshal.dumps(code))
+    code: CodeType = _guarded_compile(lambda: env.compile(tree), deadline)
     return code
 
 
-def _guarded_compile(make: Callable[[], Any]) -> Any:
-    with spending(Budget()):
+def _guarded_compile(make: Callable[[], Any], deadline: float | None = None) -> Any:
+    with spending(Budget(deadline=deadline)):
         try:
             return make()
         except TemplateError:
@@ -526,75 +614,3 @@ def _guarded_compile(make: Callable[[], Any]) -> Any:
             raise LimitExceeded("the template is nested too deeply to be compiled") from None
         except Exception as error:
             raise TemplateError(f"{type(error).__name__}: {error}") from error
-
-
-# ------------------------------------------------------------------------------------------------------- disk cache
-
-
-def cache_folder() -> Path | None:
-    """Where compiled templates and verdicts are kept; None when switched off by `TOOLPARSE_CACHE=off`."""
-    chosen = os.environ.get("TOOLPARSE_CACHE", "")
-    if chosen.lower() in ("off", "0", "no", "none"):
-        return None
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "toolparse"
-
-
-def caching() -> bool:
-    """Whether anything is kept on disk."""
-    try:
-        return cache_folder() is not None
-    except RuntimeError:  # no home
-        return False
-
-
-def _cache_file(kind: str, key: str) -> Path | None:
-    try:
-        folder = cache_folder()
-    except RuntimeError:  # no home
-        return None
-    if folder is None:
-        return None
-    versions = f"{_CODE_VERSION}-{jinja2.__version__}-{sys.implementation.cache_tag}-{sys.version_info.micro}"
-    return folder / kind / versions / key[:2] / key
-
-
-def read_cache(kind: str, key: str) -> bytes | None:
-    """What was kept under a key, or None: when absent, damaged, or not this user's own."""
-    path = _cache_file(kind, key)
-    if path is None:
-        return None
-    try:
-        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
-            return None
-        data = path.read_bytes()
-    except OSError:
-        return None
-    body = data[32:]
-    return body if data[:32] == hashlib.sha256(body).digest() else None
-
-
-def write_cache(kind: str, key: str, body: bytes) -> None:
-    """Keep something; silently not, where nothing can be written."""
-    path = _cache_file(kind, key)
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(body).digest() + body)
-            os.replace(name, path)  # in one step: readers see the old file or the new one
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-    except OSError:
-        return

@@ -1,17 +1,23 @@
-"""What a template may spend while it renders, and the guards that make it hold.
+"""What a template may spend while it is compiled and rendered, and the guards that make it hold.
 
 Chat templates come from strangers. The sandbox keeps them away from Python's insides; this module keeps them from
 eating time and memory. The idea: every value that a template can make is small when it is made, so nothing that is
 done with it later can be large.
 
-* Every loop turn, call and filter is a step; steps are limited, and a clock is the last resort.
-* Every string, list and dict that an operator, a filter, a call or a literal makes is weighed (characters and
-  elements, counted through all references, so a list that holds itself twice weighs twice) and refused above a limit.
-* What multiplies (`'a' * 10**9`, `replace`, `join`, `center`, `%1000000d`, ...) is estimated before it is done, as
-  the product of what goes in.
+* The source is bounded before anything is compiled: its length, its tags, its words, how deeply its blocks nest.
+* Every loop turn, call and filter is a step; steps are limited, and a clock is the last resort. It is looked at between
+  steps, so no single step may take long.
+* Every string and container that an operator, a filter, a call, a slice, a block or a literal makes is weighed by its
+  content (characters and elements, counted along all references, so a list that holds itself twice weighs twice; the
+  same for namespaces, views of dicts, ranges and cyclers) and refused above a limit. What can change after it was made
+  is weighed again when it becomes text.
+* What multiplies (`'a' * 10**9`, `replace`, `join`, `center`, `%1000000d`, a search for half of a text in the other
+  half) is estimated before it is done, as the product of what goes in.
+* Only named methods of everyday types can be called: what is not known to be harmless is not there.
 * Filters that run regular expressions or textwrap take short strings only.
 
-No signals and no threads: it works wherever Python does.
+No signals and no threads: it works wherever Python does. Detection runs strangers' templates in a child process all the
+same (`judging/isolation.py`): limits inside a process are only as good as the list above.
 """
 
 from __future__ import annotations
@@ -19,10 +25,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from jinja2.utils import Cycler, Joiner, Namespace
 
 from toolparse.errors import TemplateError
 
@@ -35,13 +43,16 @@ class LimitExceeded(TemplateError):
 class Limits:
     """How much a template may use; some hundred times what real ones need."""
 
-    source: int = 400_000
+    source: int = 200_000
+    tags: int = 4_000
+    words: int = 100_000
+    nesting: int = 64
     output: int = 4_000_000
     value: int = 1_000_000
     product: int = 16_000_000
     steps: int = 200_000
     visits: int = 1_000_000
-    made: int = 200_000_000
+    made: int = 20_000_000
     depth: int = 60
     seconds: float = 5.0
 
@@ -74,17 +85,27 @@ _AMPLIFIERS = frozenset(
         "xmlattr",
         "urlize",
         "sum",
-        "to_bytes",
-        "lipsum",
         "random",
+        "rfind",
+        "rindex",
+        "rsplit",
+        "rpartition",
+        "pprint",
     )
 )
+#: Amplifiers that walk through what they are given: an iterator among it must be counted before.
+_WALKERS = frozenset(("join", "sum", "batch", "slice", "format", "format_map"))
+#: Of these the arguments are sought in the text: C does it in time that grows with the product.
+_SEEKING = frozenset(("rfind", "rindex", "rsplit", "rpartition"))
 _STRIPPING = frozenset(("strip", "lstrip", "rstrip", "trim"))
 #: Values that weigh one, whatever they hold.
 _SINGLE = frozenset((int, float, bool, type(None)))
 _REGEX_FILTERS = frozenset(("striptags", "title", "urlize", "wordcount", "wordwrap", "xmlattr", "pprint", "capitalize"))
 _REGEX_INPUT = 20_000
 _DIGITS = re.compile(r"\d+")
+_TAG = re.compile(r"\{[{%]")
+_WORD = re.compile(r"\w+|[^\w\s]")
+_BLOCK = re.compile(r"\{%[-+]?\s*(end)?(if|for|macro|call|filter|set|block|generation|autoescape|with)\b([^%]*)")
 _BIG_INT_BITS = 14_000  # as many digits as Python prints
 _STEPS_PER_LOOK = 16  # at the clock
 #: What a loop runs over as it is, if it is short: the steps are spent at once.
@@ -134,7 +155,7 @@ class Budget:
         elif isinstance(value, int):
             if value.bit_length() > _BIG_INT_BITS:
                 raise LimitExceeded("the template computes with integers of thousands of digits")
-        elif isinstance(value, (list, tuple, dict, set, frozenset)):
+        elif value is not None and not isinstance(value, float):
             self.spend(self.weigh(value))
         return value
 
@@ -155,11 +176,8 @@ class Budget:
             return len(value) + 1
         if depth > self.limits.depth:
             raise LimitExceeded("the template nests values too deeply")
-        if isinstance(value, dict):
-            parts: Iterable[Any] = (part for item in value.items() for part in item)
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            parts = value
-        else:
+        parts = contents(value)
+        if parts is None:
             return 1
         total = 1
         for part in parts:
@@ -191,43 +209,95 @@ class Budget:
     def foresee(self, name: str, value: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
         """Refuse what multiplies before it is done. `name`: of the method or filter; `value`: what it is applied to."""
         self.walk(value)
-        if name in _REGEX_FILTERS and isinstance(value, str) and len(value) > _REGEX_INPUT:
+        if name in _REGEX_FILTERS and self.weigh(value) > _REGEX_INPUT:
             raise LimitExceeded(f"the template applies {name!r} to a text of more than {_REGEX_INPUT} characters")
-        if name not in _AMPLIFIERS or (name == "tojson" and not args and "indent" not in kwargs):
+        if name not in _AMPLIFIERS or (name == "tojson" and not args and not {"indent", "separators"} & kwargs.keys()):
             return
         if name in _STRIPPING and not args and not kwargs and isinstance(value, str):
             return  # white space at the ends costs a walk over the text, no more
         arguments = [*args, *kwargs.values()]
         own = self.weigh(value)
-        if name in ("format", "format_map"):
+        if name in _SEEKING:
+            self.product(own, max((self.weigh(arg) for arg in arguments), default=1))
+        elif name in ("format", "format_map"):
             own += _widths(value)
-            starred = "*" in value if isinstance(value, str) else True
-            nested = isinstance(value, str) and value.count("{") > 1
-            sizes = [self._factor(arg, count_ints=starred or nested) for arg in arguments]
-            self.product(own, 1 + sum(sizes))
+            # A width may be an argument of its own, also one that is spelt as text, at any depth.
+            widths = not isinstance(value, str) or "*" in value or value.count("{") > 1
+            self.product(own, 1 + sum(self.weigh(arg) + (self.numbers(arg) if widths else 0) for arg in arguments))
+        elif name == "tojson":
+            indent = args[1] if isinstance(args, tuple) and len(args) > 1 else kwargs.get("indent", 0)
+            width = self.numbers(indent) if isinstance(indent, (int, float)) else self.weigh(indent)
+            self.product(own, 1 + self.deepest(value) * width + self.weigh(kwargs.get("separators")))
         else:
-            self.product(own, 1 + sum(self._factor(arg, count_ints=name != "random") for arg in arguments))
+            texts = name != "random"
+            self.product(own, 1 + sum(self.weigh(arg) + (self.numbers(arg) if texts else 0) for arg in arguments))
 
-    def _factor(self, value: Any, *, count_ints: bool) -> int:
+    def numbers(self, value: Any, depth: int = 0) -> int:
+        """The sum of all numbers in a value, those included that are spelt in its texts."""
+        self.visits -= 1
+        if self.visits < 0 or depth > self.limits.depth:
+            raise LimitExceeded("the template builds too many nested values")
         if isinstance(value, bool) or value is None:
-            return 1
+            return 0
         if isinstance(value, (int, float)):
-            return int(min(abs(value), 1 << 60)) if count_ints and value == value else 1
-        if isinstance(value, (list, tuple, dict)) and count_ints:
-            inner = value.values() if isinstance(value, dict) else value
-            self.visits -= len(value)
-            ints = sum(
-                min(abs(part), 1 << 60) for part in inner if isinstance(part, int) and not isinstance(part, bool)
-            )
-            return self.weigh(value) + ints
-        if isinstance(value, range):
-            return len(value)
-        return self.weigh(value)
+            return int(min(abs(value), 1 << 60)) if value == value else 0
+        if isinstance(value, (str, bytes)):
+            return _widths(value) if depth or len(value) <= _SHORT else 0
+        parts = contents(value)
+        return sum(self.numbers(part, depth + 1) for part in parts) if parts is not None else 0
+
+    def deepest(self, value: Any, depth: int = 0) -> int:
+        """How deeply a value nests."""
+        self.visits -= 1
+        if self.visits < 0 or depth > self.limits.depth:
+            raise LimitExceeded("the template nests values too deeply")
+        parts = None if isinstance(value, (str, bytes, range)) else contents(value)
+        return 1 + max((self.deepest(part, depth + 1) for part in parts), default=0) if parts is not None else 1
+
+
+def contents(value: Any) -> Iterable[Any] | None:
+    """What a value holds, where it holds anything; names and values of a namespace."""
+    if isinstance(value, (dict, Mapping)):
+        return (part for item in value.items() for part in item)
+    if isinstance(value, (list, tuple, set, frozenset, range, ItemsView, KeysView, ValuesView)):
+        return value
+    if isinstance(value, Namespace):
+        attributes: dict[str, Any] = object.__getattribute__(value, "_Namespace__attrs")
+        return (part for item in attributes.items() for part in item)
+    if isinstance(value, Cycler):
+        return value.items
+    if isinstance(value, Joiner):
+        return (value.sep,)
+    return None
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that takes long to compile: counted by regular expressions, before anything reads it."""
+    bounds = LIMITS
+    if len(source) > bounds.source:
+        raise LimitExceeded(f"the template's text is longer than {bounds.source} characters")
+    if len(_TAG.findall(source)) > bounds.tags:
+        raise LimitExceeded(f"the template has more than {bounds.tags} tags")
+    if len(_WORD.findall(source)) > bounds.words:
+        raise LimitExceeded(f"the template has more than {bounds.words} words and signs")
+    depth = 0
+    for end, kind, rest in _BLOCK.findall(source):
+        if not (kind == "set" and "=" in rest):
+            depth += -1 if end else 1
+        if depth > bounds.nesting:
+            raise LimitExceeded(f"the template's blocks nest more than {bounds.nesting} deep")
 
 
 def foreseen(name: str) -> bool:
     """Whether a filter needs more than a look at how large its value is."""
     return name in _AMPLIFIERS or name in _REGEX_FILTERS
+
+
+def laid_out(name: str, value: Any) -> Any:
+    """What an amplifier walks through: an iterator as a list, whose content can be weighed."""
+    if name in _WALKERS and (hasattr(value, "__next__") or type(value) is Counted):
+        return list(counted(value))
+    return value
 
 
 def _widths(value: Any) -> int:
@@ -316,6 +386,9 @@ def concat(parts: Iterable[str]) -> str:
         if size > limit:
             raise LimitExceeded(f"the template writes more than {limit} characters")
         if len(some) < _PARTS:
+            budget.made -= size
+            if budget.made < 0:
+                raise LimitExceeded("the template makes more text than it may")
             return "".join([*pieces, *some]) if pieces else "".join(some)
         pieces += some
         budget.tick()
@@ -330,6 +403,20 @@ def joined(parts: tuple[Any, ...]) -> str:
             budget.spend(size)
             return "".join(parts)
     return concat(str(part) for part in budget.check(parts))
+
+
+def shown(value: Any) -> Any:
+    """A value that is about to become text: what could change since it was made is weighed again."""
+    if type(value) is not str:
+        current().weigh(value)
+    return value
+
+
+def sliced(value: Any, part: slice) -> Any:
+    """What a slice makes."""
+    budget = current()
+    budget.tick()
+    return budget.check(value[part])
 
 
 def operated(operator: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:

@@ -1,0 +1,312 @@
+"""Templates that hide where a turn, a thought or a call begins, and what families lend to those that show less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import toolparse
+from tests.conftest import shared_folder
+from tests.templates_at_hand import fixture_templates
+from toolparse.detect import Detection, detect
+from toolparse.format import Format
+from toolparse.templates.judging import detection_store
+from toolparse.templates.judging.nearest import malformed, words_of
+
+FIXTURES = fixture_templates()
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+    detection_store.forget()
+    yield
+    detection_store.forget()
+
+
+def chat(
+    call: str = '<call>{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}</call>',
+    *,
+    head: str = "<bot>",
+    before: str = "",
+    said: str = "{{ m.content or '' }}",
+    between: str = "",
+    end: str = "<end>",
+    prompt: str = "<bot>",
+    system: str = "",
+    behind_user: str = "",
+) -> str:
+    """A chat template with what is odd about it put in."""
+    return (
+        f"{system}{{%- for m in messages -%}}{{%- if m.role == 'user' -%}}<user>{{{{ m.content }}}}<end>"
+        f"{{%- if loop.last or messages[loop.index].role != 'user' -%}}{behind_user}{{%- endif -%}}"
+        "{%- elif m.role == 'tool' -%}<tool>{{ m.content }}<end>"
+        f"{{%- else -%}}{head}{before}{said}{between}{{%- for t in m.tool_calls or [] -%}}{{%- set f = t.function -%}}"
+        f"{call}{{%- endfor -%}}{end}{{%- endif -%}}{{%- endfor -%}}"
+        f"{{%- if add_generation_prompt -%}}{prompt}{{%- endif -%}}"
+    )
+
+
+def read(found: Detection, text: str, **options: Any) -> toolparse.ParsedMessage:
+    assert isinstance(found.format, Format)
+    return toolparse.parser_for(found.format).parse(text, **options)
+
+
+CALL = '<call>{"name": "f", "arguments": {"a": 1}}</call>'
+
+
+def test_a_closed_empty_thought_in_the_prompt() -> None:
+    """Its closing marker opens nothing: what the model goes on with is the answer."""
+    found = detect(chat(prompt="<bot><|channel>thought\n<channel|>"))
+    assert found.verified
+    message = read(found, f"Hello.{CALL}<end>")
+    assert (message.content, message.reasoning, len(message.tool_calls)) == ("Hello.", None, 1)
+    message = read(found, f"<|channel>thought\nWell.<channel|>Hello.{CALL}<end>", prompt="<bot>")
+    assert (message.reasoning, message.content) == ("Well.", "Hello.")
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_thought_that_only_the_prompt_opens(shown: bool) -> None:
+    """No message holds a thought: what the prompt opens is one all the same."""
+    found = detect(chat(prompt="<bot><think>\n", before="<think>\n" if shown else ""))
+    assert found.verified, found.evidence
+    message = read(found, f"Hm.\n</think>\n\nHello.{CALL}<end>")
+    assert (message.reasoning, message.content, len(message.tool_calls)) == ("Hm.", "Hello.", 1)
+    assert ("thought-left-open" in {item.code for item in found.problems}) == shown
+
+
+def test_a_role_s_header_is_no_thought() -> None:
+    found = detect(chat(head="<bot>\n", prompt="<bot>\n"))
+    assert isinstance(found.format, Format)
+    assert found.verified
+    assert found.format.reasoning is None
+
+
+def test_an_opening_that_only_the_prompt_writes() -> None:
+    thought = "{%- if m.reasoning_content -%}{{ m.reasoning_content }}\n[BEGIN FINAL RESPONSE]\n{%- endif -%}"
+    found = detect(chat(before=thought, prompt="<bot>Here are my reasoning steps:\n"))
+    assert found.verified, found.evidence
+    message = read(found, f"One.\n[BEGIN FINAL RESPONSE]\nHello.{CALL}<end>")
+    assert (message.reasoning, message.content.strip(), len(message.tool_calls)) == ("One.", "Hello.", 1)
+
+
+def test_an_empty_thought_in_every_turn() -> None:
+    before = "{%- if '</think>' in m.content -%}{%- endif -%}<think>\n\n</think>\n\n"
+    said = "{{ m.content.split('</think>')[-1] }}"
+    found = detect(chat(before=before, said=said))
+    assert found.verified, found.evidence
+    message = read(found, f"<think>\nHm.\n</think>\n\n{CALL}<end>")
+    assert (message.reasoning, message.content, len(message.tool_calls)) == ("Hm.", "", 1)
+    assert read(found, f"{CALL}<end>").content == ""
+
+
+def test_tools_that_are_listed_behind_the_user() -> None:
+    listed = "<tools>{% for t in tools or [] %}{{ t.function.name }};{% endfor %}<end>"
+    found = detect(chat(behind_user=listed))
+    assert found.verified, found.evidence
+    assert isinstance(found.format, Format)
+    assert "fnalpha" not in "".join(found.format.sources())
+
+
+def test_a_frame_of_content_that_is_written_empty_beside_calls() -> None:
+    said = (
+        "{%- if m.tool_calls -%}<|python_start|>{{ m.content }}<|python_end|>{%- else -%}{{ m.content }}{%- endif -%}"
+    )
+    found = detect(chat(said=said))
+    assert found.verified, found.evidence
+    assert read(found, f"{CALL}<end>").content == ""
+    assert read(found, f"<|python_start|>Hello.<|python_end|>{CALL}<end>").content == "Hello."
+
+
+def test_calls_behind_the_end_of_the_turn_are_the_template_s_doing() -> None:
+    found = detect(chat(between="{%- if m.tool_calls and m.content -%}<end>{%- endif -%}"))
+    assert found.verified, found.evidence
+    assert "calls-behind-end" in {item.code for item in found.problems}
+
+
+def test_a_turn_without_the_usual_header() -> None:
+    head = "{%- if not m.tool_calls -%}<bot>{%- endif -%}"
+    call = '<calls>{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}</calls>'
+    found = detect(chat(call, head=head))
+    assert found.verified, found.evidence
+    assert len(read(found, '<calls>{"name": "f", "arguments": {}}</calls><end>').tool_calls) == 1
+
+
+def test_calls_numbered_from_one() -> None:
+    call = "<call>functions.{{ f.name }}:{{ loop.index }}<args>{{ f.arguments | tojson }}</call>"
+    found = detect(chat(call))
+    assert found.verified, found.evidence
+    message = read(found, "<call>functions.f:1<args>{}</call><call>functions.g:2<args>{}</call><end>")
+    assert [item.name for item in message.tool_calls] == ["f", "g"]
+
+
+def test_malformed_json_is_told_and_the_near_family_read_beside() -> None:
+    call = '<tool_call>\n{"name": "{{ f.name }}, "arguments": {{ f.arguments | tojson }}"}\n</tool_call>'
+    found = detect(chat(call, end="<|im_end|>"))
+    assert "writes-malformed-json" in {item.code for item in found.problems}
+    assert any("nearly 'hermes'" in line for line in found.evidence)
+    (right,) = read(found, '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>').tool_calls
+    assert (right.name, right.arguments, right.ok) == ("f", {"a": 1}, True)
+
+
+def test_what_the_prompt_shows_is_read_beside_what_the_template_writes() -> None:
+    system = (
+        '{%- if tools -%}Call functions as functools[{{ \'{\' }}"name": [function name], "arguments": [arguments as JSON]'
+        "{{ '}' }}, ...]{%- for t in tools -%}{{ t | tojson }}{%- endfor -%}{%- endif -%}"
+    )
+    found = detect(chat('{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}', system=system))
+    assert found.verified, found.evidence
+    message = read(found, 'functools[{"name": "f", "arguments": {"a": 1}}]<end>')
+    assert [(item.name, item.arguments) for item in message.tool_calls] == [("f", {"a": 1})]
+    assert message.content == ""
+
+
+def test_objects_between_markers_that_only_the_prompt_shows() -> None:
+    system = "{%- if tools -%}Write <do_it>{{ '{' }}\"name\": <name>, \"arguments\": <arguments>{{ '}' }}</do_it>.{%- endif -%}"
+    found = detect(chat('{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}', system=system))
+    assert found.verified, found.evidence
+    (one,) = read(found, '<do_it>\n{"name": "f", "arguments": {}}\n</do_it><end>').tool_calls
+    assert one.name == "f"
+
+
+@pytest.mark.parametrize("family", sorted(FIXTURES))
+def test_a_family_lends_its_ends(family: str) -> None:
+    """Whatever ends a turn in the family ends it in a template's parser, unless the pictures hold that very marker."""
+    found = detect(FIXTURES[family])
+    own = toolparse.get(found.format.name) if found.how == "behaviour" and found.format is not None else None
+    if not isinstance(own, Format):
+        pytest.skip("no family's picture")
+    assert isinstance(found.format, Format)
+    pictures = "\n".join(source for source in found.format.sources() if source not in found.format.ends)
+    assert [end for end in own.ends if end not in found.format.ends and end not in pictures] == []
+
+
+def test_what_stands_between_calls_is_lent_where_only_one_is_written() -> None:
+    call = '{"name": "{{ f.name }}", "parameters": {{ f.arguments | tojson }}}'
+    text = chat(call, end="<|eot_id|>").replace(
+        "{%- set f =", "{%- if loop.index > 1 -%}{{ raise_exception('one call only') }}{%- endif -%}{%- set f ="
+    )
+    found = detect(text)
+    assert found.format is not None
+    assert found.format.name == "llama3-json"
+    message = read(found, '{"name": "f", "parameters": {}}; {"name": "g", "parameters": {}}<|eom_id|>')
+    assert ([item.name for item in message.tool_calls], message.content) == (["f", "g"], "")
+
+
+def test_calls_under_the_keys_of_old() -> None:
+    for key, one in (("function_call", "m.function_call"), ("function_calls", "m.function_calls[0]")):
+        call = f"<call>{{{{ {one}.name }}}}<args>{{{{ {one}.arguments | tojson }}}}</call>"
+        calls = f"{{%- if m.{key} -%}}{call}{{%- endif -%}}"
+        text = (
+            chat().partition("{%- for t in")[0]
+            + calls
+            + "<end>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<bot>{%- endif -%}"
+        )
+        found = detect(text)
+        assert found.verified, found.evidence
+        assert found.message_style is not None
+        assert found.message_style.call == key
+        message = read(found, "<call>f<args>{}</call><end>")
+        made = found.message_style.message(message)
+        assert made[key] in ({"name": "f", "arguments": {}}, [{"name": "f", "arguments": {}}])
+        if key == "function_call":
+            with pytest.raises(ValueError, match="one call a message"):
+                found.message_style.message({"tool_calls": [{"function": {"name": "f", "arguments": {}}}] * 2})
+
+
+def test_tools_in_a_message_of_their_own() -> None:
+    demand = "{%- if messages[0].role != 'functions' -%}{{ raise_exception('functions first') }}{%- endif -%}"
+    text = demand + chat().replace(
+        "{%- elif m.role == 'tool'", "{%- elif m.role == 'functions' -%}{{ m.content }}{%- elif m.role == 'tool'"
+    )
+    found = detect(text)
+    assert found.verified, found.evidence
+    assert found.message_style is not None
+    assert found.message_style.tools == "role"
+    (first,) = found.message_style.first_messages([{"type": "function", "function": {"name": "f"}}])
+    assert first["role"] == "functions"
+    assert found.message_style.tool_definitions([{"type": "function", "function": {"name": "f"}}]) == []
+
+
+class Tokenizer:
+    """A tokenizer without a template."""
+
+    chat_template = None
+
+    def __init__(self, *added: str, name: str = "") -> None:
+        self.added, self.name_or_path = added, name
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.added)}
+
+
+GPT_OSS = ("<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "family"),
+    [
+        (Tokenizer(*GPT_OSS), "harmony"),
+        (Tokenizer(*GPT_OSS, name="openai/gpt-oss-20b"), "harmony"),
+        (Tokenizer("<tool_call>", "</tool_call>"), "hermes"),
+        (Tokenizer("<tool_call>", "</tool_call>", name="Qwen/Qwen3-0.6B"), "qwen"),
+        (Tokenizer("<tool_call>", "</tool_call>", name="LGAI/EXAONE-4.0-1.2B"), "exaone4"),
+        (Tokenizer("<|reserved_special_token_249|>", "<|reserved_special_token_247|>", "<|eot_id|>"), None),
+        (Tokenizer(name="google/gemma-2-9b"), None),
+    ],
+)
+def test_evidence_is_weighed_where_no_template_is(tokenizer: Tokenizer, family: str | None) -> None:
+    """Names before markers, a root family before its variants, reserved tokens not at all."""
+    found = detect(tokenizer)
+    assert (found.format.name if found.format else None) == family
+    assert not found.verified
+
+
+def test_an_unverified_format_is_never_silent() -> None:
+    with pytest.warns(toolparse.errors.UnverifiedFormatWarning, match="'harmony', which is not proved"):
+        toolparse.parser_for(Tokenizer(*GPT_OSS))
+
+
+def test_words_and_malformed_pictures() -> None:
+    hermes = toolparse.get("hermes")
+    assert isinstance(hermes, Format)
+    assert words_of(hermes) == ("<tool_call>", "name", "arguments", "</tool_call>")
+    for entry in toolparse.families().values():
+        assert not (isinstance(entry, Format) and malformed(entry)), entry.name
+    assert malformed(Format("bad", call='<c>{"name": "{{name}}, "arguments": {{arguments}}}</c>'))
+
+
+SHARED = shared_folder()
+NEW = sorted((SHARED / "new_templates").glob("*.jinja")) if SHARED else []
+#: What is not read yet, or not proved; the reasons are in `docs/detection.md`.
+OPEN = {
+    "node-llama-cpp__jinjaTemplates_at646",
+    "vllm-hist__tool_chat_template_hyperclovax_seed_think_14b",
+}
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not NEW, reason="no folder of further real templates: set TOOLPARSE_SHARED")
+@pytest.mark.parametrize("file", NEW, ids=lambda file: file.stem)
+def test_templates_that_were_misread(file: Any) -> None:
+    found = detect(file.read_text(encoding="utf-8"))
+    assert found.verified == (file.stem not in OPEN), found.evidence
+
+
+@pytest.mark.xfail(strict=True, reason="the reader does not yet try an alternative that differs in escapes first")
+def test_strings_that_a_family_escapes_and_its_template_does_not() -> None:
+    file = next((path for path in NEW if path.stem == "llamacpp__LFM2.5-8B-A1B"), None)
+    if file is None:
+        pytest.skip("no folder of further real templates: set TOOLPARSE_SHARED")
+    found = detect(file.read_text(encoding="utf-8"))
+    told = {
+        r"'a\nb'": "a\nb",
+        r"'it\'s'": "it's",
+        r"'pattern \\'": "pattern \\",
+        "'say 'hi' to'": "say 'hi' to",
+    }
+    for written, value in told.items():
+        (call,) = read(found, f"<|tool_call_start|>[f(a={written})]<|tool_call_end|>").tool_calls
+        assert (call.arguments, call.ok) == ({"a": value}, True), written
