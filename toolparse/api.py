@@ -81,6 +81,7 @@ def _rebound(parser: Parser, tools: Any) -> Parser:
 
 def _detected(source: Any) -> AnyParser:
     from toolparse.detect import detect
+    from toolparse.tokens import tokenizer_of
 
     detection = detect(source)
     if detection.format is None:
@@ -91,7 +92,9 @@ def _detected(source: Any) -> AnyParser:
         )
     if isinstance(detection.format, FunctionParser):
         return detection.format
-    tokenizer = source if hasattr(source, "decode") else getattr(source, "tokenizer", None)
+    tokenizer = tokenizer_of(source)
+    if not hasattr(tokenizer, "decode"):
+        tokenizer = None
     prefill = getattr(detection, "prefill", None)
     return Parser(
         detection.format, tokenizer=tokenizer, prefill=prefill, style=getattr(detection, "message_style", None)

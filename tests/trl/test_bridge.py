@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import toolparse
+from toolparse.message import fill_id
 from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from trl_integration.encoding import Encoder, Piece
 from trl_integration.tiny import tiny_tokenizer
@@ -32,7 +33,6 @@ def text_of(name: str, segments: list[Any]) -> str:
 
 # Templates that can't show a tool's answer at all, and one that transformers can't render.
 REFUSED = {
-    "llama-cpp-deepseek-r1": "can't render",
     "llama-cpp-rwkv-world": "doesn't write",
     "tool_chat_template_glm4": "doesn't write",
     **dict.fromkeys(
@@ -95,15 +95,15 @@ def _accepts(bridge: Bridge, calls: list[BridgeCall], contents: list[str], stop:
 
 def _independent_render(bridge: Bridge, tok: Any, calls: list[BridgeCall], contents: list[str]) -> str:
     """A conversation put together here, not by the bridge; only the style of the messages is the bridge's."""
-    style = bridge._style
-    native = style is not None
+    style = bridge.renderer.style
+    native = bridge._skeleton(calls, answers(*contents), SCHEMAS).form.native
     values = {"echo": {"text": "said"}, "add": {"a": 1, "b": 2}}
     made: list[dict[str, Any]] = [{"role": "user", "content": "Please do."}]
     turn: dict[str, Any] = {"role": "assistant", "content": "" if native else "some call"}
     if native:
         turn["tool_calls"] = [
             {
-                "id": f"call{at:05d}" if style is not None and style.ids == "nine" else f"functions.{call.name}:{at}",
+                "id": fill_id(style.new_id, call.name, at),
                 "type": "function",
                 "function": {"name": call.name, "arguments": values[call.name]},
             }
@@ -111,7 +111,7 @@ def _independent_render(bridge: Bridge, tok: Any, calls: list[BridgeCall], conte
         ]
     made.append(turn)
     for at, (call, content) in enumerate(zip(calls, contents, strict=True)):
-        ident = f"call{at:05d}" if style is None or style.ids == "nine" else f"functions.{call.name}:{at}"
+        ident = fill_id(style.new_id, call.name, at)
         made.append({"role": "tool", "name": call.name, "tool_call_id": ident, "content": content})
     try:
         ids = bridge.prompt_ids(made, SCHEMAS)
