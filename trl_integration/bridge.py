@@ -19,6 +19,7 @@ and ids write is then compared with what was proved.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -214,10 +215,8 @@ class Bridge:
             ends = [self._ends.plain(form)]
             if ends[0] is None or ends[0] in self._ends.inner():
                 ends.append(self._ends.final(form))
-        try:
+        with contextlib.suppress(BridgeRefused):
             ends.append(self._skeleton(calls, _placeholder_answers(calls), tools).stop)
-        except BridgeRefused:
-            pass
         return [end for end in dict.fromkeys(ends) if end is not None]
 
     def _after_stop(self, skeleton: _Skeleton, stop: int | None, tail: str) -> str:
@@ -229,7 +228,11 @@ class Bridge:
             if found >= 0:
                 return closing[found + len(spelling) :]
             # Harmony ends the last answer of a conversation otherwise than one that something follows.
-            if at >= 0 and skeleton.closing.startswith(skeleton.stop or "") and spelling == self._ends.final(skeleton.form):
+            if (
+                at >= 0
+                and skeleton.closing.startswith(skeleton.stop or "")
+                and spelling == self._ends.final(skeleton.form)
+            ):
                 return closing[at + len(skeleton.stop or "") :]
             raise ForeignStop(f"the turn ended on {spelling!r}, which this template doesn't write there")
         if at < 0 or self._token(skeleton.stop) is None:
@@ -308,7 +311,10 @@ class Bridge:
         exact = (tuple(calls), said, offered, earlier)
         if exact in self._named:
             return self._named[exact]
-        shape = (_shape(calls), tuple((a["role"], *map(bool, rest)) for a, (_, *rest) in zip(answers, said, strict=True)))
+        shape = (
+            _shape(calls),
+            tuple((a["role"], *map(bool, rest)) for a, (_, *rest) in zip(answers, said, strict=True)),
+        )
         key = (*shape, offered, earlier)
         proved = self._proved.get(key)
         if isinstance(proved, BridgeRefused):

@@ -21,11 +21,10 @@ import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from .bridge import Bridge, BridgeRefused
-from .messages import Renderer
+from .messages import Renderer, thought_pattern
 
 __all__ = ["AssistantMask", "MaskError", "MaskWarning", "TurnSpan", "assistant_mask"]
 
@@ -248,7 +247,7 @@ class _Finder:
         self.text = self._render(self.messages)
         self._mark()
         self.limits = self._limits()
-        self._thought = _thought_pattern(getattr(bridge.parser, "format", None))
+        self._thought = thought_pattern(getattr(bridge.parser, "format", None))
         self._why = ""
 
     @staticmethod
@@ -259,7 +258,11 @@ class _Finder:
             raise MaskError(f"the conversation can't be rendered: {refusal}") from None
 
     def _render(
-        self, messages: Sequence[Mapping[str, Any]], schemas: list[dict[str, Any]] | None = None, *, prompt: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        schemas: list[dict[str, Any]] | None = None,
+        *,
+        prompt: bool = False,
     ) -> str:
         offered = self.schemas if schemas is None else schemas
         return str(self._refusing(lambda: self.renderer.render(messages, offered, generation_prompt=prompt)))
@@ -452,25 +455,3 @@ def _content(message: Mapping[str, Any]) -> bool:
 def _said(message: Mapping[str, Any]) -> bool:
     """Whether there is a text that must be found: content, or arguments that are text."""
     return _content(message)
-
-
-def _thought_pattern(format: Any) -> re.Pattern[str]:
-    """What may stand at the end of a generation prompt beside the header: blanks, and markers of thoughts."""
-    return re.compile(rf"(?:\s|{'|'.join(_thought_markers(format))})+\Z")
-
-
-def _thought_markers(format: Any) -> list[str]:
-    """Patterns of the markers with which this format, or any that is known, frames thoughts."""
-    markers: set[str] = set()
-    for source in (getattr(format, "reasoning", None), *_known_thoughts()):
-        for side in str(source or "").split("{{text}}"):
-            if side.strip() and "{{" not in side:
-                markers.add(side.strip())
-    return [re.escape(marker) for marker in sorted(markers, key=len, reverse=True)]
-
-
-@cache
-def _known_thoughts() -> tuple[str, ...]:
-    from toolparse import registry
-
-    return tuple(format.reasoning for format in registry.formats() if format.reasoning)

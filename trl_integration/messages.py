@@ -6,10 +6,13 @@ and to small synthetic conversations whose texts are sentinels.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from toolparse.errors import TemplateError
@@ -32,6 +35,7 @@ __all__ = [
     "Renderer",
     "sentinels",
     "text_of",
+    "thought_pattern",
 ]
 
 # Sentinels: words that no template contains, without characters that a template would escape, trim or split.
@@ -91,7 +95,7 @@ class Renderer:
             chat_template = own
         self.chat_template = chat_template
         self.template_kwargs = dict(template_kwargs or {})
-        self._parser = parser
+        self.parser = parser
         self._style: MessageStyle | None = None
         self._source = read_source(tokenizer)
 
@@ -99,7 +103,7 @@ class Renderer:
     def style(self) -> MessageStyle:
         """The style that the template wants."""
         if self._style is None:
-            found = getattr(self._parser, "style", None)
+            found = getattr(self.parser, "style", None)
             self._style = found if found is not None and self.chat_template is None else self._search()
         return self._style
 
@@ -323,10 +327,8 @@ def _shown_call(call: Mapping[str, Any], style: MessageStyle) -> dict[str, Any]:
     if style.arguments == "string" and not isinstance(arguments, str):
         function["arguments"] = json.dumps(arguments if arguments is not None else {}, ensure_ascii=False)
     elif style.arguments == "dict" and isinstance(arguments, str):
-        try:
+        with contextlib.suppress(ValueError):
             function["arguments"] = json.loads(arguments)
-        except ValueError:
-            pass
     if "function" not in call:
         return function
     if style.call == "flat":
@@ -348,3 +350,25 @@ def _renamed(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if message.get("tool_call_id") in known:
             message["tool_call_id"] = known[message["tool_call_id"]]
     return messages
+
+
+def thought_pattern(format: Any) -> re.Pattern[str]:
+    """What may stand at the end of a generation prompt beside the header: blanks, and markers of thoughts."""
+    return re.compile(rf"(?:\s|{'|'.join(_thought_markers(format))})+\Z")
+
+
+def _thought_markers(format: Any) -> list[str]:
+    """Patterns of the markers with which this format, or any that is known, frames thoughts."""
+    markers: set[str] = set()
+    for source in (getattr(format, "reasoning", None), *_known_thoughts()):
+        for side in str(source or "").split("{{text}}"):
+            if side.strip() and "{{" not in side:
+                markers.add(side.strip())
+    return [re.escape(marker) for marker in sorted(markers, key=len, reverse=True)]
+
+
+@cache
+def _known_thoughts() -> tuple[str, ...]:
+    from toolparse import registry
+
+    return tuple(format.reasoning for format in registry.formats() if format.reasoning)

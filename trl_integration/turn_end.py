@@ -77,7 +77,7 @@ class TurnEnds:
         """Ends that can stand inside of a turn: behind its thought, or behind its text where calls follow."""
         if self._inner is None:
             form = Form(self._renderer.style)
-            ends = {*self.declared, self.plain(form), self.final(form)} - {None, ""}
+            ends = {str(end) for end in (*self.declared, self.plain(form), self.final(form)) if end}
             found: set[str] = set()
             call = [BridgeCall("tool")]
             for calls, content, thought in (((), CONTENT, THOUGHT), (call, "", THOUGHT), (call, CONTENT, None)):
@@ -89,7 +89,7 @@ class TurnEnds:
                 text = text[text.rfind(QUESTION) :]
                 between = text.partition(first)[2].partition(second)
                 if between[1]:
-                    found.update(str(end) for end in ends if end in between[0])
+                    found.update(end for end in ends if end in between[0])
             self._inner = frozenset(found)
         return self._inner
 

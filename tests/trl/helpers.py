@@ -48,8 +48,10 @@ def all_templates() -> list[Path]:
 
 def every_template() -> list[Path]:
     """Those, the ones that came later, and the written ones of this repository."""
-    return all_templates() + sorted(SHARED.parent.glob("new_templates/*.jinja")) + sorted(
-        (ROOT / "fixtures" / "templates").glob("*.jinja")
+    return (
+        all_templates()
+        + sorted(SHARED.parent.glob("new_templates/*.jinja"))
+        + sorted((ROOT / "fixtures" / "templates").glob("*.jinja"))
     )
 
 

@@ -16,15 +16,54 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Markers with which real models end a turn, or on which they are stopped (GLM, Gemma 4: the next turn's opener).
-ENDS = (
-    "<|im_end|> <|eot_id|> <|eom_id|> </s> <｜end▁of▁sentence｜> <|END_OF_TURN_TOKEN|> <turn|> <end_of_turn> <|return|> "
-    "<|call|> <|end|> <|endoftext|> [e~[ <|eot|> <|eom|> <|end_of_text|> <|tool_response> <|observation|> <|user|> "
-    "<|message_sep|> <|role_end|> <seed:eos> <|assistant_end|> [EOS] <eos> <end_of_utterance> <|im_middle_end|> "
-    "<|end_of_msg|> <|recipient_end|> <start_function_response> <|endofassistant|> <｜User｜> <|EOT|> "
-    "<end_of_sentence> <|eos|> <SPECIAL_12> <｜hy_eos｜> <|reserved_200012|> </assistant> <|endofturn|> <|stop|>"
-).split()
+ENDS = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "</s>",
+    "<｜end▁of▁sentence｜>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<turn|>",
+    "<end_of_turn>",
+    "<|return|>",
+    "<|call|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "[e~[",
+    "<|eot|>",
+    "<|eom|>",
+    "<|end_of_text|>",
+    "<|tool_response>",
+    "<|observation|>",
+    "<|user|>",
+    "<|message_sep|>",
+    "<|role_end|>",
+    "<seed:eos>",
+    "<|assistant_end|>",
+    "[EOS]",
+    "<eos>",
+    "<end_of_utterance>",
+    "<|im_middle_end|>",
+    "<|end_of_msg|>",
+    "<|recipient_end|>",
+    "<start_function_response>",
+    "<|endofassistant|>",
+    "<｜User｜>",
+    "<|EOT|>",
+    "<end_of_sentence>",
+    "<|eos|>",
+    "<SPECIAL_12>",
+    "<｜hy_eos｜>",
+    "<|reserved_200012|>",
+    "</assistant>",
+    "<|endofturn|>",
+    "<|stop|>",
+]
 #: What a generation prompt may hold behind the header: a thought, opened, or opened and closed.
-_THOUGHT = re.compile(r"\s*(?:<[^<>]*(?:think|thought|reason|judge)[^<>]*>|\[THINK\]|<\|channel>thought|<channel\||Here are my reasoning)[\s\S]*\Z|\s*\Z", re.IGNORECASE)
+_THOUGHT = re.compile(
+    r"\s*(?:<[^<>]*(?:think|thought|reason|judge)[^<>]*>|\[THINK\]|<\|channel>thought|<channel\||Here are my reasoning)[\s\S]*\Z|\s*\Z",
+    re.IGNORECASE,
+)
 
 
 class Unexplained(AssertionError):
@@ -126,14 +165,18 @@ def renderer_of(text: str, talk: Talk, tokenizer: Any, kwargs: Mapping[str, Any]
         ("dict", "string"), ("", None, "absent"), ("text", "parts", "output"), ("openai", "flat", "none", "nested"),
         (False, True), (False, True),
     )  # fmt: skip
-    for form in sorted(forms, key=lambda form: sum(a != b for a, b in zip(form, ("dict", "", "text", "openai", False, False), strict=True))):
+    for form in sorted(
+        forms,
+        key=lambda form: sum(a != b for a, b in zip(form, ("dict", "", "text", "openai", False, False), strict=True)),
+    ):
+
         def render(messages: Sequence[Mapping[str, Any]], prompt: bool, form: Any = form) -> str:
             return _render(messages, prompt, form, tokenizer, kwargs)
 
         try:
             if render(talk.messages, False) == text:
                 return render
-        except Exception:  # noqa: BLE001, S112 - templates raise anything; another form is tried
+        except Exception:
             continue
     raise Unexplained(f"no way of handing the messages over gives this text: {text!r}")
 

@@ -21,7 +21,7 @@ from trl_integration.tiny import tiny_tokenizer
 from trl_integration.transcript import Author, Transcript
 
 from . import mask_oracle
-from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, told, tokenizer
+from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told
 
 SCHEMAS = [toolparse.tool_schema(echo), toolparse.tool_schema(add)]
 ONE = [BridgeCall("echo")]
@@ -267,7 +267,7 @@ TALKS = [talk for talk in mask_oracle.talks() if talk.name in ("ucta", "udta", "
 def transcript_of(talk: mask_oracle.Talk, bridge: Bridge, found: AssistantMask) -> Transcript:
     """The conversation as a rollout: each turn's ids as if they had been sampled, and bridges between them."""
     schemas = mask_oracle.tools()
-    first, *rest = found.turns
+    first = found.turns[0]
     transcript = Transcript(bridge.prompt_ids(talk.messages[: first.message], schemas))
     transcript.add_turn(found.ids[first.start : first.end])
     rounds = 0
@@ -397,7 +397,10 @@ def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred tools are written when a shape is proved, and not again for every turn; what was refused for one
     combination of names isn't tried again for the next one."""
     tools = [
-        {"type": "function", "function": {"name": f"tool{i}x", "description": "d" * 80, "parameters": {"type": "object"}}}
+        {
+            "type": "function",
+            "function": {"name": f"tool{i}x", "description": "d" * 80, "parameters": {"type": "object"}},
+        }
         for i in range(100)
     ]
     sizes: list[int] = []

@@ -129,6 +129,7 @@ def test_a_message_that_a_template_drops_is_named() -> None:
 
 # -- against the oracle ---------------------------------------------------------------------------------------
 
+
 def masked_or_refused(tok: Any, **kwargs: Any) -> tuple[int, list[str]]:
     """How many conversations were masked as the oracle says, and why the others were refused; a wrong one fails."""
     right, refused = 0, []

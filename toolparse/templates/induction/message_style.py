@@ -30,14 +30,13 @@ class MessageStyle:
     calls: `empty` string, `null`, or `absent`; `parts`: text is a list of parts. `new_id`: how ids are made.
     `tools`: tool definitions as OpenAI writes them (`openai`), without the outer object (`flat`), with
     `additionalProperties` spelled out (`nested`), or not at all, because the template cannot write them (`none`).
-    `call`: calls as OpenAI writes them or without the inner `function` object (`flat`). `reasoning`: the keys
-    under which a thought is passed; `thoughts`: or that it is a part of the content, `{"type": "thinking"}`.
-    `results`: the keys that a tool result needs beside its content; `results_form`: what that content is, `text` (as
-    any other), a list of `parts`, or a list of objects with their text under `output`. `variables`: further variables that the template
-    cannot do without, with what they hold (`date`, or `tools as text`: the definitions as JSON). `tool_behind`: calls
-    are only rendered when a tool result follows them. `system`: a conversation must begin with a system message.
-    `mutable`: the
-    template calls methods that change lists, which transformers' sandbox refuses.
+    `call`: calls as OpenAI writes them or without the inner `function` object (`flat`). `reasoning`: the keys under
+    which a thought is passed; `thoughts`: or that it is a part of the content, `{"type": "thinking"}`. `results`:
+    the keys that a tool result needs beside its content; `results_form`: what that content is, `text` (as any
+    other), a list of `parts`, or a list of objects with their text under `output`. `variables`: further variables
+    that the template cannot do without, with what they hold (`date`, or `tools as text`: the definitions as JSON).
+    `tool_behind`: calls are only rendered when a tool result follows them. `system`: a conversation must begin with
+    a system message. `mutable`: the template calls methods that change lists, which transformers' sandbox refuses.
     """
 
     arguments: Literal["dict", "string"] = "dict"

@@ -253,8 +253,8 @@ def find_style(prober: Prober) -> tuple[Prober, int]:
     """The style in which calls are rendered best, as a prober, and how good that is.
 
     The usual style, then one setting changed at a time, then two; the first that gives whole calls wins, else the
-    best of all; then how thoughts and results are handed over. A call whose arguments stand there as JSON is better than one in which they are encoded twice or
-    written as Python's repr, though all sentinels appear in each.
+    best of all; then how thoughts and results are handed over. A call whose arguments stand there as JSON is better
+    than one in which they are encoded twice or written as Python's repr, though all sentinels appear in each.
     """
     best, best_score = _calls_style(prober)
     return (_with_results(_with_thoughts(best)) if best_score < PARTIAL else best), best_score
