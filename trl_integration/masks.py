@@ -269,7 +269,10 @@ class _Finder:
 
     def _mark(self) -> None:
         """Find the authors of the texts: ``places`` are, per message, where marks in its texts stand."""
-        for ends_only in (False, True):
+        # The last try is for templates that write the time: the clock may have moved on between two renders.
+        for attempt, ends_only in enumerate((False, True, False)):
+            if attempt:
+                self.text = self._render(self.messages)
             self.marker = _Marker(self.text)
             self.marked = [
                 self.marker.message(message, index, ends_only=ends_only) for index, message in enumerate(self.messages)
@@ -292,15 +295,11 @@ class _Finder:
     def spans(self) -> list[tuple[int, int, int, int | None]]:
         """(message, start, end, start of the end-of-turn marker or None) of every turn, in order."""
         turns = [index for index, message in enumerate(self.messages) if message.get("role") == "assistant"]
-        kinds: dict[tuple[str, bool], list[int]] = {}
-        for index in turns:
-            before = str(self.messages[index - 1].get("role")) if index else ""
-            kinds.setdefault((before, bool(self.messages[index].get("tool_calls"))), []).append(index)
-        whole = {at for found in kinds.values() for at in (found[0], found[-1])}
+        starts = self._starts(turns)
         out: list[tuple[int, int, int, int | None]] = []
         done = 0
         for index in turns:
-            start = self._start(index, whole=index in whole)
+            start = starts[index]
             end, stop = self._end(index, start, self.limits[index])
             self._holds(index, start, end, done)
             out.append((index, start, end, stop))
@@ -348,19 +347,37 @@ class _Finder:
 
     # -- where a turn begins ---------------------------------------------------------------------------------------
 
-    def _start(self, index: int, *, whole: bool) -> int:
-        try:
-            found = self._start_behind(index, *self._nearby(index)) if index else None
-        except MaskError:
-            found = None
-        if found is None or whole:
-            proved = self._start_behind(index, self.marked[:index], self.schemas)
-            if found is not None and found != proved:
-                found = None
-            if proved is None or (found is None and not whole):
-                raise MaskError(f"message {index}: {self._why}")
-            return proved
+    def _starts(self, turns: Sequence[int]) -> dict[int, int]:
+        """Where each turn begins: by the few messages that it answers, unless the whole prompt says otherwise for the
+        first or the last turn of its kind; then by whole prompts.
+        """
+        kinds: dict[tuple[Any, bool], list[int]] = {}
+        for index in turns:
+            if not index:
+                raise MaskError("message 0: no prompt comes before it that would show where its turn begins")
+            kind = (self.messages[index - 1].get("role"), bool(self.messages[index].get("tool_calls")))
+            kinds.setdefault(kind, []).append(index)
+        out: dict[int, int] = {}
+        for alike in kinds.values():
+            ends = (alike[0], alike[-1])
+            out.update((index, self._start(index)) for index in ends)
+            local = all(self._start_nearby(index) == out[index] for index in ends)
+            for index in alike[1:-1]:
+                found = self._start_nearby(index) if local else None
+                out[index] = self._start(index) if found is None else found
+        return out
+
+    def _start(self, index: int) -> int:
+        found = self._start_behind(index, self.marked[:index], self.schemas)
+        if found is None:
+            raise MaskError(f"message {index}: {self._why}")
         return found
+
+    def _start_nearby(self, index: int) -> int | None:
+        try:
+            return self._start_behind(index, *self._nearby(index))
+        except MaskError:
+            return None
 
     def _nearby(self, index: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The messages that a turn answers, and the tools that they name."""

@@ -142,6 +142,8 @@ class Renderer:
 
     def _shown(self, message: Mapping[str, Any], at: int) -> dict[str, Any]:
         style, out = self.style, dict(message)
+        if not out.get("tool_calls"):
+            out.pop("tool_calls", None)  # data sets write None or an empty list, which templates take for calls
         role, calls = out.get("role"), out.get("tool_calls")
         content = out.get("content")
         said = content if isinstance(content, list) and _thinks(content) else text_of(content, f"message {at}")
@@ -166,6 +168,11 @@ class Renderer:
     def user(text: str, style: MessageStyle) -> dict[str, Any]:
         """A user's message."""
         return {"role": "user", "content": style.text(text)}
+
+    def opening(self, style: MessageStyle) -> list[dict[str, Any]]:
+        """How a synthetic conversation begins: with a question, behind a system message where there must be one."""
+        system = [{"role": "system", "content": style.text("You are helpful.")}] if style.system else []
+        return [*system, self.user(QUESTION, style)]
 
     def turn(
         self,
@@ -214,7 +221,7 @@ class Renderer:
         for an answer of the model and a further question.
         """
         question = self.user(QUESTION, form.style)
-        messages = [question]
+        messages = self.opening(form.style)
         for at, kind in enumerate(history):
             if kind == "round" and calls:
                 messages += self.turn(form, calls, answers, contents, f"e{at}")
@@ -244,7 +251,7 @@ class Renderer:
             messages = [form.style.message(message)]
         else:
             messages = self.turn(form, calls, (), ())
-        return self.render([self.user(QUESTION, form.style), *messages], tools, style=form.style)
+        return self.render([*self.opening(form.style), *messages], tools, style=form.style)
 
     # -- rendering -----------------------------------------------------------------------------------------
 
@@ -258,8 +265,6 @@ class Renderer:
     ) -> str:
         """The template's text for messages in its own form; a template that refuses them raises ``BridgeRefused``."""
         style = style or self.style
-        if style.system and (not messages or messages[0].get("role") != "system"):
-            messages = [{"role": "system", "content": style.text("You are helpful.")}, *messages]
         extra: dict[str, Any] = dict(style.extra_variables(tools)) if style.variables else {}
         if self.chat_template is not None:
             extra["chat_template"] = self.chat_template

@@ -26,7 +26,7 @@ from toolparse.export import to_response_template
 from toolparse.format import Format
 from toolparse.tokens import tokenizer_of
 
-from .messages import QUESTION, BridgeCall, BridgeRefused, Form, Renderer, sentinels, thought_pattern
+from .messages import BridgeCall, BridgeRefused, Form, Renderer, sentinels, thought_pattern
 
 __all__ = ["Preparation", "prepare"]
 
@@ -205,7 +205,7 @@ def _header(renderer: Renderer) -> str | None:
     such text, or none behind the answers of tools.
     """
     form = Form(renderer.style)
-    question = [renderer.user(QUESTION, form.style)]
+    question = renderer.opening(form.style)
     try:
         plain = renderer.render(question)
         prompt = renderer.render(question, generation_prompt=True)

@@ -146,9 +146,7 @@ class TurnEnds:
             return 0
         style, mark = form.style, sentinels("answer", 1)[0]
         try:
-            prompt = self._renderer.render(
-                [self._renderer.user(QUESTION, style)], tools, style=style, generation_prompt=True
-            )
+            prompt = self._renderer.render(self._renderer.opening(style), tools, style=style, generation_prompt=True)
             text = self._renderer.conversation(form, calls, [{"role": "tool"}], [mark], tools)
         except BridgeRefused:
             return 0

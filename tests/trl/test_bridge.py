@@ -23,6 +23,8 @@ from trl_integration.transcript import Author, Transcript
 from . import mask_oracle
 from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told
 
+pytestmark = pytest.mark.usefixtures("still_clock")
+
 SCHEMAS = [toolparse.tool_schema(echo), toolparse.tool_schema(add)]
 ONE = [BridgeCall("echo")]
 TWO = [BridgeCall("echo"), BridgeCall("add")]
@@ -282,6 +284,7 @@ def transcript_of(talk: mask_oracle.Talk, bridge: Bridge, found: AssistantMask) 
     return transcript
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", every_template(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_rollout_has_the_ids_and_the_mask_of_the_conversation(path: Path) -> None:
     """Wherever a conversation can be masked and its history isn't rewritten, the bridge makes the same tokens, and the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from trl_integration.tiny import tiny_tokenizer
 
 from . import mask_oracle
 from .helpers import EOS, SHIPPED, add, echo, every_template, parser, template, tokenizer
+
+pytestmark = pytest.mark.usefixtures("still_clock")
 
 TRAINING = sorted(path.stem.removesuffix("_training") for path in SHIPPED.glob("*_training.jinja"))
 TALK: list[dict[str, Any]] = [
@@ -291,3 +294,31 @@ def test_images_are_refused_by_name() -> None:
     talk = [{"role": "user", "content": [{"type": "image", "url": "x"}, {"type": "text", "text": "What?"}]}, TALK[1]]
     with pytest.raises(MaskError, match="message 0 holds a part of type 'image'"):
         assistant_mask(talk, tokenizer("qwen3"))
+
+
+def test_the_time_may_move_on_between_two_renders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second that ends while a conversation is rendered is no reason to refuse it."""
+    seconds = iter(["0", "1", *"2" * 99])
+
+    class Moving(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Moving:
+            return cls(2024, 5, 17, 12, 0, int(next(seconds)), tzinfo=tz)
+
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Moving)
+    tok = tiny_tokenizer("{{ strftime_now('%S') }}" + template("qwen3"), eos="<|im_end|>")
+    found = assistant_mask(TALK, tok, parser=parser("qwen3"))
+    assert spoken(tok, found.ids, found.mask)[-1].endswith("Nothing new.<|im_end|>")
+
+
+def test_a_conversation_that_begins_with_an_assistant_is_refused() -> None:
+    with pytest.raises(MaskError, match="message 0: no prompt comes before it"):
+        assistant_mask([{"role": "assistant", "content": "Hello!"}, *TALK], tokenizer("qwen3"))
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_no_calls_are_no_calls(nothing: Any) -> None:
+    """Data sets hold None or an empty list where there are none."""
+    talk = [{**message, "tool_calls": nothing} for message in TALK]
+    for name in ("qwen3", "gptoss", "llama3_1", "mistralai-Mistral-Nemo-Instruct-2407"):
+        assert assistant_mask(talk, tokenizer(name)) == assistant_mask(TALK, tokenizer(name))
