@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,16 @@ def talks() -> Iterator[Talk]:
         "uctcta", "udtdtaua", "ur", "urur", "uf", "ufta", "uftr", "uftftrur", "uetetaua", "suctauctaua", "uauaucta",
     ):  # fmt: skip
         yield _talk(plan)
+
+
+def random_talk(seed: int) -> Talk:
+    """A conversation of one to six questions, each answered at once or after some rounds of calls."""
+    chance = random.Random(seed)
+    plan = chance.choice(["", "s"])
+    for _ in range(chance.randint(1, 6)):
+        rounds = "".join(chance.choice("cdefno") + "t" for _ in range(chance.choice([0, 0, 1, 1, 2, 4])))
+        plan += "u" + rounds + chance.choice("aar")
+    return _talk(plan)
 
 
 def _talk(plan: str) -> Talk:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,12 @@ def test_a_message_that_a_template_drops_is_named() -> None:
 # -- against the oracle ---------------------------------------------------------------------------------------
 
 
-def masked_or_refused(tok: Any, **kwargs: Any) -> tuple[int, list[str]]:
+def masked_or_refused(
+    tok: Any, talks: Iterable[mask_oracle.Talk] | None = None, **kwargs: Any
+) -> tuple[int, list[str]]:
     """How many conversations were masked as the oracle says, and why the others were refused; a wrong one fails."""
     right, refused = 0, []
-    for talk in mask_oracle.talks():
+    for talk in mask_oracle.talks() if talks is None else talks:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MaskWarning)
             try:
@@ -178,6 +181,9 @@ def test_what_was_once_wrong_is_right(name: str) -> None:
         assert answer == "<|channel|>final<|message|>It is three.<|return|>"
 
 
+#: How many random conversations each real tokenizer is tried with.
+RANDOM = int(os.environ.get("TOOLPARSE_RANDOM_TALKS", "10"))
+
 #: Real tokenizers: a template to use instead of their own, and how many conversations it can carry at least.
 REAL = [
     ("qwen3", None, 24),
@@ -198,6 +204,7 @@ def test_real_tokenizers(name: str, other: str | None, least: int, real_tokenize
         tok.chat_template = template(other)
     right, refused = masked_or_refused(tok)
     assert right >= least, refused
+    masked_or_refused(tok, map(mask_oracle.random_talk, range(RANDOM)))
 
 
 @pytest.mark.parametrize("thinking", [True, False])
