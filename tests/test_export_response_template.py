@@ -249,7 +249,13 @@ def test_templates_of_trl() -> None:
     templates = trl_templates()
     if not templates:
         pytest.skip("trl is not installed, or ships no response templates")
-    pairs = {"qwen3_template": "qwen", "qwen3_5_template": "qwen3-coder", "glm4moe_template": "glm45"}
+    pairs = {
+        "qwen3_template": "qwen",
+        "qwen3_5_template": "qwen3-coder",
+        "glm4moe_template": "glm45",
+        "nemotron_3_template": "nemotron3",
+        "lfm2_2_5_template": "lfm2",
+    }
     for template, name in pairs.items():
         if template not in templates:
             continue
@@ -261,3 +267,28 @@ def test_templates_of_trl() -> None:
             ours = Parser(format).parse(text, tools=tools)
             found = Parser(imported.format).parse(text, tools=tools)
             assert facts(found)[0] == facts(ours)[0], (template, text)
+
+
+def test_every_template_of_trl_is_read_or_describes_no_calls() -> None:
+    """One of them has no field for calls: what it reads is no format."""
+    templates = trl_templates()
+    if not templates:
+        pytest.skip("trl is not installed, or ships no response templates")
+    for name, template in templates.items():
+        imported = from_response_template(template, name=name)
+        if "tool_calls" in template["fields"]:
+            assert imported.format is not None, (name, imported.reason)
+        else:
+            assert imported.reason == "the template has no field 'tool_calls'"
+
+
+def test_a_thought_that_the_prompt_opens_is_read_as_one() -> None:
+    """The field shows its end only; the tag that opens it stands at the end of the start anchor."""
+    template = trl_templates().get("nemotron_3_template")
+    if template is None:
+        pytest.skip("trl is not installed, or ships no such template")
+    format = from_response_template(template, name="mine").format
+    assert format is not None
+    assert (format.prefill, format.reasoning) == ("<think>\n", "<think>{{text}}</think>")
+    found = Parser(format).parse("Hm.</think>Yes.<|im_end|>", prompt="<|im_start|>assistant\n<think>\n")
+    assert (found.reasoning, found.content) == ("Hm.", "Yes.")

@@ -136,6 +136,8 @@ def _rebound(parser: Parser, tools: Any, options: ReadingOptions | None = None) 
 
 
 def _detected(source: Any) -> AnyParser:
+    from toolparse.tokens import tokenizer_of
+
     detection = detect(source)
     if detection.format is None:
         looked = "\n".join(f"  - {line}" for line in detection.evidence)
@@ -147,7 +149,9 @@ def _detected(source: Any) -> AnyParser:
         return detection.format
     if not detection.verified and detection.how != "exact text":
         _warn(source, detection)
-    tokenizer = source if hasattr(source, "decode") else getattr(source, "tokenizer", None)
+    tokenizer = tokenizer_of(source)
+    if not hasattr(tokenizer, "decode"):
+        tokenizer = None
     prefill = getattr(detection, "prefill", None)
     return Parser(
         detection.format, tokenizer=tokenizer, prefill=prefill, style=getattr(detection, "message_style", None)

@@ -29,10 +29,19 @@ from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 _MASK = 0xDC80  # lone surrogates: decoding never yields them
 
 
+def tokenizer_of(source: Any) -> Any:
+    """The tokenizer itself: a processor's own, or the object as it is."""
+    if hasattr(source, "convert_ids_to_tokens") or hasattr(source, "id_to_token"):
+        return source
+    inner = getattr(source, "tokenizer", None)
+    return source if inner is None else inner
+
+
 class Vocabulary:
     """What is asked of a tokenizer, whether it is from transformers or from the tokenizers package."""
 
     def __init__(self, tokenizer: Any) -> None:
+        tokenizer = tokenizer_of(tokenizer)
         self.tokenizer = tokenizer
         self.added: dict[str, int] = _added_vocabulary(tokenizer)
         self.added_ids = frozenset(self.added.values())

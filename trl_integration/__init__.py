@@ -4,6 +4,7 @@ transcript   segments with authors; masks as views        bridge       the token
 encoding     template text and tool text into ids         executor     running tools; sandbox: in
 processes environment  state and tools of one rollout               generation   where tokens come from
 rollout      the loop                                     trainer      the loop inside GRPOTrainer
+messages     messages as a template wants them            turn_end     where a turn ends
 prepare      stock trainers and any chat template         masks        supervised data
 view         a rollout as a page                          metrics      figures and traces
 """

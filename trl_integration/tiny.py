@@ -11,9 +11,9 @@ from typing import Any
 __all__ = ["markers_of", "tiny_model", "tiny_tokenizer"]
 
 # What templates use as markers: <|name|>, <name>, </name>, <|name>, <name|>, [NAME], with ASCII or
-# full-width bars.
+# full-width bars; MiniMax's ]~b] and [e~[.
 _MARKER = re.compile(
-    r"<[|｜][^<>\s{}'\\]{1,40}?[|｜]>|<\|[a-z_]+>|<[a-z_]+\|>|</?[a-zA-Z_][\w:-]{0,40}>|\[/?[A-Z][A-Z_]{2,40}\]"
+    r"<[|｜][^<>\s{}'\\]{1,40}?[|｜]>|<\|[a-z_]+>|<[a-z_]+\|>|</?[a-zA-Z_][\w:-]{0,40}>|\[/?[A-Z][A-Z_]{2,40}\]|\]~!?b[\[\]]|\[e~\["
 )
 # In this order of preference: the token that ends an assistant's turn.
 _ENDS = (

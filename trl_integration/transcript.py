@@ -96,7 +96,7 @@ def _as_ids(ids: Iterable[int], author: Author) -> tuple[int, ...]:
 class Transcript:
     """One rollout: the prompt, then turns of sampled tokens with whatever was injected between them."""
 
-    __slots__ = ("_segments", "_turns")
+    __slots__ = ("_segments", "_turns", "_without_logprobs")
 
     def __init__(self, prompt_ids: Iterable[int]) -> None:
         """``prompt_ids``: everything before the first sampled token, generation prompt included; at least
@@ -104,6 +104,7 @@ class Transcript:
         """
         self._segments: list[Segment] = [Segment.of(Author.PROMPT, prompt_ids)]
         self._turns = 0
+        self._without_logprobs = False
 
     # -- growing -------------------------------------------------------------------------------------------
 
@@ -131,14 +132,12 @@ class Transcript:
             raise TranscriptError("nothing can be injected before the first turn; put it into the prompt")
         if self._turns and not before:
             raise TranscriptError("a further turn needs the injected segments that led to it; pass them as before=")
-        if self._turns and (turn.logprobs is None) != (self._sampled_logprobs_missing()):
+        if self._turns and (turn.logprobs is None) != self._without_logprobs:
             raise TranscriptError("log-probs must be given for every turn of a rollout or for none")
         self._segments.extend(before)
         self._segments.append(turn)
         self._turns += 1
-
-    def _sampled_logprobs_missing(self) -> bool:
-        return any(s.author is Author.MODEL and s.logprobs is None for s in self._segments)
+        self._without_logprobs = turn.logprobs is None
 
     # -- views ---------------------------------------------------------------------------------------------
 
@@ -187,7 +186,7 @@ class Transcript:
         """Per completion token: the log-prob it was sampled with, 0.0 where injected; None if the engine
         gave none.
         """
-        if not self._turns or self._sampled_logprobs_missing():
+        if not self._turns or self._without_logprobs:
             return None
         return [
             value
@@ -256,10 +255,10 @@ class Transcript:
             raise TranscriptError("a completion must begin and end on a sampled token")
         if logprobs is not None and any(value != 0.0 for value, own in zip(logprobs, mask, strict=True) if not own):
             raise TranscriptError("an injected token has a log-prob")
-        prompts = self.turn_prompts()
-        for earlier, later in itertools.pairwise(prompts):
-            if later[: len(earlier)] != earlier:
-                raise TranscriptError("a turn's prompt is not a prefix of the next turn's")
+        # Each turn's prompt is the beginning of one list, so it is a prefix of the next one's if it isn't longer.
+        ends = list(itertools.accumulate(len(segment.ids) for segment in self._segments))
+        if any(later <= earlier for earlier, later in itertools.pairwise(ends)):
+            raise TranscriptError("a turn's prompt is not a prefix of the next turn's")
 
 
 @dataclass(frozen=True, slots=True)

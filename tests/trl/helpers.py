@@ -46,6 +46,15 @@ def all_templates() -> list[Path]:
     return sorted(SHARED.glob("*.jinja")) + sorted(SHIPPED.glob("*.jinja"))
 
 
+def every_template() -> list[Path]:
+    """Those, the ones that came later, and the written ones of this repository."""
+    return (
+        all_templates()
+        + sorted(SHARED.parent.glob("new_templates/*.jinja"))
+        + sorted((ROOT / "fixtures" / "templates").glob("*.jinja"))
+    )
+
+
 @cache
 def tokenizer(name: str) -> Any:
     """A tiny tokenizer for the named template: bytes, and the template's markers as added tokens."""

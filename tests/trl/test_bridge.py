@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,18 @@ from typing import Any
 import pytest
 
 import toolparse
+from toolparse.message import fill_id
 from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from trl_integration.encoding import Encoder, Piece
+from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
+from trl_integration.messages import Renderer
 from trl_integration.tiny import tiny_tokenizer
-from trl_integration.transcript import Author
+from trl_integration.transcript import Author, Transcript
 
-from .helpers import EOS, add, all_templates, echo, ids_of, template, tokenizer
+from . import mask_oracle
+from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told
+
+pytestmark = pytest.mark.usefixtures("still_clock")
 
 SCHEMAS = [toolparse.tool_schema(echo), toolparse.tool_schema(add)]
 ONE = [BridgeCall("echo")]
@@ -32,7 +40,6 @@ def text_of(name: str, segments: list[Any]) -> str:
 
 # Templates that can't show a tool's answer at all, and one that transformers can't render.
 REFUSED = {
-    "llama-cpp-deepseek-r1": "can't render",
     "llama-cpp-rwkv-world": "doesn't write",
     "tool_chat_template_glm4": "doesn't write",
     **dict.fromkeys(
@@ -95,15 +102,15 @@ def _accepts(bridge: Bridge, calls: list[BridgeCall], contents: list[str], stop:
 
 def _independent_render(bridge: Bridge, tok: Any, calls: list[BridgeCall], contents: list[str]) -> str:
     """A conversation put together here, not by the bridge; only the style of the messages is the bridge's."""
-    style = bridge._style
-    native = style is not None
+    style = bridge.renderer.style
+    native = bridge._skeleton(calls, answers(*contents), SCHEMAS).form.native
     values = {"echo": {"text": "said"}, "add": {"a": 1, "b": 2}}
     made: list[dict[str, Any]] = [{"role": "user", "content": "Please do."}]
     turn: dict[str, Any] = {"role": "assistant", "content": "" if native else "some call"}
     if native:
         turn["tool_calls"] = [
             {
-                "id": f"call{at:05d}" if style is not None and style.ids == "nine" else f"functions.{call.name}:{at}",
+                "id": fill_id(style.new_id, call.name, at),
                 "type": "function",
                 "function": {"name": call.name, "arguments": values[call.name]},
             }
@@ -111,7 +118,7 @@ def _independent_render(bridge: Bridge, tok: Any, calls: list[BridgeCall], conte
         ]
     made.append(turn)
     for at, (call, content) in enumerate(zip(calls, contents, strict=True)):
-        ident = f"call{at:05d}" if style is None or style.ids == "nine" else f"functions.{call.name}:{at}"
+        ident = fill_id(style.new_id, call.name, at)
         made.append({"role": "tool", "name": call.name, "tool_call_id": ident, "content": content})
     try:
         ids = bridge.prompt_ids(made, SCHEMAS)
@@ -252,3 +259,190 @@ def test_texts_are_cut_to_tokens() -> None:
     assert encoder.cut("abc", 0) == ""
     assert ids_of("qwen3", encoder.cut("x<|im_end|>y", 5)) is not None
     assert encoder.cut("x<|im_end|>y", 5) == "x<|im"
+
+
+# -- transcripts against masks of whole conversations ----------------------------------------------------------
+
+TALKS = [talk for talk in mask_oracle.talks() if talk.name in ("ucta", "udta", "uctcta", "uctaua", "untn", "uota")]
+
+
+def transcript_of(talk: mask_oracle.Talk, bridge: Bridge, found: AssistantMask) -> Transcript:
+    """The conversation as a rollout: each turn's ids as if they had been sampled, and bridges between them."""
+    schemas = mask_oracle.tools()
+    first = found.turns[0]
+    transcript = Transcript(bridge.prompt_ids(talk.messages[: first.message], schemas))
+    transcript.add_turn(found.ids[first.start : first.end])
+    rounds = 0
+    for before, turn in itertools.pairwise(found.turns):
+        message = talk.messages[before.message]
+        made = [BridgeCall(call["function"]["name"], call["id"]) for call in message.get("tool_calls") or ()]
+        behind = talk.messages[before.message + 1 : turn.message]
+        stop = found.ids[before.end - 1]
+        segments = bridge.between(made, behind, tools=schemas, stop=stop, earlier=rounds)
+        transcript.add_turn(found.ids[turn.start : turn.end], before=segments)
+        rounds += bool(made)
+    return transcript
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", every_template(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_rollout_has_the_ids_and_the_mask_of_the_conversation(path: Path) -> None:
+    """Wherever a conversation can be masked and its history isn't rewritten, the bridge makes the same tokens, and the
+    transcript the same mask."""
+    bridge = bridge_for(path)
+    tok = bridge.tokenizer
+    for talk in TALKS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MaskWarning)
+            try:
+                found = assistant_mask(talk.messages, tok, tools=mask_oracle.tools())
+            except MaskError:
+                continue
+        try:
+            transcript = transcript_of(talk, Bridge(tok, parser=bridge.parser), found)
+        except (BridgeRefused, ForeignStop):
+            continue
+        transcript.check()
+        length = found.turns[-1].end
+        prompt = transcript.prompt_ids
+        if found.ids[: len(prompt)] != prompt or any(turn.end_of_turn is None for turn in found.turns[:-1]):
+            continue  # a thought that the prompt opens is left out of the history
+        if _keeps_thoughts(tok, talk, found, bridge):
+            assert tok.decode(transcript.ids) == tok.decode(found.ids[:length]), talk.name
+            assert transcript.ids == found.ids[:length], talk.name
+            assert [0] * len(prompt) + transcript.tool_mask == found.mask[:length], talk.name
+
+
+def _keeps_thoughts(tok: Any, talk: mask_oracle.Talk, found: AssistantMask, bridge: Bridge) -> bool:
+    """Whether every turn's prompt is a beginning of the conversation."""
+    return all(
+        tok.decode(found.ids).startswith(
+            bridge.render_conversation(talk.messages[: turn.message], mask_oracle.tools(), generation_prompt=True)
+        )
+        for turn in found.turns
+    )
+
+
+# -- harmony ---------------------------------------------------------------------------------------------------
+
+
+def test_an_end_that_stands_inside_of_a_turn_stops_nobody() -> None:
+    tok = tokenizer("gptoss")
+    bridge = Bridge(tok)
+    assert bridge.inner_ends() == {"<|end|>"}
+    assert tok.convert_ids_to_tokens(list(bridge.stop_ids(SCHEMAS))) == ["<|return|>", "<|call|>"]
+    # After a last answer harmony writes <|return|>, in the history <|end|>: what was sampled is taken for it.
+    segments = bridge.between([], [{"role": "user", "content": "More."}], stop=tok.eos_token_id)
+    assert text_of("gptoss", segments) == "<|start|>user<|message|>More.<|end|><|start|>assistant"
+
+
+def test_no_other_template_at_hand_loses_the_end_of_its_plain_turns() -> None:
+    """An end inside of a turn is found where there is one, and nowhere else."""
+    inside = {path.stem for path in every_template() if bridge_for(path).inner_ends()}
+    assert {"gptoss", "gptoss_training"} <= inside
+    assert not {"qwen3", "llama3_1", "glm4moe", "gemma4_v5", "deepseekv3", "mistral-v3"} & inside
+
+
+def test_a_thought_before_a_call_ends_no_rollout() -> None:
+    thought = "<|channel|>analysis<|message|>Add them.<|end|><|start|>assistant"
+    call = ' to=functions.add<|channel|>commentary json<|message|>{"a": 1, "b": 2}<|call|>'
+    final = "<|channel|>analysis<|message|>Three.<|end|><|start|>assistant<|channel|>final<|message|>3<|return|>"
+    [rollout], _, _ = roll("gptoss", [[thought + call, final]], tools=[add])
+    assert (rollout.stop_reason, len(rollout.transcript.sampled)) == ("answered", 2)
+    assert [text for author, text in told("gptoss", rollout) if author == "model"] == [thought + call, final]
+
+
+# -- processors, parts, cost -----------------------------------------------------------------------------------
+
+
+class Processor:
+    """What a vision-language processor is here: it holds a tokenizer, decodes, and has a chat template of its own."""
+
+    def __init__(self, tok: Any) -> None:
+        self.tokenizer = tok
+        self.chat_template = tok.chat_template
+
+    def decode(self, *args: Any, **kwargs: Any) -> str:
+        return str(self.tokenizer.decode(*args, **kwargs))
+
+
+def test_processors_are_unwrapped() -> None:
+    tok = copy.copy(tokenizer("qwen3"))
+    processor = Processor(tok)
+    parser = toolparse.parser_for(processor)
+    call = '<tool_call>\n{"name": "echo", "arguments": {"text": "x"}}\n</tool_call><|im_end|>'
+    assert [c.arguments for c in parser.parse(tok(call)["input_ids"]).tool_calls] == [{"text": "x"}]
+    ours = Bridge(processor, parser=parser).between(ONE, answers("3"), tools=SCHEMAS, stop=tok.eos_token_id)
+    assert ours == Bridge(tok).between(ONE, answers("3"), tools=SCHEMAS, stop=tok.eos_token_id)
+    talk = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes."}]
+    assert assistant_mask(talk, processor) == assistant_mask(talk, tok)
+    bare = copy.copy(tok)
+    bare.chat_template = None
+    processor.tokenizer = bare
+    assert assistant_mask(talk, processor) == assistant_mask(talk, tok)
+
+
+def test_answers_in_parts_are_text_and_images_are_refused() -> None:
+    tok = tokenizer("qwen3")
+    bridge = Bridge(tok)
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    said = [{"role": "tool", "name": "echo", "content": parts}]
+    segments = bridge.between(ONE, said, tools=SCHEMAS, stop=tok.eos_token_id)
+    assert segments == bridge.between(ONE, answers("one two"), tools=SCHEMAS, stop=tok.eos_token_id)
+    with pytest.raises(BridgeRefused, match="answer 1 holds a part of type 'image'"):
+        bridge.between(ONE, [{"role": "tool", "content": [{"type": "image"}]}], tools=SCHEMAS, stop=tok.eos_token_id)
+    question = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}]}]
+    for name in ("qwen3", "llama3_1", "mistralai-Mistral-Nemo-Instruct-2407", "gptoss", "idefics3"):
+        assert "What is it?" in tokenizer(name).decode(Bridge(tokenizer(name)).prompt_ids(question))
+
+
+def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred tools are written when a shape is proved, and not again for every turn; what was refused for one
+    combination of names isn't tried again for the next one."""
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": f"tool{i}x", "description": "d" * 80, "parameters": {"type": "object"}},
+        }
+        for i in range(100)
+    ]
+    sizes: list[int] = []
+    render = Renderer.render
+
+    def counting(self: Renderer, *args: Any, **kwargs: Any) -> str:
+        sizes.append(len(str(args[1])) if len(args) > 1 else 0)
+        return render(self, *args, **kwargs)
+
+    monkeypatch.setattr(Renderer, "render", counting)
+    tok = tokenizer("qwen3")
+    bridge = Bridge(tok)
+
+    def turn(*names: str) -> None:
+        said = [{"role": "tool", "name": name, "content": "x"} for name in names]
+        bridge.between([BridgeCall(name) for name in names], said, tools=tools, stop=bridge.encoder.added["<|im_end|>"])
+
+    turn("tool1x")
+    for name in ("tool1x", "tool2x", "tool2x"):
+        sizes.clear()
+        turn(name)
+        assert len(sizes) <= 2
+        assert max(sizes) < 500
+    bridge = Bridge(tokenizer("gptoss"))
+    for at, names in enumerate([("tool1x", "tool2x"), ("tool3x", "tool4x"), ("tool5x", "tool6x")]):
+        sizes.clear()
+        with pytest.raises(BridgeRefused, match="drops call 2"):
+            bridge.between(
+                [BridgeCall(name) for name in names], answers("a", "b", names=names), tools=tools, stop=tok.eos_token_id
+            )
+        assert not at or not sizes
+
+
+def test_names_that_a_template_writes_otherwise_are_proved_on_their_own() -> None:
+    """Names and ids stand in the bridge as the model wrote them, also where the shape was proved with others."""
+    tok = tokenizer("gemma4_v5")
+    bridge = Bridge(tok)
+    stop = tok.convert_tokens_to_ids("<|tool_response>")
+    for name in ("echo", "add", "echo"):
+        said = [{"role": "tool", "name": name, "content": "3"}]
+        segments = bridge.between([BridgeCall(name)], said, tools=SCHEMAS, stop=stop)
+        assert text_of("gemma4_v5", segments).startswith(f"response:{name}{{")

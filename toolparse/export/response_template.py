@@ -351,7 +351,10 @@ def _imported(template: Mapping[str, Any], name: str) -> Format:
     declared = _read_calls(fields["tool_calls"], ends)
     for field in _REASONING:
         if field in fields:
-            declared["reasoning"] = _read_framed(field, fields[field])[0]
+            opener = _opened_by_prompt(template, fields[field])
+            if opener:
+                declared["prefill"] = f"{opener}\n"
+            declared["reasoning"] = _read_framed(field, fields[field], opener)[0]
     if content != "{{text}}":
         declared["content"] = content
         anchor = template.get("start_anchor")
@@ -374,11 +377,21 @@ def _anchors(field: str, spec: Mapping[str, Any], side: str) -> list[str]:
     return [picture for way in ways for picture in _pictures(field, way)]
 
 
-def _read_framed(field: str, spec: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The picture of a text and what ends the turn behind it."""
+def _opened_by_prompt(template: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """The tag at the end of the start anchor that opens this text, where the field itself shows its end only."""
+    opening = spec.get("open_pattern")
+    if "open" in spec or not isinstance(opening, str) or not _is_end(opening):
+        return ""
+    anchor = str(template.get("start_anchor") or template.get("start_anchor_pattern") or "")
+    closers = re.findall(r"</([\w:.-]+)>", str(spec.get("close") or spec.get("close_pattern") or ""))
+    return next((f"<{name}>" for name in closers if f"<{name}>" in anchor), "")
+
+
+def _read_framed(field: str, spec: Mapping[str, Any], opener: str = "") -> tuple[str, tuple[str, ...]]:
+    """The picture of a text and what ends the turn behind it; `opener` opens it where nothing in the field does."""
     if spec.get("content", "text") != "text" or "transform" in spec:
         raise _NotSaid(f"field {field!r}: a text that is parsed or transformed")
-    opens = [text for text in _anchors(field, spec, "open") if text.strip(BLANK)]
+    opens = [opener] if opener else [text for text in _anchors(field, spec, "open") if text.strip(BLANK)]
     closes = [text for text in _anchors(field, spec, "close") if text.strip(BLANK)]
     if not opens:
         if field != "content":
@@ -391,6 +404,9 @@ def _read_framed(field: str, spec: Mapping[str, Any]) -> tuple[str, tuple[str, .
 
 def _read_calls(spec: Mapping[str, Any], ends: tuple[str, ...]) -> dict[str, Any]:
     declared: dict[str, Any] = {}
+    keywords = _read_keywords(spec)
+    if keywords is not None:
+        return {**keywords, "ends": ()}
     section, between, spec = _without_section(spec)
     opens, closes = _anchors("tool_calls", spec, "open"), _anchors("tool_calls", spec, "close")
     if not opens:
@@ -435,6 +451,41 @@ def _read_calls(spec: Mapping[str, Any], ends: tuple[str, ...]) -> dict[str, Any
         blank = "\n" if opening[-1:].isalnum() else ""  # a bracket right behind a word would belong to it
         return {**declared, "section": f"{opening}{blank}[{{{{calls}}}}]{closing}", "call": wrapper, "between": ", "}
     return {**declared, "call": f"{opening}{wrapper}{closing}"}
+
+
+#: `{name}(`, and before it what opens the section or stands between two calls.
+_KEYWORD_OPEN = re.compile(
+    r"\(\?:(?P<section>(?:[^|()\\]|\\.)+)\|(?P<between>(?:[^|()\\]|\\.)+)\)\(\?P<name>\\w\+\)\\\(\Z"
+)
+#: `)`, and behind it what closes the section.
+_KEYWORD_CLOSE = re.compile(r"\\\)\(\?:(?P<section>(?:[^|()\\]|\\.)+)\)\?(?:\\s\*)?\Z")
+
+
+def _read_keywords(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Calls as a list of `name(key=value)`, where the patterns say that."""
+    options = spec.get("content_args") or {}
+    values = options.get("value_parser") or {}
+    opening = _KEYWORD_OPEN.fullmatch(str(spec.get("open_pattern")))
+    closing = _KEYWORD_CLOSE.fullmatch(str(spec.get("close_pattern")))
+    tags = str(options.get("tag_pattern")).startswith(r"(?P<key>\w+)=(?P<value>")
+    if opening is None or closing is None or not tags or values.get("name") != "json":
+        return None
+    quotes = _read_syntax(values.get("args") or {}).quotes
+    before = _pictures("tool_calls", opening["section"])[0]
+    return {
+        "section": f"{before}{{{{calls}}}}{_pictures('tool_calls', closing['section'])[0]}",
+        "between": f"{_pictures('tool_calls', opening['between'])[0].rstrip(BLANK)} ",
+        "call": "{{name}}({{kwargs}})",
+        # Such calls are Python's; that language of templates reads its words as text.
+        "syntax": Syntax(
+            quotes=tuple(dict.fromkeys((*quotes, "'", '"'))),
+            true="True",
+            false="False",
+            null="None",
+            colon=": ",
+            comma=", ",
+        ),
+    }
 
 
 def _without_section(spec: Mapping[str, Any]) -> tuple[tuple[str, str], str, Mapping[str, Any]]:

@@ -32,13 +32,13 @@ class MessageStyle:
     `additionalProperties` spelled out (`nested`), as JSON in a first message of the role `functions` (`role`), or not
     at all, because the template cannot write them (`none`). `call`: calls as OpenAI writes them, without the inner
     `function` object (`flat`), or as OpenAI once did: one under `function_call`, or a list under `function_calls`, of
-    name and arguments. `reasoning`: the keys
-    under which a thought is passed; `thoughts`: or that it is a part of the content, `{"type": "thinking"}`.
-    `results`: the keys that a tool result needs beside its content. `variables`: further variables that the template
-    cannot do without, with what they hold (`date`, or `tools as text`: the definitions as JSON). `tool_behind`: calls
-    are only rendered when a tool result follows them. `system`: a conversation must begin with a system message.
-    `mutable`: the
-    template calls methods that change lists, which transformers' sandbox refuses.
+    name and arguments. `reasoning`: the keys under which a thought is passed; `thoughts`: or that it is a part of the
+    content, `{"type": "thinking"}`. `results`: the keys that a tool result needs beside its content; `results_form`:
+    what that content is, `text` (as any other), a list of `parts`, or a list of objects with their text under
+    `output`. `variables`: further variables that the template cannot do without, with what they hold (`date`, or
+    `tools as text`: the definitions as JSON). `tool_behind`: calls are only rendered when a tool result follows them.
+    `system`: a conversation must begin with a system message. `mutable`: the template calls methods that change
+    lists, which transformers' sandbox refuses.
     """
 
     arguments: Literal["dict", "string"] = "dict"
@@ -50,6 +50,7 @@ class MessageStyle:
     reasoning: tuple[str, ...] = ("reasoning_content", "thinking")
     thoughts: Literal["keys", "parts"] = "keys"
     results: tuple[str, ...] = ("tool_call_id", "name")
+    results_form: Literal["text", "parts", "output"] = "text"
     variables: tuple[tuple[str, str], ...] = ()
     tool_behind: bool = False
     system: bool = False
@@ -90,6 +91,12 @@ class MessageStyle:
         """Text as this template takes it."""
         return [{"type": "text", "text": content}] if self.parts else content
 
+    def result(self, content: str) -> Any:
+        """A tool's answer as this template takes it."""
+        if self.results_form == "output":
+            return [{"output": content}]
+        return [{"type": "text", "text": content}] if self.results_form == "parts" else self.text(content)
+
     def tool_call(self, index: int, name: str, arguments: Any, call_id: str | None) -> dict[str, Any]:
         """One entry of `tool_calls`."""
         function = self._bare_call(name, arguments)
@@ -117,7 +124,7 @@ class MessageStyle:
         for index, ((name, _, call_id), result) in enumerate(zip(calls, results, strict=True)):
             ident = call_id if call_id is not None else fill_id(self.new_id, name, index)
             known = {"tool_call_id": ident, "name": name}
-            message = {"role": "tool", "content": self.text(result)}
+            message = {"role": "tool", "content": self.result(result)}
             message.update({key: known[key] for key in self.results if key in known})
             messages.append(message)
         return messages

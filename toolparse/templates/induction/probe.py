@@ -211,6 +211,13 @@ class Prober:
         behind = self.style.tool_results(message, [RESULT] * len(turn.calls)) if turn.calls else []
         return self.render([self.user(), message, *behind, self.user(USER_2)], **switches)
 
+    def answered(self, turn: Turn) -> bool:
+        """Whether the results of the turn's calls are written."""
+        message = turn.message(self.style)
+        results = self.style.tool_results(message, [RESULT] * len(turn.calls))
+        text = self.render([self.user(), message, *results], generation=True)
+        return text is not None and RESULT in text
+
     def user(self, text: str = USER) -> dict[str, Any]:
         """A user message."""
         return {"role": "user", "content": self.style.text(text)}
@@ -288,11 +295,24 @@ def find_style(prober: Prober) -> tuple[Prober, int]:
     """The style in which calls are rendered best, as a prober, and how good that is.
 
     The usual style, then one setting changed at a time, then two; the first that gives whole calls wins, else the
-    best of all. A call whose arguments stand there as JSON is better than one in which they are encoded twice or
-    written as Python's repr, though all sentinels appear in each.
+    best of all; then how thoughts and results are handed over. A call whose arguments stand there as JSON is better
+    than one in which they are encoded twice or written as Python's repr, though all sentinels appear in each.
     """
     best, best_score = _calls_style(prober)
-    return (_with_thoughts(best) if best_score < PARTIAL else best), best_score
+    return (_with_results(_with_thoughts(best)) if best_score < PARTIAL else best), best_score
+
+
+def _with_results(prober: Prober) -> Prober:
+    """The prober with the form of tool results that the template writes, where it doesn't write plain text."""
+    if prober.answered(ONE):
+        return prober
+    for form in ("output", "parts"):
+        other = _try(prober, {"results_form": form})
+        shown = other.answered(ONE)
+        prober.renders = other.renders
+        if shown:
+            return other
+    return prober
 
 
 _THOUGHT_KEY = re.compile(r"""(?:\.|\[\s*["']|get\(\s*["']|["'])(\w*(?:reason|think|thought)\w*|tool_plan)\b""")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolparse.tokens import tokenizer_of
+
 #: Names under which a set of templates holds the one for tools, best first.
 PREFERRED = ("tool_use", "default")
 
@@ -76,8 +78,7 @@ def _named(value: Any) -> dict[str, str]:
 
 def _from_tokenizer(source: Any) -> Source:
     """A tokenizer, or a processor that holds one."""
-    inner = getattr(source, "tokenizer", None)
-    tokenizer = inner if inner is not None and not callable(inner) else source
+    tokenizer = tokenizer_of(source)
     found = Source(notes=[f"looked at {type(source).__name__}"], _tokenizer=tokenizer)
     for holder in (source, tokenizer):
         template = getattr(holder, "chat_template", None)

@@ -1,0 +1,20 @@
+"""Fixtures of the tests of trl_integration."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+
+class _Still(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> _Still:
+        return cls(2024, 5, 17, 12, 0, 0, tzinfo=tz)
+
+
+@pytest.fixture
+def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates that write the time write the same one in every render."""
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", _Still)
