@@ -384,7 +384,7 @@ def chunking(format: Format, *, max_examples: int = 100) -> None:
         for piece in chunked(text, seed):
             events.extend(stream.feed(piece))
         streamed = stream.close()
-        events.extend(stream.last_events)
+        events.extend(stream.finish())
         assert_same_message(message, streamed)
         assert_deltas(message, events)
 
