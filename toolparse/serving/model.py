@@ -1,0 +1,180 @@
+"""A model as the endpoint knows it: its tokenizer, the format that its template writes, and how prompts are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import toolparse
+from toolparse.errors import ExportError, TemplateError, UnknownFormat
+from toolparse.openai import ChatRequest, RequestError, template_messages, without_calls
+from toolparse.parser import AnyParser, Parser
+from toolparse.prompts import prefill_of
+from toolparse.serving.engine import Constraint, Engine, Syntax
+from toolparse.templates.induction.message_style import MessageStyle
+from toolparse.templates.judging.detection import Detection
+from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered prompt. `ids` is what the engine continues."""
+
+    text: str
+    ids: list[int]
+
+
+class ChatModel:
+    """What turns a request into token ids, and token ids into a message.
+
+    Args:
+        tokenizer: Of transformers, or anything with `encode`, `decode` and a `chat_template`.
+        name: The model's name in answers.
+        family: The format by name, where the template doesn't show it.
+
+    Raises:
+        UnknownFormat: The tokenizer has no chat template, or nobody knows what it writes.
+    """
+
+    def __init__(self, tokenizer: Any, *, name: str, family: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.name = name
+        self.detection: Detection = toolparse.detect(tokenizer)
+        template = self.detection.template or _template_of(tokenizer)
+        if template is None:
+            raise UnknownFormat(f"{name!r} has no chat template: messages can't be made into a prompt")
+        self.parser: AnyParser = toolparse.parser_for(tokenizer) if family is None else self._by_name(family)
+        self.plain: AnyParser = without_calls(self.parser)
+        self.style: MessageStyle = self.detection.message_style or MessageStyle()
+        self.template: CompiledTemplate = compile_template(template, mutable=self.style.mutable)
+        self.vocabulary = len(tokenizer)
+        self.stop_ids = self._stop_ids()
+        self._special = _special_tokens(tokenizer)
+
+    def _by_name(self, family: str) -> AnyParser:
+        parser = toolparse.parser_for(family)
+        if not isinstance(parser, Parser):
+            return parser
+        style = self.detection.message_style
+        return Parser(parser.format, tokenizer=self.tokenizer, prefill=self.detection.prefill or None, style=style)
+
+    def _stop_ids(self) -> tuple[int, ...]:
+        """The end-of-text token, and the format's ends that are one token each and stand in none of its pictures."""
+        found = getattr(self.tokenizer, "eos_token_id", None)
+        ids = [found] if isinstance(found, int) else list(found or ())
+        if isinstance(self.parser, Parser):
+            shown = [
+                text
+                for shape in self.parser.format.shapes()
+                for text in (shape.call, shape.section, shape.between, shape.reasoning, shape.content)
+                if text
+            ] + [self.parser.format.between_messages or ""]
+            added = dict(self.tokenizer.get_added_vocab())
+            for end in self.parser.format.ends:
+                marker = end.strip()
+                if marker in added and not any(_inside(marker, text) for text in shown):
+                    ids.append(added[marker])
+        return tuple(dict.fromkeys(ids))
+
+    # -- prompts --------------------------------------------------------------------------------------------------
+
+    def prompt(self, asked: ChatRequest, variables: Mapping[str, Any]) -> Prompt:
+        """The prompt for a request. `variables`: further variables of the template. Raises RequestError."""
+        try:
+            text = self._rendered(template_messages(asked.messages, self.style), asked, variables)
+        except TemplateError as error:
+            # Some templates accept ids of one form only, and clients bring ids of all forms.
+            own = template_messages(asked.messages, self.style, own_ids=True)
+            try:
+                text = self._rendered(own, asked, variables)
+            except TemplateError:
+                raise RequestError(f"the chat template refuses these messages: {error}", param="messages") from None
+        encoded = self.tokenizer.encode(text, add_special_tokens=False)
+        return Prompt(text, list(getattr(encoded, "ids", encoded)))
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], asked: ChatRequest, variables: Mapping[str, Any]) -> str:
+        tools = self.style.tool_definitions(asked.tools) or None
+        extra = self.style.extra_variables(asked.tools)
+        for name, kind in self.style.variables:
+            if kind != "tools as text":
+                extra[name] = datetime.now().strftime("%d %B %Y")
+        known = {**self._special, **extra, "strftime_now": _strftime_now, **variables}
+        return self.template.render(
+            **{"documents": None, **known, "messages": list(messages), "tools": tools, "add_generation_prompt": True}
+        )
+
+    def stream(self, asked: ChatRequest, prompt: Prompt) -> Any:
+        """The stream that reads the answer: where no tool is offered, what looks like a call is content."""
+        parser = self.parser if asked.reads_calls else self.plain
+        return parser.stream(tools=asked.tool_set(), prompt=prompt.text)
+
+    # -- constraints ----------------------------------------------------------------------------------------------
+
+    def constraint(self, asked: ChatRequest, engine: Engine, prompt: Prompt) -> Constraint | None:
+        """What the engine must hold the model to: None where nothing is asked for. Raises RequestError."""
+        if not asked.constrained:
+            return None
+        where = "tool_choice" if asked.choice in ("required", "named") else "tools"
+        parser = self.parser
+        if not isinstance(parser, Parser):
+            raise RequestError("this model's calls are read by a function, which has no grammar", param=where)
+        if not engine.takes:
+            raise RequestError("this engine can't be held to a grammar, so calls can't be required", param=where)
+        reasons = []
+        for syntax in engine.takes:
+            try:
+                return Constraint(syntax, self._grammar(parser, asked, syntax, prompt))
+            except ExportError as error:
+                reasons.append(f"{syntax}: {error}")
+        raise RequestError(f"no grammar can say this: {'; '.join(reasons)}", param=where)
+
+    def _grammar(self, parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: Prompt) -> str:
+        required = asked.choice in ("required", "named")
+        if syntax == "structural_tag":
+            write = getattr(parser, "structural_tag", None)
+            if write is None:
+                raise ExportError("this version of toolparse writes no structural tags")
+            tag = write(
+                asked.offered,
+                choice=asked.name or asked.choice,
+                parallel=asked.parallel,
+                strict=asked.strict,
+                reasoning=True,
+            )
+            return tag if isinstance(tag, str) else json.dumps(tag)
+        return parser.grammar(
+            asked.offered,
+            syntax=syntax,
+            parallel=asked.parallel,
+            content=not required,
+            required=required,
+            prefill=prefill_of(parser.format, prompt.text),
+        )
+
+
+def _inside(marker: str, picture: str) -> bool:
+    """Whether a marker stands in a picture before its end: a token that is written there can't end the turn."""
+    return marker in picture.rstrip().removesuffix(marker)
+
+
+def _template_of(tokenizer: Any) -> str | None:
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, Mapping):
+        template = template.get("tool_use", template.get("default"))
+    return template if isinstance(template, str) else None
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, str]:
+    """The special tokens that templates know by name."""
+    found = {
+        f"{name}_token": getattr(tokenizer, f"{name}_token", None)
+        for name in ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
+    }
+    return {name: str(token) for name, token in found.items() if token is not None}
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form[:200])
