@@ -1,4 +1,4 @@
-"""The command line: `toolparse inspect | doctor | induce | parse | render | families`.
+"""The command line: `toolparse inspect | doctor | induce | parse | render | families | serve`.
 
 A command is one function under `@command`; what it raises as a ToolparseError, a BadInput or an OSError becomes a line
 on stderr and an exit code. Answers go to stdout, everything else to stderr.
@@ -539,6 +539,41 @@ def families(as_json: bool) -> int:
         row = (look, facts["arguments"], has, proved, escape(fmt.models), escape(", ".join(fmt.aliases)))
         table.add_row(fmt.name, *row)
     stdout().print(table)
+    return OK
+
+
+@command
+@click.argument("source")
+@click.option("--engine", "engine_url", metavar="URL", help="A server that generates: vLLM's or SGLang's address.")
+@click.option("--engine-kind", type=click.Choice(["auto", "vllm", "sglang"]), default="auto", show_default=True)
+@click.option("--engine-model", default="", metavar="NAME", help="The engine's name for the model.")
+@click.option("--engine-api-key", envvar="TOOLPARSE_ENGINE_API_KEY", metavar="KEY")
+@click.option("--device", default="auto", help="For a model in this process.", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, type=click.IntRange(0, 65535), show_default=True)
+@click.option("--name", help="The model's name for clients. Default: the last part of SOURCE.")
+@click.option("--family", help="The format by name, where the template doesn't show it.")
+@click.option(
+    "--api-key", "api_keys", multiple=True, envvar="TOOLPARSE_API_KEY", metavar="KEY", help="May be repeated."
+)
+@click.option("--broken-calls", type=click.Choice(["content", "report"]), default="content", show_default=True)
+@click.option("--stream-arguments", is_flag=True, help="Hand arguments out before it is known that the call is sound.")
+@click.option("--max-running", default=64, type=click.IntRange(1), show_default=True, help="Requests at once.")
+@click.option("--max-waiting", default=256, type=click.IntRange(0), show_default=True, help="Beyond them: 429.")
+@click.option("--max-tokens", default=32768, type=click.IntRange(1), show_default=True, help="Of one answer.")
+@click.option("--max-body", default=8_000_000, type=click.IntRange(1), show_default=True, help="Bytes of a request.")
+@click.option("--timeout", default=600.0, type=click.FloatRange(0, min_open=True), show_default=True, help="Seconds.")
+def serve(source: str, **options: Any) -> int:
+    """Serve SOURCE with the Chat Completions API: a model folder, a name on the hub, or a GGUF file.
+
+    The model runs in this process, or behind --engine, and then only its tokenizer is loaded here.
+    """
+    try:
+        from toolparse.serving.start import serve_command
+
+        serve_command(source, options, err)
+    except ImportError as error:
+        raise BadInput(f"{error}; install what serving needs: pip install 'toolparse[serve]'") from error
     return OK
 
 

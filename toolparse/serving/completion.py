@@ -165,7 +165,8 @@ class Completion:
         entries = []
         for id, logprob in zip(piece.ids, piece.logprobs or (), strict=True):
             token = self.model.tokenizer.decode([id])
-            known = {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "replace"))}
+            piece_bytes = self.model.tokens.piece(id)  # half a character is bytes and no text
+            known = {"token": token, "logprob": logprob, "bytes": list(piece_bytes or token.encode("utf-8", "replace"))}
             entries.append({**known, "top_logprobs": []})
         return entries
 

@@ -27,7 +27,7 @@ class _HttpEngine(Engine):
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.model = model
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._headers = headers
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._client = client or httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
@@ -46,7 +46,7 @@ class _HttpEngine(Engine):
         body = self._body(prompt, sampling)
         seen = 0
         try:
-            async with self._client.stream("POST", self._url + self.path, json=body, headers=self._headers) as response:
+            async with self._client.stream("POST", self.url + self.path, json=body, headers=self._headers) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise _refused(response)
@@ -63,8 +63,8 @@ class _HttpEngine(Engine):
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             status = 503 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else 502
-            raise EngineError(f"the engine at {self._url} can't be read: {reason}", status=status) from error
-        raise EngineError(f"the engine at {self._url} ended its answer without saying why")
+            raise EngineError(f"the engine at {self.url} can't be read: {reason}", status=status) from error
+        raise EngineError(f"the engine at {self.url} ended its answer without saying why")
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[Any]:

@@ -17,6 +17,7 @@ from toolparse.serving.engine import Constraint, Engine, Syntax
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.judging.detection import Detection
 from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
+from toolparse.tokens import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class ChatModel:
         self.plain: AnyParser = without_calls(self.parser)
         self.style: MessageStyle = self.detection.message_style or MessageStyle()
         self.template: CompiledTemplate = compile_template(template, mutable=self.style.mutable)
+        self.tokens = Vocabulary(tokenizer)
         self.vocabulary = len(tokenizer)
         self.stop_ids = self._stop_ids()
         self._special = _special_tokens(tokenizer)
