@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -351,3 +353,89 @@ def test_transformers_takes_requests_in_turn(tiny: Any) -> None:
     together = asyncio.run(run())
     engine._turn = None  # a lock belongs to its loop
     assert together == [whole(engine, Sampling(6, seed=seed)) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    for name in ("llama_cpp", "gguf", "torch"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    from tests.serving.tiny_gguf import write_gguf
+    from toolparse.serving.gguf import GgufTokenizer, load_llama
+    from toolparse.serving.in_process import LlamaCppEngine
+    from trl_integration.tiny import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer(fixtures.template("qwen"), corpus=["hello world, the weather in this city"] * 4)
+    path = write_gguf(tokenizer, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    loaded = load_llama(str(path))
+    yield tokenizer, GgufTokenizer(loaded), LlamaCppEngine(loaded)
+    loaded.close()
+
+
+def test_a_gguf_vocabulary_is_the_tokenizers(llama: Any) -> None:
+    tokenizer, ours, engine = llama
+    for text in ("<|im_start|>user\nhello é→ 你<tool_call>", " a  b", ""):
+        assert ours.encode(text) == tokenizer.encode(text, add_special_tokens=False)
+        assert ours.decode(ours.encode(text)) == text
+    assert ours.get_added_vocab() == tokenizer.get_added_vocab()
+    assert (len(ours), ours.eos_token) == (len(tokenizer), tokenizer.eos_token)
+    assert ours.chat_template == tokenizer.chat_template
+    assert engine.context == 2048
+
+
+def test_llama_cpp_writes_what_the_grammar_says(llama: Any) -> None:
+    """A model of random weights can write nothing but a call: what it wrote of it is read without an error of form."""
+    import toolparse
+
+    _, tokenizer, engine = llama
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "roll",
+            "parameters": {"type": "object", "properties": {"sides": {"enum": [6, 20]}}, "required": ["sides"]},
+        },
+    }
+    parser = toolparse.parser_for(tokenizer, tools=[tool])
+    text = parser.grammar(syntax="gbnf", required=True, content=False, reasoning=False, parallel=False)
+    sampling = Sampling(200, temperature=1.0, stop_ids=(tokenizer.eos_token_id,), constraint=Constraint("gbnf", text))
+    for seed in range(3):
+        made = whole(engine, dataclasses.replace(sampling, seed=seed))
+        assert made.finish == "stop"
+        # As text: a model of random weights spells markers with ordinary tokens, which as ids are no markers.
+        (call,) = parser.parse(tokenizer.decode(list(made.ids))).tool_calls
+        assert call.ok
+        assert call.arguments["sides"] in (6, 20)
+
+
+def test_llama_cpp_greedy_and_logprobs(llama: Any) -> None:
+    _, _, engine = llama
+    greedy = Sampling(10, temperature=0.0, logprobs=True)
+    made = whole(engine, greedy)
+    assert made == whole(engine, greedy)
+    assert made.finish == "length"
+    assert all(-20 < value <= 0 for value in made.logprobs or ())
+    # The likeliest token's chance is at least that of any other.
+    assert all(value >= -math.log(engine.llama.n_vocab()) for value in made.logprobs or ())
+    assert len(collect(engine, Sampling(1000, seed=1), most=3)) == 3
+
+
+def test_a_gguf_model_behind_the_endpoint(llama: Any) -> None:
+    from toolparse.serving.app import Endpoint
+    from toolparse.serving.model import ChatModel
+
+    _, tokenizer, engine = llama
+    endpoint = Endpoint(ChatModel(tokenizer, name="tiny"), engine)
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "hello"}],
+        "tools": [{"type": "function", "function": {"name": "ping"}}],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "max_tokens": 300,
+        "seed": 3,
+    }
+    with served(endpoint.app()) as url:
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+    (choice,) = answer["choices"]
+    assert choice["finish_reason"] in ("tool_calls", "length")  # the grammar lets it think for as long as it likes
+    if choice["finish_reason"] == "tool_calls":
+        assert [call["function"] for call in choice["message"]["tool_calls"]] == [{"name": "ping", "arguments": "{}"}]

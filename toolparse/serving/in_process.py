@@ -144,7 +144,7 @@ class LlamaCppEngine(_ThreadEngine):
     """A GGUF model through `llama-cpp-python`, held to GBNF grammars by llama.cpp itself.
 
     Args:
-        llama: A `llama_cpp.Llama`; log-probs need one that was made with `logits_all=True`.
+        llama: A `llama_cpp.Llama`.
     """
 
     takes = ("gbnf",)
@@ -153,10 +153,6 @@ class LlamaCppEngine(_ThreadEngine):
         super().__init__()
         self.llama = llama
         self.context = int(llama.n_ctx())
-
-    def _check(self, sampling: Sampling) -> None:
-        if sampling.logprobs and not self.llama.context_params.logits_all:
-            raise EngineError("log-probs need a Llama that was made with logits_all=True", status=400)
 
     def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[tuple[int, float]]:
         from llama_cpp import LlamaGrammar
@@ -183,6 +179,10 @@ class LlamaCppEngine(_ThreadEngine):
 
 
 def _llama_logprob(llama: Any, id: int) -> float:
-    row = [float(value) for value in llama.scores[llama.n_tokens - 1]]
-    top = max(row)
-    return row[id] - top - math.log(sum(math.exp(value - top) for value in row))
+    """The log-prob of a token that was just drawn: the logits that it was drawn from are still there."""
+    import llama_cpp
+    import numpy
+
+    row = numpy.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(llama.ctx, -1), (llama.n_vocab(),))
+    top = float(row.max())
+    return float(row[id]) - top - math.log(float(numpy.exp(row.astype(numpy.float64) - top).sum()))
