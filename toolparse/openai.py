@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolparse.codecs.json import decode, encode
-from toolparse.errors import ToolError, ToolparseError
+from toolparse.errors import ExportError, ToolError, ToolparseError
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event, ReasoningDelta
 from toolparse.format import Format
 from toolparse.message import ParsedMessage, ToolCall, fill_id
 from toolparse.parser import AnyParser, EventStream, Parser, TextOrIds
+from toolparse.prompts import prefill_of
 
 if TYPE_CHECKING:
     from toolparse.templates.induction.message_style import MessageStyle
@@ -436,6 +437,14 @@ def read_chat_request(body: Any) -> ChatRequest:
     if not isinstance(body, Mapping):
         raise RequestError("the request must be a JSON object")
     messages = _checked_messages(body.get("messages"))
+    return dataclasses.replace(read_tools(body), messages=messages)
+
+
+def read_tools(body: Mapping[str, Any]) -> ChatRequest:
+    """Check `tools`, `tool_choice` and `parallel_tool_calls` alone, of the Chat Completions or the Responses API.
+
+    Raises RequestError, which names the place.
+    """
     tools, strict = _checked_tools(body.get("tools"))
     choice, name, allowed = _checked_choice(body.get("tool_choice"), [tool["function"]["name"] for tool in tools])
     parallel = body.get("parallel_tool_calls")
@@ -444,7 +453,7 @@ def read_chat_request(body: Any) -> ChatRequest:
     if allowed is not None:
         tools = [tool for tool in tools if tool["function"]["name"] in allowed]
     strict &= {tool["function"]["name"] for tool in tools}
-    return ChatRequest(messages, tools, choice, name, parallel is not False, frozenset(strict))
+    return ChatRequest([], tools, choice, name, parallel is not False, frozenset(strict))
 
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -561,15 +570,15 @@ def _checked_tools(tools: Any) -> tuple[list[dict[str, Any]], set[str]]:
     strict: set[str] = set()
     for number, tool in enumerate(tools):
         where = f"tools[{number}]"
-        function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
             raise RequestError("only tools of type 'function' can be offered", param=where)
+        function = tool.get("function", tool if "name" in tool else None)  # flat in the Responses API
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
             raise RequestError("needs a function with a name", param=f"{where}.function")
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, Mapping):
             raise RequestError("must be a JSON schema", param=f"{where}.function.parameters")
-        plain = {key: value for key, value in function.items() if key != "strict" and value is not None}
+        plain = {key: value for key, value in function.items() if key not in ("strict", "type") and value is not None}
         plain.setdefault("description", "")
         plain.setdefault("parameters", {"type": "object", "properties": {}})
         if function.get("strict"):
@@ -619,6 +628,67 @@ def _named(choice: Any) -> str | None:
     inner = choice.get("function", choice)
     name = inner.get("name") if isinstance(inner, Mapping) else None
     return name if isinstance(name, str) else None
+
+
+# ------------------------------------------------------------------------------------------------------ for the engine
+
+Syntax = Literal["structural_tag", "ebnf", "lark", "gbnf"]
+
+
+def constraint(
+    parser: AnyParser,
+    asked: ChatRequest,
+    syntaxes: Sequence[Syntax],
+    *,
+    prompt: str | None = None,
+    reasoning: bool = True,
+) -> tuple[Syntax, str] | None:
+    """What an engine must hold the model to so that the choice of tools is kept: None where nothing is asked for.
+
+    Args:
+        parser: Reads the model.
+        asked: The request.
+        syntaxes: What the engine takes, the one to prefer first.
+        prompt: The end of the rendered prompt, which may open a thought; the parser's own state at the start if None.
+        reasoning: Whether the grammar covers the thought; not if the engine applies it behind the thought only.
+
+    Raises:
+        RequestError: It can't be said in any of the syntaxes; the message tells why.
+    """
+    if not asked.constrained:
+        return None
+    where = "tool_choice" if asked.choice in ("required", "named") else "tools"
+    if not isinstance(parser, Parser):
+        raise RequestError("this model's calls are read by a function, which has no grammar", param=where)
+    if not syntaxes:
+        raise RequestError("this engine can't be held to a grammar, so calls can't be required", param=where)
+    reasons = []
+    for syntax in syntaxes:
+        try:
+            return syntax, _grammar(parser, asked, syntax, prompt, reasoning)
+        except ExportError as error:
+            reasons.append(f"{syntax}: {error}")
+    raise RequestError(f"no grammar can say this: {'; '.join(reasons)}", param=where)
+
+
+def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: str | None, reasoning: bool) -> str:
+    if syntax == "structural_tag":
+        write = getattr(parser, "structural_tag", None)
+        if write is None:
+            raise ExportError("this version of toolparse writes no structural tags")
+        choice = asked.name or asked.choice
+        tag = write(asked.offered, choice=choice, parallel=asked.parallel, strict=asked.strict, reasoning=reasoning)
+        return tag if isinstance(tag, str) else encode(tag)
+    required = asked.choice in ("required", "named")
+    return parser.grammar(
+        asked.offered,
+        syntax=syntax,
+        parallel=asked.parallel,
+        content=not required,
+        reasoning=reasoning,
+        required=required,
+        prefill=parser.prefill if prompt is None else prefill_of(parser.format, prompt),
+    )
 
 
 # -------------------------------------------------------------------------------------------------- for the template

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolparse.events import ContentDelta, Event
-from toolparse.openai import Broken, ChatDeltas, ChatRequest, ids_for
+from toolparse.openai import Broken, ChatDeltas, ChatRequest, Finish, ids_for
 from toolparse.parser import EventStream, TextOrIds
-from toolparse.serving.engine import Engine, EngineError, Finish, Piece, Sampling
+from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
 from toolparse.serving.model import ChatModel, Prompt
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
 
-Finish = Literal["stop", "length"]
-Syntax = Literal["structural_tag", "ebnf", "lark", "gbnf"]
+from toolparse.openai import Finish, Syntax
 
 
 class EngineError(Exception):

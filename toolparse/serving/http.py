@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from toolparse.serving.engine import Constraint, Engine, EngineError, Finish, Piece, Sampling
+from toolparse.openai import Finish
+from toolparse.serving.engine import Constraint, Engine, EngineError, Piece, Sampling
 
 _LONGEST_ERROR = 500
 # A model may think for long before its first token; that it is there at all is known quickly.

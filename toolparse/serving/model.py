@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import toolparse
-from toolparse.errors import ExportError, TemplateError, UnknownFormat
-from toolparse.openai import ChatRequest, RequestError, template_messages, without_calls
+from toolparse.errors import TemplateError, UnknownFormat
+from toolparse.openai import ChatRequest, RequestError, constraint, template_messages, without_calls
 from toolparse.parser import AnyParser, Parser
-from toolparse.prompts import prefill_of
-from toolparse.serving.engine import Constraint, Engine, Syntax
+from toolparse.serving.engine import Constraint, Engine
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.judging.detection import Detection
 from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
@@ -117,44 +115,8 @@ class ChatModel:
 
     def constraint(self, asked: ChatRequest, engine: Engine, prompt: Prompt) -> Constraint | None:
         """What the engine must hold the model to: None where nothing is asked for. Raises RequestError."""
-        if not asked.constrained:
-            return None
-        where = "tool_choice" if asked.choice in ("required", "named") else "tools"
-        parser = self.parser
-        if not isinstance(parser, Parser):
-            raise RequestError("this model's calls are read by a function, which has no grammar", param=where)
-        if not engine.takes:
-            raise RequestError("this engine can't be held to a grammar, so calls can't be required", param=where)
-        reasons = []
-        for syntax in engine.takes:
-            try:
-                return Constraint(syntax, self._grammar(parser, asked, syntax, prompt))
-            except ExportError as error:
-                reasons.append(f"{syntax}: {error}")
-        raise RequestError(f"no grammar can say this: {'; '.join(reasons)}", param=where)
-
-    def _grammar(self, parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: Prompt) -> str:
-        required = asked.choice in ("required", "named")
-        if syntax == "structural_tag":
-            write = getattr(parser, "structural_tag", None)
-            if write is None:
-                raise ExportError("this version of toolparse writes no structural tags")
-            tag = write(
-                asked.offered,
-                choice=asked.name or asked.choice,
-                parallel=asked.parallel,
-                strict=asked.strict,
-                reasoning=True,
-            )
-            return tag if isinstance(tag, str) else json.dumps(tag)
-        return parser.grammar(
-            asked.offered,
-            syntax=syntax,
-            parallel=asked.parallel,
-            content=not required,
-            required=required,
-            prefill=prefill_of(parser.format, prompt.text),
-        )
+        found = constraint(self.parser, asked, engine.takes, prompt=prompt.text)
+        return None if found is None else Constraint(*found)
 
 
 def _inside(marker: str, picture: str) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
-from toolparse.serving.engine import Engine, EngineError, Finish, Piece, Sampling, Syntax
+from toolparse.openai import Finish, Syntax
+from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
 
 
 class ScriptedEngine(Engine):
