@@ -354,3 +354,23 @@ def test_induce_prints_a_format_that_python_reads() -> None:
     assert format.name == "mine"
     assert '"name": {{name}}' in format.call
     assert CliRunner().invoke(cli, ["induce", "hermes"]).exit_code == 2
+
+
+def test_inspect_prints_the_flags_of_todays_servers(template: Path) -> None:
+    """From the aliases that the families carry; every name of a server that names a family is found again."""
+    from toolparse.plugins.flags import PARSERS, server_flags
+
+    shown = run("inspect", template).stdout
+    assert "--tool-call-parser qwen3_coder" in shown
+    assert set(json.loads(run("inspect", template, "--json").stdout)["flags"]) == set(PARSERS)
+    found = {flag.split()[1] for name in toolparse.families() for flag in server_flags(toolparse.get(name)).values()}
+    assert found <= {name for names in PARSERS.values() for name in names}
+    assert server_flags(toolparse.get("hermes")) == {
+        "vLLM 0.33": "--tool-call-parser hermes",
+        "SGLang 0.5": "--tool-call-parser hermes",
+    }
+    assert server_flags(toolparse.get("harmony")) == {
+        "vLLM 0.33": "--tool-call-parser openai",
+        "SGLang 0.5": "--tool-call-parser gpt-oss",
+    }
+    assert server_flags(toolparse.get("react")) == {}

@@ -29,6 +29,7 @@ from toolparse.errors import RenderError, ToolparseError
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.overview import overview
+from toolparse.plugins.flags import server_flags
 
 OK, NOT_FOUND, BAD_INPUT = 0, 1, 2
 
@@ -271,7 +272,8 @@ def inspect(source: str, as_json: bool) -> int:
         shown = _format_of(fmt)
         pictures = format_data(shown) if shown else None
         problems = [dataclasses.asdict(problem) for problem in found.problems]
-        write_json({**known, "evidence": found.evidence, "problems": problems, "format": pictures})
+        flags = server_flags(shown) if shown else {}
+        write_json({**known, "evidence": found.evidence, "problems": problems, "format": pictures, "flags": flags})
         return code
     console = stdout()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -285,8 +287,11 @@ def inspect(source: str, as_json: bool) -> int:
     for number, problem in enumerate(found.problems):
         colour = {"error": "red", "warning": "yellow"}.get(problem.severity, "dim")
         facts.add_row("" if number else "problems", f"[{colour}]{problem.severity}[/] {escape(problem.message)}")
-    console.print(facts)
     shown = _format_of(fmt)
+    if shown:
+        for server, flag in server_flags(shown).items():
+            facts.add_row(server, escape(flag))
+    console.print(facts)
     if shown:
         console.print()
         console.print(format_table(shown))
