@@ -364,7 +364,7 @@ def test_inspect_prints_the_flags_of_todays_servers(template: Path) -> None:
     assert "--tool-call-parser qwen3_coder" in shown
     assert set(json.loads(run("inspect", template, "--json").stdout)["flags"]) == set(PARSERS)
     found = {flag.split()[1] for name in toolparse.families() for flag in server_flags(toolparse.get(name)).values()}
-    assert found <= {name for names in PARSERS.values() for name in names}
+    assert found <= {name for names in PARSERS.values() for name in names.split()}
     assert server_flags(toolparse.get("hermes")) == {
         "vLLM 0.33": "--tool-call-parser hermes",
         "SGLang 0.5": "--tool-call-parser hermes",

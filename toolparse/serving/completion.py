@@ -150,7 +150,8 @@ class Completion:
             )
 
     def _chunks_of(self, piece: Piece) -> list[dict[str, Any]]:
-        made = [self.deltas.chunk(delta) for delta in self.deltas.deltas(self._ends.feed(piece.ids))]
+        text_ids = [id for id in piece.ids if id not in self.model.unread_ids]
+        made = [self.deltas.chunk(delta) for delta in self.deltas.deltas(self._ends.feed(text_ids))]
         if not piece.ids or not (self.wanted.token_ids or self.wanted.logprobs):
             return made
         made = made or [self.deltas.chunk({})]

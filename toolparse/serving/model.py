@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import toolparse
+from toolparse.api import parser_for
+from toolparse.detect import detect
 from toolparse.errors import TemplateError, UnknownFormat
 from toolparse.openai import ChatRequest, RequestError, constraint, template_messages, without_calls
 from toolparse.parser import AnyParser, Parser
@@ -41,43 +42,47 @@ class ChatModel:
     def __init__(self, tokenizer: Any, *, name: str, family: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.name = name
-        self.detection: Detection = toolparse.detect(tokenizer)
+        self.detection: Detection = detect(tokenizer)
         template = self.detection.template or _template_of(tokenizer)
         if template is None:
             raise UnknownFormat(f"{name!r} has no chat template: messages can't be made into a prompt")
-        self.parser: AnyParser = toolparse.parser_for(tokenizer) if family is None else self._by_name(family)
+        self.parser: AnyParser = parser_for(tokenizer) if family is None else self._by_name(family)
         self.plain: AnyParser = without_calls(self.parser)
         self.style: MessageStyle = self.detection.message_style or MessageStyle()
         self.template: CompiledTemplate = compile_template(template, mutable=self.style.mutable)
         self.tokens = Vocabulary(tokenizer)
         self.vocabulary = len(tokenizer)
-        self.stop_ids = self._stop_ids()
+        self.stop_ids, self.unread_ids = self._stop_ids()
         self._special = _special_tokens(tokenizer)
 
     def _by_name(self, family: str) -> AnyParser:
-        parser = toolparse.parser_for(family)
+        parser = parser_for(family)
         if not isinstance(parser, Parser):
             return parser
         style = self.detection.message_style
         return Parser(parser.format, tokenizer=self.tokenizer, prefill=self.detection.prefill or None, style=style)
 
-    def _stop_ids(self) -> tuple[int, ...]:
-        """The end-of-text token, and the format's ends that are one token each and stand in none of its pictures."""
+    def _stop_ids(self) -> tuple[tuple[int, ...], frozenset[int]]:
+        """The tokens that end a turn, and those of them that the format knows nothing of: they are no text.
+
+        The end-of-text token ends a turn, and the format's ends do that are one token each and stand in none of its
+        pictures.
+        """
         found = getattr(self.tokenizer, "eos_token_id", None)
-        ids = [found] if isinstance(found, int) else list(found or ())
-        if isinstance(self.parser, Parser):
-            shown = [
-                text
-                for shape in self.parser.format.shapes()
-                for text in (shape.call, shape.section, shape.between, shape.reasoning, shape.content)
-                if text
-            ] + [self.parser.format.between_messages or ""]
-            added = dict(self.tokenizer.get_added_vocab())
-            for end in self.parser.format.ends:
-                marker = end.strip()
-                if marker in added and not any(_inside(marker, text) for text in shown):
-                    ids.append(added[marker])
-        return tuple(dict.fromkeys(ids))
+        eos = [found] if isinstance(found, int) else list(found or ())
+        if not isinstance(self.parser, Parser):
+            return tuple(eos), frozenset(eos)
+        shown = [
+            text
+            for shape in self.parser.format.shapes()
+            for text in (shape.call, shape.section, shape.between, shape.reasoning, shape.content)
+            if text
+        ] + [self.parser.format.between_messages or ""]
+        added = dict(self.tokenizer.get_added_vocab())
+        ends = {marker: added[marker] for marker in map(str.strip, self.parser.format.ends) if marker in added}
+        stops = [id for marker, id in ends.items() if not any(_inside(marker, text) for text in shown)]
+        read = {id for marker, id in added.items() if id in ends.values() or any(marker in text for text in shown)}
+        return tuple(dict.fromkeys([*eos, *stops])), frozenset(eos) - read
 
     # -- prompts --------------------------------------------------------------------------------------------------
 
