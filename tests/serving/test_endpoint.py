@@ -412,7 +412,7 @@ def test_a_client_that_stops_reading_loses_its_place(endpoint: Serve) -> None:
     from toolparse.serving.app import ServerLimits
 
     limits = ServerLimits(running=1, waiting=4, write_seconds=0.3)
-    served = endpoint(TEMPLATE, lambda prompt: "x" * (100_000 if len(served.engine.asked) == 1 else 3), limits=limits)
+    served = endpoint(TEMPLATE, lambda prompt: "x" * (100_000 if served.engine.turns == 1 else 3), limits=limits)
     host, port = served.url.removeprefix("http://").split(":")
     body = json.dumps({"messages": USER, "stream": True, "max_tokens": 30_000}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -19,6 +19,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -242,7 +243,8 @@ class Endpoint:
                 include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
                 await _while_connected(request, completion.begin(self.limits.keep_alive))
                 release = False  # by the stream, when it ends
-                return _Events(self._events(completion, deadline, include_usage), self.limits, self._leave)
+                events = self._events(completion, include_usage)
+                return _Events(events, self.limits, deadline, _event(self._too_late().data()), self._leave)
             answer = await _while_connected(request, self._whole(completion, deadline))
             return _json(answer)
         finally:
@@ -385,17 +387,11 @@ class Endpoint:
     def _too_late(self) -> _ApiError:
         return _ApiError(504, f"the answer took longer than {self.limits.seconds:g} seconds")
 
-    async def _events(
-        self, completion: Completion, deadline: float, include_usage: bool
-    ) -> AsyncGenerator[bytes, None]:
+    async def _events(self, completion: Completion, include_usage: bool) -> AsyncGenerator[bytes, None]:
         head: dict[str, Any] = {}
         try:
             async with aclosing(completion.chunks()) as chunks:
-                while True:
-                    async with asyncio.timeout_at(deadline):
-                        chunk = await anext(chunks, None)
-                    if chunk is None:
-                        break
+                async for chunk in chunks:
                     head = head or {**chunk, "choices": []}
                     yield _event({**chunk, "usage": None} if include_usage else chunk)
             if include_usage:
@@ -404,8 +400,6 @@ class Endpoint:
             yield b"data: [DONE]\n\n"
         except EngineError as error:
             yield self._failed(_ApiError(error.status, str(error)))
-        except TimeoutError:
-            yield self._failed(self._too_late())
         except (asyncio.CancelledError, GeneratorExit):
             self.metrics.cancelled += 1
             raise
@@ -484,10 +478,9 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _bytes(value: Any) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:  # lone surrogates, which only an escape can carry
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, OverflowError):  # lone surrogates, which only an escape can carry; great numbers
         return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
@@ -522,45 +515,79 @@ async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
 
 
 class _Events:
-    """A response of server-sent events, for as long as the client reads them."""
+    """A response of server-sent events, for as long as the client reads them.
+
+    One task sends the events as they come; this one looks after it: whether the client is still there, whether it
+    reads, whether the time is up, and whether silence must be filled.
+    """
 
     status_code = 200
 
-    def __init__(self, events: AsyncGenerator[bytes, None], limits: ServerLimits, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        limits: ServerLimits,
+        deadline: float,
+        too_late: bytes,
+        done: Callable[[], None],
+    ) -> None:
         self._events = events
         self._limits = limits
+        self._deadline = deadline
+        self._too_late = too_late
         self._done = done
+        self._now = asyncio.get_running_loop().time
+        self._sending: float | None = None  # since when
+        self._sent = self._now()  # when the last thing was
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pump = asyncio.ensure_future(self._pump(send))
         watcher = asyncio.ensure_future(_gone(receive))
-        coming: asyncio.Future[bytes | None] | None = None
+        both: set[asyncio.Future[Any]] = {pump, watcher}
         try:
-            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-            await self._send(send, {"type": "http.response.start", "status": self.status_code, "headers": headers})
             while True:
-                coming = coming or asyncio.ensure_future(anext(self._events, None))
-                both: set[asyncio.Future[Any]] = {coming, watcher}
-                await asyncio.wait(both, timeout=self._limits.keep_alive, return_when=asyncio.FIRST_COMPLETED)
-                if watcher.done():
-                    return
-                if not coming.done():
-                    await self._send_body(send, b": still here\n\n")
-                    continue
-                data, coming = coming.result(), None
-                if data is None:
+                await asyncio.wait(both, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+                if pump.done() or watcher.done():
                     break
-                await self._send_body(send, data)
-            await self._send_body(send, b"", more=False)
+                now = self._now()
+                if self._sending is not None and now - self._sending >= self._limits.write_seconds:
+                    log.warning("a client stopped reading; its generation is stopped")
+                    break
+                if now >= self._deadline:
+                    await _cancelled(pump)
+                    async with asyncio.timeout(self._limits.write_seconds):
+                        await send(_body(self._too_late))
+                        await send(_body(b"", more=False))
+                    break
+                if self._sending is None and now - self._sent >= self._limits.keep_alive:
+                    await self._send(send, _body(b": still here\n\n"))
         except (TimeoutError, OSError):
-            log.warning("a client stopped reading; its generation is stopped")
+            log.warning("a client could not be told that its time is up")
         finally:
-            await _cancelled(*([coming] if coming is not None else []), watcher)
+            await _cancelled(pump, watcher)
             await self._events.aclose()
             self._done()
 
-    async def _send_body(self, send: Send, data: bytes, *, more: bool = True) -> None:
-        await self._send(send, {"type": "http.response.body", "body": data, "more_body": more})
+    def _patience(self) -> float:
+        """Seconds until something may have to be done."""
+        if self._sending is not None:
+            due = self._sending + self._limits.write_seconds
+        else:
+            due = self._sent + self._limits.keep_alive
+        return max(min(due, self._deadline) - self._now(), 0.01)
+
+    async def _pump(self, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        await self._send(send, {"type": "http.response.start", "status": self.status_code, "headers": headers})
+        async for data in self._events:
+            await self._send(send, _body(data))
+        await self._send(send, _body(b"", more=False))
 
     async def _send(self, send: Send, message: dict[str, Any]) -> None:
-        async with asyncio.timeout(self._limits.write_seconds):
-            await send(message)
+        self._sending = self._now()
+        await send(message)
+        self._sending, self._sent = None, self._now()
+
+
+def _body(data: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from toolparse.openai import Finish, Syntax
 from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
+
+_KEPT = 256
 
 
 class ScriptedEngine(Engine):
@@ -36,7 +39,8 @@ class ScriptedEngine(Engine):
     ) -> None:
         self.takes = tuple(takes)
         self.context = context
-        self.asked: list[tuple[tuple[int, ...], Sampling]] = []  # what was asked, in order
+        self.asked: deque[tuple[tuple[int, ...], Sampling]] = deque(maxlen=_KEPT)  # what was asked last, in order
+        self.turns = 0  # how often it was asked
         self.given = 0  # pieces handed out so far
         self.closed = 0  # streams that were closed before their end
         self._script = script
@@ -46,7 +50,7 @@ class ScriptedEngine(Engine):
         self._end = end
 
     def _turn(self, prompt: Sequence[int]) -> list[int]:
-        turn = self._script(prompt) if callable(self._script) else self._script[len(self.asked) - 1]
+        turn = self._script(prompt) if callable(self._script) else self._script[self.turns - 1]
         if isinstance(turn, Exception):
             raise turn
         if isinstance(turn, str):
@@ -56,6 +60,7 @@ class ScriptedEngine(Engine):
 
     async def stream(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
         self.asked.append((tuple(prompt), sampling))
+        self.turns += 1
         ids = self._turn(prompt)
         cut = ids[: sampling.max_tokens]
         last: Finish = "stop" if len(cut) == len(ids) else "length"
