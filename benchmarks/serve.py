@@ -24,7 +24,12 @@ import fixtures
 
 CALL = {"name": "write_file", "arguments": {"path": "notes.md", "text": "word " * 40}}
 BODY = json.dumps(
-    {"messages": [{"role": "user", "content": "Write it down."}], "tools": fixtures.TOOLS, "stream": True}
+    {
+        "messages": [{"role": "user", "content": "Write it down."}],
+        "tools": fixtures.TOOLS,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 ).encode()
 
 
@@ -152,6 +157,8 @@ def measure(name: str, target: Any, pieces: list[bytes], requests: int, streams:
         seen = body_of(asyncio.run(request(port)))
         size = sum(map(len, seen))
         events = sum(piece.count(b"data: ") for piece in seen)
+        usage = json.loads(b"".join(seen).split(b"data: ")[-2])["usage"]
+        tokens = usage["completion_tokens"]
         asyncio.run(load(port, streams, streams, size))  # warm
         assert process.pid is not None
         marks = [memory(process.pid)]
@@ -163,7 +170,8 @@ def measure(name: str, target: Any, pieces: list[bytes], requests: int, streams:
         used = cpu_seconds(process.pid) - used
         print(
             f"{name:<10} {requests} requests, {streams} at once: lost {lost}; {seconds:.1f} s; of the server's time "
-            f"{used / requests * 1e3:.2f} ms a request, {used / requests / events * 1e6:.0f} us an event ({events}); "
+            f"{used / requests * 1e3:.2f} ms a request, {used / requests / tokens * 1e6:.0f} us a token ({tokens} tokens, "
+            f"{events} events); "
             f"memory {' '.join(f'{mark:.0f}' for mark in marks)} MB"
         )
         return seen

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -235,7 +236,7 @@ class Endpoint:
     async def chat_completions(self, request: Request) -> Response | _Events:
         """An answer, whole or as a stream."""
         deadline = asyncio.get_running_loop().time() + self.limits.seconds
-        completion, fields = await self._completion(await self._body(request))
+        completion, fields = await self._completion(*await self._body(request))
         await self._enter(deadline)
         release = True
         try:
@@ -253,7 +254,8 @@ class Endpoint:
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    async def _body(self, request: Request) -> Any:
+    async def _body(self, request: Request) -> tuple[Any, int]:
+        """The request's JSON, and how many bytes it has."""
         limit = self.limits.body
         length = request.headers.get("content-length", "0")
         too_long = _ApiError(413, f"the request is longer than {limit} bytes")
@@ -266,11 +268,11 @@ class Endpoint:
                 raise too_long
             parts.append(part)
         try:
-            return decode(b"".join(parts).decode("utf-8"))
+            return decode(b"".join(parts).decode("utf-8")), size
         except (ValueError, RecursionError) as error:
             raise _ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
 
-    async def _completion(self, body: Any) -> tuple[Completion, _Fields]:
+    async def _completion(self, body: Any, size: int) -> tuple[Completion, _Fields]:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
@@ -283,14 +285,17 @@ class Endpoint:
         variables = dict(fields.chat_template_kwargs or {})
         if fields.reasoning_effort is not None:
             variables.setdefault("reasoning_effort", fields.reasoning_effort)
-        # Rendering takes up to seconds for the longest conversations; the others go on meanwhile.
-        prompt = await asyncio.to_thread(self.model.prompt, asked, variables)
+        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
+        # would take longer than the work.
+        rendered = partial(self.model.prompt, asked, variables)
+        prompt = await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
+        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
         sampling = Sampling(
             self._max_tokens(fields, len(prompt.ids)),
             **{name: getattr(fields, name) for name in _SAMPLED},
             stop_ids=self.model.stop_ids,
             logprobs=bool(fields.logprobs),
-            constraint=await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt),
+            constraint=held,
         )
         stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
         wanted = Wanted(
@@ -446,6 +451,8 @@ class Endpoint:
         if not any(hmac.compare_digest(given, key) for key in self._keys):
             raise _ApiError(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
 
+
+_LONG_BODY = 32_768
 
 _SAMPLED = (
     "temperature",
