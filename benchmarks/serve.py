@@ -170,7 +170,7 @@ def measure(name: str, target: Any, pieces: list[bytes], requests: int, streams:
         used = cpu_seconds(process.pid) - used
         print(
             f"{name:<10} {requests} requests, {streams} at once: lost {lost}; {seconds:.1f} s; of the server's time "
-            f"{used / requests * 1e3:.2f} ms a request, {used / requests / tokens * 1e6:.0f} us a token ({tokens} tokens, "
+            f"{used / requests * 1e3:.2f} ms a request, {used / requests / tokens * 1e6:.0f} us a token ({tokens}; "
             f"{events} events); "
             f"memory {' '.join(f'{mark:.0f}' for mark in marks)} MB"
         )

@@ -259,6 +259,8 @@ BAD_BODIES: list[tuple[dict[str, Any], int, str | None]] = [
     ({"model": "other"}, 404, "model"),
     ({"messages": [{"role": "user", "content": "x" * 3000}]}, 400, "messages"),
     ({"chat_template_kwargs": "x"}, 400, "chat_template_kwargs"),
+    ({"chat_template_kwargs": {"deadline": 1e18}}, 400, "chat_template_kwargs.deadline"),
+    ({"chat_template_kwargs": {"self": 1}}, 400, "chat_template_kwargs.self"),
 ]
 
 

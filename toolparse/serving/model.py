@@ -88,6 +88,8 @@ class ChatModel:
 
     def prompt(self, asked: ChatRequest, variables: Mapping[str, Any]) -> Prompt:
         """The prompt for a request. `variables`: further variables of the template. Raises RequestError."""
+        for name in _RESERVED & set(variables):
+            raise RequestError(f"{name!r} is not a variable of a chat template", param=f"chat_template_kwargs.{name}")
         try:
             text = self._rendered(template_messages(asked.messages, self.style), asked, variables)
         except TemplateError as error:
@@ -122,6 +124,10 @@ class ChatModel:
         """What the engine must hold the model to: None where nothing is asked for. Raises RequestError."""
         found = constraint(self.parser, asked, engine.takes, prompt=prompt.text)
         return None if found is None else Constraint(*found)
+
+
+#: Names that rendering itself uses.
+_RESERVED = frozenset(("self", "deadline", "bounds", "messages", "tools", "add_generation_prompt", "strftime_now"))
 
 
 def _inside(marker: str, picture: str) -> bool:
