@@ -428,3 +428,50 @@ def test_a_client_that_stops_reading_loses_its_place(endpoint: Serve) -> None:
         assert served.engine.closed == 1
     finally:
         client.close()
+
+
+def test_many_at_once_are_kept_apart(endpoint: Serve) -> None:
+    """Fifty conversations at once, some of which break: each gets its own answer or its own error."""
+    import asyncio
+
+    from toolparse.serving import EngineError
+
+    def turn(prompt: Any) -> Any:
+        text = served.tokenizer.decode(list(prompt))
+        number = int(text.partition("number ")[2].partition("!")[0])
+        if number % 5 == 0:
+            return EngineError("out of memory")
+        if number % 5 == 1:
+            return [*b"Hel", "gone"]
+        return f'<tool_call>\n{{"name": "write_file", "arguments": {{"path": "{number}", "text": "x"}}}}\n</tool_call>'
+
+    served = endpoint(TEMPLATE, turn, engine={"delay": 0.001})
+
+    async def one(client: Any, number: int) -> None:
+        body = {"messages": [{"role": "user", "content": f"number {number}!"}], "tools": fixtures.TOOLS}
+        url = f"{served.url}/v1/chat/completions"
+        answer = await client.post(url, json={**body, "stream": number % 2 == 0})
+        if number % 5 == 0:
+            assert answer.status_code == 502
+        elif number % 2:
+            assert answer.status_code == (502 if number % 5 == 1 else 200)
+            if number % 5 != 1:
+                (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
+                assert json.loads(call["function"]["arguments"])["path"] == str(number)
+        else:
+            events = [line[6:] for line in answer.text.split("\n") if line.startswith("data: ")]
+            if number % 5 == 1:
+                assert json.loads(events[-1])["error"]["type"] == "server_error"
+            else:
+                message = message_of([event if event == "[DONE]" else json.loads(event) for event in events])["message"]
+                (call,) = message["tool_calls"]
+                assert json.loads(call["function"]["arguments"])["path"] == str(number)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(timeout=30) as client:
+            await asyncio.gather(*(one(client, number) for number in range(50)))
+
+    asyncio.run(run())
+    text = httpx.get(f"{served.url}/metrics").text
+    assert "toolparse_running_requests 0" in text
+    assert "toolparse_calls_total 30" in text
