@@ -89,8 +89,8 @@ def main() -> None:
                     if not good and made.finish == "stop":
                         print(f"{path.stem}, {name}: {text!r}")
         print(f"{len(templates)} templates, {TRIES} answers each: kept, not kept, unfinished, refused with a reason")
-        for name, (good, bad, cut, refused) in counts.items():
-            print(f"{name:<14} {good:>4} {bad:>4} {cut:>4} {refused:>4}")
+        for name, row in counts.items():
+            print(f"{name:<14}", *(f"{count:>4}" for count in row))
 
 
 if __name__ == "__main__":
