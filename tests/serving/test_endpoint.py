@@ -253,6 +253,9 @@ BAD_BODIES: list[tuple[dict[str, Any], int, str | None]] = [
     ({"n": 2}, 400, "n"),
     ({"top_logprobs": 3, "logprobs": True}, 400, "top_logprobs"),
     ({"stop": [5]}, 400, "stop"),
+    ({"stop": "x" * 1001}, 400, "stop"),
+    ({"stop": ["x"] * 17}, 400, "stop"),
+    ({"seed": 2**63}, 400, "seed"),
     ({"functions": [{}]}, 400, "functions"),
     ({"logit_bias": {"1": 2}}, 400, "logit_bias"),
     ({"response_format": {"type": "json_object"}}, 400, "response_format"),
@@ -283,6 +286,13 @@ def test_what_is_no_request_is_refused(plain: Any, content: bytes) -> None:
     answer = httpx.post(f"{plain.url}/v1/chat/completions", content=content, timeout=20)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_half_a_surrogate_pair(plain: Any) -> None:
+    content = json.dumps({"messages": [{"role": "user", "content": "\ud800"}]}).encode()
+    answer = httpx.post(f"{plain.url}/v1/chat/completions", content=content, timeout=20)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "messages"
 
 
 def test_a_body_that_is_too_long(plain: Any) -> None:

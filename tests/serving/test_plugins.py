@@ -90,7 +90,7 @@ def test_vllm_reads_deltas_of_ids_to_the_end(vllm: Any, family: str) -> None:
     tokenizer, prompt, ids = turn(family)
     manager = sys.modules["vllm.parser.parser_manager"].ParserManager
     made = manager.get_parser(tool_parser_name="toolparse", enable_auto_tools=True)
-    assert made is vllm.ToolparseParser
+    assert issubclass(made, vllm.ToolparseParser)
     assert made.tool_parser_cls is not None
     for size in (1, 4, 1000):
         parser = made(tokenizer, None, model_config=None, chat_template_kwargs={})
@@ -146,10 +146,31 @@ def test_vllm_leaves_text_alone_where_no_call_is_wanted(vllm: Any, asked: dict[s
     assert vllm.ToolparseParser(tokenizer).parse(text, request(**asked), True, ids) == (None, text, None)
 
 
+def test_vllm_without_auto_tools_leaves_text_alone(vllm: Any) -> None:
+    """vLLM would drop the calls and the text with them."""
+    tokenizer, prompt, ids = turn("qwen")
+    manager = sys.modules["vllm.parser.parser_manager"].ParserManager
+    parser = manager.get_parser(tool_parser_name="toolparse", enable_auto_tools=False)(tokenizer)
+    delta = parser.parse_delta("", ids, request(), prompt_token_ids=prompt, finished=True)
+    text = tokenizer.decode(ids[:-1])
+    assert (delta.content, delta.tool_calls) == (text, [])
+    assert parser.parse(text, request(), False, ids) == (None, text, None)
+    assert parser.parse(text, request(tool_choice="required"), False, ids)[2] is not None
+
+
+def test_vllm_ends_are_no_text(vllm: Any) -> None:
+    """Also an end-of-text token that the format knows nothing of."""
+    tokenizer = tiny_tokenizer(fixtures.template("glm45"), eos="</s>")
+    ids = [*tokenizer.encode("</think>Hello.", add_special_tokens=False), tokenizer.eos_token_id]
+    prompt = tokenizer.encode("<|assistant|><think>", add_special_tokens=False)
+    delta = vllm.ToolparseParser(tokenizer).parse_delta("", ids, request(), prompt_token_ids=prompt, finished=True)
+    assert delta.content == "Hello."
+
+
 def test_vllm_keeps_broken_calls_as_content(vllm: Any) -> None:
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
     text = toolparse.parser_for("qwen").render([BAD])  # type: ignore[union-attr]
-    assert vllm.ToolparseParser(tokenizer).parse(text, request()) == (None, text, None)
+    assert vllm.ToolparseParser(tokenizer).parse(text, request(), True) == (None, text, None)
 
 
 def test_vllm_requests_get_a_grammar(vllm: Any) -> None:

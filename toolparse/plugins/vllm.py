@@ -77,6 +77,7 @@ class ToolparseParser(Parser):  # type: ignore[misc]
 
     tool_parser_cls = ToolparseToolParser
     always_adjust_request = True
+    auto_tools = True  # --enable-auto-tool-choice
 
     def __init__(self, tokenizer: Any, tools: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(tokenizer, tools, *args, **kwargs)
@@ -97,7 +98,8 @@ class ToolparseParser(Parser):  # type: ignore[misc]
     def parse(
         self, model_output: str, request: Any, enable_auto_tools: bool = False, model_output_token_ids: Any = ()
     ) -> Any:
-        turn = Turn(parser_for(self.model_tokenizer), tools_of(request), self._prompt)
+        asked = tools_of(request, auto=enable_auto_tools)
+        turn = Turn(parser_for(self.model_tokenizer), asked, self._prompt)
         said = turn.feed(list(model_output_token_ids) or model_output, finished=True)
         calls = [FunctionCall(id=call["id"], **call["function"]) for call in said.get("tool_calls", ())]
         return said.get("reasoning"), said.get("content"), calls or None
@@ -107,7 +109,8 @@ class ToolparseParser(Parser):  # type: ignore[misc]
     ) -> Any:
         if self._turn is None:
             self._prompt = list(prompt_token_ids or self._prompt)
-            self._turn = Turn(parser_for(self.model_tokenizer), tools_of(request), self._prompt)
+            asked = tools_of(request, auto=self.auto_tools)
+            self._turn = Turn(parser_for(self.model_tokenizer), asked, self._prompt)
         said = self._turn.feed(list(delta_token_ids), finished=finished)
         return message(said, reasoning=request.include_reasoning)
 
@@ -123,7 +126,7 @@ _compose = ParserManager._compose_parser
 
 def _composed(tool_parser_name: str | None, reasoning_parser_name: str | None, **others: Any) -> Any:
     if tool_parser_name == NAME and reasoning_parser_name in (None, "", NAME):
-        return ToolparseParser
+        return type("ToolparseParser", (ToolparseParser,), {"auto_tools": others["enable_auto_tools"]})
     return _compose(tool_parser_name=tool_parser_name, reasoning_parser_name=reasoning_parser_name, **others)
 
 

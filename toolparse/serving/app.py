@@ -100,6 +100,9 @@ _Number = Annotated[float | None, BeforeValidator(_no_bool)]
 _Whole = Annotated[int | None, BeforeValidator(_no_bool)]
 
 
+_Stop = Annotated[str, Field(max_length=1000)]
+
+
 class _StreamOptions(BaseModel):
     include_usage: bool | None = None
 
@@ -118,11 +121,11 @@ class _Fields(BaseModel):
     top_p: Annotated[_Number, Field(gt=0, le=1)] = None
     top_k: Annotated[_Whole, Field(ge=-1)] = None
     min_p: Annotated[_Number, Field(ge=0, le=1)] = None
-    seed: _Whole = None
+    seed: Annotated[_Whole, Field(ge=-(2**63), lt=2**63)] = None
     presence_penalty: Annotated[_Number, Field(ge=-2, le=2)] = None
     frequency_penalty: Annotated[_Number, Field(ge=-2, le=2)] = None
     repetition_penalty: Annotated[_Number, Field(gt=0)] = None
-    stop: str | list[str] | None = None
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
     n: Annotated[_Whole, Field(ge=1, le=1)] = None
     logprobs: bool | None = False
     top_logprobs: Annotated[_Whole, Field(ge=0, le=0)] = None
@@ -319,8 +322,7 @@ class Endpoint:
             fields = _Fields.model_validate(body)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "list[")))
-            raise _ApiError(400, first["msg"], param=where.removesuffix(".str")) from None
+            raise _ApiError(400, first["msg"], param=str(first["loc"][0])) from None
         for name in sorted({*(fields.model_extra or {})} - _HARMLESS - self._told):
             if len(self._told) < 100:
                 self._told.add(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from toolparse.api import parser_for
@@ -52,7 +53,7 @@ class ChatModel:
         self.template: CompiledTemplate = compile_template(template, mutable=self.style.mutable)
         self.tokens = Vocabulary(tokenizer)
         self.vocabulary = len(tokenizer)
-        self.stop_ids, self.unread_ids = self._stop_ids()
+        self.stop_ids, self.unread_ids = end_tokens(self.parser, tokenizer)
         self._special = _special_tokens(tokenizer)
 
     def _by_name(self, family: str) -> AnyParser:
@@ -61,28 +62,6 @@ class ChatModel:
             return parser
         style = self.detection.message_style
         return Parser(parser.format, tokenizer=self.tokenizer, prefill=self.detection.prefill or None, style=style)
-
-    def _stop_ids(self) -> tuple[tuple[int, ...], frozenset[int]]:
-        """The tokens that end a turn, and those of them that the format knows nothing of: they are no text.
-
-        The end-of-text token ends a turn, and the format's ends do that are one token each and stand in none of its
-        pictures.
-        """
-        found = getattr(self.tokenizer, "eos_token_id", None)
-        eos = [found] if isinstance(found, int) else list(found or ())
-        if not isinstance(self.parser, Parser):
-            return tuple(eos), frozenset(eos)
-        shown = [
-            text
-            for shape in self.parser.format.shapes()
-            for text in (shape.call, shape.section, shape.between, shape.reasoning, shape.content)
-            if text
-        ] + [self.parser.format.between_messages or ""]
-        added = dict(self.tokenizer.get_added_vocab())
-        ends = {marker: added[marker] for marker in map(str.strip, self.parser.format.ends) if marker in added}
-        stops = [id for marker, id in ends.items() if not any(_inside(marker, text) for text in shown)]
-        read = {id for marker, id in added.items() if id in ends.values() or any(marker in text for text in shown)}
-        return tuple(dict.fromkeys([*eos, *stops])), frozenset(eos) - read
 
     # -- prompts --------------------------------------------------------------------------------------------------
 
@@ -99,6 +78,10 @@ class ChatModel:
                 text = self._rendered(own, asked, variables)
             except TemplateError:
                 raise RequestError(f"the chat template refuses these messages: {error}", param="messages") from None
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise RequestError("half a surrogate pair is no text", param="messages") from None
         encoded = self.tokenizer.encode(text, add_special_tokens=False)
         return Prompt(text, list(getattr(encoded, "ids", encoded)))
 
@@ -128,6 +111,30 @@ class ChatModel:
 
 #: Names that rendering itself uses.
 _RESERVED = frozenset(("self", "deadline", "bounds", "messages", "tools", "add_generation_prompt", "strftime_now"))
+
+
+@lru_cache(maxsize=64)
+def end_tokens(parser: AnyParser, tokenizer: Any) -> tuple[tuple[int, ...], frozenset[int]]:
+    """The tokens that end a turn, and those of them that the format knows nothing of: they are no text.
+
+    The end-of-text token ends a turn, and the format's ends do that are one token each and stand in none of its
+    pictures.
+    """
+    found = getattr(tokenizer, "eos_token_id", None)
+    eos = [found] if isinstance(found, int) else list(found or ())
+    if not isinstance(parser, Parser):
+        return tuple(eos), frozenset(eos)
+    shown = [
+        text
+        for shape in parser.format.shapes()
+        for text in (shape.call, shape.section, shape.between, shape.reasoning, shape.content, shape.between_messages)
+        if text
+    ]
+    added = dict(tokenizer.get_added_vocab())
+    ends = {marker: added[marker] for marker in map(str.strip, parser.format.ends) if marker in added}
+    stops = [id for marker, id in ends.items() if not any(_inside(marker, text) for text in shown)]
+    read = {id for marker, id in added.items() if id in ends.values() or any(marker in text for text in shown)}
+    return tuple(dict.fromkeys([*eos, *stops])), frozenset(eos) - read
 
 
 def _inside(marker: str, picture: str) -> bool:
