@@ -189,6 +189,27 @@ def test_required_calls_hold_the_engine_to_a_grammar(endpoint: Serve, choice: An
     assert ("write_file" in constraint.text) == (choice == "required")
 
 
+def test_markers_that_a_grammar_made_the_model_spell_are_markers(endpoint: Serve) -> None:
+    """With ordinary tokens they are text, unless a grammar as text is what asked for them."""
+
+    def spelled(_: Any) -> list[int]:
+        encode = served.tokenizer.encode
+        return [id for char in f"Grüße 你.\n{TRIP}" for id in encode(char, add_special_tokens=False)]
+
+    served = endpoint(TEMPLATE, spelled, engine={"takes": ("gbnf",)})
+    for stream in (False, True):
+        required = {"tools": fixtures.TOOLS, "tool_choice": "required", "return_token_ids": True}
+        if stream:
+            message = message_of(streamed(served.url, **required))["message"]
+        else:
+            message = ask(served.url, **required).json()["choices"][0]["message"]
+        assert message["content"] == "Grüße 你."
+        (call,) = message["tool_calls"]
+        assert call["function"]["arguments"] == '{"city":"Oslo","days":2}'
+    free = ask(served.url, tools=fixtures.TOOLS).json()["choices"][0]["message"]
+    assert "tool_calls" not in free
+
+
 def test_the_named_tool_alone_may_be_called(endpoint: Serve) -> None:
     served = endpoint(TEMPLATE, lambda _: PING, engine={"takes": ("gbnf",)})
     choice = {"type": "function", "function": {"name": "plan_trip"}}

@@ -17,6 +17,7 @@ from toolparse.openai import Broken, ChatDeltas, ChatRequest, Finish, ids_for
 from toolparse.parser import EventStream, TextOrIds
 from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
 from toolparse.serving.model import ChatModel, Prompt
+from toolparse.tokens import TokenText
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,17 @@ class Completion:
     sampling: Sampling
     wanted: Wanted
     usage: Usage = field(init=False)
+    _spelled: TokenText | None = field(init=False, default=None)
     _pieces: AsyncGenerator[Piece, None] | None = field(init=False, default=None)
     _first: asyncio.Future[Piece | None] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.usage = Usage(len(self.prompt.ids))
         stream = self.model.stream(self.asked, self.prompt)
+        held = self.sampling.constraint
+        if held is not None and held.syntax != "structural_tag":
+            # Such a grammar is text: it may make the model spell markers, which as ids would be no markers.
+            self._spelled = TokenText(self.model.tokens, ())
         self._ends = StopTexts(stream, self.wanted.stop)
         self.deltas = ChatDeltas(
             self._ends,
@@ -131,6 +137,9 @@ class Completion:
                 break
         if finish is None:
             raise EngineError("the engine ended its answer without saying why")
+        if self._spelled is not None:
+            for delta in self.deltas.deltas(self._ends.feed(self._spelled.feed((), final=True))):
+                yield self.deltas.chunk(delta)
         for chunk in self.deltas.finish(finish):
             yield chunk
         message = self._ends.close()
@@ -150,8 +159,9 @@ class Completion:
             )
 
     def _chunks_of(self, piece: Piece) -> list[dict[str, Any]]:
-        text_ids = [id for id in piece.ids if id not in self.model.unread_ids]
-        made = [self.deltas.chunk(delta) for delta in self.deltas.deltas(self._ends.feed(text_ids))]
+        ids = [id for id in piece.ids if id not in self.model.unread_ids]
+        read: TextOrIds = ids if self._spelled is None else self._spelled.feed(ids)
+        made = [self.deltas.chunk(delta) for delta in self.deltas.deltas(self._ends.feed(read))]
         if not piece.ids or not (self.wanted.token_ids or self.wanted.logprobs):
             return made
         made = made or [self.deltas.chunk({})]
