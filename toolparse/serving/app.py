@@ -1,4 +1,4 @@
-"""The endpoint: `/v1/chat/completions`, `/v1/models`, `/health` and `/metrics` over an engine.
+"""The endpoint: `/v1/chat/completions`, `/v1/messages`, `/v1/models`, `/health` and `/metrics` over an engine.
 
 Every error has the API's own shape, `{"error": {"message", "type", "param", "code"}}`; behind the head of a stream it
 is an event of that shape. What a request may use is limited: bytes of body, tokens, time, and how many requests run
@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ from toolparse.codecs.json import decode
 from toolparse.openai import Broken, RequestError, read_chat_request
 from toolparse.serving.completion import Completion, Wanted
 from toolparse.serving.engine import Engine, EngineError, Sampling
+from toolparse.serving.messages_api import MessageEvents, chat_body
 from toolparse.serving.model import ChatModel
 
 log = logging.getLogger("toolparse.serving")
@@ -207,8 +208,9 @@ class Endpoint:
     def app(self) -> Starlette:
         """The ASGI application."""
         routes = [
-            Route("/v1/chat/completions", self._guarded(self.chat_completions), methods=["POST"]),
-            Route("/v1/models", self._guarded(self.models)),
+            Route("/v1/chat/completions", self._guarded(self.chat_completions, _CHAT), methods=["POST"]),
+            Route("/v1/messages", self._guarded(self.messages, _MESSAGES), methods=["POST"]),
+            Route("/v1/models", self._guarded(self.models, _CHAT)),
             Route("/health", self.health),
             Route("/metrics", self.show_metrics),
         ]
@@ -237,23 +239,21 @@ class Endpoint:
         return _json({"object": "list", "data": [about]})
 
     async def chat_completions(self, request: Request) -> Response | _Events:
-        """An answer, whole or as a stream."""
-        deadline = asyncio.get_running_loop().time() + self.limits.seconds
-        completion, fields = await self._completion(*await self._body(request))
-        await self._enter(deadline)
-        release = True
-        try:
-            if fields.stream:
-                include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
-                await _while_connected(request, completion.begin(self.limits.keep_alive))
-                release = False  # by the stream, when it ends
-                events = self._events(completion, include_usage)
-                return _Events(events, self.limits, deadline, _event(self._too_late().data()), self._leave)
-            answer = await _while_connected(request, self._whole(completion, deadline))
-            return _json(answer)
-        finally:
-            if release:
-                self._leave()
+        """An answer of the Chat Completions API, whole or as a stream."""
+        body, size = await self._body(request)
+        completion, fields = await self._completion(body, size, self._broken, self._live)
+        if not fields.stream:
+            return await self._answer(request, completion, completion.whole())
+        include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
+        return await self._stream(request, completion, _chat_events(completion, include_usage), _CHAT)
+
+    async def messages(self, request: Request) -> Response | _Events:
+        """An answer of Anthropic's Messages API, whole or as a stream; broken calls are content."""
+        body, size = await self._body(request)
+        completion, fields = await self._completion(chat_body(body), size, "content", False)
+        if not fields.stream:
+            return await self._answer(request, completion, _whole_message(completion))
+        return await self._stream(request, completion, _message_events(completion), _MESSAGES)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Endpoint:
         except (ValueError, RecursionError) as error:
             raise _ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
 
-    async def _completion(self, body: Any, size: int) -> tuple[Completion, _Fields]:
+    async def _completion(self, body: Any, size: int, broken: Broken, live: bool) -> tuple[Completion, _Fields]:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
@@ -305,8 +305,8 @@ class Endpoint:
             bool(fields.logprobs),
             bool(fields.return_token_ids),
             tuple(text for text in stop if text),
-            self._broken,
-            self._live,
+            broken,
+            live,
         )
         return Completion(self.model, self.engine, asked, prompt, sampling, wanted), fields
 
@@ -380,49 +380,75 @@ class Endpoint:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    async def _whole(self, completion: Completion, deadline: float) -> dict[str, Any]:
+    async def _answer(
+        self, request: Request, completion: Completion, work: Coroutine[Any, Any, dict[str, Any]]
+    ) -> Response:
+        """A whole answer. Raises _ApiError."""
+        deadline = self._deadline()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await completion.whole()
-        except TimeoutError:
-            raise self._too_late() from None
-        except EngineError as error:
-            raise _ApiError(error.status, str(error)) from error
+            await self._enter(deadline)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return _json(await _while_connected(request, self._in_time(work, deadline)))
         finally:
             self._count(completion)
+            self._leave()
+
+    async def _in_time(self, work: Awaitable[T], deadline: float) -> T:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await work
+        except TimeoutError:
+            raise self._too_late() from None
+
+    async def _stream(
+        self, request: Request, completion: Completion, events: AsyncGenerator[bytes, None], shape: _Shape
+    ) -> _Events:
+        """A stream, once the engine has taken the request. Raises _ApiError and EngineError."""
+        deadline = self._deadline()
+        await self._enter(deadline)
+        try:
+            await _while_connected(request, completion.begin(self.limits.keep_alive))
+        except BaseException:
+            self._leave()
+            raise
+        sent = self._events(completion, events, shape)
+        return _Events(sent, self.limits, deadline, shape.event(self._too_late()), self._leave)
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self.limits.seconds
 
     def _too_late(self) -> _ApiError:
         return _ApiError(504, f"the answer took longer than {self.limits.seconds:g} seconds")
 
-    async def _events(self, completion: Completion, include_usage: bool) -> AsyncGenerator[bytes, None]:
-        head: dict[str, Any] = {}
+    async def _events(
+        self, completion: Completion, events: AsyncGenerator[bytes, None], shape: _Shape
+    ) -> AsyncGenerator[bytes, None]:
+        """The events, and what went wrong with them as the last one."""
         try:
-            async with aclosing(completion.chunks()) as chunks:
-                async for chunk in chunks:
-                    head = head or {**chunk, "choices": []}
-                    yield _event({**chunk, "usage": None} if include_usage else chunk)
-            if include_usage:
-                head.pop("prompt_token_ids", None)
-                yield _event({**head, "usage": completion.usage.data()})
-            yield b"data: [DONE]\n\n"
+            async with aclosing(events):
+                async for event in events:
+                    yield event
         except EngineError as error:
-            yield self._failed(_ApiError(error.status, str(error)))
+            self.metrics.failed_streams += 1
+            yield shape.event(_ApiError(error.status, str(error)))
         except (asyncio.CancelledError, GeneratorExit):
             self.metrics.cancelled += 1
             raise
         except Exception as error:
+            self.metrics.failed_streams += 1
             log.exception("a stream failed")
-            yield self._failed(_ApiError(500, f"the endpoint failed: {type(error).__name__}"))
+            yield shape.event(_ApiError(500, f"the endpoint failed: {type(error).__name__}"))
         finally:
             self._count(completion)
 
-    def _failed(self, error: _ApiError) -> bytes:
-        self.metrics.failed_streams += 1
-        return _event(error.data())
-
     # -- around every route ---------------------------------------------------------------------------------------
 
-    def _guarded(self, route: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
+    def _guarded(
+        self, route: Callable[[Request], Awaitable[Any]], shape: _Shape
+    ) -> Callable[[Request], Awaitable[Any]]:
         """A route that asks for a key and answers with the API's errors."""
 
         async def guarded(request: Request) -> Any:
@@ -430,17 +456,17 @@ class Endpoint:
                 self._check_key(request)
                 response: Any = await route(request)
             except RequestError as error:
-                response = _error(_ApiError(400, str(error), param=error.param))
+                response = shape.response(_ApiError(400, str(error), param=error.param))
             except EngineError as error:
-                response = _error(_ApiError(error.status, str(error)))
+                response = shape.response(_ApiError(error.status, str(error)))
             except _ApiError as error:
-                response = _error(error)
+                response = shape.response(error)
             except ClientDisconnect:
                 self.metrics.cancelled += 1
                 response = Response(status_code=499)
             except Exception as error:
                 log.exception("a request failed")
-                response = _error(_ApiError(500, f"the endpoint failed: {type(error).__name__}"))
+                response = shape.response(_ApiError(500, f"the endpoint failed: {type(error).__name__}"))
             self.metrics.requests[response.status_code] += 1
             return response
 
@@ -449,7 +475,8 @@ class Endpoint:
     def _check_key(self, request: Request) -> None:
         if not self._keys:
             return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        header = request.headers.get("authorization") or request.headers.get("x-api-key", "")
+        given = header.removeprefix("Bearer ").encode()
         if not any(hmac.compare_digest(given, key) for key in self._keys):
             raise _ApiError(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
 
@@ -468,18 +495,72 @@ _SAMPLED = (
 )
 
 
+async def _chat_events(completion: Completion, include_usage: bool) -> AsyncGenerator[bytes, None]:
+    head: dict[str, Any] = {}
+    async with aclosing(completion.chunks()) as chunks:
+        async for chunk in chunks:
+            head = head or {**chunk, "choices": []}
+            yield _event({**chunk, "usage": None} if include_usage else chunk)
+    if include_usage:
+        head.pop("prompt_token_ids", None)
+        yield _event({**head, "usage": completion.usage.data()})
+    yield b"data: [DONE]\n\n"
+
+
+async def _message_events(completion: Completion) -> AsyncGenerator[bytes, None]:
+    made = MessageEvents(completion.usage.prompt)
+    async with aclosing(completion.chunks()) as chunks:
+        async for chunk in chunks:
+            for event in made.feed(chunk, completion.usage.completion):
+                yield _event(event, event["type"])
+
+
+async def _whole_message(completion: Completion) -> dict[str, Any]:
+    made = MessageEvents(completion.usage.prompt)
+    await completion.begin(0.0)
+    async with aclosing(completion.chunks()) as chunks:
+        async for chunk in chunks:
+            made.feed(chunk, completion.usage.completion)
+    return made.message
+
+
+class _Shape:
+    """How an API says what went wrong."""
+
+    def data(self, error: _ApiError) -> dict[str, Any]:
+        """The JSON of an error."""
+        return error.data()
+
+    def event(self, error: _ApiError) -> bytes:
+        """An error behind the head of a stream."""
+        return _event(self.data(error))
+
+    def response(self, error: _ApiError) -> Response:
+        """An error instead of an answer."""
+        response = _json(self.data(error), error.status)
+        if error.status in (429, 503):
+            response.headers["retry-after"] = "1"
+        if error.status == 413:
+            response.headers["connection"] = "close"  # the rest of the body is not read
+        return response
+
+
+class _MessagesShape(_Shape):
+    def data(self, error: _ApiError) -> dict[str, Any]:
+        place = f"{error.param}: " if error.param else ""
+        kind = "api_error" if error.status >= 500 else _type_of(error.status)
+        return {"type": "error", "error": {"type": kind, "message": f"{place}{error}"}}
+
+    def event(self, error: _ApiError) -> bytes:
+        return _event(self.data(error), "error")
+
+
+_CHAT, _MESSAGES = _Shape(), _MessagesShape()
+
+
 async def _http_error(_: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    return _error(_ApiError(status, str(getattr(error, "detail", error))))
-
-
-def _error(error: _ApiError) -> Response:
-    response = _json(error.data(), error.status)
-    if error.status in (429, 503):
-        response.headers["retry-after"] = "1"
-    if error.status == 413:
-        response.headers["connection"] = "close"  # the rest of the body is not read
-    return response
+    return _CHAT.response(_ApiError(status, str(getattr(error, "detail", error))))
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -493,8 +574,9 @@ def _bytes(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
-def _event(value: Any) -> bytes:
-    return b"data: " + _bytes(value) + b"\n\n"
+def _event(value: Any, name: str = "") -> bytes:
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + _bytes(value) + b"\n\n"
 
 
 async def _gone(receive: Receive) -> None:
