@@ -142,6 +142,36 @@ def test_openai_streamed(weather: Any) -> None:
     check(weather, conversation(ask))
 
 
+# ---------------------------------------------------------------------------------------------- the anthropic client
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_anthropic(weather: Any, streamed: bool) -> None:
+    needs("anthropic")
+    import anthropic
+
+    client = anthropic.Anthropic(base_url=weather.url, api_key="none", max_retries=0, timeout=30)
+    function = TOOL["function"]
+    assert isinstance(function, dict)
+    tool = {"name": function["name"], "description": "The forecast.", "input_schema": function["parameters"]}
+    messages: list[Any] = [{"role": "user", "content": QUESTION}]
+    for stop in ("tool_use", "end_turn"):
+        body: Any = {"model": "tiny", "max_tokens": 2000, "messages": messages, "tools": [tool]}
+        if streamed:
+            with client.messages.stream(**body) as stream:
+                answer = stream.get_final_message()
+        else:
+            answer = client.messages.create(**body)
+        assert answer.stop_reason == stop
+        assert answer.usage.output_tokens > 0
+        messages.append({"role": "assistant", "content": [block.to_dict() for block in answer.content]})
+        uses = [block for block in answer.content if block.type == "tool_use"]
+        results = [{"type": "tool_result", "tool_use_id": use.id, "content": get_weather(**use.input)} for use in uses]
+        messages.append({"role": "user", "content": results})
+    assert len([block for block in messages[1]["content"] if block["type"] == "tool_use"]) == 2
+    check(weather, "".join(block.text for block in answer.content if block.type == "text"))
+
+
 # ------------------------------------------------------------------------------------------------------- frameworks
 
 

@@ -506,3 +506,88 @@ def test_many_at_once_are_kept_apart(endpoint: Serve) -> None:
     text = httpx.get(f"{served.url}/metrics").text
     assert "toolparse_running_requests 0" in text
     assert "toolparse_calls_total 30" in text
+
+
+# ------------------------------------------------------------------------------------------- the Messages API
+
+
+def message(url: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    body = {"messages": USER, "max_tokens": 500, **body}
+    return httpx.post(f"{url}/v1/messages", json=body, headers=headers, timeout=20)
+
+
+TOOLS = [
+    {"name": tool["function"]["name"], "input_schema": tool["function"]["parameters"], "description": "d"}
+    for tool in fixtures.TOOLS
+]
+
+
+def test_messages_whole_and_streamed(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, lambda _: f"<think>\nHm.\n</think>\n\nOn it.\n{PING}\n{BAD}\n{TRIP}")
+    whole = message(served.url, tools=TOOLS, system="Be brief.").json()
+    kinds = [block["type"] for block in whole["content"]]
+    assert kinds == ["thinking", "text", "tool_use", "text", "tool_use"]
+    assert whole["content"][3]["text"].strip() == BAD
+    assert whole["content"][4]["input"] == {"city": "Oslo", "days": 2}
+    assert whole["stop_reason"] == "tool_use"
+    assert "Be brief." in served.prompt()
+    answer = message(served.url, tools=TOOLS, stream=True).text
+    blocks: list[Any] = []
+    names = []
+    for event in answer.strip().split("\n\n"):
+        name, data = event.split("\n")
+        value = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {value['type']}"
+        names.append(value["type"])
+        if value["type"] == "content_block_start":
+            blocks.append(dict(value["content_block"]))
+        elif value["type"] == "content_block_delta":
+            kind = value["delta"]["type"].removesuffix("_delta")
+            if kind == "input_json":
+                blocks[value["index"]]["input"] = json.loads(value["delta"]["partial_json"])
+            else:
+                blocks[value["index"]][kind] += value["delta"][kind]
+    assert (names[0], names[-2:]) == ("message_start", ["message_delta", "message_stop"])
+    for block in (*blocks, *whole["content"]):
+        block.pop("id", None)
+    assert blocks == whole["content"]
+
+
+def test_messages_choices(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, lambda _: f"{TRIP}\n{PING}", engine={"takes": ("gbnf",)})
+    message(served.url, tools=TOOLS, tool_choice={"type": "tool", "name": "ping"})
+    message(served.url, tools=TOOLS, tool_choice={"type": "any"})
+    one = message(served.url, tools=TOOLS, tool_choice={"type": "auto", "disable_parallel_tool_use": True}).json()
+    none = message(served.url, tools=TOOLS, tool_choice={"type": "none"}).json()
+    held = [sampling.constraint for _, sampling in served.engine.asked]
+    assert "plan_trip" not in held[0].text
+    assert "plan_trip" in held[1].text
+    assert held[2:] == [None, None]
+    assert len([block for block in one["content"] if block["type"] == "tool_use"]) == 1
+    assert [block["type"] for block in none["content"]] == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"max_tokens": None}, "max_tokens: is required"),
+        ({"messages": "x"}, "messages: "),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0]: "),
+        ({"tools": [{"name": "f"}]}, "tools[0]: "),
+        ({"temperature": 9}, "temperature: "),
+    ],
+)
+def test_messages_bad_requests(plain: Any, body: dict[str, Any], says: str) -> None:
+    answer = message(plain.url, **body)
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "error"
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert answer.json()["error"]["message"].startswith(says)
+
+
+def test_messages_when_the_engine_dies(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, lambda _: [*b"Hel", "gone"], engine={"end": None}, api_keys=("k",))
+    assert message(served.url).status_code == 401
+    key = {"x-api-key": "k"}
+    assert message(served.url, key).json()["error"]["type"] == "api_error"
+    assert message(served.url, key, stream=True).text.split("\n\n")[-2].startswith("event: error\n")
