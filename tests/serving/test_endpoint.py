@@ -236,8 +236,10 @@ def test_an_engine_without_grammars_says_so(endpoint: Serve) -> None:
 
 
 def test_one_call_at_a_time_ends_behind_the_first(endpoint: Serve) -> None:
-    served = endpoint(TEMPLATE, lambda _: f"{TRIP}\n{PING}")
     body = {"tools": fixtures.TOOLS, "parallel_tool_calls": False}
+    at_once = endpoint(TEMPLATE, lambda _: f"{TRIP}\n{PING}", engine={"size": 1000})
+    assert len(ask(at_once.url, **body).json()["choices"][0]["message"]["tool_calls"]) == 1
+    served = endpoint(TEMPLATE, lambda _: f"{TRIP}\n{PING}")
     choice = ask(served.url, **body).json()["choices"][0]
     assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == ["plan_trip"]
     assert choice["finish_reason"] == "tool_calls"

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from toolparse.events import ContentDelta, Event
+from toolparse.events import CallEnded, ContentDelta, Event
 from toolparse.openai import Broken, ChatDeltas, ChatRequest, Finish, ids_for
 from toolparse.parser import EventStream, TextOrIds
 from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
@@ -67,7 +67,7 @@ class Completion:
         if held is not None and held.syntax != "structural_tag":
             # Such a grammar is text: it may make the model spell markers, which as ids would be no markers.
             self._spelled = TokenText(self.model.tokens, ())
-        self._ends = StopTexts(stream, self.wanted.stop)
+        self._ends = Ending(stream, self.wanted.stop, one_call=not self.asked.parallel)
         self.deltas = ChatDeltas(
             self._ends,
             model=self.model.name,
@@ -132,7 +132,7 @@ class Completion:
             self.usage.completion += len(piece.ids)
             for chunk in self._chunks_of(piece):
                 yield chunk
-            finish = "stop" if piece.finish is None and self._complete() else piece.finish
+            finish = "stop" if self._ends.met else piece.finish
             if finish is not None:
                 break
         if finish is None:
@@ -145,10 +145,6 @@ class Completion:
         message = self._ends.close()
         self.usage.calls = self.deltas.whole_calls
         self.usage.broken = sum(not call.ok for call in message.tool_calls)
-
-    def _complete(self) -> bool:
-        """Whether nothing more is wanted: a stop text was met, or the one call that was allowed is there."""
-        return self._ends.met or (not self.asked.parallel and self.deltas.whole_calls > 0)
 
     def _check(self, piece: Piece) -> None:
         beyond = next((id for id in piece.ids if not 0 <= id < self.model.vocabulary), None)
@@ -252,11 +248,15 @@ class Whole:
         return {**self._head, "choices": [choice]}
 
 
-class StopTexts(EventStream):
-    """A stream whose content ends before the first of some texts; thoughts and calls are not looked at."""
+class Ending(EventStream):
+    """A stream that ends early: before the first of some texts in its content, or behind its first sound call.
 
-    def __init__(self, stream: EventStream, texts: tuple[str, ...]) -> None:
+    `met`: whether it has; what comes after is left out.
+    """
+
+    def __init__(self, stream: EventStream, texts: tuple[str, ...] = (), *, one_call: bool = False) -> None:
         self.met = False
+        self._one_call = one_call
         self._stream = stream
         self._texts = texts
         self._held = ""
@@ -265,12 +265,12 @@ class StopTexts(EventStream):
     def feed(self, piece: TextOrIds) -> list[Event]:
         """What the piece settles."""
         events = self._stream.feed(piece)
-        return self._cut(events) if self._texts else events
+        return self._cut(events) if self._texts or self._one_call else events
 
     def finish(self) -> list[Event]:
         """What the end settles."""
         events = self._stream.finish()
-        if not self._texts:
+        if not (self._texts or self._one_call):
             return events
         events = self._cut(events)
         return [*events, *self._rest()]
@@ -290,6 +290,7 @@ class StopTexts(EventStream):
                 break
             if not isinstance(event, ContentDelta):
                 made += [*self._rest(), event]
+                self.met = self._one_call and isinstance(event, CallEnded) and event.call.ok
                 continue
             text = self._held + event.text
             at = min((found for found in map(text.find, self._texts) if found >= 0), default=-1)
