@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-laws growth fuzz check format real report bench bench-peers tokenizers clean
+.PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers bench-serve tokenizers clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -24,6 +24,7 @@ help:
 	@echo "make compile     compile the reader again, after a change to it"
 	@echo "make pure        remove what was compiled: the sources run as they are"
 	@echo "make test-pure   laws, streams, hostile and linear tests on a copy without compiled modules"
+	@echo "make bench-serve  the endpoint under load"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -34,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) is too old or absent: say which to use, as in 'make PYTHON=python3.12 demo'"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,test,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,test,test-serve,dev]'
 	# Some environments keep Python from writing bytecode; without it an import takes three times as long.
 	$(PY) -m compileall -q toolparse trl_integration
 	@touch $(STAMP)
@@ -110,6 +111,9 @@ bench: $(STAMP)
 
 bench-peers: $(STAMP)
 	$(PY) benchmarks/peers.py
+
+bench-serve: $(STAMP)
+	$(PY) benchmarks/serve.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -658,7 +658,7 @@ def check_stream(parser: Parser, case: Case) -> None:
     stream = parser.stream()
     events = [event for piece in cut(case.text) for event in stream.feed(piece)]
     message = stream.close()
-    events += stream.last_events
+    events += stream.finish()
     check_ours(case.truth, message)
     content = "".join(event.text for event in events if isinstance(event, ContentDelta))
     reasoning = "".join(event.text for event in events if isinstance(event, ReasoningDelta))

@@ -92,6 +92,8 @@ def a_stream() -> None:
         piece = text[start : start + 7]
         said = "  ".join(spoken(event) for event in stream.feed(piece))
         console.print(f"{piece!r:>16}  {escape(said)}")
+    said = "  ".join(spoken(event) for event in stream.finish())
+    console.print(f"{'finish':>16}  {escape(said)}")
     closed = stream.close()
     console.print(f"{'close':>16}  {escape(str([(call.name, call.arguments) for call in closed.tool_calls]))}")
 

@@ -19,18 +19,17 @@ def pieces() -> Iterator[str]:
 def main() -> None:
     stream = toolparse.parser_for("hermes").stream()
     arguments: dict[int, str] = {}
-    for piece in pieces():
-        for event in stream.feed(piece):
-            match event:
-                case toolparse.ContentDelta(text):
-                    print(f"show      {text!r}")
-                case toolparse.CallStarted(index, name):
-                    print(f"call {index}    {name}")
-                case toolparse.ArgumentsDelta(index, json):
-                    arguments[index] = arguments.get(index, "") + json
-                    print(f"arguments {json!r}")
-                case toolparse.CallEnded(_, call):
-                    print(f"run       {call.name}({call.arguments})" if call.ok else f"don't run {call.issues}")
+    for event in stream.events(pieces()):
+        match event:
+            case toolparse.ContentDelta(text):
+                print(f"show      {text!r}")
+            case toolparse.CallStarted(index, name):
+                print(f"call {index}    {name}")
+            case toolparse.ArgumentsDelta(index, json):
+                arguments[index] = arguments.get(index, "") + json
+                print(f"arguments {json!r}")
+            case toolparse.CallEnded(_, call):
+                print(f"run       {call.name}({call.arguments})" if call.ok else f"don't run {call.issues}")
     message = stream.close()
     print(message.to_message())
 

@@ -518,3 +518,23 @@ def test_families_for_grep_and_for_people(monkeypatch: pytest.MonkeyPatch) -> No
     assert max(map(len, shown)) <= 80
     assert len(shown) == len(rows) + 3
     assert "functions.{{name}}:{{index}}" in program("families", "kimi_k2").stdout.decode()
+
+
+def test_inspect_prints_the_flags_of_todays_servers(template: Path) -> None:
+    """From the aliases that the families carry; every name of a server that names a family is found again."""
+    from toolparse.plugins.flags import PARSERS, server_flags
+
+    shown = run("inspect", template).stdout
+    assert "--tool-call-parser qwen3_coder" in shown
+    assert set(json.loads(run("inspect", template, "--json").stdout)["flags"]) == set(PARSERS)
+    found = {flag.split()[1] for name in toolparse.families() for flag in server_flags(toolparse.get(name)).values()}
+    assert found <= {name for names in PARSERS.values() for name in names.split()}
+    assert server_flags(toolparse.get("hermes")) == {
+        "vLLM 0.33": "--tool-call-parser hermes",
+        "SGLang 0.5": "--tool-call-parser hermes",
+    }
+    assert server_flags(toolparse.get("harmony")) == {
+        "vLLM 0.33": "--tool-call-parser openai",
+        "SGLang 0.5": "--tool-call-parser gpt-oss",
+    }
+    assert server_flags(toolparse.get("react")) == {}

@@ -114,7 +114,7 @@ def test_a_model_may_write_the_quotes_that_the_template_leaves_out(declared: boo
         stream = parser.stream()
         events = [event for piece in chunked(text, seed) for event in stream.feed(piece)]
         assert stream.close() == message
-        events += stream.last_events
+        events += stream.finish()
         said = "".join(event.json for event in events if isinstance(event, ArgumentsDelta))
         assert json.loads(said) == call.arguments
 

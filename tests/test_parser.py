@@ -158,7 +158,7 @@ def test_each_piece_has_events_of_its_own() -> None:
     stream = toolparse.parser_for("hermes").stream()
     kept = [stream.feed(char) for char in text]
     call = stream.close().tool_calls[0]
-    events = [event for said in [*kept, stream.last_events] for event in said]
+    events = [event for said in [*kept, stream.finish()] for event in said]
     assert len({id(said) for said in kept}) == len(kept)
     assert [event.call for event in events if isinstance(event, CallEnded)] == [call]
     assert json.loads("".join(event.json for event in events if isinstance(event, ArgumentsDelta))) == call.arguments

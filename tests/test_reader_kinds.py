@@ -94,7 +94,7 @@ def check(line: dict[str, Any], parser: Any) -> None:
         events = [event for piece in pieces for event in stream.feed(piece)]
         streamed = stream.close()
         testing.assert_same_message(message, streamed)
-        testing.assert_events(streamed, [*events, *stream.last_events])
+        testing.assert_events(streamed, [*events, *stream.finish()])
 
 
 def assert_expected(message: toolparse.ParsedMessage, expect: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `toolparse inspect | doctor | induce | parse | render | families`.
+"""The command line: `toolparse inspect | doctor | induce | parse | render | families | serve`.
 
 A command is one function under `@command`; what it raises as a ToolparseError, a BadInput or an OSError becomes a line
 on stderr and an exit code. Answers go to stdout, everything else to stderr.
@@ -31,6 +31,7 @@ from toolparse.families.proved import PROVED
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import FunctionParser
+from toolparse.plugins.flags import server_flags
 from toolparse.program import compile_format
 
 OK, NOT_FOUND, BAD_INPUT = 0, 1, 2
@@ -335,7 +336,8 @@ def inspect(source: str, as_json: bool) -> int:
         shown = _format_of(fmt)
         pictures = format_data(shown) if shown else None
         problems = [dataclasses.asdict(problem) for problem in found.problems]
-        write_json({**known, "evidence": found.evidence, "problems": problems, "format": pictures})
+        flags = server_flags(shown) if shown else {}
+        write_json({**known, "evidence": found.evidence, "problems": problems, "format": pictures, "flags": flags})
         return code
     console = stdout()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -349,8 +351,11 @@ def inspect(source: str, as_json: bool) -> int:
     for number, problem in enumerate(found.problems):
         colour = {"error": "red", "warning": "yellow"}.get(problem.severity, "dim")
         facts.add_row("" if number else "problems", f"[{colour}]{problem.severity}[/] {escape(problem.message)}")
-    console.print(facts)
     shown = _format_of(fmt)
+    if shown:
+        for server, flag in server_flags(shown).items():
+            facts.add_row(server, escape(flag))
+    console.print(facts)
     if shown:
         console.print()
         console.print(format_table(shown))
@@ -665,6 +670,41 @@ def codec(format: Format) -> str:
         return "literal map"
     syntax = "JSON" if format.syntax.is_json else "Python literals"
     return f"{syntax} object" if body == "wrapper" else syntax
+
+
+@command
+@click.argument("source")
+@click.option("--engine", "engine_url", metavar="URL", help="A server that generates: vLLM's or SGLang's address.")
+@click.option("--engine-kind", type=click.Choice(["auto", "vllm", "sglang"]), default="auto", show_default=True)
+@click.option("--engine-model", default="", metavar="NAME", help="The engine's name for the model.")
+@click.option("--engine-api-key", envvar="TOOLPARSE_ENGINE_API_KEY", metavar="KEY")
+@click.option("--device", default="auto", help="For a model in this process.", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, type=click.IntRange(0, 65535), show_default=True)
+@click.option("--name", help="The model's name for clients. Default: the last part of SOURCE.")
+@click.option("--family", help="The format by name, where the template doesn't show it.")
+@click.option(
+    "--api-key", "api_keys", multiple=True, envvar="TOOLPARSE_API_KEY", metavar="KEY", help="May be repeated."
+)
+@click.option("--broken-calls", type=click.Choice(["content", "report"]), default="content", show_default=True)
+@click.option("--stream-arguments", is_flag=True, help="Hand arguments out before it is known that the call is sound.")
+@click.option("--max-running", default=64, type=click.IntRange(1), show_default=True, help="Requests at once.")
+@click.option("--max-waiting", default=256, type=click.IntRange(0), show_default=True, help="Beyond them: 429.")
+@click.option("--max-tokens", default=32768, type=click.IntRange(1), show_default=True, help="Of one answer.")
+@click.option("--max-body", default=8_000_000, type=click.IntRange(1), show_default=True, help="Bytes of a request.")
+@click.option("--timeout", default=600.0, type=click.FloatRange(0, min_open=True), show_default=True, help="Seconds.")
+def serve(source: str, **options: Any) -> int:
+    """Serve SOURCE with the Chat Completions API: a model folder, a name on the hub, or a GGUF file.
+
+    The model runs in this process, or behind --engine, and then only its tokenizer is loaded here.
+    """
+    try:
+        from toolparse.serving.start import serve_command
+
+        serve_command(source, options, err)
+    except ImportError as error:
+        raise BadInput(f"{error}; install what serving needs: pip install 'toolparse[serve]'") from error
+    return OK
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event
+from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event, IssueFound, ReasoningDelta
 from toolparse.format import SUFFIX, Format
 from toolparse.message import ParsedMessage, Span, ToolCall
 from toolparse.program import Program, bind_to, compile_format
@@ -133,7 +133,11 @@ class Parser:
         return [self.parse(item, tools=tools, prompt=head) for item, head in zip(items, heads, strict=True)]
 
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
-        """A stream: feed it pieces of text or ids, get events; close it for the message."""
+        """A stream: feed it pieces of text or ids, get events; close it for the message.
+
+        Events that only the end of the text settles (a call whose last characters could have gone on) come from
+        `Stream.finish`; `Stream.events` and `events` give them without being asked.
+        """
         tools = self.tools if tools is None else _tools(tools)
         prefill = self.prefill if prompt is None else self._prefill(prompt)
         program = self._program
@@ -141,6 +145,25 @@ class Parser:
         prepared, start = self._start(suffix, prefill)
         unbound = self.format if program.suffix is not None and not suffix else None
         return Stream(Reader(prepared, tools, start, options=self.options, unbound=unbound), self)
+
+    def events(
+        self, pieces: Iterable[TextOrIds], *, tools: Any = None, prompt: TextOrIds | None = None
+    ) -> Iterator[Event]:
+        """Every event of a completion that arrives in pieces of text or ids, those that its end settles too.
+
+        For the message as well, make a stream: `stream.events(pieces)`, then `stream.close()`.
+        """
+        return self.stream(tools=tools, prompt=prompt).events(pieces)
+
+    def aevents(
+        self,
+        pieces: AsyncIterable[TextOrIds] | Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompt: TextOrIds | None = None,
+    ) -> AsyncIterator[Event]:
+        """As `events`, for pieces that are awaited: `async for event in parser.aevents(pieces)`."""
+        return self.stream(tools=tools, prompt=prompt).aevents(pieces)
 
     def _prefill(self, prompt: TextOrIds) -> str:
         if not isinstance(prompt, str):
@@ -221,7 +244,42 @@ def _as_ids(ids: Any) -> list[int]:
     return list(ids)
 
 
-class Stream:
+class EventStream:
+    """What streams have in common: `feed`, then `finish` for the events of the end and `close` for the message."""
+
+    def feed(self, piece: TextOrIds) -> list[Event]:
+        """The events that this piece settles."""
+        raise NotImplementedError
+
+    def finish(self) -> list[Event]:
+        """The text is complete: the events that only its end settles. A second call has none left."""
+        raise NotImplementedError
+
+    def close(self) -> ParsedMessage:
+        """The text is complete: the message."""
+        raise NotImplementedError
+
+    def events(self, pieces: Iterable[TextOrIds]) -> Iterator[Event]:
+        """Feed every piece and finish: every event, each as soon as it is settled. `close` then has the message."""
+        for piece in pieces:
+            yield from self.feed(piece)
+        yield from self.finish()
+
+    async def aevents(self, pieces: AsyncIterable[TextOrIds] | Iterable[TextOrIds]) -> AsyncIterator[Event]:
+        """As `events`, for pieces that are awaited."""
+        if isinstance(pieces, AsyncIterable):
+            async for piece in pieces:
+                for event in self.feed(piece):
+                    yield event
+        else:
+            for piece in pieces:
+                for event in self.feed(piece):
+                    yield event
+        for event in self.finish():
+            yield event
+
+
+class Stream(EventStream):
     """One completion, read as it arrives."""
 
     def __init__(self, reader: Reader, parser: Parser) -> None:
@@ -230,6 +288,9 @@ class Stream:
         self._tokens: TokenText | None = None
         self._text = False  # whether text was fed, and more may be
         self._message: ParsedMessage | None = None
+        self._last: list[Event] = []  # what the end settled and nobody has taken yet
+        #: the events of the end of the text, once the stream is closed; `finish` hands them out
+        self.last_events: list[Event] = []
 
     def feed(self, piece: TextOrIds) -> list[Event]:
         """The events that this piece settles. A stream takes text or ids, not both."""
@@ -261,7 +322,7 @@ class Stream:
     def close(self) -> ParsedMessage:
         """The text is complete: the message, equal to what `parse` gives for the whole text.
 
-        Events that only the end settles are in `last_events`.
+        Events that only the end settles are had from `finish`, before or after.
         """
         if self._message is None:
             reader = self._reader
@@ -269,14 +330,14 @@ class Stream:
             said = self._take(self._tokens.feed((), final=True)) if self._tokens is not None else []
             message = reader.close()
             self._message = message if self._tokens is None else self._tokens.finish(message)
-            self._last = self._unmasked([*said, *reader.take_events()])
+            self.last_events = self._last = self._unmasked([*said, *reader.take_events()])
         return self._message
 
-    @property
-    def last_events(self) -> list[Event]:
-        """The events of the end of the text; there once the stream is closed."""
+    def finish(self) -> list[Event]:
+        """The text is complete: the events that only its end settles. A second call has none left."""
         self.close()
-        return self._last
+        last, self._last = self._last, []
+        return last
 
 
 class FunctionParser:
@@ -334,6 +395,22 @@ class FunctionParser:
         """A stream that says everything at its end."""
         return FunctionStream(self, tools)
 
+    def events(
+        self, pieces: Iterable[TextOrIds], *, tools: Any = None, prompt: TextOrIds | None = None
+    ) -> Iterator[Event]:
+        """Every event, all of them behind the last piece."""
+        return self.stream(tools=tools).events(pieces)
+
+    def aevents(
+        self,
+        pieces: AsyncIterable[TextOrIds] | Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompt: TextOrIds | None = None,
+    ) -> AsyncIterator[Event]:
+        """As `events`, for pieces that are awaited."""
+        return self.stream(tools=tools).aevents(pieces)
+
     def render(
         self, calls: Iterable[CallLike] = (), *, content: str = "", reasoning: str | None = None, end: bool = False
     ) -> str:
@@ -345,7 +422,7 @@ class FunctionParser:
         return message.to_message()
 
 
-class FunctionStream:
+class FunctionStream(EventStream):
     """Collects the text for a FunctionParser."""
 
     def __init__(self, parser: FunctionParser, tools: Any) -> None:
@@ -353,9 +430,12 @@ class FunctionStream:
         self._tools = tools
         self._pieces: list[Any] = []
         self._message: ParsedMessage | None = None
+        self._finished = False
 
     def feed(self, piece: TextOrIds) -> list[Event]:
         """Nothing is said before the end."""
+        if self._message is not None:
+            raise ValueError("this stream is closed; make a new one with parser.stream()")
         self._pieces.append(piece)
         return []
 
@@ -369,16 +449,19 @@ class FunctionStream:
             self._message = self._parser.parse(whole, tools=self._tools)
         return self._message
 
-    @property
-    def last_events(self) -> list[Event]:
-        """Everything there is to say."""
+    def finish(self) -> list[Event]:
+        """Everything there is to say, once."""
         message = self.close()
-        events: list[Event] = [ContentDelta(message.content)] if message.content else []
+        if self._finished:
+            return []
+        self._finished = True
+        events: list[Event] = [ReasoningDelta(message.reasoning)] if message.reasoning else []
+        events += [ContentDelta(message.content)] if message.content else []
         for call in message.tool_calls:
             events.append(CallStarted(call.index, call.name, call.id))
             events.append(ArgumentsDelta(call.index, msgspec.json.encode(call.arguments).decode()))
             events.append(CallEnded(call.index, call))
-        return events
+        return events + [IssueFound(issue) for issue in message.issues]
 
 
 def judge(call: ToolCall, tools: ToolSet | None, text: str) -> ToolCall:

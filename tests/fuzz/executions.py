@@ -129,7 +129,7 @@ def check(parser: Parser, tried: Tried) -> Broken | None:
             stream = parser.stream(**given)
             events = [event for piece in pieces for event in stream.feed(piece)]
             streamed = stream.close()
-            events += stream.last_events
+            events += stream.finish()
             stage = "chunking"
             testing.assert_same_message(message, streamed)
             testing.assert_deltas(message, events)

@@ -119,7 +119,7 @@ def chunking(format: Format, *, max_examples: int = 100) -> None:
         for piece in chunked(text, seed):
             events.extend(stream.feed(piece))
         streamed = stream.close()
-        events.extend(stream.last_events)
+        events.extend(stream.finish())
         assert_same_message(message, streamed)
         assert_deltas(message, events)
 
@@ -178,7 +178,7 @@ def event_grammar(format: Format, *, max_examples: int = 100) -> None:
         events = [event for piece in chunked(text, seed) for event in stream.feed(piece)]
         streamed = stream.close()
         assert_same_message(message, streamed)
-        assert_events(message, [*events, *stream.last_events])
+        assert_events(message, [*events, *stream.finish()])
 
     @_settings(max_examples)
     @given(outputs(format), st.integers(0, 2**32), st.booleans())

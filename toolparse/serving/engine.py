@@ -1,0 +1,95 @@
+"""What the endpoint asks of an engine: token ids in, token ids out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from toolparse.openai import Finish, Syntax
+
+
+class EngineError(Exception):
+    """An engine that failed; `status` is the HTTP status that tells a client whether to try again."""
+
+    def __init__(self, message: str, *, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the engine must hold the model to, in a syntax that the engine takes."""
+
+    syntax: Syntax
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn; what is None is left to the engine.
+
+    `max_tokens`: most tokens to generate. `stop_ids`: tokens that end the turn, which are given with the others.
+    `logprobs`: whether the log-prob of each token is wanted.
+    """
+
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    stop_ids: tuple[int, ...] = ()
+    logprobs: bool = False
+    constraint: Constraint | None = None
+
+    def given(self, **names: str) -> dict[str, float | int]:
+        """The sampling fields that are set, under the engine's own names where they differ."""
+        fields = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty")
+        values = {field: getattr(self, field) for field in (*fields, "frequency_penalty", "repetition_penalty")}
+        return {names.get(field, field): value for field, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next tokens. `logprobs`: one for each id, where asked for. `finish`: set on the last piece only."""
+
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    finish: Finish | None = None
+
+
+class Engine:
+    """A model that continues token ids.
+
+    `takes`: the syntaxes of constraints that it can be held to, the one to prefer first.
+    """
+
+    takes: tuple[Syntax, ...] = ()
+    #: Most tokens of prompt and completion together; None if the engine doesn't say.
+    context: int | None = None
+
+    def stream(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """The tokens as they come; the last piece has `finish`. Closing the iterator stops the generation.
+
+        Raises EngineError.
+        """
+        raise NotImplementedError
+
+    async def generate(self, prompt: Sequence[int], sampling: Sampling) -> Piece:
+        """All tokens at once. Raises EngineError; being cancelled stops the generation."""
+        ids: list[int] = []
+        logprobs: list[float] = []
+        finish: Finish | None = None
+        async with aclosing(self.stream(prompt, sampling)) as pieces:
+            async for piece in pieces:
+                ids += piece.ids
+                logprobs += piece.logprobs or ()
+                finish = piece.finish
+        return Piece(tuple(ids), tuple(logprobs) if sampling.logprobs else None, finish)
+
+    async def aclose(self) -> None:
+        """Let go of what the engine holds."""

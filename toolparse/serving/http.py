@@ -1,0 +1,226 @@
+"""Engines behind HTTP: vLLM's `/v1/completions` and SGLang's `/generate`, both with token ids in and out.
+
+They are asked for ids and never for text: special tokens are kept, and nothing is tokenized twice. Closing a stream
+closes the connection, by which both servers stop the generation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+
+from toolparse.openai import Finish
+from toolparse.serving.engine import Constraint, Engine, EngineError, Piece, Sampling
+
+_LONGEST_ERROR = 500
+# A model may think for long before its first token; that it is there at all is known quickly.
+_TIMEOUT = httpx.Timeout(None, connect=10.0, write=30.0)
+
+
+class _HttpEngine(Engine):
+    path = ""
+
+    def __init__(
+        self, url: str, *, model: str = "", api_key: str | None = None, client: httpx.AsyncClient | None = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.model = model
+        self.url = url.rstrip("/")
+        self._headers = headers
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        self._client = client or httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _body(self, prompt: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _piece(self, chunk: Any, seen: int, sampling: Sampling) -> Piece | None:
+        """What one event says; None if it says nothing."""
+        raise NotImplementedError
+
+    async def stream(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        body = self._body(prompt, sampling)
+        seen = 0
+        try:
+            async with self._client.stream("POST", self.url + self.path, json=body, headers=self._headers) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refused(response)
+                async for chunk in _events(response):
+                    piece = self._piece(chunk, seen, sampling)
+                    if piece is None:
+                        continue
+                    if sampling.logprobs and len(piece.logprobs or ()) != len(piece.ids):
+                        raise EngineError("the engine gave another number of log-probs than of tokens")
+                    seen += len(piece.ids)
+                    yield piece
+                    if piece.finish is not None:
+                        return
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            status = 503 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else 502
+            raise EngineError(f"the engine at {self.url} can't be read: {reason}", status=status) from error
+        raise EngineError(f"the engine at {self.url} ended its answer without saying why")
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[Any]:
+    """The JSON of each server-sent event."""
+    async for line in response.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line[5:].strip()
+        if data == "[DONE]":
+            return
+        try:
+            chunk = json.loads(data)
+        except ValueError as error:
+            raise EngineError(f"the engine sent what is no JSON: {data[:100]}") from error
+        if not isinstance(chunk, dict):
+            raise EngineError(f"the engine sent what is no object: {data[:100]}")
+        if "error" in chunk:
+            raise EngineError(_message_in(chunk) or "the engine reported an error")
+        yield chunk
+
+
+def _refused(response: httpx.Response) -> EngineError:
+    try:
+        message = _message_in(response.json())
+    except ValueError:
+        message = response.text
+    # Full or starting: the client may try again. Anything else is between us and the engine.
+    status = response.status_code if response.status_code in (429, 503) else 502
+    message = message or "no reason given"
+    return EngineError(f"the engine refused ({response.status_code}): {message[:_LONGEST_ERROR]}", status=status)
+
+
+def _message_in(body: Any) -> str:
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail") or json.dumps(error)
+    return str(error)
+
+
+def _ids(value: Any, what: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(isinstance(id, int) for id in value):
+        raise EngineError(f"the engine gave no token ids in {what}")
+    return tuple(value)
+
+
+class VLLMEngine(_HttpEngine):
+    """vLLM, 0.10.2 or newer, or a server with the same `/v1/completions` and `return_token_ids`."""
+
+    path = "/v1/completions"
+    takes = ("structural_tag", "ebnf", "lark")
+
+    def _body(self, prompt: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "prompt": list(prompt),
+            "max_tokens": sampling.max_tokens,
+            "stop_token_ids": list(sampling.stop_ids),
+            "skip_special_tokens": False,
+            "stream": True,
+            "return_token_ids": True,
+            **sampling.given(),
+        }
+        if sampling.logprobs:
+            body["logprobs"] = 0  # of the sampled token alone
+        if sampling.constraint is not None:
+            body["structured_outputs"] = _structured(sampling.constraint)
+        return body
+
+    def _piece(self, chunk: Any, seen: int, sampling: Sampling) -> Piece | None:
+        choices = chunk.get("choices")
+        if not choices:
+            return None  # the usage at the end
+        choice = choices[0]
+        ids = choice.get("token_ids")
+        if ids is None and choice.get("text"):
+            raise EngineError("the engine gave no token_ids: it must know return_token_ids (vLLM 0.10.2 or newer)")
+        logprobs = None
+        if sampling.logprobs:
+            values = (choice.get("logprobs") or {}).get("token_logprobs") or []
+            logprobs = tuple(float(value) for value in values if value is not None)
+        return Piece(_ids(ids or [], "token_ids"), logprobs, _finish(choice.get("finish_reason")))
+
+
+def _structured(constraint: Constraint) -> dict[str, str]:
+    field = "structural_tag" if constraint.syntax == "structural_tag" else "grammar"
+    return {field: constraint.text}
+
+
+class SGLangEngine(_HttpEngine):
+    """SGLang's native `/generate`, streaming cumulative or incremental output."""
+
+    path = "/generate"
+    takes = ("structural_tag", "ebnf")
+
+    def _body(self, prompt: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+        params: dict[str, Any] = {
+            "max_new_tokens": sampling.max_tokens,
+            "stop_token_ids": list(sampling.stop_ids),
+            "skip_special_tokens": False,
+            "no_stop_trim": True,
+            **sampling.given(seed="sampling_seed"),
+        }
+        if sampling.constraint is not None:
+            params[sampling.constraint.syntax] = sampling.constraint.text
+        body: dict[str, Any] = {"input_ids": list(prompt), "sampling_params": params, "stream": True}
+        if sampling.logprobs:
+            body["return_logprob"] = True
+        return body
+
+    def _piece(self, chunk: Any, seen: int, sampling: Sampling) -> Piece | None:
+        meta: dict[str, Any] = chunk.get("meta_info") or {}
+        ids = _ids(chunk.get("output_ids"), "output_ids")
+        # By default every event repeats the whole output; --incremental-streaming-output sends what is new.
+        fresh = seen if len(ids) == meta.get("completion_tokens") else 0
+        logprobs = None
+        if sampling.logprobs:
+            logprobs = tuple(float(entry[0]) for entry in (meta.get("output_token_logprobs") or [])[fresh:])
+        reason = meta.get("finish_reason")
+        kind = reason.get("type") if isinstance(reason, dict) else reason
+        if isinstance(reason, dict) and kind == "abort":
+            raise EngineError(f"the engine gave up: {reason.get('message', 'aborted')}")
+        return Piece(ids[fresh:], logprobs, _finish(kind))
+
+
+def _finish(reason: Any) -> Finish | None:
+    if reason is None:
+        return None
+    if reason not in ("stop", "length"):
+        raise EngineError(f"the engine ended with {reason!r}")
+    return "stop" if reason == "stop" else "length"
+
+
+async def engine_at(url: str, *, kind: str = "auto", model: str = "", api_key: str | None = None) -> _HttpEngine:
+    """The engine behind a URL. `kind`: `vllm`, `sglang`, or `auto`, which asks the server.
+
+    For vLLM the first model that it lists is taken unless one is named. Raises EngineError if nobody answers.
+    """
+    client = httpx.AsyncClient(timeout=_TIMEOUT, limits=httpx.Limits(max_connections=None))
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    base = url.rstrip("/").removesuffix("/v1")
+    try:
+        if kind == "auto":
+            answer = await client.get(f"{base}/model_info", headers=headers)
+            kind = "sglang" if answer.status_code == 200 else "vllm"
+        listed: dict[str, Any] = {}
+        answer = await client.get(f"{base}/v1/models", headers=headers)
+        if answer.status_code == 200:
+            models = answer.json().get("data") or [{}]
+            listed = next((entry for entry in models if entry.get("id") == model), models[0])
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        await client.aclose()
+        raise EngineError(f"no engine answers at {base}: {error or type(error).__name__}", status=503) from error
+    made = (SGLangEngine if kind == "sglang" else VLLMEngine)(
+        base, model=model or listed.get("id", ""), api_key=api_key, client=client
+    )
+    length = listed.get("max_model_len")
+    made.context = length if isinstance(length, int) else None
+    return made

@@ -1,0 +1,169 @@
+"""`toolparse serve`: from a source to a running endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from toolparse.errors import ToolparseError
+from toolparse.parser import Parser
+from toolparse.serving.engine import Engine, EngineError
+
+if TYPE_CHECKING:
+    from toolparse.serving.model import ChatModel
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ServeError(ToolparseError):
+    """A source that can't be served; the message says what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Where the engine is: behind `url`, or (None) in this process. `model`: the engine's own name for the model."""
+
+    url: str | None = None
+    kind: str = "auto"
+    model: str = ""
+    api_key: str | None = None
+    device: str = "auto"
+
+
+def serve_command(source: str, options: dict[str, Any], console: Console) -> None:
+    """Load, say what was found, and serve until interrupted. `options`: those of the command line.
+
+    Raises ToolparseError.
+    """
+    import uvicorn
+
+    from toolparse.serving.app import Endpoint, ServerLimits
+    from toolparse.serving.model import ChatModel
+
+    where = EngineOptions(
+        options["engine_url"],
+        options["engine_kind"],
+        options["engine_model"],
+        options["engine_api_key"],
+        options["device"],
+    )
+    tokenizer, engine = load(source, where)
+    model = ChatModel(tokenizer, name=options["name"] or Path(source).name or source, family=options["family"])
+    for line in about(model, engine):
+        console.print(line)
+    host, port, keys = options["host"], options["port"], tuple(options["api_keys"])
+    if host not in LOOPBACK and not keys:
+        console.print("[yellow]anybody who reaches this port can use it:[/] give --api-key")
+    limits = ServerLimits(
+        body=options["max_body"],
+        tokens=options["max_tokens"],
+        seconds=options["timeout"],
+        running=options["max_running"],
+        waiting=options["max_waiting"],
+    )
+    live, broken = options["stream_arguments"], options["broken_calls"]
+    endpoint = Endpoint(model, engine, limits=limits, api_keys=keys, broken=broken, live=live)
+    server = uvicorn.Server(
+        uvicorn.Config(endpoint.app(), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)
+    )
+    asyncio.run(_run(server, model.name, console))
+
+
+async def _run(server: Any, name: str, console: Console) -> None:
+    task = asyncio.ensure_future(server.serve())
+    while not server.started and not task.done():
+        await asyncio.sleep(0.02)
+    if server.started:
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        console.print(f"serving [bold]{escape(name)}[/] at http://{host}:{port}/v1")
+    await task
+
+
+def about(model: ChatModel, engine: Engine) -> list[str]:
+    """What is served, and what speaks for it."""
+    found = model.detection
+    parser = model.parser
+    lines = [f"format    [bold green]{escape(parser.format.name)}[/], found by {escape(str(found.how))}"]
+    proof = "[green]reads its own template[/]" if found.verified else "[yellow]not verified[/]"
+    lines.append(f"proof     {proof}")
+    lines += [f"          {escape(line)}" for line in found.evidence]
+    lines += [f"problem   {escape(problem.message)}" for problem in found.problems if problem.severity != "note"]
+    if isinstance(parser, Parser):
+        stops = [str(model.tokenizer.decode([id])) for id in model.stop_ids]
+        lines.append(f"stops at  {escape('  '.join(stops) or 'nothing')}")
+    takes = ", ".join(engine.takes) or "nothing: tool_choice 'required' is refused"
+    lines.append(f"engine    {type(engine).__name__}, held to grammars by {takes}")
+    return lines
+
+
+def load(source: str, options: EngineOptions) -> tuple[Any, Engine]:
+    """The tokenizer and the engine of a source: a GGUF file, a model folder, or a name on the hub.
+
+    Raises ServeError.
+    """
+    if options.url is not None:
+        from toolparse.serving.http import engine_at
+
+        tokenizer = _gguf_tokenizer(source) if source.endswith(".gguf") else _tokenizer(source)
+        try:
+            found = asyncio.run(_probed(engine_at, options))
+        except EngineError as error:
+            raise ServeError(str(error)) from error
+        return tokenizer, found
+    if source.endswith(".gguf"):
+        from toolparse.serving.gguf import GgufTokenizer, load_llama
+        from toolparse.serving.in_process import LlamaCppEngine
+
+        llama = load_llama(source)
+        return GgufTokenizer(llama), LlamaCppEngine(llama)
+    tokenizer = _tokenizer(source)
+    return tokenizer, _transformers_engine(source, options.device)
+
+
+async def _probed(engine_at: Any, options: EngineOptions) -> Engine:
+    probe = await engine_at(options.url, kind=options.kind, model=options.model, api_key=options.api_key)
+    # Connections belong to the loop that made them: the server makes its own.
+    await probe.aclose()
+    made: Engine = type(probe)(probe.url, model=probe.model, api_key=options.api_key)
+    made.context = probe.context
+    return made
+
+
+def _tokenizer(source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ServeError(f"no tokenizer can be loaded from {source!r}: {error}") from error
+
+
+def _gguf_tokenizer(source: str) -> Any:
+    from toolparse.serving.gguf import GgufTokenizer, load_llama
+
+    return GgufTokenizer(load_llama(source, vocab_only=True))
+
+
+def _transformers_engine(source: str, device: str) -> Engine:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from toolparse.serving.in_process import TransformersEngine
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+    except (OSError, ValueError) as error:
+        raise ServeError(
+            f"no model can be loaded from {source!r} (a server may have it: --engine URL): {error}"
+        ) from error
+    with contextlib.suppress(NotImplementedError):  # already placed
+        model = model.to(device)
+    return TransformersEngine(model)
