@@ -12,9 +12,9 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig
 
+from examples.warehouse import TEMPLATE
+from fixtures.tiny import tiny_model, tiny_tokenizer
 from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolGRPOTrainer, per_rollout
-from trl_integration.demo import TEMPLATE
-from trl_integration.tiny import tiny_model, tiny_tokenizer
 
 
 def double(number: int) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import toolparse
+from fixtures.tiny import tiny_tokenizer
 from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from trl_integration.encoding import Encoder, Piece
-from trl_integration.tiny import tiny_tokenizer
 from trl_integration.transcript import Author
 
 from .helpers import EOS, add, all_templates, echo, ids_of, template, tokenizer

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.tiny import tiny_tokenizer
 from trl_integration.masks import MaskError, assistant_mask
-from trl_integration.tiny import tiny_tokenizer
 
 from .helpers import EOS, SHIPPED, add, echo, template, tokenizer
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from trl_integration import Budget, CodeSandbox, MultiTurnRollout, Rollout, VLLMBackend, demo, rollout_html, write_page
+from examples import warehouse as demo
+from trl_integration import Budget, CodeSandbox, MultiTurnRollout, Rollout, VLLMBackend, rollout_html, write_page
 from trl_integration.environment import EnvironmentPool, apply_observation
 from trl_integration.executor import Toolbox
 from trl_integration.generation import backend_for, finished
@@ -71,7 +72,7 @@ def test_vllm_stop_strings_stay_in_the_ids() -> None:
     assert engine.asked[0]["include_stop_str_in_output"] is True
 
 
-def test_vllm_log_probs_that_are_missing_are_none_for_all() -> None:
+def test_vllm_log_probs_that_are_missing_are_nan() -> None:
     class NaN(FakeVLLM):
         def generate(self, *args: Any, **kwargs: Any) -> Any:
             prompts, ids, logprobs, _ = super().generate(*args, **kwargs)
@@ -79,7 +80,7 @@ def test_vllm_log_probs_that_are_missing_are_none_for_all() -> None:
             return prompts, ids, logprobs, None
 
     out = VLLMBackend(FakeTrainer(NaN([[5, 2], [6, 2]]))).generate([[1], [1]], [9, 9], [2])
-    assert [s.logprobs for s in out] == [None, None]
+    assert [[math.isnan(value) for value in s.logprobs or ()] for s in out] == [[True, False], [False, False]]
 
 
 def test_a_rank_without_prompts_still_takes_part() -> None:
@@ -159,21 +160,18 @@ class Game:
 def test_public_methods_are_tools_and_rows_reach_reset() -> None:
     pool = EnvironmentPool(Game, Toolbox([echo]))
     assert pool.probe()[None].names == ["echo", "step", "rest"]
-    lease, observation = pool.lend({"prompt": "x", "goal": 5})
-    assert observation == " Reach 5."
-    assert lease.toolbox.names == ["step"]
-    pool.give_back(lease)
-    again, _ = pool.lend({"goal": 1})
-    assert again.environment is lease.environment  # nothing to close: used again, as TRL does it
+    rollouts, _, loop = roll("qwen3", [["Done." + END]], tools=[echo], environments=Game)
+    assert rollouts[0].lease.toolbox.names == ["step"]
+    loop.release(rollouts)
+    assert loop.pool.take(None) is rollouts[0].environment  # nothing to close: used again, as TRL does it
 
 
 def test_environments_are_chosen_by_the_row() -> None:
     pool = EnvironmentPool({"game": Game, "code": CodeSandbox})
-    lease, _ = pool.lend({"environment": "code"})
-    assert lease.toolbox.names == ["run_python"]
-    pool.give_back(lease)
-    with pytest.raises(ValueError, match="give each row one of: game, code"):
-        pool.lend({"environment": "chess"})
+    assert pool.route({"environment": "code", "x": 1}) == ("code", {"x": 1})
+    assert pool.tools_of(pool.take("code")).names == ["run_python"]
+    with pytest.raises(ValueError, match=r"Expected one of: \['game', 'code'\]"):
+        pool.route({"environment": "chess"})
 
 
 def test_an_environment_that_is_done_ends_the_rollout_on_a_sampled_token() -> None:
@@ -224,7 +222,10 @@ def test_observations() -> None:
     whole = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     assert apply_observation(prompt, whole) == whole
     parts = [{"type": "text", "text": "!"}]
-    assert apply_observation(prompt, parts)[0]["content"] == [{"type": "text", "text": "Go."}, *parts]
+    # As text: several templates show nothing of a message whose content is a list.
+    assert apply_observation(prompt, parts)[0]["content"] == "Go.!"
+    with pytest.raises(TypeError, match="text only: a content part of type 'image'"):
+        apply_observation(prompt, [{"type": "image", "image": "x"}])
     with pytest.raises(TypeError, match="reset returned int"):
         apply_observation(prompt, 3)
 

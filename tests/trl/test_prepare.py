@@ -10,8 +10,8 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from fixtures.tiny import tiny_model, tiny_tokenizer
 from trl_integration.prepare import prepare
-from trl_integration.tiny import tiny_model, tiny_tokenizer
 
 from .helpers import EOS, add, template
 
