@@ -349,6 +349,7 @@ class ToolLoop:
         """A rollout must have a completion token. Where none could be sampled, an eos that is never trained on."""
         if rollout.transcript.turns == 0:
             rollout.transcript.add_turn([next(iter(self.bridge.eos_ids), 0)], None)
+            rollout.messages.append({"role": "assistant", "content": ""})
         rollout.finish(reason)
 
     def _take(self, rollout: Rollout, sampled: Sampled, budget: Budget) -> _Turn | None:

@@ -75,7 +75,9 @@ def main() -> None:
     if trainer.accelerator.is_main_process:
         entry = next(e for e in trainer.state.log_history if "reward" in e)
         weights = sum(float(p.detach().double().abs().sum()) for p in trainer.model.parameters())
-        (folder / "log.json").write_text(json.dumps({**entry, "weights": weights}), encoding="utf-8")
+        (folder / "log.json").write_text(
+            json.dumps({**entry, "weights": weights, "processes": trainer.accelerator.num_processes}), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

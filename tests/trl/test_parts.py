@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from examples import warehouse as demo
-from trl_integration import Budget, CodeSandbox, MultiTurnRollout, Rollout, VLLMBackend, rollout_html, write_page
+from trl_integration import (
+    Budget,
+    CodeSandbox,
+    MultiTurnRollout,
+    Rollout,
+    TransformersBackend,
+    VLLMBackend,
+    rollout_html,
+    write_page,
+)
 from trl_integration.environment import EnvironmentPool, apply_observation
 from trl_integration.executor import Toolbox
 from trl_integration.generation import backend_for, finished
@@ -81,6 +90,21 @@ def test_vllm_log_probs_that_are_missing_are_nan() -> None:
 
     out = VLLMBackend(FakeTrainer(NaN([[5, 2], [6, 2]]))).generate([[1], [1]], [9, 9], [2])
     assert [[math.isnan(value) for value in s.logprobs or ()] for s in out] == [[True, False], [False, False]]
+
+
+def test_vllm_rows_at_exactly_their_budget_are_not_finished() -> None:
+    """The model's own length stops a row before the limit that all rows share."""
+    engine = FakeVLLM([[7] * 4, [7] * 10])
+    first, second = VLLMBackend(FakeTrainer(engine)).generate([[1], [1]], [4, 10], [2])
+    assert (first.finish, second.finish) == ("length", "length")
+
+
+def test_beams_are_refused() -> None:
+    class Trainer:
+        generation_kwargs = {"num_beams": 4}  # noqa: RUF012
+
+    with pytest.raises(ValueError, match=r"generation_kwargs\['num_beams'\] must be 1"):
+        TransformersBackend(Trainer())
 
 
 def test_a_rank_without_prompts_still_takes_part() -> None:
