@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import random
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from trl_integration.executor import Toolbox
 from trl_integration.generation import backend_for, finished
 from trl_integration.metrics import rollout_metrics, trace_of, write_traces
 
-from .helpers import add, echo, ids_of, parser, roll, tokenizer, told, written
+from .helpers import ROOT, add, echo, ids_of, parser, roll, tokenizer, told, written
 
 END = "<|im_end|>"
 
@@ -346,3 +349,26 @@ def test_the_demos_right_behaviour_is_right_and_the_others_are_not_always() -> N
 
     assert rewards(1.0) == [1.0] * 40
     assert sum(rewards(0.0)) < 10
+
+
+# -- the layers of the package --------------------------------------------------------------------------------------
+
+
+def test_no_module_of_the_package_needs_itself_and_the_loop_needs_no_trainer() -> None:
+    package = ROOT / "trl_integration"
+    needs: dict[str, set[str]] = {}
+    for path in package.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
+        needs[path.stem] = {str(module) for module in found if module and path.stem != "__init__"}
+
+    def below(module: str, path: tuple[str, ...] = ()) -> set[str]:
+        assert module not in path, f"a cycle: {' -> '.join([*path, module])}"
+        return {module}.union(*(below(other, (*path, module)) for other in needs.get(module, ())))
+
+    for module in needs:
+        below(module)
+    assert not below("loop") & {"trainer", "trl_adapter", "metrics", "view", "prepare"}
+    code = "import sys, trl_integration.loop; print('trl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
