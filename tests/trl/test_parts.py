@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import copy
 import json
 import math
 import random
@@ -20,8 +22,10 @@ from trl_integration import (
     CodeSandbox,
     MultiTurnRollout,
     Rollout,
+    ScriptedBackend,
     TransformersBackend,
     VLLMBackend,
+    per_rollout,
     rollout_html,
     write_page,
 )
@@ -257,6 +261,44 @@ def test_observations() -> None:
         apply_observation(prompt, 3)
 
 
+class Processor:
+    """As processors are: around a tokenizer, with the chat template on themselves."""
+
+    def __init__(self, name: str) -> None:
+        self.tokenizer = copy.copy(tokenizer(name))
+        self.chat_template = self.tokenizer.chat_template
+        self.tokenizer.chat_template = None
+
+
+def test_processors_are_unwrapped() -> None:
+    loop = MultiTurnRollout([add])
+    processor = Processor("qwen3")
+    loop.bind(processor)
+    call = written("qwen3", ("add", {"a": 1, "b": 2}))
+    backend = ScriptedBackend([[call, "Three." + END]], encode=lambda text: ids_of("qwen3", text))
+    [rollout] = loop.run([[{"role": "user", "content": "Go."}]], backend)
+    assert (rollout.results[0].text, rollout.answer) == ("3", "Three.")
+    assert processor.tokenizer.chat_template is None
+
+
+def test_async_judges_run_at_the_same_time_and_within_limits(caplog: pytest.LogCaptureFixture) -> None:
+    rollouts, _, _ = roll("qwen3", [["One." + END]] * 5)
+    inside = 0
+
+    @per_rollout(timeout=0.5)
+    async def judge(rollout: Rollout) -> float:
+        nonlocal inside
+        inside += 1
+        if rollout.index == 4:
+            await asyncio.sleep(60)
+        while inside < 5:
+            await asyncio.sleep(0.01)
+        return float(rollout.index)
+
+    assert asyncio.run(judge(odd_rollouts=rollouts)) == [0.0, 1.0, 2.0, 3.0, None]
+    assert "no reward for rollout 4" in caplog.text
+
+
 # -- looking at rollouts ------------------------------------------------------------------------------------------
 
 
@@ -338,7 +380,6 @@ def test_the_demos_right_behaviour_is_right_and_the_others_are_not_always() -> N
     tok = demo.build_tokenizer()
     loop = MultiTurnRollout(environments=demo.Warehouse)
     loop.bind(tok)
-    from trl_integration import ScriptedBackend
 
     def rewards(right: float) -> list[float]:
         chance = random.Random(0)
