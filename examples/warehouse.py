@@ -19,6 +19,7 @@ import random
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,8 @@ def run(
 
 def main() -> None:
     """Command line."""
+    # Between TRL and transformers, and nothing that a reader of this could do anything about.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     options = argparse.ArgumentParser(description="Train a tiny model to use a tool, with GRPO on the CPU.")
     options.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results")
     options.add_argument("--steps", type=int, default=40, help="GRPO steps")

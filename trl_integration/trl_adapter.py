@@ -118,12 +118,13 @@ class MultiTurnRollout(ToolLoop):
             rollout.keep = rollout.keep and not (mask_truncated and rollout.truncated)
         self._warn_of_stops(rollouts, trainer)
         self.last = rollouts
+        output = self.output(rollouts)
         log_metrics(rollouts, trainer, tools=self._tool_names, lost=sum(self.executor.lost.values()))
         if self.trace is not None:
             rank = getattr(getattr(trainer, "accelerator", None), "process_index", 0)
             step = int(getattr(getattr(trainer, "state", None), "global_step", 0))
             write_traces(rollouts, self.trace, step=step, rank=rank)
-        return self.output(rollouts)
+        return output
 
     def output(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         """Checked rollouts in the form that TRL takes, with fields for reward functions."""

@@ -49,3 +49,9 @@ def touch(path: str) -> None:
     """
     with open(path, "w", encoding="utf-8"):
         pass
+
+
+@isolated(limits=Limits(cpu_seconds=1, wall_seconds=60, memory_mb=1024))
+def power() -> int:
+    """Hold the interpreter's lock in C for ever: in this process nothing else would run any more."""
+    return len(str((9**9) ** (9**8)))

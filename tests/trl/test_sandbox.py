@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,22 @@ def test_isolated_functions_are_tools_like_any_other() -> None:
     assert "LookupError: no" in failed.text
     assert "ran longer than" in frozen.text
     assert "exit status 7" in died.text
+
+
+def test_a_tool_that_never_lets_go_of_the_interpreter_is_stopped_in_its_process() -> None:
+    with pytest.raises(SandboxError, match="CPU time|memory"):
+        isolated_tools.power()
+
+
+def test_many_at_once_leave_nothing_open() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+
+    run_code("1")
+    before = descriptors()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(run_code, [str(n) for n in range(16)])) == [f"{n}\n" for n in range(16)]
+    assert descriptors() == before
 
 
 def test_what_cannot_be_imported_is_refused_at_once() -> None:
