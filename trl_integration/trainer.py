@@ -111,6 +111,8 @@ class ToolGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 model, rewards + from_environments, args, train_dataset, *others, rollout_func=self._roll_out, **named
             )
         self._env_tools = {name: box.functions for name, box in rollout.pool.probe().items()}
+        if rollout.mask_truncated is None:
+            rollout.mask_truncated = self.mask_truncated_completions
         # Refuse now, not after the first batch, what this tokenizer's template can't carry.
         rollout.prepare(self)
 
@@ -126,8 +128,8 @@ class ToolGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.rollout.pool.has_environments:
             # An environment may bring the prompt itself.
             inputs = [{"prompt": [{"role": "user", "content": ""}], **row} for row in inputs]
-        # Truncated rollouts were left out by the loop, which knows better than the last token does.
-        masked = self.mask_truncated_completions
+        # Truncated rollouts are left out by the loop, which knows better than the last token does.
+        masked, self.mask_truncated_completions = self.mask_truncated_completions, False
         try:
             scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         finally:
@@ -148,7 +150,6 @@ class ToolGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             output = list(super()._generate(prompts))
         finally:
             self._tokenizer.response_template, self.eos_token_ids = template, eos
-            self.mask_truncated_completions = False
         if isinstance(prompts[0], list):
             output[_COMPLETIONS] = [rollout.messages for rollout in self.rollout.last]
             # In place: these are the prompts that reward functions get, and environments may have added to them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +310,9 @@ def test_finished_turns_that_end_on_no_eos_are_not_dropped(tmp_path: Path) -> No
         reward_funcs=ones,
     )
     trainer.model.train()
-    batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="mask_truncated_completions drops")
+        batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
     kept = (batch["completion_mask"] * batch["tool_mask"]).sum(dim=1)
     assert kept[0] == 0  # cut off
     assert (kept[1:] > 0).all()
