@@ -58,9 +58,7 @@ test-pure: $(STAMP)
 
 demo: $(STAMP)
 	$(PY) examples/demo.py
-	@if [ -e trl_integration/demo.py ] || [ -e trl_integration/demo/__main__.py ]; then \
-	  echo "$(PY) -m trl_integration.demo"; $(PY) -m trl_integration.demo; \
-	fi
+	$(PY) examples/warehouse.py
 
 test: $(STAMP)
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PY) -m pytest -n $(JOBS)

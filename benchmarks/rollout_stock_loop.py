@@ -26,8 +26,8 @@ import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
+from fixtures.tiny import tiny_model, tiny_tokenizer  # noqa: E402
 from trl_integration import Budget, MultiTurnRollout, ScriptedBackend, ToolExecutor  # noqa: E402
-from trl_integration.tiny import tiny_model, tiny_tokenizer  # noqa: E402
 
 logging.disable(logging.WARNING)
 CHAT = Path(str(find_spec("trl").origin)).parent / "chat_templates"  # type: ignore[union-attr]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from examples.warehouse import TEMPLATE
+from fixtures.tiny import tiny_tokenizer
 from trl_integration import CodeSandbox, Limits, MultiTurnRollout, ScriptedBackend, ToolExecutor
-from trl_integration.demo import TEMPLATE
-from trl_integration.tiny import tiny_tokenizer
 
 
 def sandbox() -> CodeSandbox:

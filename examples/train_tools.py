@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from trl import GRPOConfig
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from trl_integration import Budget, Rollout, ToolGRPOTrainer, per_rollout
 
@@ -36,8 +40,8 @@ def right(rollout: Rollout) -> float:
 
 def tiny() -> dict[str, Any]:
     """A random model with a byte-level tokenizer and the demo's chat template."""
-    from trl_integration.demo import TEMPLATE
-    from trl_integration.tiny import tiny_model, tiny_tokenizer
+    from examples.warehouse import TEMPLATE
+    from fixtures.tiny import tiny_model, tiny_tokenizer
 
     tokenizer = tiny_tokenizer(TEMPLATE, eos="<|im_end|>")
     return {"model": tiny_model(tokenizer, context=1024), "processing_class": tokenizer}

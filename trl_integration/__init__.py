@@ -1,12 +1,14 @@
 """Multi-turn tool calling in GRPO with TRL: rollouts whose masks are right by construction.
 
-transcript   segments with authors; masks as views        bridge       the tokens between two turns
-encoding     template text and tool text into ids         executor     running tools; sandbox: in
-processes environment  state and tools of one rollout               generation   where tokens come from
-rollout      the loop                                     trainer      the loop inside GRPOTrainer
-messages     messages as a template wants them            turn_end     where a turn ends
-prepare      stock trainers and any chat template         masks        supervised data
-view         a rollout as a page                          metrics      figures and traces
+transcript   segments with authors; masks as views     bridge       the tokens between two turns
+encoding     template text and tool text into ids      executor     running tools;  tool_text: what they returned
+messages     messages as a template wants them         turn_end     where a turn ends
+environment  state and tools of one rollout            sandbox      running code in processes
+generation   where tokens come from                    rollout      one rollout, as data
+loop         the loop, without a trainer               trl_adapter  the loop as TRL's rollout function
+trainer      the loop inside GRPOTrainer               rewards      scores of rollouts
+prepare      stock trainers and any chat template      masks        supervised data
+metrics      figures and traces                        view         a rollout as a page
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
     from .generation import Sampled, ScriptedBackend, TransformersBackend, VLLMBackend
+    from .loop import ToolLoop
     from .masks import assistant_mask
     from .prepare import prepare
     from .rewards import environment_reward, per_rollout
-    from .rollout import Budget, MultiTurnRollout, Rollout
+    from .rollout import Budget, Rollout
     from .sandbox import CodeSandbox, Limits, isolated, run_code
     from .trainer import ToolGRPOTrainer
     from .transcript import Author, Segment, Transcript, TranscriptBatch
+    from .trl_adapter import MultiTurnRollout
     from .view import rollout_html, write_page
 
 _WHERE = {
@@ -36,13 +40,14 @@ _WHERE = {
     "CodeSandbox": "sandbox",
     "Environment": "environment",
     "Limits": "sandbox",
-    "MultiTurnRollout": "rollout",
+    "MultiTurnRollout": "trl_adapter",
     "Rollout": "rollout",
     "Sampled": "generation",
     "ScriptedBackend": "generation",
     "Segment": "transcript",
     "ToolExecutor": "executor",
     "ToolGRPOTrainer": "trainer",
+    "ToolLoop": "loop",
     "ToolRequest": "executor",
     "ToolResult": "executor",
     "Toolbox": "executor",
@@ -75,6 +80,7 @@ __all__ = [
     "Segment",
     "ToolExecutor",
     "ToolGRPOTrainer",
+    "ToolLoop",
     "ToolRequest",
     "ToolResult",
     "Toolbox",

@@ -5,7 +5,7 @@ about tools. All back ends keep three promises:
 
 * one result per prompt, in order, with at most as many tokens as its budget;
 * ``logprobs`` are natural logs under the sampling distribution (temperature applied, before top-k and
-  top-p), finite, one per token, or None for all results;
+  top-p), one per token (NaN where an engine gives none), or None for all results;
 * called on every rank the same number of times, also with no prompts of its own: generation of sharded
   models and of a shared vLLM server is a collective operation.
 """
@@ -13,11 +13,13 @@ about tools. All back ends keep three promises:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 __all__ = ["Backend", "Sampled", "ScriptedBackend", "TransformersBackend", "VLLMBackend", "backend_for"]
 
@@ -39,10 +41,16 @@ class Backend(Protocol):
     """What a rollout needs from an engine."""
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], budgets: Sequence[int], stop_ids: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        budgets: Sequence[int],
+        stop_ids: Sequence[int],
+        places: Sequence[tuple[int, int]] = (),
     ) -> list[Sampled]:
-        """Continue each prompt by at most its budget of tokens, or up to the first of ``stop_ids``
-        (included).
+        """Continue each prompt by at most its budget of tokens, or up to the first of ``stop_ids`` (included).
+
+        ``places`` says for each prompt which rollout of the batch it belongs to and which turn of it is sampled, both
+        from 0. Engines don't need it; scripts do.
         """
 
 
@@ -95,6 +103,8 @@ class _LogprobRecorder:
 class TransformersBackend:
     """``generate`` of the model that the trainer is training, with the trainer's sampling settings.
 
+    Not TRL's own (private) method for a single turn: that has neither a budget per row, nor stop ids, nor log-probs.
+
     Args:
         trainer: A ``GRPOTrainer`` (or anything with the attributes used here).
         batch_size: Sequences generated at once; None for all.
@@ -102,12 +112,21 @@ class TransformersBackend:
     """
 
     def __init__(self, trainer: Any, *, batch_size: int | None = None, logprobs: bool = True) -> None:
+        for name in ("num_beams", "num_return_sequences", "num_beam_groups"):
+            if ((getattr(trainer, "generation_kwargs", None) or {}).get(name) or 1) != 1:
+                raise ValueError(
+                    f"generation_kwargs[{name!r}] must be 1: a rollout samples one continuation per prompt"
+                )
         self.trainer = trainer
         self.batch_size = batch_size
         self.logprobs = logprobs
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], budgets: Sequence[int], stop_ids: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        budgets: Sequence[int],
+        stop_ids: Sequence[int],
+        places: Sequence[tuple[int, int]] = (),
     ) -> list[Sampled]:
         """See ``Backend``."""
         trainer = self.trainer
@@ -167,8 +186,10 @@ class TransformersBackend:
         tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
         pad = tokenizer.pad_token_id
         width, limit = max(len(p) for p in prompts), max(budgets)
-        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        rows = [torch.tensor(p) for p in prompts]
+        ids = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left").to(device)
+        ones = [torch.ones_like(row) for row in rows]
+        mask = pad_sequence(ones, batch_first=True, padding_side="left").to(device)
         settings = dict(trainer.generation_kwargs)
         settings.update(max_new_tokens=limit, eos_token_id=list(stop_ids) or None, pad_token_id=pad)
         strings = settings.pop("stop_strings", None)
@@ -222,7 +243,11 @@ class VLLMBackend:
         self.trainer = trainer
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], budgets: Sequence[int], stop_ids: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        budgets: Sequence[int],
+        stop_ids: Sequence[int],
+        places: Sequence[tuple[int, int]] = (),
     ) -> list[Sampled]:
         """See ``Backend``."""
         engine = self.trainer.vllm_generation
@@ -240,10 +265,9 @@ class VLLMBackend:
         out: list[Sampled] = []
         for row in range(own):
             # Per token the sampled one comes first; a NaN is passed as None.
-            values = None if logprobs is None else [entry[0] for entry in logprobs[row]]
-            out.append(finished(ids[row], _whole(values), limits[row], stop_ids, limit))
-        if any(s.logprobs is None for s in out):
-            out = [replace(s, logprobs=None) for s in out]
+            values = None if logprobs is None else [math.nan if e[0] is None else e[0] for e in logprobs[row]]
+            # The model's own length may have stopped a row before the common limit: at its budget it isn't finished.
+            out.append(finished(ids[row], values, limits[row], stop_ids, min(limit, limits[row])))
         return out
 
     @staticmethod
@@ -254,12 +278,6 @@ class VLLMBackend:
         if settings.get("stop"):
             settings.setdefault("include_stop_str_in_output", True)
         return settings
-
-
-def _whole(values: Sequence[float | None] | None) -> list[float] | None:
-    if values is None or any(v is None or v != v for v in values):
-        return None
-    return [float(v) for v in values if v is not None]
 
 
 @contextlib.contextmanager
@@ -286,10 +304,11 @@ def most(trainer: Any, value: int) -> int:
 class ScriptedBackend:
     """Plays prepared turns: for tests, and for looking at a rollout without a model.
 
+    ``prompts`` has the prompts of every turn by the rollout's index, ``batches`` how many were sampled at a time.
+
     Args:
-        script: A function of (index of the prompt in the batch of the rollout, turn) to what is "sampled":
-        ids, text
-            (encoded with ``encode``), or a ``Sampled``. A list of lists works too: ``script[index][turn]``.
+        script: A function of (index of the rollout in its batch, turn) to what is "sampled": ids, text (encoded with
+            ``encode``), or a ``Sampled``. A list of lists works too: ``script[index][turn]``.
         encode: Text to ids, markers included.
         logprob: The log-prob reported for every token; None for none.
     """
@@ -304,29 +323,22 @@ class ScriptedBackend:
         self._script = script if callable(script) else lambda index, turn: script[index][turn]
         self._encode = encode
         self._logprob = logprob
-        self._turns: dict[int, int] = {}
-        self.prompts: list[list[list[int]]] = []
+        self.prompts: dict[int, list[list[int]]] = {}
         self.batches: list[int] = []
 
-    def start(self, count: int) -> None:
-        """A new batch of ``count`` rollouts."""
-        self._turns = dict.fromkeys(range(count), 0)
-        self.prompts = [[] for _ in range(count)]
-        self._active: Sequence[int] = range(count)
-
-    def select(self, indices: Sequence[int]) -> None:
-        """Which rollouts the next call's prompts belong to."""
-        self._active = indices
-
     def generate(
-        self, prompts: Sequence[Sequence[int]], budgets: Sequence[int], stop_ids: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        budgets: Sequence[int],
+        stop_ids: Sequence[int],
+        places: Sequence[tuple[int, int]] = (),
     ) -> list[Sampled]:
         """See ``Backend``."""
         self.batches.append(len(prompts))
         out: list[Sampled] = []
-        for index, prompt, budget in zip(self._active, prompts, budgets, strict=True):
-            turn = self._turns[index]
-            self._turns[index] += 1
+        for (index, turn), prompt, budget in zip(places, prompts, budgets, strict=True):
+            if turn == 0:
+                self.prompts[index] = []
             self.prompts[index].append(list(prompt))
             planned = self._script(index, turn)
             if isinstance(planned, Sampled):

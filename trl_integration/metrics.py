@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from toolparse.message import ISSUE_CODES
 
-if TYPE_CHECKING:
-    from .rollout import Rollout
+from .rollout import STOP_REASONS, Rollout
+from .tool_text import json_line
 
 __all__ = ["log_metrics", "rollout_metrics", "trace_of", "write_traces"]
 
 # Fixed names, so that every rank reports the same ones in the same order.
-_ERRORS = (*sorted(ISSUE_CODES), "exception", "timeout", "invalid-arguments")
+_ERRORS = (*sorted(ISSUE_CODES), "exception", "timeout", "invalid-arguments", "not-run")
 
 
-def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float]]:
+def rollout_metrics(
+    rollouts: Sequence[Rollout], tools: Sequence[str] = (), lost: int = 0
+) -> dict[str, tuple[float, float]]:
     """Each figure as (sum, count): sums and counts add up over ranks, means don't.
 
     ``tools/calls``, ``tools/valid`` and ``tools/executed`` are per rollout; ``tools/failed/CODE`` per call;
-    ``tools/seconds`` the wall time of an executed call; ``turns``, ``sampled_tokens`` and
-    ``injected_tokens`` per rollout; ``stop/REASON`` the share of rollouts that ended so; ``kept`` the share
-    that is trained on.
+    ``tools/seconds`` the wall time of an executed call; ``tool/NAME/calls`` per rollout and ``tool/NAME/seconds`` per
+    executed call for each name in ``tools``; ``tools/lost`` how many calls (per process) were given up and still run;
+    ``turns``, ``sampled_tokens`` and ``injected_tokens`` per rollout; ``stop/REASON`` the share of rollouts that ended
+    so; ``kept`` the share that is trained on; ``tools/failure`` the share of calls that didn't run through.
     """
-    from .rollout import STOP_REASONS
-
     count = float(len(rollouts))
     records = [record for rollout in rollouts for record in rollout.calls]
     executed = [record for record in records if record.executed]
@@ -45,6 +45,8 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float
         "tools/calls": (float(len(records)), count),
         "tools/valid": (float(sum(record.call.ok for record in records)), count),
         "tools/executed": (float(len(executed)), count),
+        "tools/failure": (float(sum(r.result is None or not r.result.ok for r in records)), float(len(records))),
+        "tools/lost": (float(lost), 1.0),
         "tools/seconds": (sum(r.result.seconds for r in executed if r.result), float(len(executed))),
         "turns": (float(sum(r.transcript.turns for r in rollouts)), count),
         "sampled_tokens": (float(sum(r.transcript.sampled_length for r in rollouts)), count),
@@ -54,6 +56,10 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float
         ),
         "kept": (float(sum(r.keep for r in rollouts)), count),
     }
+    for name in tools:
+        mine = [r.result.seconds for r in executed if r.result and r.call.name == name]
+        out[f"tool/{name}/calls"] = (float(sum(r.call.name == name for r in records)), count)
+        out[f"tool/{name}/seconds"] = (sum(mine), float(len(mine)))
     for code in _ERRORS:
         out[f"tools/failed/{code}"] = (failed[code], float(len(records)))
     for reason in STOP_REASONS:
@@ -61,11 +67,15 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float
     return out
 
 
-def log_metrics(rollouts: Sequence[Rollout], trainer: Any) -> dict[str, float]:
-    """Add the figures to the trainer's next log entry as ``rollout/...``, averaged over ranks; returns them
-    too.
+def log_metrics(
+    rollouts: Sequence[Rollout], trainer: Any, *, tools: Sequence[str] = (), lost: int = 0
+) -> dict[str, float]:
+    """Add the figures to the trainer's next log entry as ``rollout/...``, averaged over ranks; returns them too.
+
+    Calls per rollout and the share of failed calls are there under TRL's names as well. Reaches into the trainer's
+    private ``_metrics``: it has no other way to log from a rollout function.
     """
-    figures = rollout_metrics(rollouts)
+    figures = rollout_metrics(rollouts, tools, lost)
     table = torch.tensor(list(figures.values()), dtype=torch.float64)
     accelerator = getattr(trainer, "accelerator", None)
     if accelerator is not None and getattr(accelerator, "num_processes", 1) > 1:
@@ -76,6 +86,9 @@ def log_metrics(rollouts: Sequence[Rollout], trainer: Any) -> dict[str, float]:
         f"rollout/{name}": (total / number if number else math.nan)
         for name, (total, number) in zip(figures, table.tolist(), strict=True)
     }
+    means["tools/call_frequency"] = means["rollout/tools/calls"]
+    failure = means["rollout/tools/failure"]
+    means["tools/failure_frequency"] = 0.0 if math.isnan(failure) else failure
     store = getattr(trainer, "_metrics", None)
     if store is not None:
         mode = "train" if trainer.model.training else "eval"
@@ -131,4 +144,4 @@ def write_traces(rollouts: Sequence[Rollout], path: Path, *, step: int = 0, rank
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as sink:
         for rollout in rollouts:
-            sink.write(json.dumps({"step": step, **trace_of(rollout)}, ensure_ascii=False, default=str) + "\n")
+            sink.write(json_line({"step": step, **trace_of(rollout)}) + "\n")

@@ -7,13 +7,16 @@ TRL hands reward functions one list per field. ``MultiTurnRollout`` adds the fie
     def used_search(tool_calls, **kwargs):
         return [float(any(call.name == "search" for call in calls)) for calls in tool_calls]
 
-With ``per_rollout`` it sees one rollout at a time.
+With ``per_rollout`` it sees one rollout at a time. Environments that have a reward need none of this with
+``ToolGRPOTrainer``; ``environment_reward`` is for a stock ``GRPOTrainer(rollout_func=...)``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,43 +24,61 @@ from .rollout import Rollout
 
 __all__ = ["environment_reward", "per_rollout"]
 
+logger = logging.getLogger(__name__)
+
 RewardOfOne = Callable[[Rollout], float | None] | Callable[[Rollout], Awaitable[float | None]]
 
 
-def per_rollout(function: RewardOfOne | None = None, /, *, prefix: str = "") -> Any:
+def per_rollout(
+    function: RewardOfOne | None = None, /, *, timeout: float | None = None, max_concurrency: int = 64
+) -> Any:
     """Make a reward function for TRL out of one that scores a single ``Rollout``.
 
-    The function may be async; None means that it has nothing to say about this rollout. ``prefix`` is the
-    one that was given to ``MultiTurnRollout``.
+    The function may be async: then rollouts are scored at the same time, at most ``max_concurrency`` of them, each
+    within ``timeout`` seconds (None: no limit). None means that it has nothing to say about this rollout, and so does a
+    judge that took too long, which is logged.
     """
     if function is None:
-        return functools.partial(per_rollout, prefix=prefix)
+        return functools.partial(per_rollout, timeout=timeout, max_concurrency=max_concurrency)
     score: Callable[[Rollout], Any] = function
-    field = f"{prefix}rollouts"
-
-    def rollouts_of(fields: dict[str, Any]) -> list[Rollout]:
-        found: list[Rollout] | None = fields.get(field)
-        if found is None:
-            raise KeyError(
-                f"there is no field {field!r}: this reward needs a trainer whose rollout_func is a MultiTurnRollout"
-            )
-        return found
-
     if inspect.iscoroutinefunction(score):
 
         async def reward_async(**fields: Any) -> list[float | None]:
-            return [await score(rollout) for rollout in rollouts_of(fields)]
+            gate = asyncio.Semaphore(max_concurrency)
+
+            async def one(rollout: Rollout) -> float | None:
+                async with gate:
+                    try:
+                        value: float | None = await asyncio.wait_for(score(rollout), timeout)
+                    except TimeoutError:
+                        logger.warning("no reward for rollout %d: it took over %s s", rollout.index, timeout)
+                        return None
+                    return value
+
+            return list(await asyncio.gather(*map(one, rollouts_in(fields))))
 
         return functools.update_wrapper(reward_async, score)
 
     def reward(**fields: Any) -> list[float | None]:
-        return [score(rollout) for rollout in rollouts_of(fields)]
+        return [score(rollout) for rollout in rollouts_in(fields)]
 
     return functools.update_wrapper(reward, score)
 
 
+def rollouts_in(fields: dict[str, Any]) -> list[Rollout]:
+    """The rollouts among the fields of a reward function, whatever prefix their name has."""
+    for name, value in fields.items():
+        if name.endswith("rollouts") and isinstance(value, list) and all(isinstance(r, Rollout) for r in value):
+            return value
+    raise KeyError("there is no field 'rollouts': this reward needs a trainer whose rollout_func is a MultiTurnRollout")
+
+
 async def _environment_reward(rollout: Rollout) -> float | None:
-    return await rollout.lease.reward()
+    reward = rollout.lease.reward
+    value = None if reward is None else reward()
+    if inspect.isawaitable(value):
+        value = await value
+    return None if value is None else float(value)
 
 
 _environment_reward.__name__ = "environment"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import toolparse
+from fixtures.tiny import tiny_tokenizer
 from trl_integration import Budget, MultiTurnRollout, Rollout, ScriptedBackend, ToolExecutor
-from trl_integration.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared") / "templates"

@@ -39,3 +39,19 @@ def freeze() -> None:
 def die() -> None:
     """End the process at once."""
     os._exit(7)
+
+
+def touch(path: str) -> None:
+    """Make a file.
+
+    Args:
+        path: Where.
+    """
+    with open(path, "w", encoding="utf-8"):
+        pass
+
+
+@isolated(limits=Limits(cpu_seconds=1, wall_seconds=60, memory_mb=1024))
+def power() -> int:
+    """Hold the interpreter's lock in C for ever: in this process nothing else would run any more."""
+    return len(str((9**9) ** (9**8)))

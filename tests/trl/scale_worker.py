@@ -12,9 +12,9 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig
 
+from examples.warehouse import TEMPLATE
+from fixtures.tiny import tiny_model, tiny_tokenizer
 from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolGRPOTrainer, per_rollout
-from trl_integration.demo import TEMPLATE
-from trl_integration.tiny import tiny_model, tiny_tokenizer
 
 
 def double(number: int) -> int:
@@ -75,7 +75,9 @@ def main() -> None:
     if trainer.accelerator.is_main_process:
         entry = next(e for e in trainer.state.log_history if "reward" in e)
         weights = sum(float(p.detach().double().abs().sum()) for p in trainer.model.parameters())
-        (folder / "log.json").write_text(json.dumps({**entry, "weights": weights}), encoding="utf-8")
+        (folder / "log.json").write_text(
+            json.dumps({**entry, "weights": weights, "processes": trainer.accelerator.num_processes}), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

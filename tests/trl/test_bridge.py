@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import toolparse
+from fixtures.tiny import tiny_tokenizer
 from toolparse.message import fill_id
 from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from trl_integration.encoding import Encoder, Piece
 from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
 from trl_integration.messages import Renderer
-from trl_integration.tiny import tiny_tokenizer
 from trl_integration.transcript import Author, Transcript
 
 from . import mask_oracle

@@ -15,7 +15,8 @@ import numpy as np
 import pydantic
 import pytest
 
-from trl_integration.executor import Toolbox, ToolExecutor, ToolRequest, ToolResult, result_text
+from trl_integration.executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
+from trl_integration.tool_text import result_text
 
 from .helpers import add, echo, hang, weather
 

@@ -6,6 +6,7 @@ prompts that the engine was fed, and derives the masks from these alone.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from hypothesis import given, settings
@@ -77,14 +78,14 @@ _EXECUTOR = ToolExecutor(timeout=10)
 class Engine(ScriptedBackend):
     """Writes down, for every rollout, what it was fed and what it gave back."""
 
-    def start(self, count: int) -> None:
-        super().start(count)
-        self.seen: list[list[tuple[list[int], Sampled]]] = [[] for _ in range(count)]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: defaultdict[int, list[tuple[list[int], Sampled]]] = defaultdict(list)
 
-    def generate(self, prompts: Any, budgets: Any, stop_ids: Any) -> list[Sampled]:
+    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
         assert all(budget >= 1 for budget in budgets)
-        out = super().generate(prompts, budgets, stop_ids)
-        for index, prompt, sampled in zip(self._active, prompts, out, strict=True):
+        out = super().generate(prompts, budgets, stop_ids, places)
+        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
             self.seen[index].append((list(prompt), sampled))
         return out
 
@@ -150,7 +151,7 @@ def test_random_rollouts_keep_the_mask_contract(script: list[list[str]], budget:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 120), st.integers(0, 10))
 def test_shares_are_fair_and_never_too_much(sizes: list[int], available: int, least: int) -> None:
-    from trl_integration.rollout import _shares
+    from trl_integration.loop import _shares
 
     shares = _shares(sizes, available, least)
     if shares is None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.tiny import tiny_tokenizer
 from trl_integration.masks import MaskError, MaskWarning, assistant_mask
 from trl_integration.messages import Renderer
-from trl_integration.tiny import tiny_tokenizer
 
 from . import mask_oracle
 from .helpers import EOS, SHIPPED, add, echo, every_template, parser, template, tokenizer

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import copy
 import json
 import math
 import random
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trl_integration import Budget, CodeSandbox, MultiTurnRollout, Rollout, VLLMBackend, demo, rollout_html, write_page
+from examples import warehouse as demo
+from trl_integration import (
+    Budget,
+    CodeSandbox,
+    MultiTurnRollout,
+    Rollout,
+    ScriptedBackend,
+    TransformersBackend,
+    VLLMBackend,
+    per_rollout,
+    rollout_html,
+    write_page,
+)
 from trl_integration.environment import EnvironmentPool, apply_observation
 from trl_integration.executor import Toolbox
 from trl_integration.generation import backend_for, finished
 from trl_integration.metrics import rollout_metrics, trace_of, write_traces
 
-from .helpers import add, echo, ids_of, parser, roll, tokenizer, told, written
+from .helpers import ROOT, add, echo, ids_of, parser, roll, tokenizer, told, written
 
 END = "<|im_end|>"
 
@@ -71,7 +88,7 @@ def test_vllm_stop_strings_stay_in_the_ids() -> None:
     assert engine.asked[0]["include_stop_str_in_output"] is True
 
 
-def test_vllm_log_probs_that_are_missing_are_none_for_all() -> None:
+def test_vllm_log_probs_that_are_missing_are_nan() -> None:
     class NaN(FakeVLLM):
         def generate(self, *args: Any, **kwargs: Any) -> Any:
             prompts, ids, logprobs, _ = super().generate(*args, **kwargs)
@@ -79,7 +96,22 @@ def test_vllm_log_probs_that_are_missing_are_none_for_all() -> None:
             return prompts, ids, logprobs, None
 
     out = VLLMBackend(FakeTrainer(NaN([[5, 2], [6, 2]]))).generate([[1], [1]], [9, 9], [2])
-    assert [s.logprobs for s in out] == [None, None]
+    assert [[math.isnan(value) for value in s.logprobs or ()] for s in out] == [[True, False], [False, False]]
+
+
+def test_vllm_rows_at_exactly_their_budget_are_not_finished() -> None:
+    """The model's own length stops a row before the limit that all rows share."""
+    engine = FakeVLLM([[7] * 4, [7] * 10])
+    first, second = VLLMBackend(FakeTrainer(engine)).generate([[1], [1]], [4, 10], [2])
+    assert (first.finish, second.finish) == ("length", "length")
+
+
+def test_beams_are_refused() -> None:
+    class Trainer:
+        generation_kwargs = {"num_beams": 4}  # noqa: RUF012
+
+    with pytest.raises(ValueError, match=r"generation_kwargs\['num_beams'\] must be 1"):
+        TransformersBackend(Trainer())
 
 
 def test_a_rank_without_prompts_still_takes_part() -> None:
@@ -159,21 +191,18 @@ class Game:
 def test_public_methods_are_tools_and_rows_reach_reset() -> None:
     pool = EnvironmentPool(Game, Toolbox([echo]))
     assert pool.probe()[None].names == ["echo", "step", "rest"]
-    lease, observation = pool.lend({"prompt": "x", "goal": 5})
-    assert observation == " Reach 5."
-    assert lease.toolbox.names == ["step"]
-    pool.give_back(lease)
-    again, _ = pool.lend({"goal": 1})
-    assert again.environment is lease.environment  # nothing to close: used again, as TRL does it
+    rollouts, _, loop = roll("qwen3", [["Done." + END]], tools=[echo], environments=Game)
+    assert rollouts[0].lease.toolbox.names == ["step"]
+    loop.release(rollouts)
+    assert loop.pool.take(None) is rollouts[0].environment  # nothing to close: used again, as TRL does it
 
 
 def test_environments_are_chosen_by_the_row() -> None:
     pool = EnvironmentPool({"game": Game, "code": CodeSandbox})
-    lease, _ = pool.lend({"environment": "code"})
-    assert lease.toolbox.names == ["run_python"]
-    pool.give_back(lease)
-    with pytest.raises(ValueError, match="give each row one of: game, code"):
-        pool.lend({"environment": "chess"})
+    assert pool.route({"environment": "code", "x": 1}) == ("code", {"x": 1})
+    assert pool.tools_of(pool.take("code")).names == ["run_python"]
+    with pytest.raises(ValueError, match=r"Expected one of: \['game', 'code'\]"):
+        pool.route({"environment": "chess"})
 
 
 def test_an_environment_that_is_done_ends_the_rollout_on_a_sampled_token() -> None:
@@ -224,9 +253,50 @@ def test_observations() -> None:
     whole = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     assert apply_observation(prompt, whole) == whole
     parts = [{"type": "text", "text": "!"}]
-    assert apply_observation(prompt, parts)[0]["content"] == [{"type": "text", "text": "Go."}, *parts]
+    # As text: several templates show nothing of a message whose content is a list.
+    assert apply_observation(prompt, parts)[0]["content"] == "Go.!"
+    with pytest.raises(TypeError, match="text only: a content part of type 'image'"):
+        apply_observation(prompt, [{"type": "image", "image": "x"}])
     with pytest.raises(TypeError, match="reset returned int"):
         apply_observation(prompt, 3)
+
+
+class Processor:
+    """As processors are: around a tokenizer, with the chat template on themselves."""
+
+    def __init__(self, name: str) -> None:
+        self.tokenizer = copy.copy(tokenizer(name))
+        self.chat_template = self.tokenizer.chat_template
+        self.tokenizer.chat_template = None
+
+
+def test_processors_are_unwrapped() -> None:
+    loop = MultiTurnRollout([add])
+    processor = Processor("qwen3")
+    loop.bind(processor)
+    call = written("qwen3", ("add", {"a": 1, "b": 2}))
+    backend = ScriptedBackend([[call, "Three." + END]], encode=lambda text: ids_of("qwen3", text))
+    [rollout] = loop.run([[{"role": "user", "content": "Go."}]], backend)
+    assert (rollout.results[0].text, rollout.answer) == ("3", "Three.")
+    assert processor.tokenizer.chat_template is None
+
+
+def test_async_judges_run_at_the_same_time_and_within_limits(caplog: pytest.LogCaptureFixture) -> None:
+    rollouts, _, _ = roll("qwen3", [["One." + END]] * 5)
+    inside = 0
+
+    @per_rollout(timeout=0.5)
+    async def judge(rollout: Rollout) -> float:
+        nonlocal inside
+        inside += 1
+        if rollout.index == 4:
+            await asyncio.sleep(60)
+        while inside < 5:
+            await asyncio.sleep(0.01)
+        return float(rollout.index)
+
+    assert asyncio.run(judge(odd_rollouts=rollouts)) == [0.0, 1.0, 2.0, 3.0, None]
+    assert "no reward for rollout 4" in caplog.text
 
 
 # -- looking at rollouts ------------------------------------------------------------------------------------------
@@ -310,7 +380,6 @@ def test_the_demos_right_behaviour_is_right_and_the_others_are_not_always() -> N
     tok = demo.build_tokenizer()
     loop = MultiTurnRollout(environments=demo.Warehouse)
     loop.bind(tok)
-    from trl_integration import ScriptedBackend
 
     def rewards(right: float) -> list[float]:
         chance = random.Random(0)
@@ -321,3 +390,26 @@ def test_the_demos_right_behaviour_is_right_and_the_others_are_not_always() -> N
 
     assert rewards(1.0) == [1.0] * 40
     assert sum(rewards(0.0)) < 10
+
+
+# -- the layers of the package --------------------------------------------------------------------------------------
+
+
+def test_no_module_of_the_package_needs_itself_and_the_loop_needs_no_trainer() -> None:
+    package = ROOT / "trl_integration"
+    needs: dict[str, set[str]] = {}
+    for path in package.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
+        needs[path.stem] = {str(module) for module in found if module and path.stem != "__init__"}
+
+    def below(module: str, path: tuple[str, ...] = ()) -> set[str]:
+        assert module not in path, f"a cycle: {' -> '.join([*path, module])}"
+        return {module}.union(*(below(other, (*path, module)) for other in needs.get(module, ())))
+
+    for module in needs:
+        below(module)
+    assert not below("loop") & {"trainer", "trl_adapter", "metrics", "view", "prepare"}
+    code = "import sys, trl_integration.loop; print('trl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"

@@ -12,12 +12,12 @@ from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 import toolparse
+from fixtures.tiny import tiny_model, tiny_tokenizer
 from toolparse.errors import ExportError
 from toolparse.export import to_response_template
 from toolparse.format import Format
 from trl_integration.bridge import Bridge
 from trl_integration.prepare import prepare
-from trl_integration.tiny import tiny_model, tiny_tokenizer
 
 from .helpers import EOS, add, echo, template
 from .test_bridge import Processor

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import toolparse
+from fixtures.tiny import tiny_tokenizer
 from trl_integration import Budget, MultiTurnRollout, Rollout, Sampled, ScriptedBackend
-from trl_integration.tiny import tiny_tokenizer
 
 from .helpers import SHARED, add, echo, hang, ids_of, parser, roll, template, tokenizer, told, weather, written
 

@@ -21,17 +21,7 @@ def launched(folder: Path, processes: int) -> tuple[dict[str, Any], list[dict[st
     folder.mkdir()
     command = [sys.executable]
     if processes > 1:
-        options = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
-        command += [
-            "-m",
-            "accelerate.commands.launch",
-            "--cpu",
-            *options,
-            "--dynamo_backend",
-            "no",
-            "--main_process_port",
-            "0",
-        ]
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("scale_worker.py")), str(folder)],
@@ -54,7 +44,9 @@ def launched(folder: Path, processes: int) -> tuple[dict[str, Any], list[dict[st
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     one, one_traces = launched(tmp_path / "one", 1)
     two, two_traces = launched(tmp_path / "two", 2)
+    assert (one["processes"], two["processes"]) == (1, 2)
     assert len(one_traces) == len(two_traces) == 8
+    assert (tmp_path / "two" / "trace.rank1.jsonl").is_file()
 
     def masks(traces: list[dict[str, Any]]) -> list[list[tuple[str, tuple[int, ...]]]]:
         return sorted([(s["author"], tuple(s["ids"])) for s in trace["segments"]] for trace in traces)

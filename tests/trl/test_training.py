@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from fixtures.tiny import tiny_model
 from trl_integration import (
     Budget,
     MultiTurnRollout,
@@ -21,7 +22,6 @@ from trl_integration import (
     TransformersBackend,
     per_rollout,
 )
-from trl_integration.tiny import tiny_model
 
 from .helpers import add, ids_of, parser, tokenizer, written
 
@@ -99,7 +99,7 @@ def test_masks_reach_the_loss_as_they_are(tmp_path: Path, kind: type) -> None:
     backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
     trainer = trainer_with(tmp_path, backend, kind)
     batch = scored(trainer)
-    loop = trainer.rollout_func
+    loop = trainer.rollout_func if kind is GRPOTrainer else trainer.rollout
     width = batch["completion_ids"].shape[1]
     for row, rollout in enumerate(loop.last):
         transcript = rollout.transcript
@@ -174,7 +174,7 @@ def test_24_log_probs_of_sampled_tokens_equal_a_recomputed_forward(tmp_path: Pat
             self.free = TransformersBackend(trainer)
             self.turn = 0
 
-        def generate(self, prompts: Any, budgets: Any, stop_ids: Any) -> list[Sampled]:
+        def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
             self.turn += 1
             if self.turn > 1:
                 return self.free.generate(prompts, [min(b, 24) for b in budgets], stop_ids)
@@ -301,7 +301,7 @@ def test_environments_get_rows_give_rewards_and_are_closed(tmp_path: Path) -> No
     )
     trainer.train()
     entry = next(e for e in trainer.state.log_history if "reward" in e)
-    assert entry["rewards/environment/mean"] == pytest.approx(0.5)
+    assert entry["rewards/Shelf/mean"] == pytest.approx(0.5)
     rollouts = trainer.rollout.last
     assert all(r.prompt[-1]["content"].endswith(f"(row {r.row['answer']})") for r in rollouts)
     assert rollouts[1].results[0].value == rollouts[1].row["answer"]

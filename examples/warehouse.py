@@ -1,4 +1,4 @@
-"""A real run, small enough for two CPU cores: ``python -m trl_integration.demo``.
+"""A real run, small enough for two CPU cores: ``python examples/warehouse.py``.
 
 A warehouse keeps something in every bay; what, changes with every conversation and can only be found out by
 calling ``lookup``. The policy is a tiny transformer that is built here and shown, by supervised steps, how
@@ -16,21 +16,30 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .generation import ScriptedBackend
-from .rewards import per_rollout
-from .rollout import Budget, MultiTurnRollout, Rollout
-from .tiny import tiny_model, tiny_tokenizer
-from .trainer import ToolGRPOTrainer
-from .transcript import TranscriptBatch
-from .view import write_page
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fixtures.tiny import tiny_model, tiny_tokenizer
+from trl_integration import (
+    Budget,
+    MultiTurnRollout,
+    Rollout,
+    ScriptedBackend,
+    ToolGRPOTrainer,
+    TranscriptBatch,
+    per_rollout,
+    write_page,
+)
 
 TEMPLATE = """\
 {%- if tools %}<|im_start|>system
@@ -324,6 +333,8 @@ def run(
 
 def main() -> None:
     """Command line."""
+    # Between TRL and transformers, and nothing that a reader of this could do anything about.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     options = argparse.ArgumentParser(description="Train a tiny model to use a tool, with GRPO on the CPU.")
     options.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results")
     options.add_argument("--steps", type=int, default=40, help="GRPO steps")

@@ -1,0 +1,1 @@
+"""Programs to run and read: ``python examples/NAME.py``."""

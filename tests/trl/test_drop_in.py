@@ -1,0 +1,379 @@
+"""ToolGRPOTrainer takes what GRPOTrainer takes and reports what it reports; written from TRL's documentation."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from trl_integration import Budget, MultiTurnRollout, Rollout, Sampled, ScriptedBackend, ToolGRPOTrainer, per_rollout
+from trl_integration.trainer import OVERRIDDEN
+
+from .helpers import add, ids_of, parser, tokenizer, written
+from .test_training import config, questions, seeded_model
+
+pytestmark = pytest.mark.slow
+
+NAME = "qwen3"
+END = "<|im_end|>"
+CALL = written(NAME, ("add", {"a": 1, "b": 2}))
+
+
+def ones(completions: list[Any], **fields: Any) -> list[float]:
+    """A reward that differs within a group."""
+    return [float(at % 2) for at, _ in enumerate(completions)]
+
+
+def trainer_for(folder: Path, script: Any, *, settings: dict[str, Any] | None = None, **options: Any) -> Any:
+    common: dict[str, Any] = {
+        "model": seeded_model(),
+        "args": config(folder, **(settings or {})),
+        "train_dataset": questions(),
+        "processing_class": tokenizer(NAME),
+        "parser": parser(NAME),
+    }
+    trainer = ToolGRPOTrainer(**{**common, **options})
+    trainer.rollout.backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
+    return trainer
+
+
+def entry_of(trainer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = next(e for e in trainer.state.log_history if "reward" in e)
+    return found
+
+
+def test_trl_still_has_the_private_methods_that_are_overridden() -> None:
+    """When TRL moves one of these, this says which."""
+    known = {
+        "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+        "_generate": ["self", "prompts"],
+        "_generate_and_score_completions": ["self", "inputs"],
+    }
+    assert set(OVERRIDDEN) == set(known)
+    for name, parameters in known.items():
+        assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters, name
+        assert getattr(ToolGRPOTrainer, name) is not getattr(GRPOTrainer, name)
+    source = inspect.getsource(GRPOTrainer._generate)
+    assert "prompt_ids, completion_ids, tool_mask, completions, logprobs" in source.rpartition("return ")[2]
+    # The attributes that are read or set.
+    whole = inspect.getsource(GRPOTrainer)
+    for name in ("_metrics", "_logs", "_tokenizer", "eos_token_ids", "mask_truncated_completions", "chat_template"):
+        assert f"self.{name}" in whole, name
+    taken = set(inspect.signature(GRPOTrainer.__init__).parameters) - {"self", "rollout_func"}
+    mine = inspect.signature(ToolGRPOTrainer.__init__).parameters
+    assert {"tools", "environment_factory", "reward_funcs", "model", "args", "train_dataset"} <= taken & set(mine)
+
+
+def test_metrics_are_there_under_trls_names_too(tmp_path: Path) -> None:
+    bad = '<tool_call>\n{"name": "nothing", "arguments": {}}\n</tool_call>' + END
+
+    def script(index: int, turn: int) -> str:
+        return "Ok." + END if turn else (CALL if index % 2 else bad)
+
+    trainer = trainer_for(tmp_path, script, tools=[add], reward_funcs=ones)
+    trainer.train()
+    entry = entry_of(trainer)
+    assert entry["tools/call_frequency"] == 1.0
+    assert entry["tools/failure_frequency"] == 0.5
+    assert entry["rollout/tool/add/calls"] == 0.5
+    assert entry["rollout/tool/add/seconds"] >= 0
+    assert entry["rollout/tools/lost"] == 0
+    assert entry["completions/clipped_ratio"] == 0.0
+
+
+class Counter:
+    def reset(self, **row: Any) -> str:
+        self.at = 0
+        return " Count."
+
+    def up(self) -> int:
+        """Go up."""
+        self.at += 1
+        return self.at
+
+    def get_reward(self) -> float:
+        return float(self.at)
+
+
+class Silent:
+    def reset(self, **row: Any) -> None:
+        pass
+
+    def up(self) -> int:
+        """Go up."""
+        return 0
+
+
+def test_rewards_of_environments_are_named_after_their_class_and_weigh_one(tmp_path: Path) -> None:
+    def script(index: int, turn: int) -> str:
+        return written(NAME, ("up", {})) if turn == 0 and index < 2 else "Ok." + END
+
+    trainer = trainer_for(
+        tmp_path,
+        script,
+        settings={"reward_weights": [2.0]},
+        reward_funcs=ones,
+        environment_factory=Counter,
+    )
+    assert trainer.reward_func_names == ["ones", "Counter"]
+    assert trainer.reward_weights.tolist() == [2.0, 1.0]
+    assert trainer.args.reward_weights == [2.0]
+    assert [tool.__name__ for tool in trainer._env_tools[None]] == ["up"]
+    trainer.train()
+    entry = entry_of(trainer)
+    assert entry["rewards/Counter/mean"] == pytest.approx(0.5)
+    assert entry["reward"] == pytest.approx(2 * 0.5 + 0.5)
+
+
+def test_several_environments_are_chosen_by_the_row_and_only_theirs_is_asked(tmp_path: Path) -> None:
+    rows = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": "Go"}], "environment": name} for name in ("counter", "silent")]
+    )
+    trainer = trainer_for(
+        tmp_path,
+        [["Ok." + END]] * 8,
+        settings={"per_device_train_batch_size": 8},
+        reward_funcs=ones,
+        environment_factory={"counter": Counter, "silent": Silent},
+        train_dataset=rows,
+        rollout=None,
+    )
+    assert set(trainer._env_tools) == {"counter", "silent"}
+    trainer.train()
+    assert trainer.reward_func_names == ["ones", "Counter"]
+    with pytest.raises(ValueError, match="Example has `environment='chess'`, which is not among the environments"):
+        trainer._generate_and_score_completions([{"prompt": rows[0]["prompt"], "environment": "chess"}] * 4)
+
+
+def test_what_is_missing_is_said_in_trls_words(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"model": seeded_model(), "processing_class": tokenizer(NAME), "parser": parser(NAME)}
+    args = config(tmp_path)
+    with pytest.raises(ValueError, match="No reward source provided"):
+        ToolGRPOTrainer(**common, args=args, train_dataset=questions(), tools=[add])
+    with pytest.raises(ValueError, match="`train_dataset` is required unless an `environment_factory` is provided"):
+        ToolGRPOTrainer(**common, args=args, reward_funcs=ones, tools=[add])
+    with pytest.raises(ValueError, match="`max_steps` must be set to a positive value"):
+        ToolGRPOTrainer(**common, args=config(tmp_path, max_steps=-1), environment_factory=Counter)
+    with pytest.raises(ValueError, match="requires a `train_dataset` with an `environment` column"):
+        ToolGRPOTrainer(**common, args=args, environment_factory={"a": Counter})
+    with pytest.raises(ValueError, match="must define a callable `reset`"):
+        ToolGRPOTrainer(**common, args=args, train_dataset=questions(), environment_factory=dict)
+    with pytest.raises(ValueError, match=r"Number of reward weights \(2\) must match number of reward functions \(1\)"):
+        ToolGRPOTrainer(
+            **common,
+            args=config(tmp_path, reward_weights=[1.0, 2.0]),
+            reward_funcs=ones,
+            train_dataset=questions(),
+            environment_factory=Counter,
+        )
+
+
+def test_wrong_types_are_refused_in_the_constructor(tmp_path: Path) -> None:
+    common: dict[str, Any] = {
+        "model": seeded_model(),
+        "args": config(tmp_path),
+        "reward_funcs": ones,
+        "train_dataset": questions(),
+        "processing_class": tokenizer(NAME),
+        "parser": parser(NAME),
+    }
+    with pytest.raises(TypeError, match=r"write tools=\[\.\.\.\]"):
+        ToolGRPOTrainer(**common, tools=add)
+    with pytest.raises(TypeError, match=r"write budget=Budget\(\.\.\.\)"):
+        ToolGRPOTrainer(**common, tools=[add], budget={"turns": 2})
+    with pytest.raises(TypeError, match="environments must come from a factory"):
+        ToolGRPOTrainer(**common, environments=Counter())
+    with pytest.raises(TypeError, match="two names of one thing"):
+        ToolGRPOTrainer(**common, environments=Counter, environment_factory=Counter)
+    with pytest.raises(TypeError, match="rollout must be a MultiTurnRollout"):
+        ToolGRPOTrainer(**common, rollout=print)
+    # No tools is as good as none.
+    assert ToolGRPOTrainer(**common, tools=None).rollout.pool.shared.names == []
+
+
+def test_an_environment_may_bring_the_prompt_and_rewards_see_it(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def watch(prompts: list[Any], **fields: Any) -> list[float]:
+        seen.extend(prompts)
+        return ones(prompts)
+
+    trainer = trainer_for(tmp_path, [["Ok." + END]] * 4, reward_funcs=watch, environments=Counter, train_dataset=None)
+    trainer.train()
+    assert [p[-1]["content"] for p in seen] == [" Count."] * 4
+
+
+def test_trls_limit_of_rounds_counts_beside_a_budget(tmp_path: Path) -> None:
+    trainer = trainer_for(
+        tmp_path,
+        [[CALL] * 9] * 4,
+        settings={"max_tool_calling_iterations": 2},
+        tools=[add],
+        reward_funcs=ones,
+        budget=Budget(turns=7),
+    )
+    trainer.train()
+    assert [r.transcript.turns for r in trainer.rollout.last] == [3] * 4
+    assert {r.stop_reason for r in trainer.rollout.last} == {"max_turns"}
+
+
+def test_failed_rollouts_have_no_advantage_and_do_not_move_their_group(tmp_path: Path) -> None:
+    class Shaky(Counter):
+        made = 0
+
+        def reset(self, **row: Any) -> str:
+            Shaky.made += 1
+            self.at = 0
+            if Shaky.made % 4 == 1:
+                raise ConnectionError("the server is down")
+            return ""
+
+    trainer = trainer_for(
+        tmp_path,
+        lambda index, turn: written(NAME, ("up", {})) if turn == 0 and index % 2 else "Ok." + END,
+        environments=Shaky,
+    )
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+    failed = [at for at, r in enumerate(trainer.rollout.last) if r.failed]
+    assert len(failed) == 1
+    assert (batch["completion_mask"] * batch["tool_mask"])[failed[0]].sum() == 0
+    # Reward functions index into completions: there is a message, with nothing in it.
+    assert trainer.rollout.last[failed[0]].messages == [{"role": "assistant", "content": ""}]
+    assert batch["advantages"][failed[0]] == 0
+    rewards = [float(r.environment.at) for at, r in enumerate(trainer.rollout.last) if at not in failed]
+    mean = sum(rewards) / len(rewards)
+    others = [float(value) for at, value in enumerate(batch["advantages"]) if at not in failed]
+    assert [value > 0 for value in others] == [reward > mean for reward in rewards]
+
+
+def test_prefixed_fields_still_find_their_rewards(tmp_path: Path) -> None:
+    @per_rollout
+    def score(rollout: Rollout) -> float:
+        return float(len(rollout.answer))
+
+    loop = MultiTurnRollout(
+        environments=Counter,
+        parser=parser(NAME),
+        prefix="rollout_",
+        backend=ScriptedBackend([["Ok." + END]] * 4, encode=lambda text: ids_of(NAME, text)),
+    )
+    trainer = trainer_for(
+        tmp_path,
+        [["Ok." + END]] * 4,
+        rollout=loop,
+        parser=None,
+        reward_funcs=score,
+        train_dataset=questions().add_column("messages", ["x"] * 8),
+    )
+    trainer.train()
+    assert entry_of(trainer)["rewards/score/mean"] == 3.0
+    assert entry_of(trainer)["rewards/Counter/mean"] == 0.0
+
+
+def test_completions_are_logged_whatever_types_arguments_have(tmp_path: Path) -> None:
+    def script(index: int, turn: int) -> str:
+        wrong = '<tool_call>\n{"name": "add", "arguments": {"a": "one \\ud800", "b": [1]}}\n</tool_call>' + END
+        return "Ok." + END if turn else (CALL if index % 2 else wrong)
+
+    trainer = trainer_for(tmp_path, script, settings={"log_completions": True}, tools=[add], reward_funcs=ones)
+    trainer.train()
+    [path] = tmp_path.glob("completions/*.parquet")
+    completions = pd.read_parquet(path)["completion"]
+    assert [c[0]["tool_calls"][0]["function"]["arguments"] for c in completions][1] == '{"a": 1, "b": 2}'
+
+
+def test_finished_turns_that_end_on_no_eos_are_not_dropped(tmp_path: Path) -> None:
+    model = seeded_model()
+    tok = tokenizer(NAME)
+    other = tok.convert_tokens_to_ids("<pad>")
+    model.generation_config.eos_token_id = None
+
+    def script(index: int, turn: int) -> Sampled:
+        ids = ids_of(NAME, "Ok.") + ([tok.convert_tokens_to_ids("</tool_call>")] if index else [])
+        return Sampled(ids, [-1.0] * len(ids), "stop_string" if index else "length")
+
+    assert other
+    trainer = trainer_for(
+        tmp_path,
+        script,
+        model=model,
+        settings={"mask_truncated_completions": True},
+        tools=[add],
+        reward_funcs=ones,
+    )
+    trainer.model.train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="mask_truncated_completions drops")
+        batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+    kept = (batch["completion_mask"] * batch["tool_mask"]).sum(dim=1)
+    assert kept[0] == 0  # cut off
+    assert (kept[1:] > 0).all()
+    assert trainer.mask_truncated_completions is True
+    assert trainer._metrics["train"]["completions/clipped_ratio"][-1] == 0.25
+
+
+@pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
+def test_with_the_stock_trainer_that_is_warned_of(tmp_path: Path) -> None:
+    ids = ids_of(NAME, "Ok.</tool_call>")
+    loop = MultiTurnRollout(
+        [add], parser=parser(NAME), backend=ScriptedBackend(lambda i, t: Sampled(ids, [-1.0] * len(ids), "stop_string"))
+    )
+    trainer = GRPOTrainer(
+        model=seeded_model(),
+        reward_funcs=ones,
+        args=config(tmp_path, mask_truncated_completions=True),
+        train_dataset=questions(),
+        processing_class=tokenizer(NAME),
+        rollout_func=loop,
+    )
+    with pytest.warns(UserWarning, match="mask_truncated_completions drops finished rollouts here"):
+        trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_accumulation_steps": 2},
+        {"num_iterations": 2, "max_steps": 2},
+        {"steps_per_generation": 2, "max_steps": 2},
+        {"scale_rewards": "batch", "loss_type": "dapo"},
+    ],
+    ids=lambda s: "-".join(s),
+)
+def test_settings_of_the_trainer_work(tmp_path: Path, settings: dict[str, Any]) -> None:
+    def script(index: int, turn: int) -> str:
+        return CALL if turn == 0 else f"Answer {index % 2}.{END}"
+
+    trainer = trainer_for(tmp_path, script, settings=settings, tools=[add], reward_funcs=ones)
+    trainer.train()
+    assert torch.isfinite(torch.tensor(entry_of(trainer)["loss"]))
+
+
+def test_evaluation_and_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    def script(index: int, turn: int) -> str:
+        return CALL if turn == 0 else f"Answer {index % 2}.{END}"
+
+    settings = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    settings["per_device_eval_batch_size"] = 4
+    first = trainer_for(tmp_path, script, settings=settings, tools=[add], reward_funcs=ones, eval_dataset=questions(2))
+    first.train()
+    assert any("eval_reward" in e for e in first.state.log_history)
+    more = trainer_for(
+        tmp_path,
+        script,
+        settings={**settings, "max_steps": 2},
+        tools=[add],
+        reward_funcs=ones,
+        eval_dataset=questions(2),
+    )
+    more.train(resume_from_checkpoint=True)
+    assert more.state.global_step == 2
+    assert isinstance(more.args, GRPOConfig)
