@@ -36,10 +36,10 @@ BODY = json.dumps(
 def endpoint(port: Any, _: Any) -> None:
     """The endpoint with a scripted engine: a token to a piece."""
     import toolparse
+    from fixtures.tiny import tiny_tokenizer
     from toolparse.serving import ScriptedEngine
     from toolparse.serving.app import Endpoint, ServerLimits
     from toolparse.serving.model import ChatModel
-    from trl_integration.tiny import tiny_tokenizer
 
     tokenizer = tiny_tokenizer(
         fixtures.template("qwen"), corpus=["word " * 200, "Let me write that down."], vocab_size=600

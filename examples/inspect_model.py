@@ -119,7 +119,7 @@ def scripted(prompt: str) -> str:
 
 def main(log_dir: str = "logs") -> Any:
     import fixtures
-    from trl_integration.tiny import tiny_tokenizer
+    from fixtures.tiny import tiny_tokenizer
 
     model = get_model("toolparse/tiny", tokenizer=tiny_tokenizer(fixtures.template("qwen")), complete=scripted)
     task = Task(

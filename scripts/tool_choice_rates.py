@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import toolparse
+from fixtures.tiny import tiny_tokenizer
 from tests.serving.tiny_gguf import write_gguf
 from toolparse.errors import ToolparseError
 from toolparse.openai import RequestError, constraint, read_tools
@@ -24,7 +25,6 @@ from toolparse.parser import Parser
 from toolparse.serving import Constraint, Sampling
 from toolparse.serving.gguf import GgufTokenizer, load_llama
 from toolparse.serving.in_process import LlamaCppEngine
-from trl_integration.tiny import tiny_tokenizer
 
 
 def tool(name: str, /, **properties: Any) -> dict[str, Any]:

@@ -68,10 +68,10 @@ class Served:
     url = ""
 
     def __init__(self, template: str, turns: Any, engine: dict[str, Any], options: dict[str, Any]) -> None:
+        from fixtures.tiny import tiny_tokenizer
         from toolparse.serving import ScriptedEngine
         from toolparse.serving.app import Endpoint
         from toolparse.serving.model import ChatModel
-        from trl_integration.tiny import tiny_tokenizer
 
         self.tokenizer = tiny_tokenizer(template)
         self.model = ChatModel(self.tokenizer, name="tiny")

@@ -251,9 +251,9 @@ def test_which_server_it_is(kind: str) -> None:
 @pytest.mark.parametrize("kind", FAKES)
 def test_an_endpoint_in_front_of_a_server(kind: str) -> None:
     """Tool calling before a raw completions server, with a constraint that reaches it."""
+    from fixtures.tiny import tiny_tokenizer
     from toolparse.serving.app import Endpoint
     from toolparse.serving.model import ChatModel
-    from trl_integration.tiny import tiny_tokenizer
 
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
     text = 'On it.\n<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
@@ -297,8 +297,8 @@ def tiny() -> Any:
     pytest.importorskip("torch", reason="torch is not installed")
     import torch
 
+    from fixtures.tiny import tiny_model, tiny_tokenizer
     from toolparse.serving.in_process import TransformersEngine
-    from trl_integration.tiny import tiny_model, tiny_tokenizer
 
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
@@ -359,10 +359,10 @@ def test_transformers_takes_requests_in_turn(tiny: Any) -> None:
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for name in ("llama_cpp", "gguf", "torch"):
         pytest.importorskip(name, reason=f"{name} is not installed")
+    from fixtures.tiny import tiny_tokenizer
     from tests.serving.tiny_gguf import write_gguf
     from toolparse.serving.gguf import GgufTokenizer, load_llama
     from toolparse.serving.in_process import LlamaCppEngine
-    from trl_integration.tiny import tiny_tokenizer
 
     tokenizer = tiny_tokenizer(fixtures.template("qwen"), corpus=["hello world, the weather in this city"] * 4)
     path = write_gguf(tokenizer, tmp_path_factory.mktemp("gguf") / "tiny.gguf")

@@ -17,7 +17,7 @@ from tests.serving import stand_ins
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[test]'")
 
-from trl_integration.tiny import tiny_tokenizer
+from fixtures.tiny import tiny_tokenizer
 
 FAMILIES = ["qwen", "llama3-json", "mistral-v11", "kimi-k2", "glm45", "deepseek-v31", "qwen3-coder", "lfm2"]
 CALLS = [

@@ -15,10 +15,10 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 import jinja2
 from transformers import PreTrainedTokenizerFast
 
+from fixtures.tiny import tiny_tokenizer
 from toolparse.errors import UnknownFormat
 from toolparse.openai import RequestError, read_chat_request, template_messages
 from toolparse.serving.model import ChatModel
-from trl_integration.tiny import tiny_tokenizer
 
 CALLS = [
     {

@@ -26,7 +26,7 @@ httpx = pytest.importorskip("httpx", reason="httpx is not installed: pip install
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder."""
     pytest.importorskip("torch", reason="torch is not installed")
-    from trl_integration.tiny import tiny_model, tiny_tokenizer
+    from fixtures.tiny import tiny_model, tiny_tokenizer
 
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
     path = tmp_path_factory.mktemp("models") / "tiny-qwen"
