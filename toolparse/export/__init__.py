@@ -8,6 +8,6 @@ response_template  a format <-> transformers' `response_template` dict
 """
 
 from toolparse.export.grammar import grammar
-from toolparse.export.response_template import Imported, from_response_template, to_response_template
+from toolparse.export.response_template import Imported, from_response_template, to_response_template, typed_tools
 
-__all__ = ["Imported", "from_response_template", "grammar", "to_response_template"]
+__all__ = ["Imported", "from_response_template", "grammar", "to_response_template", "typed_tools"]
