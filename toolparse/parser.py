@@ -182,11 +182,12 @@ class Parser:
             return self.style.message(message)
         return message.to_message(id_picture=self.format.new_id or self.format.id or "call_{{index}}")
 
-    def grammar(self, tools: Any = None, *, syntax: str = "gbnf", **options: Any) -> str:
+    def grammar(self, tools: Any = None, *, syntax: str = "gbnf", tokenizer: Any = None, **options: Any) -> str:
         """A grammar under which a model can only write turns of this format with calls of these tools.
 
         `syntax`: `gbnf` (llama.cpp), `ebnf` (xgrammar) or `lark` (llguidance). `options` are those of
-        `toolparse.export.grammar`: parallel, content, reasoning, required. Raises ExportError, with the reason, where
+        `toolparse.export.grammar`: parallel, content, reasoning, required. `tokenizer`: that of the model, the parser's
+        own if None; llguidance needs it for markers that are special tokens. Raises ExportError, with the reason, where
         the format or a schema cannot be expressed.
         """
         from toolparse.export import grammar
@@ -195,7 +196,8 @@ class Parser:
         if offered is None:
             raise TypeError("a grammar needs tools; pass them here or to parser_for(..., tools=[...])")
         options.setdefault("prefill", self.prefill)
-        return grammar(self.format, offered, syntax=syntax, **options)
+        tokenizer = self.tokenizer if tokenizer is None else tokenizer
+        return grammar(self.format, offered, syntax=syntax, tokenizer=tokenizer, **options)
 
     def to_response_template(self, *, start_anchor: str | None = None) -> dict[str, Any]:
         """The format as transformers' `response_template`. Raises ExportError, naming the field, where it cannot be."""

@@ -401,9 +401,13 @@ class Rule:
 
 
 class Rules:
-    """The rules of a grammar under unique names, which consist of lower-case letters, digits and hyphens."""
+    """The rules of a grammar under unique names, which consist of lower-case letters, digits and hyphens.
 
-    def __init__(self) -> None:
+    `tokens`: markers that are tokens of their own, with their ids.
+    """
+
+    def __init__(self, tokens: Mapping[str, int] | None = None) -> None:
+        self.tokens = dict(tokens or {})
         self.rules: dict[str, Rule] = {}
         self._same: dict[tuple[Expr, bool], str] = {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs.json import type_of
@@ -55,6 +55,7 @@ def grammar(
     reasoning: bool = True,
     required: bool = False,
     prefill: str | None = None,
+    tokenizer: Any = None,
 ) -> str:
     """A grammar of the turns that `render` writes with calls of these tools.
 
@@ -68,6 +69,8 @@ def grammar(
             prompt opens is closed at once if not.
         required: Whether there must be a call.
         prefill: What the prompt already holds of the turn; the format's own if None.
+        tokenizer: The model's tokenizer, from transformers or tokenizers. llguidance needs to know which markers are
+            special tokens, which no text matches for it; the other engines don't.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
@@ -80,19 +83,32 @@ def grammar(
     format = format.bind("")
     if not format.call:
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
-    turn = _Turn(format, tools, format.prefill if prefill is None else prefill)
+    tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
+    turn = _Turn(format, tools, format.prefill if prefill is None else prefill, tokens)
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """The tokens that no text matches in llguidance, with their ids: special ones, and all in angle brackets."""
+    listed = getattr(tokenizer, "added_tokens_decoder", None)
+    if listed is None:
+        listed = tokenizer.get_added_tokens_decoder()
+    return {
+        token.content: int(id)
+        for id, token in listed.items()
+        if token.special or (token.content[:1] == "<" and token.content[-1:] == ">")
+    }
 
 
 class _Turn:
     """A turn of one format with some tools, as rules."""
 
-    def __init__(self, format: Format, tools: ToolSet, prefill: str) -> None:
+    def __init__(self, format: Format, tools: ToolSet, prefill: str, tokens: Mapping[str, int]) -> None:
         self.format = format
         self.tools = tools
         self.prefill = prefill.replace("{{suffix}}", "")
-        self.rules = Rules()
+        self.rules = Rules(tokens)
         program = compile_format(format)
         cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
         if program.anchored:

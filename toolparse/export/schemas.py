@@ -296,6 +296,9 @@ class Values:
         """A string in quotes."""
         quote = self.syntax.quotes[0]
         if not self.syntax.escapes:
+            if quote in self.rules.tokens:
+                inner = Scan(text_without((quote, *self.avoid)))
+                return self.rules.add("string", seq(Lit(quote), inner, Lit(quote)), token=True)
             return self.rules.add("string", seq(Lit(quote), Scan(until(quote, self.avoid))), token=True)
         least, most = bound(low, 0), bound(high, None)
         quotes = [quote]
