@@ -73,7 +73,21 @@ class Scan:
     quoted: bool = False
 
 
-Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A JSON value of a schema, which the engine itself reads; the schema as JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Any text without some strings, as long as the engine likes; structural tags only."""
+
+    excluded: tuple[str, ...]
+
+
+Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan | Schema | Free
 EMPTY = Seq(())
 
 
@@ -370,7 +384,9 @@ def quoted(expr: Expr, names: Mapping[str, str]) -> Expr:
         return Rep(quoted(expr.item, names), expr.low, expr.high)
     if isinstance(expr, Ref):
         return Ref(names[expr.name])
-    return Scan(expr.automaton, quoted=True)
+    if isinstance(expr, Scan):
+        return Scan(expr.automaton, quoted=True)
+    raise TypeError(f"{type(expr).__name__} can't stand in a string")
 
 
 def quoted_class(ranges: Ranges) -> Expr:

@@ -18,11 +18,13 @@ from toolparse.errors import ExportError, RenderError
 from toolparse.export.expressions import (
     EMPTY,
     Expr,
+    Free,
     Lit,
     Ref,
     Rep,
     Rules,
     Scan,
+    Schema,
     alt,
     both,
     chars,
@@ -32,7 +34,7 @@ from toolparse.export.expressions import (
     star,
     text_without,
 )
-from toolparse.export.schemas import Shape, Values, bound, literals, shape_of
+from toolparse.export.schemas import Shape, Values, bound, engine_schema, literals, shape_of
 from toolparse.export.syntaxes import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
@@ -41,7 +43,7 @@ from toolparse.program import BLANK, compile_format
 from toolparse.render import render, write_call
 from toolparse.tools import Tool, ToolSet
 
-_THOUGHT, _CONTENT = "qthoughtq", "qcontentq"
+THOUGHT, CONTENT = "qthoughtq", "qcontentq"
 _KINDS = ("string", "integer", "number", "boolean", "null", "object", "array")
 
 
@@ -56,6 +58,7 @@ def grammar(
     required: bool = False,
     prefill: str | None = None,
     tokenizer: Any = None,
+    schemas: bool = False,
 ) -> str:
     """A grammar of the turns that `render` writes with calls of these tools.
 
@@ -71,6 +74,8 @@ def grammar(
         prefill: What the prompt already holds of the turn; the format's own if None.
         tokenizer: The model's tokenizer, from transformers or tokenizers. llguidance needs to know which markers are
             special tokens, which no text matches for it; the other engines don't.
+        schemas: Whether arguments in JSON are left to llguidance's own `%json`, which also enforces keywords that no
+            grammar of ours says, such as `pattern`. Lark only.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
@@ -83,8 +88,10 @@ def grammar(
     format = format.bind("")
     if not format.call:
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
+    if schemas and syntax != "lark":
+        raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
     tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
-    turn = _Turn(format, tools, format.prefill if prefill is None else prefill, tokens)
+    turn = Turn(format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas)
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
 
@@ -101,11 +108,23 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
     }
 
 
-class _Turn:
+class Turn:
     """A turn of one format with some tools, as rules."""
 
-    def __init__(self, format: Format, tools: ToolSet, prefill: str, tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        format: Format,
+        tools: ToolSet,
+        prefill: str,
+        tokens: Mapping[str, int],
+        *,
+        schemas: bool = False,
+        free: bool = False,
+    ) -> None:
+        """`schemas`: JSON is left to the engine. `free`: so is text up to a marker."""
         self.format = format
+        self.schemas = schemas
+        self.free = free
         self.tools = tools
         self.prefill = prefill.replace("{{suffix}}", "")
         self.rules = Rules(tokens)
@@ -115,7 +134,8 @@ class _Turn:
             cores["{"] = None  # a call that nothing announces: its name and a brace
         self.markers = tuple(core for core in cores if core)
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
-        self.head, self._bodies = _Calls(self).parts() if tools else ("", EMPTY)
+        self.calls = _Calls(self)
+        self.head, self._bodies = self.calls.parts() if tools else ("", EMPTY)
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
@@ -131,24 +151,28 @@ class _Turn:
     def _texts(self, content: bool, reasoning: bool, count: int) -> Iterator[tuple[str, ...]]:
         """Which of thought and content are there: every way that the options allow."""
         for thinks in (False, True) if reasoning and self.format.reasoning is not None else (False,):
-            if not thinks and reasoning and self._same_without(_THOUGHT, count):
+            if not thinks and reasoning and self._same_without(THOUGHT, count):
                 continue
             for says in (False, True) if content else (False,):
-                yield (*((_THOUGHT,) if thinks else ()), *((_CONTENT,) if says else ()))
+                yield (*((THOUGHT,) if thinks else ()), *((CONTENT,) if says else ()))
 
     def _same_without(self, mark: str, count: int) -> bool:
         """Whether an empty text is written just as no text: where the prompt opened the thought."""
         if self.format.reasoning is None:
             return False
-        return self._written((mark,), count).replace(mark, "") == self._written((), count)
+        return self.written((mark,), count).replace(mark, "") == self.written((), count)
 
-    def _written(self, texts: tuple[str, ...], count: int) -> str:
+    def opened(self) -> bool:
+        """Whether the prompt opened a thought."""
+        return self._same_without(THOUGHT, 0)
+
+    def written(self, texts: tuple[str, ...], count: int) -> str:
         try:
             return render(
                 self.format,
                 [_mark(number) for number in range(count)],
-                content=_CONTENT if _CONTENT in texts else "",
-                reasoning=_THOUGHT if _THOUGHT in texts else None,
+                content=CONTENT if CONTENT in texts else "",
+                reasoning=THOUGHT if THOUGHT in texts else None,
                 prefill=self.prefill,
                 verify=False,
             )
@@ -157,7 +181,7 @@ class _Turn:
 
     def _turn(self, texts: tuple[str, ...], count: int) -> Expr:
         """The turns with some texts and one call or (`count` 2) more."""
-        written = self._written(texts, count)
+        written = self.written(texts, count)
         pieces: list[str] = []  # what stands before each text, and behind the last one
         for text in texts:
             before, mark, written = written.partition(text)
@@ -167,14 +191,14 @@ class _Turn:
         first = between = ""
         skipped = 0
         if count:
-            first, skipped, written = self._find_call(written, 0)
+            first, skipped, written = self.find_call(written, 0)
             if count > 1:
-                between, _, written = self._find_call(written, 1)
+                between, _, written = self.find_call(written, 1)
             pieces.append(first)
         pieces.append(written)
         return self._assemble(texts, count, pieces, between, skipped)
 
-    def _find_call(self, written: str, number: int) -> tuple[str, int, str]:
+    def find_call(self, written: str, number: int) -> tuple[str, int, str]:
         """What stands before a call, how many of its first characters the prompt holds, and what stands behind it."""
         call = write_call(self.format, _mark(number), number)
         before, found, behind = written.partition(call)
@@ -191,7 +215,7 @@ class _Turn:
             last = number == len(texts) - 1
             following = pieces[number + 1] + (self.head[skipped:] if last and count else "")
             items.append(Lit(pieces[number]))
-            scanned, used = self._text(text, following, opened=text == _THOUGHT and self._same_without(text, count))
+            scanned, used = self._text(text, following, opened=text == THOUGHT and self._same_without(text, count))
             items.append(scanned)
             skipped += max(0, used - len(pieces[number + 1]))
             pieces[number + 1] = pieces[number + 1][used:]
@@ -208,15 +232,17 @@ class _Turn:
         In between there is no marker at all, not even one that turns out to open nothing: so nothing in the text can be
         taken for something else, however it is followed.
         """
-        markers = self.thought_markers if text == _THOUGHT else self.markers
+        markers = self.thought_markers if text == THOUGHT else self.markers
         ends = [following.find(marker) + len(marker) for marker in markers if marker in following]
-        if not following and text == _THOUGHT:
+        if not following and text == THOUGHT:
             raise ExportError(f"format {self.format.name!r}, field 'reasoning': nothing closes a thought")
         then = following[: min(ends)] if ends else following
+        if self.free:
+            return seq(Free(markers), Lit(then)), len(then)
         automaton = text_without(markers)
         if not opened:
             automaton = both(automaton, names_but(()))
-        hint = "thought" if text == _THOUGHT else "content"
+        hint = "thought" if text == THOUGHT else "content"
         inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
         return self.rules.add(hint, seq(inner, Lit(then)), token=True), len(then)
 
@@ -229,10 +255,12 @@ def _mark(number: int) -> ToolCall:
 class _Calls:
     """The calls of some tools, as rules."""
 
-    def __init__(self, turn: _Turn) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.format = turn.format
         self.tools = turn.tools
         self.rules = turn.rules
+        self.schemas = turn.schemas
+        self.free = turn.free
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
     def parts(self) -> tuple[str, Expr]:
@@ -240,7 +268,7 @@ class _Calls:
         head, bodies = "", []
         for tool in self.tools:
             self._check_name(tool)
-            pieces = list(self._call(tool))
+            pieces = list(self.pieces(tool))
             first = pieces[0] if isinstance(pieces[0], str) else ""
             head = first
             body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
@@ -253,7 +281,7 @@ class _Calls:
         except RenderError as error:
             raise ExportError(f"tool {tool.name!r}: {error}") from None
 
-    def _call(self, tool: Tool) -> Iterator[str | Expr]:
+    def pieces(self, tool: Tool) -> Iterator[str | Expr]:
         """A call of a tool: first the literal that all calls share (if there is any), then the rest."""
         picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
         flat: list[tuple[Part, bool, bool]] = []  # (part, is it in a JSON wrapper, in quotes)
@@ -287,6 +315,8 @@ class _Calls:
             return self._index()
         if hole.name == "params":
             return self._params(tool)
+        if self.schemas and hole.name == "arguments" and self.format.syntax.is_json and not (inside and quotes):
+            return Schema(engine_schema(tool.parameters, self.format.syntax))
         values = self.values(tool)
         hint = tool.name
         shapes = values.shapes(tool.parameters)
@@ -354,6 +384,7 @@ class _Params:
         self.param = self._picture("param", self.format.param)
         self.item = self._picture("item", self.format.item)
         self._known: dict[str, Ref] = {}
+        self._nested = 0
 
     def _picture(self, field: str, source: str | None) -> Picture | None:
         return None if source is None else self.format.picture(field, source, PARAM_HOLES, frozenset())
@@ -433,12 +464,14 @@ class _Params:
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = Ref(self.rules.reserve(hint))
+            self._nested += 1
             if schema["type"] == "object":
                 made = self._members(shape_of(schema, self.format.syntax), hint)
             else:
                 items = schema.get("items", {})
                 element = self._element(self.item, EMPTY, items, f"{hint}-item")
                 made = Rep(element, bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None))
+            self._nested -= 1
             self.rules.define(known.name, made)
         return known
 
@@ -462,6 +495,8 @@ class _Params:
         yield seq(Lit(left), self._closed((*avoid, right), right + then))
 
     def _closed(self, avoid: Sequence[str], then: str) -> Expr:
+        if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
+            return seq(Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
         text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
         return self.rules.add("text", seq(text, Lit(then)), token=True)
 

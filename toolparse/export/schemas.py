@@ -330,6 +330,34 @@ class Values:
         return known
 
 
+def engine_schema(schema: Schema, syntax: Syntax) -> str:
+    """A schema as an engine is to read it: closed where ours are, with the format's blanks (llguidance's words)."""
+
+    def closed(node: Any) -> Any:
+        if isinstance(node, list):
+            return [closed(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        found = {
+            key: {name: closed(inner) for name, inner in value.items()}
+            if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict)
+            else value
+            if key in ("enum", "const", "default", "examples")
+            else closed(value)
+            for key, value in node.items()
+        }
+        parts = found.keys() & {"allOf", "anyOf", "oneOf", "$ref"}
+        if "properties" in found and "additionalProperties" not in found and not parts:
+            found["additionalProperties"] = False
+        if found.pop("nullable", None) is True:
+            return {"anyOf": [found, {"type": "null"}]}
+        return found
+
+    options = {"whitespace_flexible": False, "item_separator": syntax.comma, "key_separator": syntax.colon}
+    made = {"type": "object", **closed(schema), "x-guidance": options}
+    return json.dumps(made, ensure_ascii=False)
+
+
 def literals(schema: Schema) -> list[Any] | None:
     """The values to which `enum` or `const` limit an alternative; None when neither does."""
     if "const" in schema:

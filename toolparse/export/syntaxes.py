@@ -22,6 +22,7 @@ from toolparse.export.expressions import (
     Rule,
     Rules,
     Scan,
+    Schema,
     Seq,
     alt,
     as_expression,
@@ -117,7 +118,9 @@ class _Bnf:
             return '""'
         if isinstance(expr, Seq):
             return _bracketed(" ".join(self.write(item, _ROW) for item in expr.items), _ROW, wanted)
-        return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        if isinstance(expr, Alt):
+            return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        raise TypeError(f"{type(expr).__name__} can't be written here")
 
     def _scan(self, scan: Scan, name: str = "") -> str:
         """The rules of an automaton; returns the name of its first state."""
@@ -233,6 +236,8 @@ class _Lark:
             return _bracketed(" ".join(self.write(item, _ROW) for item in expr.items), _ROW, wanted)
         if isinstance(expr, Alt):
             return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        if isinstance(expr, Schema):
+            return f"%json {expr.text}"
         return f"/{self.regex(expr)}/"
 
     # -- special tokens -----------------------------------------------------------------------------------------------
@@ -326,6 +331,8 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     if isinstance(expr, Seq):
         text = "".join(_regex(item, rules, _ROW) for item in expr.items)
         return text if wanted < _TIGHT else f"(?:{text})"
+    if not isinstance(expr, Alt):
+        raise TypeError(f"{type(expr).__name__} can't stand in a regular expression")
     text = "|".join(_regex(option, rules, _ROW) for option in expr.options)
     return text if wanted == _LOOSE else f"(?:{text})"
 
