@@ -618,3 +618,34 @@ def test_every_format_in_every_syntax() -> None:
             else:
                 expressed += 1
         assert expressed == len(registry.formats()) - len(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text", "other"),
+    [
+        ("qwen3-coder", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("nemotron3", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("step3p5", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("granite-thinking", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("qwen3-coder", False, "\nFalse\n", "\nfalse\n"),
+        ("qwen3-coder", [True, "a"], '[true, "a"]', '[True, "a"]'),
+        ("lfm2", {"ok": False, "z": None}, '={"ok": false, "z": null}', "={'ok': False, 'z': None}"),
+        ("lfm2", [True, "a"], "=[True, 'a']", '=[true, "a"]'),
+        ("lfm2", False, "=False", "=false"),
+        ("seed-oss", {"ok": False, "z": None}, "{'ok': False, 'z': None}", '{"ok": false, "z": null}'),
+    ],
+)
+def test_nested_values_are_spelled_as_the_templates_do(name: str, value: Any, text: str, other: str) -> None:
+    """What stands alone is Python's, what has parts is JSON: the templates' own way, and the grammar's only one."""
+    format: Any = registry.get(name)
+    schemas: dict[type, Any] = {
+        dict: {"type": "object", "properties": {"ok": {"type": "boolean"}, "z": {"type": "null"}}},
+        bool: {"type": "boolean"},
+        list: {"type": "array"},
+    }
+    tools = with_parameters({"type": "object", "properties": {"x": schemas[type(value)]}})
+    written = render(format, [("f", {"x": value})])
+    assert text in written
+    made = Gbnf(grammar(format, tools, prefill=""))
+    assert made.accepts(written)
+    assert not made.accepts(written.replace(text, other))

@@ -12,4 +12,12 @@ from toolparse.export.grammar import grammar
 from toolparse.export.response_template import Imported, from_response_template, to_response_template, typed_tools
 from toolparse.export.structural_tag import structural_tag, triggers
 
-__all__ = ["Imported", "from_response_template", "grammar", "structural_tag", "to_response_template", "triggers", "typed_tools"]
+__all__ = [
+    "Imported",
+    "from_response_template",
+    "grammar",
+    "structural_tag",
+    "to_response_template",
+    "triggers",
+    "typed_tools",
+]

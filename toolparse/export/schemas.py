@@ -44,7 +44,7 @@ from toolparse.export.expressions import (
     until,
     without,
 )
-from toolparse.format import Syntax
+from toolparse.format import JSON, Syntax
 from toolparse.tools.schema_types import TYPES, Resolver
 
 Schema = dict[str, Any]
@@ -98,6 +98,15 @@ class Values:
         self.avoid = tuple(avoid)
         self.resolver = Resolver(root)
         self._known: dict[str, Expr] = {}
+        self._json: Values | None = None
+
+    def _of(self, kind: Any) -> Values:
+        """The rules of values of a type: the format may spell what has parts as JSON."""
+        if kind not in self.syntax.json:
+            return self
+        if self._json is None:
+            self._json = Values(self.rules, JSON, self.resolver.root, owner=self.owner, avoid=self.avoid)
+        return self._json
 
     # -- schemas ------------------------------------------------------------------------------------------------------
 
@@ -155,10 +164,8 @@ class Values:
         if listed is not None:
             return alt(*(Lit(self.written(value)) for value in listed))
         kind = schema.get("type")
-        if kind == "object":
-            return self._remembered(schema, hint)
-        if kind == "array":
-            return self._remembered(schema, hint)
+        if kind in ("object", "array"):
+            return self._of(kind)._remembered(schema, hint)
         if kind == "string":
             return self.string(schema.get("minLength"), schema.get("maxLength"))
         if kind == "integer":
@@ -185,7 +192,7 @@ class Values:
     def written(self, value: Any) -> str:
         """A value as the format writes it."""
         try:
-            text = write_value(value, self.syntax)
+            text = write_value(value, self.syntax.of(type_of(value)))
         except ValueError as error:
             raise ExportError(f"{self.owner}: {error}") from None
         if any(word in text for word in self.avoid):
