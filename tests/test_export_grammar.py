@@ -502,7 +502,8 @@ def test_nothing_else_is_accepted() -> None:
     assert not accepts(CALL.replace('{"city": "Paris"}', "{}"))
     assert not accepts(CALL.replace('"Paris"', '"Paris", "when": 1'))
     assert not accepts(CALL[:-1])
-    assert not accepts(CALL + " ")
+    assert not accepts(CALL + " ", content=False)
+    assert not accepts(CALL + "<tool_call>")
     assert not accepts("An opening <tool_call> in text.")
 
 

@@ -34,12 +34,12 @@ from toolparse.export.expressions import (
     star,
     text_without,
 )
-from toolparse.export.schemas import Shape, Values, bound, engine_schema, literals, shape_of
+from toolparse.export.schemas import MAX_SWAPPED, Shape, Values, any_order, bound, engine_schema, literals, shape_of
 from toolparse.export.syntaxes import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
-from toolparse.program import BLANK, compile_format
+from toolparse.program import BLANK, compile_format, is_marker
 from toolparse.render import render, write_call
 from toolparse.tools import Tool, ToolSet
 
@@ -59,6 +59,7 @@ def grammar(
     prefill: str | None = None,
     tokenizer: Any = None,
     schemas: bool = False,
+    loose: bool = False,
 ) -> str:
     """A grammar of the turns that `render` writes with calls of these tools.
 
@@ -76,6 +77,8 @@ def grammar(
             special tokens, which no text matches for it; the other engines don't.
         schemas: Whether arguments in JSON are left to llguidance's own `%json`, which also enforces keywords that no
             grammar of ours says, such as `pattern`. Lark only.
+        loose: Whether more is accepted than the format writes, as far as it reads back as valid calls: blanks between
+            the parts of arguments, and up to five keys in any order.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
@@ -91,7 +94,7 @@ def grammar(
     if schemas and syntax != "lark":
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
     tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
-    turn = Turn(format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas)
+    turn = Turn(format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose)
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
 
@@ -120,8 +123,11 @@ class Turn:
         *,
         schemas: bool = False,
         free: bool = False,
+        loose: bool = False,
     ) -> None:
-        """`schemas`: JSON is left to the engine. `free`: so is text up to a marker."""
+        """`schemas`: JSON is left to the engine. `free`: so is text up to a marker. `loose`: as for `grammar`."""
+        self.loose = loose
+        self.says = True  # whether there may be content
         self.format = format
         self.schemas = schemas
         self.free = free
@@ -142,6 +148,7 @@ class Turn:
     def root(self, *, parallel: bool, content: bool, reasoning: bool, required: bool) -> Expr:
         """All turns."""
         turns: list[Expr] = []
+        self.says = content
         counts = ([2 if parallel and self.format.parallel else 1] if self.tools else []) + ([] if required else [0])
         for count in counts:
             ways = self._texts(content, reasoning, count)
@@ -215,36 +222,70 @@ class Turn:
             last = number == len(texts) - 1
             following = pieces[number + 1] + (self.head[skipped:] if last and count else "")
             items.append(Lit(pieces[number]))
-            scanned, used = self._text(text, following, opened=text == THOUGHT and self._same_without(text, count))
+            if number and not pieces[number].strip(BLANK):
+                items.pop()  # blanks behind a thought may be missing, and to engines they are text like others
+            scanned, used = self._text(text, following, empty=bool(text == THOUGHT or count))
             items.append(scanned)
             skipped += max(0, used - len(pieces[number + 1]))
             pieces[number + 1] = pieces[number + 1][used:]
+        start = EMPTY if self.free or CONTENT in texts[:1] else self._start(items)
         if not count:
-            return seq(*items, Lit(pieces[-1]))
+            return seq(start, *items, Lit(pieces[-1]))
         calls = seq(Lit(self.head[skipped:]), self._bodies)
         if count > 1:
             calls = seq(calls, star(seq(Lit(between + self.head), self._bodies)))
-        return seq(*items, Lit(pieces[-2]), calls, Lit(pieces[-1]))
+        if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANK):
+            pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
+        closing = Lit(pieces[-1])
+        # Some templates leave the section open, or write text behind the calls; it reads the same.
+        framed = self.format.between_messages or self.format.content.strip(BLANK) != "{{text}}"
+        said = EMPTY if framed or not self.says or self.free else opt(self._text(CONTENT, "", empty=False)[0])
+        end = seq(closing, said if said != EMPTY else self._trail(pieces[-1]))
+        if is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}":
+            end = opt(end)
+        return seq(start, *items, Lit(pieces[-2]), calls, end)
 
-    def _text(self, text: str, following: str, *, opened: bool) -> tuple[Expr, int]:
+    def _start(self, items: Sequence[Expr]) -> Expr:
+        """Blanks before a thought or a call with which a turn begins: templates write some that no picture shows."""
+        first = items[0] if items else EMPTY
+        if isinstance(first, Lit) and first.text[:1] in (" ", "\n"):
+            return EMPTY
+        lead = "" if self.format.lead.strip(BLANK) else self.format.lead
+        section = self.format.section
+        opening = section[: len(section) - len(section.lstrip(BLANK))]
+        return opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
+
+    def _trail(self, closing: str) -> Expr:
+        """The newline that some templates write behind the last call."""
+        marked = closing if closing.strip(BLANK) else self.format.call.rpartition("}}")[2]
+        return opt(Lit("\n")) if is_marker(marked.strip(BLANK)) and marked[-1:] not in BLANK else EMPTY
+
+    def _text(self, text: str, following: str, *, empty: bool) -> tuple[Expr, int]:
         """A thought or content up to the first marker of what follows; also how many of those characters it takes.
+
+        `empty`: whether there may be none: blanks before a call are content to engines that take the longest terminal.
 
         In between there is no marker at all, not even one that turns out to open nothing: so nothing in the text can be
         taken for something else, however it is followed.
         """
         markers = self.thought_markers if text == THOUGHT else self.markers
         ends = [following.find(marker) + len(marker) for marker in markers if marker in following]
-        if not following and text == THOUGHT:
-            raise ExportError(f"format {self.format.name!r}, field 'reasoning': nothing closes a thought")
         then = following[: min(ends)] if ends else following
         if self.free:
             return seq(Free(markers), Lit(then)), len(then)
         automaton = text_without(markers)
-        if not opened:
+        if not empty:
             automaton = both(automaton, names_but(()))
         hint = "thought" if text == THOUGHT else "content"
         inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
-        return self.rules.add(hint, seq(inner, Lit(then)), token=True), len(then)
+        whole = seq(inner, Lit(then))
+        if text == THOUGHT and then.lstrip(BLANK) != then:  # an empty thought may stand between its markers alone
+            whole = alt(whole, Lit(then.lstrip(BLANK)))
+        if (
+            text == CONTENT and empty and then.strip(BLANK)
+        ):  # blanks before a call need not be those that a picture shows
+            whole = alt(whole, seq(Rep(chars(" \n"), 0, 2), Lit(then.lstrip(BLANK))))
+        return self.rules.add(hint, whole, token=True), len(then)
 
 
 def _mark(number: int) -> ToolCall:
@@ -261,6 +302,7 @@ class _Calls:
         self.rules = turn.rules
         self.schemas = turn.schemas
         self.free = turn.free
+        self.loose = turn.loose
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
     def parts(self) -> tuple[str, Expr]:
@@ -330,9 +372,12 @@ class _Calls:
                             f"tool {tool.name!r}: {member.key!r} is no identifier, and format {self.format.name!r} "
                             "writes arguments as key=value"
                         )
-            return alt(*(values.pairs(shape, hint, colon="=", bare=True) for shape in shapes))
+            return alt(*(values.pairs(shape, hint, colon="=", bare=True, arguments=True) for shape in shapes))
         braces = alt(
-            *(seq(Lit("{"), values.pairs(shape, hint, colon=self.format.syntax.colon), Lit("}")) for shape in shapes)
+            *(
+                values.braces("{", values.pairs(shape, hint, colon=self.format.syntax.colon, arguments=True), "}")
+                for shape in shapes
+            )
         )
         if not (inside and quotes):
             return braces
@@ -340,7 +385,18 @@ class _Calls:
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
-        return Values(self.rules, self.format.syntax, tool.parameters, owner=owner, avoid=avoid)
+        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
+        inside = picture.wrapper.parts if picture.wrapper is not None else ()
+        indented = any(isinstance(part, Text) and "\n" in part.text for part in inside)
+        return Values(
+            self.rules,
+            self.format.syntax,
+            tool.parameters,
+            owner=owner,
+            avoid=avoid,
+            blanks=self.loose or indented,  # templates that indent what is around arguments indent them, too
+            swapped=self.loose,
+        )
 
     def escaped(self, text: str) -> str:
         for char, entity in self.format.escapes:
@@ -394,20 +450,25 @@ class _Params:
         shapes = self.calls.values(self.tool).shapes(self.tool.parameters)
         if not shapes:
             raise ExportError(f"tool {self.tool.name!r}: no arguments fit its schema")
+        if any(not shape.members and shape.others is None for shape in shapes):
+            return opt(Lit("\n"))  # a line that stays empty where parameters would be
         return alt(*(self._members(shape, self.tool.name) for shape in shapes))
 
     def _members(self, shape: Shape, hint: str) -> Expr:
         assert self.param is not None
-        items: list[Expr] = []
+        items: list[tuple[Expr, bool]] = []
         for member in shape.members:
             name = f"{hint}-{member.key}"
             one = self.rules.add(name, self._element(self.param, self._label(member.key), member.schema, name))
-            items.append(one if member.required else opt(one))
+            items.append((one, member.required))
+        extra: Expr | None = None
         if shape.others is not None:
             label = self._other_label(self.param, [member.key for member in shape.members])
-            others = [self._element(self.param, label, other, f"{hint}-other") for other in shape.others]
-            items.append(star(alt(*others)))
-        return seq(*items)
+            extra = alt(*(self._element(self.param, label, other, f"{hint}-other") for other in shape.others))
+        if self.calls.loose and 1 < len(items) <= MAX_SWAPPED:
+            return any_order(self.rules, items, extra, EMPTY, hint)
+        written = seq(*(one if required else opt(one) for one, required in items))
+        return written if extra is None else seq(written, star(extra))
 
     def _label(self, key: str) -> Lit:
         """A parameter's name as it stands in the tag."""

@@ -16,6 +16,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
+from toolparse.codecs.matching import BLANKS
+from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
 from toolparse.export.expressions import (
@@ -44,7 +46,7 @@ from toolparse.export.expressions import (
     until,
     without,
 )
-from toolparse.format import JSON, Syntax
+from toolparse.format import Syntax
 from toolparse.tools.schema_types import TYPES, Resolver
 
 Schema = dict[str, Any]
@@ -60,6 +62,8 @@ _ABOUT = {
     "minLength": "string", "maxLength": "string",
 }  # fmt: skip
 _MAX_ALTERNATIVES = 200
+MAX_SWAPPED = 5  # of so many keys every order is written out; of more, the schema's
+_MAX_BLANKS = 64
 _MAX_COUNT = 256  # engines write repetitions out; longer ones are not enforced
 _BARE = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _IDENTIFIER_FIRST = chars("A-Za-z_").ranges
@@ -87,7 +91,18 @@ class Values:
     `avoid`: what must not stand in strings, because the text around would take it for a marker.
     """
 
-    def __init__(self, rules: Rules, syntax: Syntax, root: Schema, *, owner: str, avoid: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        syntax: Syntax,
+        root: Schema,
+        *,
+        owner: str,
+        avoid: Sequence[str] = (),
+        blanks: bool = False,
+        swapped: bool = False,
+    ) -> None:
+        """`blanks`: any between the parts of a value. `swapped`: keys in any order."""
         if not syntax.quotes[0]:
             raise ExportError(
                 f"{owner}: text stands without quotes, and ends where the call can go on; no grammar says that"
@@ -96,17 +111,36 @@ class Values:
         self.syntax = syntax
         self.owner = owner
         self.avoid = tuple(avoid)
+        self.blanks = blanks
+        self.swapped = swapped
         self.resolver = Resolver(root)
         self._known: dict[str, Expr] = {}
-        self._json: Values | None = None
+        self._spelled: dict[Syntax, Values] = {syntax: self}
 
-    def _of(self, kind: Any) -> Values:
-        """The rules of values of a type: the format may spell what has parts as JSON."""
-        if kind not in self.syntax.json:
-            return self
-        if self._json is None:
-            self._json = Values(self.rules, JSON, self.resolver.root, owner=self.owner, avoid=self.avoid)
-        return self._json
+    def spelled(self, syntax: Syntax) -> Values:
+        """The rules of the same values in another spelling."""
+        known = self._spelled.get(syntax)
+        if known is None:
+            known = Values(
+                self.rules,
+                syntax,
+                self.resolver.root,
+                owner=self.owner,
+                avoid=self.avoid,
+                blanks=self.blanks,
+                swapped=self.swapped,
+            )
+            self._spelled[syntax] = known
+        return known
+
+    def _lit(self, text: str) -> Expr:
+        """Punctuation, around which there may be blanks."""
+        if not self.blanks or not text:
+            return Lit(text)
+        return seq(self._blanks(), Lit(text.strip(BLANKS)), self._blanks())
+
+    def _blanks(self) -> Expr:
+        return opt(self.rules.add("blanks", Rep(chars(" \n\t"), 1, _MAX_BLANKS), token=True)) if self.blanks else EMPTY
 
     # -- schemas ------------------------------------------------------------------------------------------------------
 
@@ -165,7 +199,7 @@ class Values:
             return alt(*(Lit(self.written(value)) for value in listed))
         kind = schema.get("type")
         if kind in ("object", "array"):
-            return self._of(kind)._remembered(schema, hint)
+            return self.spelled(self.syntax.of(kind))._remembered(schema, hint)
         if kind == "string":
             return self.string(schema.get("minLength"), schema.get("maxLength"))
         if kind == "integer":
@@ -177,6 +211,26 @@ class Values:
         if kind == "null":
             return Lit(self.syntax.null)
         return self.anything()
+
+    def argument(self, schema: Any, hint: str) -> Expr:
+        """An argument where only what follows it tells that it ended: as text in quotes, or as values are elsewhere."""
+        inner = self.spelled(inner_syntax(self.syntax))
+        quote = self.syntax.quotes[0]
+        options: list[Expr] = []
+        for plain in self.alternatives(schema):
+            listed = literals(plain)
+            texts = [value for value in listed if isinstance(value, str)] if listed is not None else []
+            others = [value for value in listed if not isinstance(value, str)] if listed is not None else []
+            own = self if not (self.syntax.escapes and quote) else inner
+            options.extend(Lit(own.written(text)) for text in texts)
+            if plain.get("type") == "string" or (not plain and self.syntax.texts):
+                options.append(own.string(plain.get("minLength"), plain.get("maxLength")))
+                continue
+            made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
+            options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
+        if not options:
+            raise ExportError(f"{self.owner}: no value fits the schema of {hint!r}")
+        return alt(*options)
 
     def _remembered(self, schema: Schema, hint: str) -> Expr:
         """A rule for an object or array; the same schema gets the same rule, so recursive ones end."""
@@ -202,27 +256,44 @@ class Values:
     def map(self, schema: Any, hint: str) -> Expr:
         """An object in braces."""
         shape = shape_of(schema, self.syntax)
-        return seq(Lit("{"), self.pairs(shape, hint, colon=self.syntax.colon), Lit("}"))
+        return self.braces("{", self.pairs(shape, hint, colon=self.syntax.colon), "}")
 
-    def pairs(self, shape: Shape, hint: str, *, colon: str, bare: bool | None = None) -> Expr:
-        """The members of an object with what stands between them; `bare`: keys without quotes."""
+    def braces(self, left: str, inner: Expr, right: str) -> Expr:
+        """Something in brackets."""
+        if inner == EMPTY:
+            return Lit(left + right) if not self.blanks else seq(Lit(left), self._blanks(), Lit(right))
+        return seq(Lit(left), self._blanks(), inner, self._blanks(), Lit(right))
+
+    def pairs(self, shape: Shape, hint: str, *, colon: str, bare: bool | None = None, arguments: bool = False) -> Expr:
+        """The members of an object with what stands between them.
+
+        `bare`: keys without quotes. `arguments`: they are the call's own, which a syntax may spell otherwise than what
+        is inside of them.
+        """
         bare = self.syntax.bare_keys if bare is None else bare
-        comma = Lit(self.syntax.comma)
+        comma = self._lit(self.syntax.comma)
+        value = self.argument if arguments and self.syntax.loose else self.value
         taken = [member.key for member in shape.members]
         extra: Expr | None = None
         if shape.others is not None:
-            values = alt(*(self.value(other, f"{hint}-other") for other in shape.others))
-            extra = self.rules.add(f"{hint}-other", seq(self._free_key(taken, bare), Lit(colon), values))
+            values = alt(*(value(other, f"{hint}-other") for other in shape.others))
+            extra = self.rules.add(f"{hint}-other", seq(self._free_key(taken, bare), self._lit(colon), values))
         members = [
             (
                 self.rules.add(
                     f"{hint}-{member.key}",
-                    seq(Lit(self._key(member.key, bare) + colon), self.value(member.schema, f"{hint}-{member.key}")),
+                    seq(
+                        Lit(self._key(member.key, bare)),
+                        self._lit(colon),
+                        value(member.schema, f"{hint}-{member.key}"),
+                    ),
                 ),
                 member.required,
             )
             for member in shape.members
         ]
+        if self.swapped and 1 < len(members) <= MAX_SWAPPED:
+            return any_order(self.rules, members, extra, comma, hint)
         # From the last member back: what may stand behind a member that was written, and where none was.
         more = star(seq(comma, extra)) if extra is not None else EMPTY
         begun: Expr = more
@@ -266,7 +337,7 @@ class Values:
             prefix, items = items, None
         low = bound(schema.get("minItems"), 0)
         high = bound(schema.get("maxItems"), None)
-        comma = Lit(self.syntax.comma)
+        comma = self._lit(self.syntax.comma)
         if isinstance(prefix, list) and prefix:
             # The elements that are described; fewer are allowed as far as `minItems` says so.
             parts = [self.value(item, f"{hint}-{number}") for number, item in enumerate(prefix)]
@@ -276,16 +347,16 @@ class Values:
             for number in range(len(parts) - 1, -1, -1):
                 part = seq(comma, parts[number], rest) if number else seq(parts[number], rest)
                 rest = part if number < low else opt(part)
-            return seq(Lit("["), rest, Lit("]"))
+            return self.braces("[", rest, "]")
         if items is False or high == 0:
-            return Lit("[]")
+            return self.braces("[", EMPTY, "]")
         item = self.value(True if items is None else items, f"{hint}-item")
         item = self.rules.add(f"{hint}-item", item)
         more: Expr = Rep(seq(comma, item), max(low - 1, 0), None if high is None else max(high, low, 1) - 1)
         if high == 1:
             more = EMPTY
         inner = seq(item, more)
-        return seq(Lit("["), inner if low else opt(inner), Lit("]"))
+        return self.braces("[", inner if low else opt(inner), "]")
 
     # -- scalars ------------------------------------------------------------------------------------------------------
 
@@ -335,6 +406,26 @@ class Values:
             containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
             self.rules.define(name, alt(*containers, *scalars))
         return known
+
+
+def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | None, comma: Expr, hint: str) -> Expr:
+    """Members in any order, each at most once; what stands between them, and behind all of them others."""
+    known: dict[tuple[frozenset[int], bool], Expr] = {}
+
+    def rest(left: frozenset[int], begun: bool) -> Expr:
+        found = known.get((left, begun))
+        if found is None:
+            ways = [seq(comma if begun else EMPTY, members[one][0], rest(left - {one}, True)) for one in sorted(left)]
+            if not any(members[one][1] for one in left):
+                more = star(seq(comma, extra)) if extra is not None else EMPTY
+                ways.append(more if begun or extra is None else opt(seq(extra, more)))
+            found = alt(*ways) if len(ways) > 1 or not ways else ways[0]
+            if EMPTY in ways and len(ways) > 1:
+                found = opt(alt(*(way for way in ways if way != EMPTY)))
+            found = known[left, begun] = rules.add(f"{hint}-{'-'.join(map(str, sorted(left))) or 'end'}", found)
+        return found
+
+    return rest(frozenset(range(len(members))), False)
 
 
 def engine_schema(schema: Schema, syntax: Syntax) -> str:
