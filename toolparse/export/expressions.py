@@ -243,7 +243,7 @@ def until(then: str, excluded: tuple[str, ...] = ()) -> Automaton:
         ways = [(points(found), place[reached]) for reached, found in targets.items()]
         edges[word] = (*ways, (complement(points(leads[word])), 0)) if not then or word != then else ()
     final = frozenset({place[then]}) if then else frozenset(place.values())
-    return _trimmed(list(edges.values()), final)
+    return trimmed(list(edges.values()), final)
 
 
 def text_without(excluded: Sequence[str]) -> Automaton:
@@ -273,7 +273,7 @@ def _names_but(taken: tuple[str, ...], first: Ranges, rest: Ranges) -> Automaton
         edges.append((*found, *(((other, free),) if other else ())))
     edges.append(((rest, free),))
     final = set(range(1, free + 1)) - {prefixes[word] for word in words}
-    return _trimmed(edges, frozenset(final))
+    return trimmed(edges, frozenset(final))
 
 
 @lru_cache(maxsize=512)
@@ -294,10 +294,10 @@ def both(left: Automaton, right: Automaton) -> Automaton:
                     found.append((shared, number[to, other_to]))
         edges.append(tuple(found))
     final = {at for pair, at in number.items() if pair[0] in left.final and pair[1] in right.final}
-    return _trimmed(edges, frozenset(final))
+    return trimmed(edges, frozenset(final))
 
 
-def _trimmed(edges: Sequence[tuple[tuple[Ranges, int], ...]], final: frozenset[int]) -> Automaton:
+def trimmed(edges: Sequence[tuple[tuple[Ranges, int], ...]], final: frozenset[int]) -> Automaton:
     """An automaton without the states that nothing reaches or that lead nowhere, the near ones first."""
     useful = set(final)
     before: dict[int, set[int]] = {}

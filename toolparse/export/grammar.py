@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.errors import ExportError, RenderError
+from toolparse.export.constraints import NotSaid, of_length, product
 from toolparse.export.expressions import (
     EMPTY,
+    Automaton,
     Expr,
     Free,
     Lit,
@@ -34,7 +36,19 @@ from toolparse.export.expressions import (
     star,
     text_without,
 )
-from toolparse.export.schemas import MAX_SWAPPED, Shape, Values, any_order, bound, engine_schema, literals, shape_of
+from toolparse.export.schemas import (
+    MAX_SWAPPED,
+    SKIPPABLE,
+    Shape,
+    Values,
+    any_order,
+    bound,
+    engine_schema,
+    literals,
+    shape_of,
+    unsaid,
+    without_keywords,
+)
 from toolparse.export.syntaxes import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
@@ -60,6 +74,7 @@ def grammar(
     tokenizer: Any = None,
     schemas: bool = False,
     loose: bool = False,
+    skip: Collection[str] = (),
 ) -> str:
     """A grammar of the turns that `render` writes with calls of these tools.
 
@@ -79,6 +94,7 @@ def grammar(
             grammar of ours says, such as `pattern`. Lark only.
         loose: Whether more is accepted than the format writes, as far as it reads back as valid calls: blanks between
             the parts of arguments, and up to five keys in any order.
+        skip: Keywords of the schemas that are left to validation, such as "uniqueItems", which no grammar says.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
@@ -94,7 +110,9 @@ def grammar(
     if schemas and syntax != "lark":
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
     tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
-    turn = Turn(format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose)
+    turn = Turn(
+        format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
+    )
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
 
@@ -124,8 +142,13 @@ class Turn:
         schemas: bool = False,
         free: bool = False,
         loose: bool = False,
+        skip: Collection[str] = (),
     ) -> None:
-        """`schemas`: JSON is left to the engine. `free`: so is text up to a marker. `loose`: as for `grammar`."""
+        """`schemas`: JSON is left to the engine. `free`: so is text up to a marker. The others: as for `grammar`."""
+        unknown = sorted(set(skip) - SKIPPABLE)
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} can't be left to validation; skip takes {', '.join(sorted(SKIPPABLE))}")
+        self.skip = frozenset(skip)
         self.loose = loose
         self.says = True  # whether there may be content
         self.format = format
@@ -303,6 +326,7 @@ class _Calls:
         self.schemas = turn.schemas
         self.free = turn.free
         self.loose = turn.loose
+        self.skip = turn.skip
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
     def parts(self) -> tuple[str, Expr]:
@@ -361,7 +385,7 @@ class _Calls:
             return Schema(engine_schema(tool.parameters, self.format.syntax))
         values = self.values(tool)
         hint = tool.name
-        shapes = values.shapes(tool.parameters)
+        shapes = values.shapes(values.resolver.root)
         if not shapes:
             raise ExportError(f"tool {tool.name!r}: no arguments fit its schema")
         if hole.name == "kwargs":
@@ -385,13 +409,18 @@ class _Calls:
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
+        for path, keyword in unsaid(tool.parameters, self.skip):
+            raise ExportError(
+                f"{owner}, at {path}: no grammar says {keyword!r}; skip=[{keyword!r}] leaves it to validation"
+            )
+        parameters = without_keywords(tool.parameters, self.skip) if self.skip else tool.parameters
         picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
         inside = picture.wrapper.parts if picture.wrapper is not None else ()
         indented = any(isinstance(part, Text) and "\n" in part.text for part in inside)
         return Values(
             self.rules,
             self.format.syntax,
-            tool.parameters,
+            parameters,
             owner=owner,
             avoid=avoid,
             blanks=self.loose or indented,  # templates that indent what is around arguments indent them, too
@@ -447,7 +476,8 @@ class _Params:
 
     def expression(self) -> Expr:
         """All parameters in the order of the schema."""
-        shapes = self.calls.values(self.tool).shapes(self.tool.parameters)
+        values = self.calls.values(self.tool)
+        shapes = values.shapes(values.resolver.root)
         if not shapes:
             raise ExportError(f"tool {self.tool.name!r}: no arguments fit its schema")
         if any(not shape.members and shape.others is None for shape in shapes):
@@ -504,6 +534,8 @@ class _Params:
             before = [self._before(part, label, kind) for part in picture.parts[:at]]
             if value is None:
                 options.extend(seq(*before, text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
+            elif isinstance(value, Automaton):
+                options.append(seq(*before, self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
             else:
                 options.append(seq(*before, value, Lit(behind)))
         if not options:
@@ -561,14 +593,33 @@ class _Params:
         text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
         return self.rules.add("text", seq(text, Lit(then)), token=True)
 
-    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | None]]:
-        """The ways to write a value: its type and the value, None where it is any text."""
+    def _limited(self, texts: Automaton, then: str, avoid: Sequence[str], hint: str) -> Expr:
+        """A text value that keywords limit, with its closing tag."""
+        wrap = self.format.wrap
+        plain = text_without((*avoid, *((*self.format.wrap_when, wrap.partition("{{value}}")[0]) if wrap else ())))
+        try:
+            kept = product([texts, plain])
+        except NotSaid as error:
+            raise ExportError(f"tool {self.tool.name!r}, at {hint!r}: {error}") from None
+        if not kept.final:
+            raise ExportError(
+                f"tool {self.tool.name!r}, at {hint!r}: what fits its keywords holds markers of the format"
+            )
+        return self.rules.add("text", seq(Scan(kept), Lit(then)), token=True)
+
+    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Automaton | None]]:
+        """The ways to write a value: its type and the value, None where it is any text, or the texts that it may be."""
         options = values.alternatives(schema)
         free = [plain for plain in options if literals(plain) is None]
         untyped = any(not plain for plain in free)
-        text = untyped or any(plain.get("type") == "string" for plain in free)
+        strings = [plain for plain in free if plain.get("type") == "string"]
+        limits = [self._text_limits(plain, values, hint) for plain in strings]
+        text = untyped or any(limit is None for limit in limits)
         if text:
             yield "string", None
+        else:
+            for limit in limits:
+                yield "string", limit
         if untyped and self.types is not None:
             free = [{"type": kind} for kind in _KINDS]
         for plain in free:
@@ -579,8 +630,9 @@ class _Params:
                 continue  # the text of any value is a text, too; the schema tells the reader which one is meant
             elif kind == "number":
                 # the type's word is that of the value: an integer where it is one
-                yield "integer", values.integer()
-                yield "number", values.number(fraction=True)
+                yield "integer", values.integer(plain, hint)
+                if plain.get("multipleOf") is None:
+                    yield "number", values.number(plain, hint, fraction=True)
             else:
                 yield kind, values.plain(plain, hint)
         for plain in options:
@@ -594,6 +646,14 @@ class _Params:
                     )
                 else:
                     yield type_of(value), Lit(values.written(value))
+
+    def _text_limits(self, schema: dict[str, Any], values: Values, hint: str) -> Automaton | None:
+        """What keywords leave of all texts; None where they leave all."""
+        limited = values.limited_text(schema, hint)
+        low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+        if limited is None and (low or high is not None):
+            return of_length(low, high)
+        return limited
 
     def _listed(self, value: str) -> str:
         """A string of an enumeration as text."""

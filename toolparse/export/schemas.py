@@ -2,16 +2,19 @@
 
 Followed: `type` (lists too), `enum`, `const`, `properties`, `required`, `additionalProperties`, `patternProperties`
 (their patterns are not), `items`, `prefixItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `anyOf`, `oneOf`,
-`allOf`, `$ref` (recursive ones too) and `nullable`. Objects are closed unless `additionalProperties` opens them, or
-nothing at all is said about their properties. Other keywords (`pattern`, `minimum`, `format`, `not`, `if`, ...) say
-nothing about the shape of the text and are left to validation.
+`allOf`, `$ref` (recursive ones too), `nullable`, `pattern`, finite `format`s, bounds and `multipleOf` of integers.
+Objects are closed unless `additionalProperties` opens them, or nothing at all is said about their properties. Keywords
+that limit values in ways that no grammar says (`not`, `if`, `uniqueItems`, ...) are refused by name.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +23,8 @@ from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
+from toolparse.export import constraints
+from toolparse.export.constraints import NotSaid
 from toolparse.export.expressions import (
     DIGITS,
     EMPTY,
@@ -53,14 +58,26 @@ Schema = dict[str, Any]
 
 _KEPT = (
     "type", "enum", "const", "properties", "required", "additionalProperties", "patternProperties", "items",
-    "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
+    "prefixItems", "minItems", "maxItems", "minLength", "maxLength", "pattern", "format",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 )  # fmt: skip
 # What a keyword is about, where no `type` says it.
 _ABOUT = {
     "properties": "object", "required": "object", "additionalProperties": "object", "patternProperties": "object",
     "items": "array", "prefixItems": "array", "minItems": "array", "maxItems": "array",
-    "minLength": "string", "maxLength": "string",
+    "minLength": "string", "maxLength": "string", "pattern": "string", "format": "string",
+    "minimum": "number", "maximum": "number", "exclusiveMinimum": "number", "exclusiveMaximum": "number",
+    "multipleOf": "number",
 }  # fmt: skip
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+# What limits values in ways that no grammar says: told by name, so that nobody takes them for enforced.
+_UNSAID = (
+    "not", "if", "contains", "minContains", "maxContains", "uniqueItems", "minProperties", "maxProperties",
+    "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties",
+    "unevaluatedItems",
+)  # fmt: skip
+#: Every keyword that `skip` may name.
+SKIPPABLE = frozenset({*_UNSAID, *_LIMITS, "pattern", "format", "patternProperties", "minLength", "maxLength"})
 _MAX_ALTERNATIVES = 200
 MAX_SWAPPED = 5  # of so many keys every order is written out; of more, the schema's
 _MAX_BLANKS = 64
@@ -201,11 +218,16 @@ class Values:
         if kind in ("object", "array"):
             return self.spelled(self.syntax.of(kind))._remembered(schema, hint)
         if kind == "string":
-            return self.string(schema.get("minLength"), schema.get("maxLength"))
+            limited = self.limited_text(schema, hint)
+            low, high = schema.get("minLength"), schema.get("maxLength")
+            counted = bound(low, 0) or bound(high, None) is not None
+            if limited is None and counted and (self.avoid or not self.syntax.escapes):
+                limited = constraints.of_length(bound(low, 0), bound(high, None))
+            return self.string(low, high) if limited is None else self.quoted_text(limited)
         if kind == "integer":
-            return self.integer()
+            return self.integer(schema, hint)
         if kind == "number":
-            return self.number()
+            return self.number(schema, hint)
         if kind == "boolean":
             return alt(Lit(self.syntax.true), Lit(self.syntax.false))
         if kind == "null":
@@ -360,15 +382,80 @@ class Values:
 
     # -- scalars ------------------------------------------------------------------------------------------------------
 
-    def integer(self) -> Expr:
-        """An integer of any size."""
-        return self.rules.add("integer", _INTEGER, token=True)
+    def integer(self, schema: Schema | None = None, hint: str = "integer") -> Expr:
+        """An integer: of any size, or as a schema limits it."""
+        if not schema or not schema.keys() & set(_LIMITS):
+            return self.rules.add("integer", _INTEGER, token=True)
+        with self._naming(hint):
+            low, above, high, below = _bounds(schema)
+            least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
+            most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
+            made = constraints.integers(least, most)
+            of = schema.get("multipleOf")
+            if of is not None and of != 1:
+                if not isinstance(of, int) or of <= 0:
+                    raise NotSaid(f"multiples of {of} can't be said")
+                made = Scan(constraints.product([constraints.determined(made), constraints.multiples(of)]))
+                if not made.automaton.final:
+                    raise NotSaid("no number lies in its range")
+            return self.rules.add("integer", made, token=True)
 
-    def number(self, *, fraction: bool = False) -> Expr:
+    def number(self, schema: Schema | None = None, hint: str = "number", *, fraction: bool = False) -> Expr:
         """A number as `repr` writes it: what it spells is finite. `fraction`: no integer."""
+        if schema and schema.keys() & set(_LIMITS):
+            with self._naming(hint):
+                if schema.get("multipleOf") is not None:
+                    if fraction:
+                        raise NotSaid("multipleOf is said of integers only")
+                    return self.integer(schema, hint)
+                low, above, high, below = _bounds(schema)
+                made = constraints.decimals(low, high, above=above, below=below, whole=not fraction)
+                return self.rules.add("float" if fraction else "number", made, token=True)
         if fraction:
             return self.rules.add("float", alt(_EXPONENT, _FRACTION), token=True)
         return self.rules.add("number", alt(_EXPONENT, _FRACTION, _INTEGER), token=True)
+
+    @contextmanager
+    def _naming(self, hint: str) -> Iterator[None]:
+        try:
+            yield
+        except NotSaid as error:
+            raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
+
+    def limited_text(self, schema: Schema, hint: str) -> Automaton | None:
+        """The texts that `pattern` and `format` leave, lengths included; None where neither says anything."""
+        patterns = schema.get("pattern", ())
+        patterns = [patterns] if isinstance(patterns, str) else [one for one in patterns if isinstance(one, str)]
+        words = schema.get("format", ())
+        words = [words] if isinstance(words, str) else words
+        patterns += [constraints.FORMATS[word] for word in words if word in constraints.FORMATS]
+        if not patterns:
+            return None
+        with self._naming(hint):
+            parts = [constraints.matching(pattern) for pattern in patterns]
+            low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+            if low or high is not None:
+                parts.append(constraints.of_length(low, high))
+            made = constraints.product(parts)
+            if not made.final:
+                raise NotSaid("no text fits its keywords")
+            return made
+
+    def quoted_text(self, automaton: Automaton) -> Expr:
+        """A string whose text an automaton limits."""
+        quote = self.syntax.quotes[0]
+        json_like = self.syntax.escapes and quote == '"'
+        without_quotes = text_without((quote, *self.avoid))
+        if self.syntax.escapes and not json_like:  # only what needs no escape
+            free = star(Chars(intersection(_PYTHON_IN["'"].ranges, _PYTHON_IN['"'].ranges)))
+            without_quotes = both(without_quotes, constraints.determined(free))
+        try:
+            kept = automaton if json_like and not self.avoid else constraints.product([automaton, without_quotes])
+        except NotSaid as error:
+            raise ExportError(f"{self.owner}: {error}") from None
+        if not kept.final:
+            raise ExportError(f"{self.owner}: no text that fits its keywords can stand in a string of the format")
+        return self.rules.add("string", seq(Lit(quote), Scan(kept, quoted=json_like), Lit(quote)), token=True)
 
     def string(self, low: Any = None, high: Any = None) -> Expr:
         """A string in quotes."""
@@ -488,6 +575,7 @@ def _single(schema: Schema) -> Iterator[Schema]:
         wide = {*types, *(("integer",) if "number" in types else ())} if types is not None else TYPES
         whole = "integer" in wide
         kept = [v for v in listed if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
+        kept = [value for value in kept if _fits(value, schema)]
         if kept:
             yield {"enum": kept}
         return
@@ -496,9 +584,27 @@ def _single(schema: Schema) -> Iterator[Schema]:
         types = about[:1]
     rest = {key: value for key, value in schema.items() if key != "type"}
     for kind in types:
-        yield {"type": kind, **{key: value for key, value in rest.items() if _ABOUT.get(key) == kind}}
+        about = "number" if kind == "integer" else kind
+        yield {"type": kind, **{key: value for key, value in rest.items() if _ABOUT.get(key) == about}}
     if not types:
         yield {}
+
+
+def _fits(value: Any, schema: Schema) -> bool:
+    """Whether a listed value is within the limits that stand beside the list."""
+    if isinstance(value, str):
+        patterns = _listed(schema.get("pattern", []))
+        least, most = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+        long_enough = len(value) >= least and (most is None or len(value) <= most)
+        return long_enough and all(re.search(one, value) for one in patterns if isinstance(one, str))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, above, high, below = _bounds(schema)
+        number = Decimal(str(value))
+        fits = (low is None or number > low or (number == low and not above)) and (
+            high is None or number < high or (number == high and not below)
+        )
+        return fits and not (isinstance(of := schema.get("multipleOf"), int) and of > 0 and number % of)
+    return True
 
 
 def _product(left: list[Schema], right: list[Schema], owner: str) -> list[Schema]:
@@ -531,6 +637,12 @@ def _merge(left: Schema, right: Schema) -> Schema | None:
             merged[word] = {"allOf": [left[word], right[word]]}
         elif left.get(word) is False:
             merged[word] = False
+    for word in ("pattern", "format"):
+        if word in left and word in right:
+            merged[word] = [*_listed(left[word]), *_listed(right[word])]
+    for word, choose in _STRICTER.items():
+        if word in left and word in right:
+            merged[word] = choose(left[word], right[word])
     if "required" in left and "required" in right:
         merged["required"] = list(dict.fromkeys([*left["required"], *right["required"]]))
     one_listed, other_listed = literals(left), literals(right)
@@ -538,6 +650,69 @@ def _merge(left: Schema, right: Schema) -> Schema | None:
         merged.pop("const", None)
         merged["enum"] = [value for value in one_listed if value in other_listed]
     return merged
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+_STRICTER: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems"), min),
+    "multipleOf": lambda one, other: math.lcm(one, other) if isinstance(one, int) and isinstance(other, int) else one,
+}
+
+
+def _bounds(schema: Schema) -> tuple[Decimal | None, bool, Decimal | None, bool]:
+    """The least value, whether it is left out, the greatest one, whether it is."""
+    found: list[Any] = []
+    for word, exclusive, stricter in (("minimum", "exclusiveMinimum", max), ("maximum", "exclusiveMaximum", min)):
+        value, other = schema.get(word), schema.get(exclusive)
+        bare = Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if other is True:  # draft 4
+            found.extend((bare, bare is not None))
+            continue
+        out = Decimal(str(other)) if isinstance(other, int | float) and not isinstance(other, bool) else None
+        limits = [limit for limit in (bare, out) if limit is not None]
+        limit = stricter(limits) if limits else None
+        found.extend((limit, limit is not None and limit == out))
+    return found[0], found[1], found[2], found[3]
+
+
+def unsaid(schema: Any, skip: Collection[str], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Where a schema has keywords that no grammar says: (path, keyword). `skip`: those that don't matter."""
+    if not isinstance(schema, dict):
+        return
+    for word in _UNSAID:
+        if word in schema and word not in skip and schema[word] not in (None, False if word == "uniqueItems" else ...):
+            yield ".".join(path) or "the arguments", word
+    patterns = schema.get("patternProperties")
+    if patterns and "patternProperties" not in skip:
+        yield ".".join(path) or "the arguments", "patternProperties"
+    for word in ("properties", "$defs", "definitions"):
+        if isinstance(schema.get(word), dict):
+            for key, inner in schema[word].items():
+                yield from unsaid(inner, skip, (*path, str(key)))
+    for word in ("allOf", "anyOf", "oneOf", "prefixItems"):
+        for inner in schema.get(word) or () if isinstance(schema.get(word), list) else ():
+            yield from unsaid(inner, skip, path)
+    for word in ("items", "additionalProperties"):
+        yield from unsaid(schema.get(word), skip, (*path, "[]" if word == "items" else "*"))
+
+
+def without_keywords(schema: Any, skip: Collection[str]) -> Any:
+    """A schema without some keywords, at any depth."""
+    if isinstance(schema, list):
+        return [without_keywords(item, skip) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {}
+    for key, value in schema.items():
+        if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict):
+            found[key] = {name: without_keywords(inner, skip) for name, inner in value.items()}
+        elif key not in skip:
+            found[key] = value if key in ("enum", "const", "default", "examples") else without_keywords(value, skip)
+    return found
 
 
 def shape_of(schema: Schema, syntax: Syntax) -> Shape:
@@ -574,7 +749,7 @@ def bound(value: Any, default: Any) -> Any:
 _SIGN = opt(Lit("-"))
 _FIRST = chars("1-9")
 _HEX = chars("0-9a-fA-F")
-_INTEGER = seq(_SIGN, alt(Lit("0"), seq(_FIRST, star(DIGITS))))
+_INTEGER = alt(Lit("0"), seq(_SIGN, _FIRST, star(DIGITS)))
 # `repr` writes floats from 1e16 on, and below 1e-4, with an exponent; from e308 on they may be infinite.
 _FRACTION = seq(_SIGN, alt(Lit("0"), seq(_FIRST, Rep(DIGITS, 0, 15))), Lit("."), Rep(DIGITS, 1, None))
 _EXPONENT = seq(
