@@ -137,3 +137,17 @@ def test_xgrammar_accepts_what_is_rendered(format: Format) -> None:
         for text in texts:
             matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
             assert all(matcher.accept_token(byte) for byte in text.encode()), text
+
+
+@pytest.mark.slow
+def test_types_of_parsers(tmp_path: Any) -> None:
+    """A family's name gives a parser that mypy knows to have grammars."""
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed (the extra [dev])")
+    file = tmp_path / "user.py"
+    file.write_text(
+        "from toolparse import parser_for\n"
+        'text: str = parser_for("qwen", tools=[]).grammar()\n'
+        'tag: dict[str, object] = parser_for("qwen", tools=[]).structural_tag()\n'
+    )
+    said, _, code = api.run(["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path), str(file)])
+    assert code == 0, said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock  # threading.Lock, without loading the rest of threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, overload
 
 from toolparse import registry
 from toolparse.errors import UnknownFormat
@@ -25,12 +25,18 @@ def parse(text_or_ids: TextOrIds, tokenizer: Any, tools: Any = None, prompt: Tex
     models or OpenAI-style dicts. `prompt`: the rendered prompt that the model continued. Raises UnknownFormat when
     nothing fits the tokenizer; never raises on what the model wrote.
     """
-    return parser_for(tokenizer).parse(text_or_ids, tools=tools, prompt=prompt)
+    parser: AnyParser = parser_for(tokenizer)
+    return parser.parse(text_or_ids, tools=tools, prompt=prompt)
 
 
+@overload
+def parser_for(source: FunctionParser, *, tools: Any = None) -> FunctionParser: ...
+@overload
+def parser_for(source: Any, *, tools: Any = None) -> Parser: ...
 def parser_for(source: Any, *, tools: Any = None) -> AnyParser:
     """A parser for a tokenizer, processor, chat template text, model folder, Format, FunctionParser or family name.
 
+    To type checkers the name of a function that was registered gives a `Parser`, whose methods it has.
     Parsers of tokenizers are remembered until their template changes. Raises UnknownFormat, saying what was looked at.
     """
     if isinstance(source, Parser):
@@ -43,7 +49,8 @@ def parser_for(source: Any, *, tools: Any = None) -> AnyParser:
         entry = registry.get(source)
         return entry if isinstance(entry, FunctionParser) else Parser(entry, tools=tools)
     if tools is not None:
-        return parser_for(parser_for(source), tools=tools)
+        parser: AnyParser = parser_for(source)
+        return parser_for(parser, tools=tools)
     if isinstance(source, str | dict | os.PathLike):
         return _detected(source)
     template = getattr(source, "chat_template", None)

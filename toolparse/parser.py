@@ -196,8 +196,7 @@ class Parser:
         `syntax`: `gbnf` (llama.cpp), `ebnf` (xgrammar) or `lark` (llguidance). `options` are those of
         `toolparse.export.grammar`: parallel, content, reasoning, required. `tokenizer`: that of the model, the parser's
         own if None; llguidance needs it for markers that are special tokens. `prompt`: the rendered prompt, which says
-        where the turn begins. Raises ExportError, with the reason, where
-        the format or a schema cannot be expressed.
+        where the turn begins. Raises ExportError, with the reason, where the format or a schema cannot be expressed.
         """
         from toolparse.export import grammar
 
@@ -389,6 +388,18 @@ class FunctionParser:
     ) -> str:
         """A function can't be run backwards."""
         raise TypeError(f"{self!r} reads only; declare a Format to render calls")
+
+    def grammar(self, tools: Any = None, **options: Any) -> str:
+        """A function says nothing about what it reads."""
+        raise TypeError(f"{self!r} reads only; declare a Format to export grammars")
+
+    def structural_tag(self, tools: Any = None, **options: Any) -> dict[str, Any]:
+        """A function says nothing about what it reads."""
+        raise TypeError(f"{self!r} reads only; declare a Format to export structural tags")
+
+    def to_response_template(self, *, start_anchor: str | None = None) -> dict[str, Any]:
+        """A function says nothing about what it reads."""
+        raise TypeError(f"{self!r} reads only; declare a Format to export response templates")
 
     def to_message(self, message: ParsedMessage) -> dict[str, Any]:
         """The message as chat templates take it."""

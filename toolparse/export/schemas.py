@@ -424,10 +424,8 @@ class Values:
 
     def limited_text(self, schema: Schema, hint: str) -> Automaton | None:
         """The texts that `pattern` and `format` leave, lengths included; None where neither says anything."""
-        patterns = schema.get("pattern", ())
-        patterns = [patterns] if isinstance(patterns, str) else [one for one in patterns if isinstance(one, str)]
-        words = schema.get("format", ())
-        words = [words] if isinstance(words, str) else words
+        patterns = [one for one in _listed(schema.get("pattern", [])) if isinstance(one, str)]
+        words = [one for one in _listed(schema.get("format", [])) if isinstance(one, str)]
         patterns += [constraints.FORMATS[word] for word in words if word in constraints.FORMATS]
         if not patterns:
             return None
@@ -580,8 +578,7 @@ def _single(schema: Schema) -> Iterator[Schema]:
             yield {"enum": kept}
         return
     if types is None:
-        about = list(dict.fromkeys(kind for key, kind in _ABOUT.items() if key in schema))
-        types = about[:1]
+        types = list(dict.fromkeys(kind for key, kind in _ABOUT.items() if key in schema))[:1]
     rest = {key: value for key, value in schema.items() if key != "type"}
     for kind in types:
         about = "number" if kind == "integer" else kind

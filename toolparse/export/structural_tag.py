@@ -107,8 +107,9 @@ def chosen(tools: Any, choice: str, strict: bool | None, *, tagged: bool) -> Too
         function: Mapping[str, Any] = tool.schema["function"]
         if strict is False or (strict is None and function.get("strict") is False):
             properties = tool.parameters.get("properties")
-            known = {key: {} for key in properties} if tagged and isinstance(properties, dict) else None
-            parameters = {"type": "object"} if known is None else {"type": "object", "properties": known}
+            parameters: dict[str, Any] = {"type": "object"}
+            if tagged and isinstance(properties, dict):
+                parameters["properties"] = {key: {} for key in properties}
             found.append({**tool.schema, "function": {**function, "parameters": parameters}})
         else:
             found.append(tool)
@@ -153,9 +154,12 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
     tags = []
     for pieces in bodies:
         begin = opening
-        while pieces and (isinstance(pieces[0], str) or (isinstance(pieces[0], Lit) and pieces[0].text)):
-            first = pieces.pop(0)
-            begin += first if isinstance(first, str) else first.text
+        while pieces:
+            first = pieces[0].text if isinstance(pieces[0], Lit) else pieces[0]
+            if not isinstance(first, str):
+                break
+            begin += first
+            pieces.pop(0)
         tags.append((begin.lstrip(BLANK), *_ended(seq(_whole(pieces), more, Lit(after)))))
     return tags
 
