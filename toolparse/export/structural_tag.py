@@ -34,6 +34,7 @@ from toolparse.program import BLANK, is_marker
 from toolparse.tools import Tool, ToolSet
 
 Node = dict[str, Any]
+_MAX_BLANKS = 16  # between two parts of a value: without a limit models lose themselves in them
 _CHOICES = ("auto", "none", "required")
 
 
@@ -224,7 +225,7 @@ class _Writer:
             return self.node(self.rules.rules[expr.name].expr)
         if isinstance(expr, Schema):
             schema = {key: value for key, value in json.loads(expr.text).items() if key != "x-guidance"}
-            return {"type": "json_schema", "json_schema": schema}
+            return {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": _MAX_BLANKS}
         if isinstance(expr, Free):
             return {"type": "any_text", "excludes": list(expr.excluded)}
         if isinstance(expr, Lit):
