@@ -25,8 +25,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from fetch_tokenizers import cache_dir, is_complete
+
 from fixtures.tool_sets import TOOL_SETS, Call, Tools
-from scripts.fetch_tokenizers import cache_dir, is_complete
 from toolparse import Format, registry
 from toolparse.errors import ExportError, RenderError
 from toolparse.export import grammar, structural_tag
@@ -92,7 +93,7 @@ class Llguidance:
         return other
 
     def take(self, id: int) -> bool:
-        return self.matcher.try_consume_tokens([id]) == 1
+        return bool(self.matcher.try_consume_tokens([id]) == 1)
 
     def ends(self) -> bool:
         return bool(self.matcher.is_accepting())
@@ -169,7 +170,8 @@ def accepts(engine: Any, ids: list[int]) -> bool:
 
 def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) -> list[int] | None:
     """Random tokens as the mask allows them; after some effort those that close what is open. None: no end."""
-    matcher, ids, text = engine.fresh(), [], ""
+    matcher, text = engine.fresh(), ""
+    ids: list[int] = []
     closers = _closers(format)
     for step in range(STEPS):
         if matcher.ends() and (step > EFFORT or rng.random() < 0.2):
