@@ -196,13 +196,14 @@ def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) 
 
 def _closers(format: Format) -> list[str]:
     program = compile_format(format.bind(""))
-    found = ['"', "'", "}", "]", ")", '"}', ":", ",", "1"]
-    for shape in program.shapes[:1]:
-        found += [*shape.tail, *shape.closer]
-    for source in (format.param, format.item):
-        if source is not None:
-            found.append(source.partition("{{value}}")[2].partition("{{")[0].strip() or "<")
-    return [*(quote for quote in format.syntax.quotes if quote), *(text for text in found if text)]
+    punctuation = ['"', "'", "}", "]", ")", '"}', ":", ",", "1"]
+    markers = [core for shape in program.shapes[:1] for core in (*shape.tail, *shape.closer)]
+    tags = [
+        source.partition("{{value}}")[2].partition("{{")[0].strip() for source in (format.param, format.item) if source
+    ]
+    # In tags text ends at its closing tag; in JSON a marker is text, and a quote ends it.
+    order = [*tags, *markers, *format.syntax.quotes, *punctuation] if tags else [*format.syntax.quotes, *punctuation]
+    return [text for text in (*order, *markers) if text]
 
 
 def _closing(text: str, closers: list[str], tokenizer: Tokenizer, mask: Any) -> int | None:
@@ -312,7 +313,9 @@ class Check:
             return
         made = self.made(engine, format, chosen.tools, tokenizer, forced=True)
         # What stands in the prompt is over where no thought is wanted.
-        prefill = format.prefill if engine == "llguidance" else ""
+        held = format.prefill.strip()
+        thinking = bool(held) and (format.reasoning or "").startswith(held)
+        prefill = "" if thinking and engine == "xgrammar" else format.prefill
         parser = Parser(format, tools=chosen.tools, tokenizer=tokenizer.backend, prefill=prefill)
         for number in range(self.walks):
             rng = random.Random(zlib.crc32(f"{where}{number}".encode()))

@@ -650,3 +650,31 @@ def test_nested_values_are_spelled_as_the_templates_do(name: str, value: Any, te
     made = Gbnf(grammar(format, tools, prefill=""))
     assert made.accepts(written)
     assert not made.accepts(written.replace(text, other))
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "calls"),
+    [
+        ("cohere-cofl", {"m": {"type": "object"}}, [{"m": {"my key": "x", "ü": 1}}]),
+        ("gemma4", {"m": {"type": "object"}}, [{"m": {"ü": 1}}]),
+        ("functiongemma", {"m": {"type": "object"}}, [{"m": {"ü": 1, "a-b": 2}}]),
+        ("minicpm5", {"a": {"type": "string"}, "b": {"type": "string"}}, [{"a": "", "b": "<x>"}]),
+        ("muse", {"a": {"type": "string"}}, [{"a": "1"}, {"a": "2"}]),
+    ],
+)
+def test_odd_names_and_empty_values(name: str, properties: dict[str, Any], calls: list[dict[str, Any]]) -> None:
+    format: Any = registry.get(name)
+    tools = with_parameters({"type": "object", "properties": properties})
+    text = render(format, [("f", arguments) for arguments in calls])
+    assert accepts(text, format=format, tools=tools)
+    lark = pytest.importorskip("lark", reason="lark is not installed: it reads the grammars in its syntax")
+    lark.Lark(grammar(format, tools, syntax="lark"), parser="earley", lexer="dynamic").parse(text)
+
+
+def test_text_holds_nothing_that_begins_an_element() -> None:
+    """Where values may be nested elements, a text that begins one would be read as one."""
+    format: Any = registry.get("cohere-cofl")
+    tools = with_parameters({"type": "object", "properties": {"a": {"type": "string"}}})
+    text = render(format, [("f", {"a": "x y"})])
+    assert accepts(text, format=format, tools=tools)
+    assert not accepts(text.replace("x y", 'x <cofl:value type="y'), format=format, tools=tools)

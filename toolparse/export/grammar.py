@@ -15,10 +15,11 @@ from typing import Any
 from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.errors import ExportError, RenderError
-from toolparse.export.constraints import NotSaid, of_length, product
+from toolparse.export.constraints import NotSaid, determined, of_length, product
 from toolparse.export.expressions import (
     EMPTY,
     Automaton,
+    Chars,
     Expr,
     Free,
     Lit,
@@ -30,11 +31,13 @@ from toolparse.export.expressions import (
     alt,
     both,
     chars,
+    complement,
     names_but,
     opt,
     seq,
     star,
     text_without,
+    without,
 )
 from toolparse.export.schemas import (
     MAX_SWAPPED,
@@ -514,7 +517,11 @@ class _Params:
                 f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, and a grammar "
                 "can't demand that both are the same; set additionalProperties to false and name all properties"
             )
-        return self.rules.add("key", Scan(names_but(taken, *_IDENTIFIER)), token=True)
+        if picture.parts and isinstance(picture.parts[0], Text) and picture.parts[0].text.endswith("<"):
+            keys = names_but(taken, *_IDENTIFIER)  # an element's name
+        else:
+            keys = both(names_but(taken), determined(seq(Chars(_SOLID), star(seq(opt(Lit(" ")), Chars(_SOLID))))))
+        return self.rules.add("key", Scan(keys), token=True)
 
     def _element(self, picture: Picture, label: Expr, schema: Any, hint: str) -> Expr:
         """One parameter, or one element of a list."""
@@ -529,22 +536,23 @@ class _Params:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
         avoid = (close, *self.calls.shape.tail[:1], *self._openings())
-        options: list[Expr] = []
+        # By what stands before the value: engines that take the longest literal must not see it in longer ones.
+        options: dict[Expr, list[Expr]] = {}
         for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
-            before = [self._before(part, label, kind) for part in picture.parts[:at]]
+            ways = options.setdefault(seq(*(self._before(part, label, kind) for part in picture.parts[:at])), [])
             if value is None:
-                options.extend(seq(*before, text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
+                ways.extend(seq(text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
             elif isinstance(value, Automaton):
-                options.append(seq(*before, self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
+                ways.append(seq(self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
             else:
-                options.append(seq(*before, value, Lit(behind)))
+                ways.append(seq(value, Lit(behind)))
         if not options:
             raise ExportError(f"tool {self.tool.name!r}: no value fits the schema at {hint!r}")
-        return alt(*options)
+        return alt(*(seq(before, alt(*ways)) for before, ways in options.items()))
 
     def _openings(self) -> tuple[str, ...]:
         """How elements begin, where it is the beginning that tells elements from text."""
-        if self.item is None or self.types is not None:
+        if self.item is None:
             return ()
         firsts = [picture.parts[0] for picture in (self.param, self.item) if picture is not None]
         return tuple(part.text.strip(BLANK) for part in firsts if isinstance(part, Text))
@@ -585,13 +593,13 @@ class _Params:
             return
         left, _, right = wrap.partition("{{value}}")
         yield self._closed((*avoid, *self.format.wrap_when, left), then)
-        yield seq(Lit(left), self._closed((*avoid, right), right + then))
+        yield self._closed((*avoid, right), right + then, left)
 
-    def _closed(self, avoid: Sequence[str], then: str) -> Expr:
+    def _closed(self, avoid: Sequence[str], then: str, left: str = "") -> Expr:
         if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
-            return seq(Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
+            return seq(Lit(left), Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
         text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
-        return self.rules.add("text", seq(text, Lit(then)), token=True)
+        return self.rules.add("text", seq(Lit(left), text, Lit(then)), token=True)
 
     def _limited(self, texts: Automaton, then: str, avoid: Sequence[str], hint: str) -> Expr:
         """A text value that keywords limit, with its closing tag."""
@@ -662,6 +670,8 @@ class _Params:
         return value
 
 
+# What a name in a tag may hold, blanks between two of these included.
+_SOLID = without(complement(((0x00, 0x20), (0x7F, 0xA0))), "<>\"'&=/")
 _IDENTIFIER = (chars("A-Za-z_").ranges, chars("A-Za-z0-9_").ranges)
 
 

@@ -82,6 +82,7 @@ _MAX_ALTERNATIVES = 200
 MAX_SWAPPED = 5  # of so many keys every order is written out; of more, the schema's
 _MAX_BLANKS = 64
 _MAX_COUNT = 256  # engines write repetitions out; longer ones are not enforced
+_BARE_CHARS = without(complement(((0x00, 0x20), (0x7F, 0xA0))), ",:=[]{}()\"'<>|")
 _BARE = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _IDENTIFIER_FIRST = chars("A-Za-z_").ranges
 _IDENTIFIER_REST = chars("A-Za-z0-9_").ranges
@@ -299,7 +300,8 @@ class Values:
         extra: Expr | None = None
         if shape.others is not None:
             values = alt(*(value(other, f"{hint}-other") for other in shape.others))
-            extra = self.rules.add(f"{hint}-other", seq(self._free_key(taken, bare), self._lit(colon), values))
+            free = self._free_key(taken, bare, keyword=colon == "=")
+            extra = self.rules.add(f"{hint}-other", seq(free, self._lit(colon), values))
         members = [
             (
                 self.rules.add(
@@ -341,8 +343,10 @@ class Values:
             raise ExportError(f"{self.owner}: the format writes keys without quotes, so {key!r} can't be one")
         return key
 
-    def _free_key(self, taken: Sequence[str], bare: bool) -> Expr:
-        """A key other than those that are taken."""
+    def _free_key(self, taken: Sequence[str], bare: bool, *, keyword: bool) -> Expr:
+        """A key other than those that are taken; `keyword`: a keyword argument's name."""
+        if bare and not keyword:
+            return self.rules.add("name", Scan(names_but(taken, _BARE_CHARS, _BARE_CHARS)), token=True)
         if bare:
             return self.rules.add("name", Scan(names_but(taken, _IDENTIFIER_FIRST, _IDENTIFIER_REST)), token=True)
         if not taken:

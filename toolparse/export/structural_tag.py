@@ -182,10 +182,13 @@ def _ends(end: str) -> str | list[str]:
 
 
 def _trigger(turn: Turn, begin: str) -> str:
-    """The word at which free text ends: the marker that a call begins with, or all that is sure of it."""
+    """The word at which free text ends: a marker, words that all calls begin with, or all that is sure of one call."""
     shape = turn.calls.shape
     first = shape.opener_first or shape.head_first
-    return first if first and is_marker(first) and begin.startswith(first) else begin
+    if first and is_marker(first) and begin.startswith(first):
+        return first
+    shared = (turn.format.section.partition("{{calls}}")[0] + turn.head).lstrip(BLANK)
+    return shared if begin.startswith(shared) and any(char.isalpha() for char in shared) else begin
 
 
 def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
