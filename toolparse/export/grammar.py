@@ -117,7 +117,10 @@ def grammar(
         format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
     )
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
-    return write(turn.rules, root, syntax)
+    try:
+        return write(turn.rules, root, syntax)
+    except RecursionError:  # an automaton as a regular expression, which Lark's terminals are
+        raise ExportError(f"format {format.name!r}: a pattern needs too large an expression in {syntax!r}") from None
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int]:
