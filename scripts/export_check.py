@@ -198,9 +198,8 @@ def _closers(format: Format) -> list[str]:
     program = compile_format(format.bind(""))
     punctuation = ['"', "'", "}", "]", ")", '"}', ":", ",", "1"]
     markers = [core for shape in program.shapes[:1] for core in (*shape.tail, *shape.closer)]
-    tags = [
-        source.partition("{{value}}")[2].partition("{{")[0].strip() for source in (format.param, format.item) if source
-    ]
+    pictures = [source for source in (format.param, format.item) if source] if "{{params}}" in format.call else []
+    tags = [picture.partition("{{value}}")[2].partition("{{")[0].strip() for picture in pictures]
     # In tags text ends at its closing tag; in JSON a marker is text, and a quote ends it.
     order = [*tags, *markers, *format.syntax.quotes, *punctuation] if tags else [*format.syntax.quotes, *punctuation]
     return [text for text in (*order, *markers) if text]

@@ -28,6 +28,7 @@ from toolparse.export.expressions import (
     Rules,
     Scan,
     Schema,
+    Seq,
     alt,
     both,
     chars,
@@ -123,6 +124,24 @@ def grammar(
         raise ExportError(f"format {format.name!r}: a pattern needs too large an expression in {syntax!r}") from None
 
 
+def factored(options: Sequence[Expr]) -> list[Expr]:
+    """Options of which none begins with all that another one begins with: engines take the longest literal."""
+    heads: list[tuple[str, Expr]] = []
+    for option in options:
+        items = option.items if isinstance(option, Seq) else (option,)
+        first = items[0] if items else EMPTY
+        heads.append((first.text, seq(*items[1:])) if isinstance(first, Lit) else ("", option))
+    texts = {text for text, _ in heads if text}
+    shared = min(
+        (one for one in texts if any(other != one and other.startswith(one) for other in texts)), key=len, default=""
+    )
+    if not shared:
+        return list(options)
+    inside = [seq(Lit(text[len(shared) :]), rest) for text, rest in heads if text.startswith(shared)]
+    others = [option for option, (text, _) in zip(options, heads, strict=True) if not text.startswith(shared)]
+    return [seq(Lit(shared), alt(*factored(inside))), *factored(others)]
+
+
 def special_tokens(tokenizer: Any) -> dict[str, int]:
     """The tokens that no text matches in llguidance, with their ids: special ones, and all in angle brackets."""
     listed = getattr(tokenizer, "added_tokens_decoder", None)
@@ -182,7 +201,7 @@ class Turn:
         for count in counts:
             ways = self._texts(content, reasoning, count)
             turns.extend(self._turn(texts, count) for texts in ways if texts or count)
-        return alt(*turns)
+        return alt(*factored(turns))
 
     def _texts(self, content: bool, reasoning: bool, count: int) -> Iterator[tuple[str, ...]]:
         """Which of thought and content are there: every way that the options allow."""
@@ -257,7 +276,8 @@ class Turn:
             items.append(scanned)
             skipped += max(0, used - len(pieces[number + 1]))
             pieces[number + 1] = pieces[number + 1][used:]
-        start = EMPTY if self.free or CONTENT in texts[:1] else self._start(items)
+        begin = seq(*items, Lit(pieces[-2] + self.head[skipped:] if count else pieces[-1]))
+        start = EMPTY if self.free or CONTENT in texts[:1] else self._start(begin)
         if not count:
             return seq(start, *items, Lit(pieces[-1]))
         calls = seq(Lit(self.head[skipped:]), self._bodies)
@@ -274,9 +294,9 @@ class Turn:
             end = opt(end)
         return seq(start, *items, Lit(pieces[-2]), calls, end)
 
-    def _start(self, items: Sequence[Expr]) -> Expr:
+    def _start(self, begin: Expr) -> Expr:
         """Blanks before a thought or a call with which a turn begins: templates write some that no picture shows."""
-        first = items[0] if items else EMPTY
+        first = begin.items[0] if isinstance(begin, Seq) and begin.items else begin
         if isinstance(first, Lit) and first.text[:1] in (" ", "\n"):
             return EMPTY
         lead = "" if self.format.lead.strip(BLANK) else self.format.lead
