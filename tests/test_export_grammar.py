@@ -678,3 +678,23 @@ def test_text_holds_nothing_that_begins_an_element() -> None:
     text = render(format, [("f", {"a": "x y"})])
     assert accepts(text, format=format, tools=tools)
     assert not accepts(text.replace("x y", 'x <cofl:value type="y'), format=format, tools=tools)
+
+
+@pytest.mark.parametrize("name", ["qwen", "deepseek-v31", "mistral-v13", "harmony", "gemma4", "glm47"])
+def test_markers_that_are_tokens(name: str) -> None:
+    """llguidance's Lark names special tokens by their ids, wherever a marker stood; the other syntaxes keep texts."""
+    tokenizers = pytest.importorskip("fixtures.tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed: it brings the vocabulary")
+    backend = tokenizers.backend(name)
+    format: Any = registry.get(name)
+    text = grammar(format, [TOOL], syntax="lark", tokenizer=backend)
+    used = {int(found) for found in re.findall(r"<\[(\d+)\]>", text)}
+    markers = {backend.token_to_id(marker): marker for marker in tokenizers.markers(name)}
+    assert used
+    assert used <= markers.keys()
+    for line in text.split("\n"):
+        literals = re.findall(r'"((?:[^"\\]|\\.)*)"', line.partition(": ")[2]) if "/" not in line else []
+        assert not any(marker in literal for literal in literals for marker in markers.values()), line
+    assert grammar(format, [TOOL], syntax="gbnf", tokenizer=backend) == grammar(format, [TOOL], syntax="gbnf")
+    parser = Parser(format, tools=[TOOL], tokenizer=backend)
+    assert parser.grammar(syntax="lark") == text
