@@ -5,7 +5,8 @@
 
 For every family, every tool set of `fixtures/tool_sets.py` and every engine that is installed: does the grammar
 compile, does it accept what `render` writes, does it refuse calls that don't fit, and do random walks through the
-engine's mask end, read back as valid calls? Structural tags' compile times stand at the end.
+engine's mask read back as valid calls? Walks that find no end in time are counted, and are no failure. Structural tags'
+compile times stand at the end.
 `--sample`: one of 64 pairs, always the same. Exit codes: 0 all is well, 1 something is not, 2 no engine is installed.
 """
 
@@ -30,7 +31,7 @@ from fetch_tokenizers import cache_dir, is_complete
 from fixtures.tool_sets import TOOL_SETS, Call, Tools
 from toolparse import Format, registry
 from toolparse.errors import ExportError, RenderError
-from toolparse.export import grammar, structural_tag
+from toolparse.export import grammar, structural_tag, triggers
 from toolparse.parser import Parser
 from toolparse.program import compile_format
 from toolparse.render import render
@@ -257,7 +258,13 @@ class Check:
     def one(self, format: Format, chosen: Tools, tokenizer: Tokenizer) -> None:
         where = f"{format.name}, {chosen.name}"
         texts = list(written(format, chosen.right, chosen.tools))
-        wrong = [text for call in chosen.wrong for text in self.mistaken(format, call, chosen.tools)]
+        wrong = [(call[0], text) for call in chosen.wrong for text in self.mistaken(format, call, chosen.tools)]
+        names = {one["function"]["name"] for one in chosen.tools}
+        # Calls that nothing but a tool's name announces: to a structural tag those of other names are text.
+        try:
+            unannounced = any(name in word for word in triggers(format, chosen.tools) for name in names)
+        except ExportError:  # each engine's own grammar says so below
+            unannounced = False
         for engine in self.engines:
             try:
                 made = self.made(engine, format, chosen.tools, tokenizer, forced=False)
@@ -276,7 +283,9 @@ class Check:
                 self.counts[f"{engine}: accepted"] += good
                 if not good:
                     self.fail(f"{engine}: refuses what is written", f"{where}: {text!r}")
-            for text in wrong:
+            for name, text in wrong:
+                if engine == "xgrammar" and unannounced and name not in names:
+                    continue
                 self.counts[f"{engine}: mistakes tried"] += 1
                 if accepts(made, tokenizer.encode(text)):
                     self.fail(f"{engine}: accepts a mistake", f"{where}: {text!r}")
@@ -320,7 +329,7 @@ class Check:
             rng = random.Random(zlib.crc32(f"{where}{number}".encode()))
             ids = walk(made, tokenizer, format, rng)
             if ids is None:
-                self.fail(f"{engine}: walks that do not end", where)
+                self.counts[f"{engine}: walks given up after {STEPS} tokens"] += 1
                 continue
             message = parser.parse(tokenizer.decode(ids))
             if message.tool_calls and all(call.ok for call in message.tool_calls):

@@ -236,7 +236,7 @@ class Parser:
     def _offered(self, tools: Any) -> ToolSet:
         offered = self.tools if tools is None else _tools(tools)
         if offered is None:
-            raise TypeError("tools are needed; pass them here or to parser_for(..., tools=[...])")
+            raise TypeError("a grammar needs tools; pass them here or to parser_for(..., tools=[...])")
         return offered
 
     def prefill_of(self, prompt: TextOrIds) -> str:
