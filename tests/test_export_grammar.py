@@ -502,7 +502,8 @@ def test_nothing_else_is_accepted() -> None:
     assert not accepts(CALL.replace('{"city": "Paris"}', "{}"))
     assert not accepts(CALL.replace('"Paris"', '"Paris", "when": 1'))
     assert not accepts(CALL[:-1])
-    assert not accepts(CALL + " ")
+    assert not accepts(CALL + " ", content=False)
+    assert not accepts(CALL + "<tool_call>")
     assert not accepts("An opening <tool_call> in text.")
 
 
@@ -618,3 +619,82 @@ def test_every_format_in_every_syntax() -> None:
             else:
                 expressed += 1
         assert expressed == len(registry.formats()) - len(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text", "other"),
+    [
+        ("qwen3-coder", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("nemotron3", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("step3p5", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("granite-thinking", {"ok": False, "z": None}, '{"ok": false, "z": null}', '{"ok": False, "z": None}'),
+        ("qwen3-coder", False, "\nFalse\n", "\nfalse\n"),
+        ("qwen3-coder", [True, "a"], '[true, "a"]', '[True, "a"]'),
+        ("lfm2", {"ok": False, "z": None}, '={"ok": false, "z": null}', "={'ok': False, 'z': None}"),
+        ("lfm2", [True, "a"], "=[True, 'a']", '=[true, "a"]'),
+        ("lfm2", False, "=False", "=false"),
+        ("seed-oss", {"ok": False, "z": None}, "{'ok': False, 'z': None}", '{"ok": false, "z": null}'),
+    ],
+)
+def test_nested_values_are_spelled_as_the_templates_do(name: str, value: Any, text: str, other: str) -> None:
+    """What stands alone is Python's, what has parts is JSON: the templates' own way, and the grammar's only one."""
+    format: Any = registry.get(name)
+    schemas: dict[type, Any] = {
+        dict: {"type": "object", "properties": {"ok": {"type": "boolean"}, "z": {"type": "null"}}},
+        bool: {"type": "boolean"},
+        list: {"type": "array"},
+    }
+    tools = with_parameters({"type": "object", "properties": {"x": schemas[type(value)]}})
+    written = render(format, [("f", {"x": value})])
+    assert text in written
+    made = Gbnf(grammar(format, tools, prefill=""))
+    assert made.accepts(written)
+    assert not made.accepts(written.replace(text, other))
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "calls"),
+    [
+        ("cohere-cofl", {"m": {"type": "object"}}, [{"m": {"my key": "x", "ü": 1}}]),
+        ("gemma4", {"m": {"type": "object"}}, [{"m": {"ü": 1}}]),
+        ("functiongemma", {"m": {"type": "object"}}, [{"m": {"ü": 1, "a-b": 2}}]),
+        ("minicpm5", {"a": {"type": "string"}, "b": {"type": "string"}}, [{"a": "", "b": "<x>"}]),
+        ("muse", {"a": {"type": "string"}}, [{"a": "1"}, {"a": "2"}]),
+    ],
+)
+def test_odd_names_and_empty_values(name: str, properties: dict[str, Any], calls: list[dict[str, Any]]) -> None:
+    format: Any = registry.get(name)
+    tools = with_parameters({"type": "object", "properties": properties})
+    text = render(format, [("f", arguments) for arguments in calls])
+    assert accepts(text, format=format, tools=tools)
+    lark = pytest.importorskip("lark", reason="lark is not installed: it reads the grammars in its syntax")
+    lark.Lark(grammar(format, tools, syntax="lark"), parser="earley", lexer="dynamic").parse(text)
+
+
+def test_text_holds_nothing_that_begins_an_element() -> None:
+    """Where values may be nested elements, a text that begins one would be read as one."""
+    format: Any = registry.get("cohere-cofl")
+    tools = with_parameters({"type": "object", "properties": {"a": {"type": "string"}}})
+    text = render(format, [("f", {"a": "x y"})])
+    assert accepts(text, format=format, tools=tools)
+    assert not accepts(text.replace("x y", 'x <cofl:value type="y'), format=format, tools=tools)
+
+
+@pytest.mark.parametrize("name", ["qwen", "deepseek-v31", "mistral-v13", "harmony", "gemma4", "glm47"])
+def test_markers_that_are_tokens(name: str) -> None:
+    """llguidance's Lark names special tokens by their ids, wherever a marker stood; the other syntaxes keep texts."""
+    tokenizers = pytest.importorskip("fixtures.tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed: it brings the vocabulary")
+    backend = tokenizers.backend(name)
+    format: Any = registry.get(name)
+    text = grammar(format, [TOOL], syntax="lark", tokenizer=backend)
+    used = {int(found) for found in re.findall(r"<\[(\d+)\]>", text)}
+    markers = {backend.token_to_id(marker): marker for marker in tokenizers.markers(name)}
+    assert used
+    assert used <= markers.keys()
+    for line in text.split("\n"):
+        literals = re.findall(r'"((?:[^"\\]|\\.)*)"', line.partition(": ")[2]) if "/" not in line else []
+        assert not any(marker in literal for literal in literals for marker in markers.values()), line
+    assert grammar(format, [TOOL], syntax="gbnf", tokenizer=backend) == grammar(format, [TOOL], syntax="gbnf")
+    parser = Parser(format, tools=[TOOL], tokenizer=backend)
+    assert parser.grammar(syntax="lark") == text

@@ -14,7 +14,7 @@ import pytest
 from tests.test_export_grammar import TOOL, cases
 from toolparse import registry
 from toolparse.errors import ExportError
-from toolparse.export import from_response_template, to_response_template
+from toolparse.export import from_response_template, to_response_template, typed_tools
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
@@ -51,7 +51,19 @@ def facts(message: ParsedMessage) -> Facts:
 
 def facts_of_dict(message: dict[str, Any]) -> Facts:
     calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls", [])]
-    return calls, message.get("content") or "", message.get("reasoning_content") or ""
+    return calls, message.get("content") or "", message.get("thinking") or ""
+
+
+@pytest.fixture(scope="module")
+def response_parser() -> Callable[..., Any]:
+    """transformers' streaming parser."""
+    found = importlib.util.find_spec("transformers")
+    chat_parsing = found and importlib.util.find_spec("transformers.utils.chat_parsing")
+    if not chat_parsing:
+        pytest.skip("transformers is not installed, or is older than its response templates (5.13)")
+    from transformers.utils.chat_parsing import ResponseParser
+
+    return ResponseParser  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +93,20 @@ def texts_of(format: Format, seed: int) -> list[tuple[list[dict[str, Any]], str]
 
 
 @pytest.mark.parametrize("format", EXPRESSED)
-def test_transformers_reads_the_same(format: Format, parse_response: Callable[..., dict[str, Any]]) -> None:
+def test_transformers_reads_the_same_at_once_and_by_the_character(
+    format: Format, response_parser: Callable[..., Any]
+) -> None:
     template = to_response_template(format)
     parser = Parser(format)
     prompt = "A question.\n" + format.between_messages + format.bind("").prefill
     for tools, text in texts_of(format, seed=11):
-        read = parse_response(text, template, prefix=prompt, tools=tools)
-        assert facts_of_dict(read) == facts(parser.parse(text, tools=tools)), text
+        for whole in (text, *(text + end for end in format.bind("").ends[:1])):
+            ours = facts(parser.parse(whole, tools=tools))
+            for size in (len(whole) + 1, 1, 7):
+                reader = response_parser(template, prefix=prompt, tools=typed_tools(tools))
+                for at in range(0, len(whole), size):
+                    reader.feed(whole[at : at + size])
+                assert facts_of_dict(reader.finalize()[0]) == ours, (size, whole)
 
 
 @pytest.mark.parametrize("format", EXPRESSED)
@@ -99,6 +118,47 @@ def test_written_and_read_back(format: Format) -> None:
     parser = Parser(format)
     for tools, text in texts_of(format, seed=12):
         assert facts(back.parse(text, tools=tools)) == facts(parser.parse(text, tools=tools)), text
+
+
+@pytest.mark.parametrize("format", EXPRESSED)
+def test_what_servers_accept(format: Format) -> None:
+    """Fields and words that transformers, vLLM and SGLang all know; nothing that a stream can't decide."""
+    fields = to_response_template(format)["fields"]
+    assert fields.keys() <= {"content", "thinking", "tool_calls"}
+    for name, field in fields.items():
+        assert "join" not in field
+        assert name == "tool_calls" or "repeats" not in field
+        assert r"\Z" not in field.get("close_pattern", "")
+        assert "$" not in field.get("close_pattern", "").replace(r"\$", "")
+
+
+def test_types_behind_references(response_parser: Callable[..., Any]) -> None:
+    schema = {
+        "$ref": "#/$defs/Arguments",
+        "$defs": {
+            "Arguments": {
+                "type": "object",
+                "properties": {"n": {"$ref": "#/$defs/Count"}, "x": {"enum": [1, 2.5]}, "s": {"type": "string"}},
+            },
+            "Count": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        },
+    }
+    tools = [{"type": "function", "function": {"name": "f", "description": "", "parameters": schema}}]
+    format = registry.get("glm47")
+    text = "<tool_call>f" + "".join(
+        f"<arg_key>{key}</arg_key><arg_value>{value}</arg_value>" for key, value in {"n": 3, "x": 2.5, "s": 4}.items()
+    )
+    reader = response_parser(to_response_template(format), prefix="", tools=typed_tools(tools))  # type: ignore[arg-type]
+    reader.feed(f"{text}</tool_call>")
+    calls, _, _ = facts_of_dict(reader.finalize()[0])
+    assert calls == [("f", {"n": 3, "x": 2.5, "s": "4"})]
+    assert calls == facts(Parser(format).parse(f"<think></think>{text}</tool_call>", tools=tools))[0]  # type: ignore[arg-type]
+
+
+def test_the_docs_name_what_is_refused() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "export.md").read_text()
+    table = page.partition("can't be exported")[2].partition("`from_response_template` goes")[0]
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE)) == REFUSED.keys()
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -6,7 +6,7 @@ import os
 from _thread import allocate_lock  # threading.Lock, without loading the rest of threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from toolparse import registry
 from toolparse.detect import SWAPPED, check_source, detect, is_name
@@ -47,7 +47,7 @@ def parse(
     if not isinstance(text_or_ids, str):
         _check_completion(text_or_ids)
     try:
-        parser = parser_for(source, **options)
+        parser: AnyParser = parser_for(source, **options)
     except (UnknownFormat, TypeError):
         if isinstance(text_or_ids, str) and text_or_ids and _is_family(text_or_ids):
             raise TypeError(SWAPPED) from None
@@ -80,20 +80,25 @@ def _is_family(name: str) -> bool:
         return False
 
 
+@overload
+def parser_for(source: FunctionParser, *, tools: Any = None) -> FunctionParser: ...
+@overload
+def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptions]) -> Parser: ...
 def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptions]) -> AnyParser:
     """A parser for a tokenizer, processor, chat template text, model folder, Format, FunctionParser or family name.
 
+    To type checkers the name of a function that was registered gives a `Parser`, whose methods it has.
     Parsers of tokenizers are remembered until their template changes. Raises UnknownFormat, saying what was looked at,
     and TypeError for what can't be a source. `options`: how turns are read (`repair`, `bare`, `rescue`, `coerce`,
     `infer`), as for `Parser`.
     """
     if options:
-        parser = parser_for(source)
-        if isinstance(parser, FunctionParser):
+        given: AnyParser = parser_for(source)
+        if isinstance(given, FunctionParser):
             raise TypeError(
-                f"{', '.join(options)}: {parser!r} reads by a function of its own, which has no such options"
+                f"{', '.join(options)}: {given!r} reads by a function of its own, which has no such options"
             )
-        return _rebound(parser, parser.tools if tools is None else tools, options)
+        return _rebound(given, given.tools if tools is None else tools, options)
     if isinstance(source, Parser):
         return source if tools is None else _rebound(source, tools)
     if isinstance(source, FunctionParser):
@@ -105,7 +110,8 @@ def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptio
         entry = registry.get(source)
         return entry if isinstance(entry, FunctionParser) else Parser(entry, tools=tools)
     if tools is not None:
-        return parser_for(parser_for(source), tools=tools)
+        found: AnyParser = parser_for(source)
+        return parser_for(found, tools=tools)
     if isinstance(source, str | dict | os.PathLike):
         return _detected(source)
     template = getattr(source, "chat_template", None)

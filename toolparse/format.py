@@ -47,7 +47,9 @@ class Syntax:
     between arguments may be missing.
     `escape_controls`: whether newlines and other control characters are written as escapes. `ascii`: whether
     everything beyond ASCII is written as an escape. `texts`: whatever its type, an argument stands as text between the
-    quotes, and the tool's schema says what it stands for; the quotes may be `''`, nothing at all.
+    quotes, and the tool's schema says what it stands for; the quotes may be `''`, nothing at all. `json`: which values
+    of arguments are JSON all the same, `("object", "array")` or one of them, where templates write words such as
+    `True` for what stands alone and JSON for what has parts.
     """
 
     _: KW_ONLY
@@ -62,6 +64,11 @@ class Syntax:
     comma: str = ", "
     ascii: bool = False
     texts: bool = False
+    json: tuple[str, ...] = ()
+
+    def of(self, kind: str) -> Syntax:
+        """How an argument of a JSON type is spelled."""
+        return JSON if kind in self.json else self
 
     @property
     def loose(self) -> bool:

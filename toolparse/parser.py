@@ -204,20 +204,66 @@ class Parser:
             return self.style.message(message)
         return message.to_message(id_picture=self.format.new_id or self.format.id or "call_{{index}}")
 
-    def grammar(self, tools: Any = None, *, syntax: str = "gbnf", **options: Any) -> str:
+    def grammar(
+        self,
+        tools: Any = None,
+        *,
+        syntax: str = "gbnf",
+        tokenizer: Any = None,
+        prompt: TextOrIds | None = None,
+        **options: Any,
+    ) -> str:
         """A grammar under which a model can only write turns of this format with calls of these tools.
 
         `syntax`: `gbnf` (llama.cpp), `ebnf` (xgrammar) or `lark` (llguidance). `options` are those of
-        `toolparse.export.grammar`: parallel, content, reasoning, required. Raises ExportError, with the reason, where
-        the format or a schema cannot be expressed.
+        `toolparse.export.grammar`: parallel, content, reasoning, required. `tokenizer`: that of the model, the parser's
+        own if None; llguidance needs it for markers that are special tokens. `prompt`: the rendered prompt, which says
+        where the turn begins. Raises ExportError, with the reason, where the format or a schema cannot be expressed.
         """
         from toolparse.export import grammar
 
+        options.setdefault("prefill", self.prefill if prompt is None else self.prefill_of(prompt))
+        tokenizer = self.tokenizer if tokenizer is None else tokenizer
+        return grammar(self.format, self._offered(tools), syntax=syntax, tokenizer=tokenizer, **options)
+
+    def structural_tag(
+        self,
+        tools: Any = None,
+        *,
+        choice: str = "auto",
+        parallel: bool = True,
+        strict: bool | None = None,
+        reasoning: bool = True,
+        prompt: TextOrIds | None = None,
+    ) -> dict[str, Any]:
+        """A structural tag for xgrammar (vLLM, SGLang): free text until a call begins, which is held to its tool.
+
+        `choice`: "auto", "none", "required" or a tool's name. The other options are those of
+        `toolparse.export.structural_tag`; `prompt` says where the turn begins. Raises ExportError, with the reason,
+        where the format or a schema cannot be expressed.
+        """
+        from toolparse.export import structural_tag
+
+        prefill = self.prefill if prompt is None else self.prefill_of(prompt)
+        return structural_tag(
+            self.format,
+            self._offered(tools),
+            choice=choice,
+            parallel=parallel,
+            strict=strict,
+            reasoning=reasoning,
+            prefill=prefill,
+        )
+
+    def _offered(self, tools: Any) -> ToolSet:
         offered = self.tools if tools is None else _tools(tools)
         if offered is None:
             raise TypeError("a grammar needs tools; pass them here or to parser_for(..., tools=[...])")
-        options.setdefault("prefill", self.prefill)
-        return grammar(self.format, offered, syntax=syntax, **options)
+        return offered
+
+    def prefill_of(self, prompt: TextOrIds) -> str:
+        """The tail of a rendered prompt (text or ids) that belongs to the turn; '' if the model starts afresh."""
+        return self._prefill(prompt)
 
     def to_response_template(self, *, start_anchor: str | None = None) -> dict[str, Any]:
         """The format as transformers' `response_template`. Raises ExportError, naming the field, where it cannot be."""
@@ -416,6 +462,18 @@ class FunctionParser:
     ) -> str:
         """A function can't be run backwards."""
         raise TypeError(f"{self!r} reads only; declare a Format to render calls")
+
+    def grammar(self, tools: Any = None, **options: Any) -> str:
+        """A function says nothing about what it reads."""
+        raise TypeError(f"{self!r} reads only; declare a Format to export grammars")
+
+    def structural_tag(self, tools: Any = None, **options: Any) -> dict[str, Any]:
+        """A function says nothing about what it reads."""
+        raise TypeError(f"{self!r} reads only; declare a Format to export structural tags")
+
+    def to_response_template(self, *, start_anchor: str | None = None) -> dict[str, Any]:
+        """A function says nothing about what it reads."""
+        raise TypeError(f"{self!r} reads only; declare a Format to export response templates")
 
     def to_message(self, message: ParsedMessage) -> dict[str, Any]:
         """The message as chat templates take it."""

@@ -73,7 +73,21 @@ class Scan:
     quoted: bool = False
 
 
-Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A JSON value of a schema, which the engine itself reads; the schema as JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Any text without some strings, as long as the engine likes; structural tags only."""
+
+    excluded: tuple[str, ...]
+
+
+Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan | Schema | Free
 EMPTY = Seq(())
 
 
@@ -229,7 +243,7 @@ def until(then: str, excluded: tuple[str, ...] = ()) -> Automaton:
         ways = [(points(found), place[reached]) for reached, found in targets.items()]
         edges[word] = (*ways, (complement(points(leads[word])), 0)) if not then or word != then else ()
     final = frozenset({place[then]}) if then else frozenset(place.values())
-    return _trimmed(list(edges.values()), final)
+    return trimmed(list(edges.values()), final)
 
 
 def text_without(excluded: Sequence[str]) -> Automaton:
@@ -259,7 +273,7 @@ def _names_but(taken: tuple[str, ...], first: Ranges, rest: Ranges) -> Automaton
         edges.append((*found, *(((other, free),) if other else ())))
     edges.append(((rest, free),))
     final = set(range(1, free + 1)) - {prefixes[word] for word in words}
-    return _trimmed(edges, frozenset(final))
+    return trimmed(edges, frozenset(final))
 
 
 @lru_cache(maxsize=512)
@@ -280,10 +294,10 @@ def both(left: Automaton, right: Automaton) -> Automaton:
                     found.append((shared, number[to, other_to]))
         edges.append(tuple(found))
     final = {at for pair, at in number.items() if pair[0] in left.final and pair[1] in right.final}
-    return _trimmed(edges, frozenset(final))
+    return trimmed(edges, frozenset(final))
 
 
-def _trimmed(edges: Sequence[tuple[tuple[Ranges, int], ...]], final: frozenset[int]) -> Automaton:
+def trimmed(edges: Sequence[tuple[tuple[Ranges, int], ...]], final: frozenset[int]) -> Automaton:
     """An automaton without the states that nothing reaches or that lead nowhere, the near ones first."""
     useful = set(final)
     before: dict[int, set[int]] = {}
@@ -370,7 +384,9 @@ def quoted(expr: Expr, names: Mapping[str, str]) -> Expr:
         return Rep(quoted(expr.item, names), expr.low, expr.high)
     if isinstance(expr, Ref):
         return Ref(names[expr.name])
-    return Scan(expr.automaton, quoted=True)
+    if isinstance(expr, Scan):
+        return Scan(expr.automaton, quoted=True)
+    raise TypeError(f"{type(expr).__name__} can't stand in a string")
 
 
 def quoted_class(ranges: Ranges) -> Expr:
@@ -401,9 +417,13 @@ class Rule:
 
 
 class Rules:
-    """The rules of a grammar under unique names, which consist of lower-case letters, digits and hyphens."""
+    """The rules of a grammar under unique names, which consist of lower-case letters, digits and hyphens.
 
-    def __init__(self) -> None:
+    `tokens`: markers that are tokens of their own, with their ids.
+    """
+
+    def __init__(self, tokens: Mapping[str, int] | None = None) -> None:
+        self.tokens = dict(tokens or {})
         self.rules: dict[str, Rule] = {}
         self._same: dict[tuple[Expr, bool], str] = {}
 

@@ -9,39 +9,59 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.errors import ExportError, RenderError
+from toolparse.export.constraints import NotSaid, determined, of_length, product
 from toolparse.export.expressions import (
     EMPTY,
+    Automaton,
+    Chars,
     Expr,
+    Free,
     Lit,
     Ref,
     Rep,
     Rules,
     Scan,
+    Schema,
+    Seq,
     alt,
     both,
     chars,
+    complement,
     names_but,
     opt,
     seq,
     star,
     text_without,
+    without,
 )
-from toolparse.export.schemas import Shape, Values, bound, literals, shape_of
+from toolparse.export.schemas import (
+    MAX_SWAPPED,
+    SKIPPABLE,
+    Shape,
+    Values,
+    any_order,
+    bound,
+    engine_schema,
+    literals,
+    shape_of,
+    unsaid,
+    without_keywords,
+)
 from toolparse.export.syntaxes import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
-from toolparse.program import BLANK, compile_format
+from toolparse.program import BLANK, compile_format, is_marker
 from toolparse.render import render, write_call
 from toolparse.tools import Tool, ToolSet
 
-_THOUGHT, _CONTENT = "qthoughtq", "qcontentq"
+THOUGHT, CONTENT = "qthoughtq", "qcontentq"
 _KINDS = ("string", "integer", "number", "boolean", "null", "object", "array")
 
 
@@ -55,6 +75,10 @@ def grammar(
     reasoning: bool = True,
     required: bool = False,
     prefill: str | None = None,
+    tokenizer: Any = None,
+    schemas: bool = False,
+    loose: bool = False,
+    skip: Collection[str] = (),
 ) -> str:
     """A grammar of the turns that `render` writes with calls of these tools.
 
@@ -68,6 +92,13 @@ def grammar(
             prompt opens is closed at once if not.
         required: Whether there must be a call.
         prefill: What the prompt already holds of the turn; the format's own if None.
+        tokenizer: The model's tokenizer, from transformers or tokenizers. llguidance needs to know which markers are
+            special tokens, which no text matches for it; the other engines don't.
+        schemas: Whether arguments in JSON are left to llguidance's own `%json`, which also enforces keywords that no
+            grammar of ours says, such as `pattern`. Lark only.
+        loose: Whether more is accepted than the format writes, as far as it reads back as valid calls: blanks between
+            the parts of arguments, and up to five keys in any order.
+        skip: Keywords of the schemas that are left to validation, such as "uniqueItems", which no grammar says.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
@@ -80,59 +111,123 @@ def grammar(
     format = format.bind("")
     if not format.call:
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
-    turn = _Turn(format, tools, format.prefill if prefill is None else prefill)
+    if schemas and syntax != "lark":
+        raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
+    tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
+    turn = Turn(
+        format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
+    )
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
-    return write(turn.rules, root, syntax)
+    try:
+        return write(turn.rules, root, syntax)
+    except RecursionError:  # an automaton as a regular expression, which Lark's terminals are
+        raise ExportError(f"format {format.name!r}: a pattern needs too large an expression in {syntax!r}") from None
 
 
-class _Turn:
+def factored(options: Sequence[Expr]) -> list[Expr]:
+    """Options of which none begins with all that another one begins with: engines take the longest literal."""
+    heads: list[tuple[str, Expr]] = []
+    for option in options:
+        items = option.items if isinstance(option, Seq) else (option,)
+        first = items[0] if items else EMPTY
+        heads.append((first.text, seq(*items[1:])) if isinstance(first, Lit) else ("", option))
+    texts = {text for text, _ in heads if text}
+    shared = min(
+        (one for one in texts if any(other != one and other.startswith(one) for other in texts)), key=len, default=""
+    )
+    if not shared:
+        return list(options)
+    inside = [seq(Lit(text[len(shared) :]), rest) for text, rest in heads if text.startswith(shared)]
+    others = [option for option, (text, _) in zip(options, heads, strict=True) if not text.startswith(shared)]
+    return [seq(Lit(shared), alt(*factored(inside))), *factored(others)]
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """The tokens that no text matches in llguidance, with their ids: special ones, and all in angle brackets."""
+    listed = getattr(tokenizer, "added_tokens_decoder", None)
+    if listed is None:
+        listed = tokenizer.get_added_tokens_decoder()
+    return {
+        token.content: int(id)
+        for id, token in listed.items()
+        if token.special or (token.content[:1] == "<" and token.content[-1:] == ">")
+    }
+
+
+class Turn:
     """A turn of one format with some tools, as rules."""
 
-    def __init__(self, format: Format, tools: ToolSet, prefill: str) -> None:
+    def __init__(
+        self,
+        format: Format,
+        tools: ToolSet,
+        prefill: str,
+        tokens: Mapping[str, int],
+        *,
+        schemas: bool = False,
+        free: bool = False,
+        loose: bool = False,
+        skip: Collection[str] = (),
+    ) -> None:
+        """`schemas`: JSON is left to the engine. `free`: so is text up to a marker. The others: as for `grammar`."""
+        unknown = sorted(set(skip) - SKIPPABLE)
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} can't be left to validation; skip takes {', '.join(sorted(SKIPPABLE))}")
+        self.skip = frozenset(skip)
+        self.loose = loose
+        self.says = True  # whether there may be content
         self.format = format
+        self.schemas = schemas
+        self.free = free
         self.tools = tools
         self.prefill = prefill.replace("{{suffix}}", "")
-        self.rules = Rules()
+        self.rules = Rules(tokens)
         program = compile_format(format)
         cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
         if program.anchored:
             cores["{"] = None  # a call that nothing announces: its name and a brace
         self.markers = tuple(core for core in cores if core)
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
-        self.head, self._bodies = _Calls(self).parts() if tools else ("", EMPTY)
+        self.calls = _Calls(self)
+        self.head, self._bodies = self.calls.parts() if tools else ("", EMPTY)
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
     def root(self, *, parallel: bool, content: bool, reasoning: bool, required: bool) -> Expr:
         """All turns."""
         turns: list[Expr] = []
+        self.says = content
         counts = ([2 if parallel and self.format.parallel else 1] if self.tools else []) + ([] if required else [0])
         for count in counts:
             ways = self._texts(content, reasoning, count)
             turns.extend(self._turn(texts, count) for texts in ways if texts or count)
-        return alt(*turns)
+        return alt(*factored(turns))
 
     def _texts(self, content: bool, reasoning: bool, count: int) -> Iterator[tuple[str, ...]]:
         """Which of thought and content are there: every way that the options allow."""
         for thinks in (False, True) if reasoning and self.format.reasoning is not None else (False,):
-            if not thinks and reasoning and self._same_without(_THOUGHT, count):
+            if not thinks and reasoning and self._same_without(THOUGHT, count):
                 continue
             for says in (False, True) if content else (False,):
-                yield (*((_THOUGHT,) if thinks else ()), *((_CONTENT,) if says else ()))
+                yield (*((THOUGHT,) if thinks else ()), *((CONTENT,) if says else ()))
 
     def _same_without(self, mark: str, count: int) -> bool:
         """Whether an empty text is written just as no text: where the prompt opened the thought."""
         if self.format.reasoning is None:
             return False
-        return self._written((mark,), count).replace(mark, "") == self._written((), count)
+        return self.written((mark,), count).replace(mark, "") == self.written((), count)
 
-    def _written(self, texts: tuple[str, ...], count: int) -> str:
+    def opened(self) -> bool:
+        """Whether the prompt opened a thought."""
+        return self._same_without(THOUGHT, 0)
+
+    def written(self, texts: tuple[str, ...], count: int) -> str:
         try:
             return render(
                 self.format,
                 [_mark(number) for number in range(count)],
-                content=_CONTENT if _CONTENT in texts else "",
-                reasoning=_THOUGHT if _THOUGHT in texts else None,
+                content=CONTENT if CONTENT in texts else "",
+                reasoning=THOUGHT if THOUGHT in texts else None,
                 prefill=self.prefill,
                 verify=False,
             )
@@ -141,7 +236,7 @@ class _Turn:
 
     def _turn(self, texts: tuple[str, ...], count: int) -> Expr:
         """The turns with some texts and one call or (`count` 2) more."""
-        written = self._written(texts, count)
+        written = self.written(texts, count)
         pieces: list[str] = []  # what stands before each text, and behind the last one
         for text in texts:
             before, mark, written = written.partition(text)
@@ -151,14 +246,14 @@ class _Turn:
         first = between = ""
         skipped = 0
         if count:
-            first, skipped, written = self._find_call(written, 0)
+            first, skipped, written = self.find_call(written, 0)
             if count > 1:
-                between, _, written = self._find_call(written, 1)
+                between, _, written = self.find_call(written, 1)
             pieces.append(first)
         pieces.append(written)
         return self._assemble(texts, count, pieces, between, skipped)
 
-    def _find_call(self, written: str, number: int) -> tuple[str, int, str]:
+    def find_call(self, written: str, number: int) -> tuple[str, int, str]:
         """What stands before a call, how many of its first characters the prompt holds, and what stands behind it."""
         call = write_call(self.format, _mark(number), number)
         before, found, behind = written.partition(call)
@@ -175,34 +270,71 @@ class _Turn:
             last = number == len(texts) - 1
             following = pieces[number + 1] + (self.head[skipped:] if last and count else "")
             items.append(Lit(pieces[number]))
-            scanned, used = self._text(text, following, opened=text == _THOUGHT and self._same_without(text, count))
+            if number and not pieces[number].strip(BLANK):
+                items.pop()  # blanks behind a thought may be missing, and to engines they are text like others
+            scanned, used = self._text(text, following, empty=bool(text == THOUGHT or count))
             items.append(scanned)
             skipped += max(0, used - len(pieces[number + 1]))
             pieces[number + 1] = pieces[number + 1][used:]
+        begin = seq(*items, Lit(pieces[-2] + self.head[skipped:] if count else pieces[-1]))
+        start = EMPTY if self.free or CONTENT in texts[:1] else self._start(begin)
         if not count:
-            return seq(*items, Lit(pieces[-1]))
+            return seq(start, *items, Lit(pieces[-1]))
         calls = seq(Lit(self.head[skipped:]), self._bodies)
         if count > 1:
             calls = seq(calls, star(seq(Lit(between + self.head), self._bodies)))
-        return seq(*items, Lit(pieces[-2]), calls, Lit(pieces[-1]))
+        if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANK):
+            pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
+        closing = Lit(pieces[-1])
+        # Some templates leave the section open, or write text behind the calls; it reads the same.
+        framed = self.format.between_messages or self.format.content.strip(BLANK) != "{{text}}"
+        said = EMPTY if framed or not self.says or self.free else opt(self._text(CONTENT, "", empty=False)[0])
+        end = seq(closing, said if said != EMPTY else self._trail(pieces[-1]))
+        if is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}":
+            end = opt(end)
+        return seq(start, *items, Lit(pieces[-2]), calls, end)
 
-    def _text(self, text: str, following: str, *, opened: bool) -> tuple[Expr, int]:
+    def _start(self, begin: Expr) -> Expr:
+        """Blanks before a thought or a call with which a turn begins: templates write some that no picture shows."""
+        first = begin.items[0] if isinstance(begin, Seq) and begin.items else begin
+        if isinstance(first, Lit) and first.text[:1] in (" ", "\n"):
+            return EMPTY
+        lead = "" if self.format.lead.strip(BLANK) else self.format.lead
+        section = self.format.section
+        opening = section[: len(section) - len(section.lstrip(BLANK))]
+        return opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
+
+    def _trail(self, closing: str) -> Expr:
+        """The newline that some templates write behind the last call."""
+        marked = closing if closing.strip(BLANK) else self.format.call.rpartition("}}")[2]
+        return opt(Lit("\n")) if is_marker(marked.strip(BLANK)) and marked[-1:] not in BLANK else EMPTY
+
+    def _text(self, text: str, following: str, *, empty: bool) -> tuple[Expr, int]:
         """A thought or content up to the first marker of what follows; also how many of those characters it takes.
+
+        `empty`: whether there may be none: blanks before a call are content to engines that take the longest terminal.
 
         In between there is no marker at all, not even one that turns out to open nothing: so nothing in the text can be
         taken for something else, however it is followed.
         """
-        markers = self.thought_markers if text == _THOUGHT else self.markers
+        markers = self.thought_markers if text == THOUGHT else self.markers
         ends = [following.find(marker) + len(marker) for marker in markers if marker in following]
-        if not following and text == _THOUGHT:
-            raise ExportError(f"format {self.format.name!r}, field 'reasoning': nothing closes a thought")
         then = following[: min(ends)] if ends else following
+        if self.free:
+            return seq(Free(markers), Lit(then)), len(then)
         automaton = text_without(markers)
-        if not opened:
+        if not empty:
             automaton = both(automaton, names_but(()))
-        hint = "thought" if text == _THOUGHT else "content"
+        hint = "thought" if text == THOUGHT else "content"
         inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
-        return self.rules.add(hint, seq(inner, Lit(then)), token=True), len(then)
+        whole = seq(inner, Lit(then))
+        if text == THOUGHT and then.lstrip(BLANK) != then:  # an empty thought may stand between its markers alone
+            whole = alt(whole, Lit(then.lstrip(BLANK)))
+        if (
+            text == CONTENT and empty and then.strip(BLANK)
+        ):  # blanks before a call need not be those that a picture shows
+            whole = alt(whole, seq(Rep(chars(" \n"), 0, 2), Lit(then.lstrip(BLANK))))
+        return self.rules.add(hint, whole, token=True), len(then)
 
 
 def _mark(number: int) -> ToolCall:
@@ -213,10 +345,14 @@ def _mark(number: int) -> ToolCall:
 class _Calls:
     """The calls of some tools, as rules."""
 
-    def __init__(self, turn: _Turn) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.format = turn.format
         self.tools = turn.tools
         self.rules = turn.rules
+        self.schemas = turn.schemas
+        self.free = turn.free
+        self.loose = turn.loose
+        self.skip = turn.skip
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
     def parts(self) -> tuple[str, Expr]:
@@ -224,7 +360,7 @@ class _Calls:
         head, bodies = "", []
         for tool in self.tools:
             self._check_name(tool)
-            pieces = list(self._call(tool))
+            pieces = list(self.pieces(tool))
             first = pieces[0] if isinstance(pieces[0], str) else ""
             head = first
             body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
@@ -237,7 +373,7 @@ class _Calls:
         except RenderError as error:
             raise ExportError(f"tool {tool.name!r}: {error}") from None
 
-    def _call(self, tool: Tool) -> Iterator[str | Expr]:
+    def pieces(self, tool: Tool) -> Iterator[str | Expr]:
         """A call of a tool: first the literal that all calls share (if there is any), then the rest."""
         picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
         flat: list[tuple[Part, bool, bool]] = []  # (part, is it in a JSON wrapper, in quotes)
@@ -271,9 +407,11 @@ class _Calls:
             return self._index()
         if hole.name == "params":
             return self._params(tool)
+        if self.schemas and hole.name == "arguments" and self.format.syntax.is_json and not (inside and quotes):
+            return Schema(engine_schema(tool.parameters, self.format.syntax))
         values = self.values(tool)
         hint = tool.name
-        shapes = values.shapes(tool.parameters)
+        shapes = values.shapes(values.resolver.root)
         if not shapes:
             raise ExportError(f"tool {tool.name!r}: no arguments fit its schema")
         if hole.name == "kwargs":
@@ -284,9 +422,12 @@ class _Calls:
                             f"tool {tool.name!r}: {member.key!r} is no identifier, and format {self.format.name!r} "
                             "writes arguments as key=value"
                         )
-            return alt(*(values.pairs(shape, hint, colon="=", bare=True) for shape in shapes))
+            return alt(*(values.pairs(shape, hint, colon="=", bare=True, arguments=True) for shape in shapes))
         braces = alt(
-            *(seq(Lit("{"), values.pairs(shape, hint, colon=self.format.syntax.colon), Lit("}")) for shape in shapes)
+            *(
+                values.braces("{", values.pairs(shape, hint, colon=self.format.syntax.colon, arguments=True), "}")
+                for shape in shapes
+            )
         )
         if not (inside and quotes):
             return braces
@@ -294,7 +435,23 @@ class _Calls:
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
-        return Values(self.rules, self.format.syntax, tool.parameters, owner=owner, avoid=avoid)
+        for path, keyword in unsaid(tool.parameters, self.skip):
+            raise ExportError(
+                f"{owner}, at {path}: no grammar says {keyword!r}; skip=[{keyword!r}] leaves it to validation"
+            )
+        parameters = without_keywords(tool.parameters, self.skip) if self.skip else tool.parameters
+        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
+        inside = picture.wrapper.parts if picture.wrapper is not None else ()
+        indented = any(isinstance(part, Text) and "\n" in part.text for part in inside)
+        return Values(
+            self.rules,
+            self.format.syntax,
+            parameters,
+            owner=owner,
+            avoid=avoid,
+            blanks=self.loose or indented,  # templates that indent what is around arguments indent them, too
+            swapped=self.loose,
+        )
 
     def escaped(self, text: str) -> str:
         for char, entity in self.format.escapes:
@@ -338,29 +495,36 @@ class _Params:
         self.param = self._picture("param", self.format.param)
         self.item = self._picture("item", self.format.item)
         self._known: dict[str, Ref] = {}
+        self._nested = 0
 
     def _picture(self, field: str, source: str | None) -> Picture | None:
         return None if source is None else self.format.picture(field, source, PARAM_HOLES, frozenset())
 
     def expression(self) -> Expr:
         """All parameters in the order of the schema."""
-        shapes = self.calls.values(self.tool).shapes(self.tool.parameters)
+        values = self.calls.values(self.tool)
+        shapes = values.shapes(values.resolver.root)
         if not shapes:
             raise ExportError(f"tool {self.tool.name!r}: no arguments fit its schema")
+        if any(not shape.members and shape.others is None for shape in shapes):
+            return opt(Lit("\n"))  # a line that stays empty where parameters would be
         return alt(*(self._members(shape, self.tool.name) for shape in shapes))
 
     def _members(self, shape: Shape, hint: str) -> Expr:
         assert self.param is not None
-        items: list[Expr] = []
+        items: list[tuple[Expr, bool]] = []
         for member in shape.members:
             name = f"{hint}-{member.key}"
             one = self.rules.add(name, self._element(self.param, self._label(member.key), member.schema, name))
-            items.append(one if member.required else opt(one))
+            items.append((one, member.required))
+        extra: Expr | None = None
         if shape.others is not None:
             label = self._other_label(self.param, [member.key for member in shape.members])
-            others = [self._element(self.param, label, other, f"{hint}-other") for other in shape.others]
-            items.append(star(alt(*others)))
-        return seq(*items)
+            extra = alt(*(self._element(self.param, label, other, f"{hint}-other") for other in shape.others))
+        if self.calls.loose and 1 < len(items) <= MAX_SWAPPED:
+            return any_order(self.rules, items, extra, EMPTY, hint)
+        written = seq(*(one if required else opt(one) for one, required in items))
+        return written if extra is None else seq(written, star(extra))
 
     def _label(self, key: str) -> Lit:
         """A parameter's name as it stands in the tag."""
@@ -376,7 +540,11 @@ class _Params:
                 f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, and a grammar "
                 "can't demand that both are the same; set additionalProperties to false and name all properties"
             )
-        return self.rules.add("key", Scan(names_but(taken, *_IDENTIFIER)), token=True)
+        if picture.parts and isinstance(picture.parts[0], Text) and picture.parts[0].text.endswith("<"):
+            keys = names_but(taken, *_IDENTIFIER)  # an element's name
+        else:
+            keys = both(names_but(taken), determined(seq(Chars(_SOLID), star(seq(opt(Lit(" ")), Chars(_SOLID))))))
+        return self.rules.add("key", Scan(keys), token=True)
 
     def _element(self, picture: Picture, label: Expr, schema: Any, hint: str) -> Expr:
         """One parameter, or one element of a list."""
@@ -391,20 +559,23 @@ class _Params:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
         avoid = (close, *self.calls.shape.tail[:1], *self._openings())
-        options: list[Expr] = []
+        # By what stands before the value: engines that take the longest literal must not see it in longer ones.
+        options: dict[Expr, list[Expr]] = {}
         for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
-            before = [self._before(part, label, kind) for part in picture.parts[:at]]
+            ways = options.setdefault(seq(*(self._before(part, label, kind) for part in picture.parts[:at])), [])
             if value is None:
-                options.extend(seq(*before, text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
+                ways.extend(seq(text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
+            elif isinstance(value, Automaton):
+                ways.append(seq(self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
             else:
-                options.append(seq(*before, value, Lit(behind)))
+                ways.append(seq(value, Lit(behind)))
         if not options:
             raise ExportError(f"tool {self.tool.name!r}: no value fits the schema at {hint!r}")
-        return alt(*options)
+        return alt(*(seq(before, alt(*ways)) for before, ways in options.items()))
 
     def _openings(self) -> tuple[str, ...]:
         """How elements begin, where it is the beginning that tells elements from text."""
-        if self.item is None or self.types is not None:
+        if self.item is None:
             return ()
         firsts = [picture.parts[0] for picture in (self.param, self.item) if picture is not None]
         return tuple(part.text.strip(BLANK) for part in firsts if isinstance(part, Text))
@@ -417,12 +588,14 @@ class _Params:
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = Ref(self.rules.reserve(hint))
+            self._nested += 1
             if schema["type"] == "object":
                 made = self._members(shape_of(schema, self.format.syntax), hint)
             else:
                 items = schema.get("items", {})
                 element = self._element(self.item, EMPTY, items, f"{hint}-item")
                 made = Rep(element, bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None))
+            self._nested -= 1
             self.rules.define(known.name, made)
         return known
 
@@ -443,20 +616,41 @@ class _Params:
             return
         left, _, right = wrap.partition("{{value}}")
         yield self._closed((*avoid, *self.format.wrap_when, left), then)
-        yield seq(Lit(left), self._closed((*avoid, right), right + then))
+        yield self._closed((*avoid, right), right + then, left)
 
-    def _closed(self, avoid: Sequence[str], then: str) -> Expr:
+    def _closed(self, avoid: Sequence[str], then: str, left: str = "") -> Expr:
+        if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
+            return seq(Lit(left), Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
         text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
-        return self.rules.add("text", seq(text, Lit(then)), token=True)
+        return self.rules.add("text", seq(Lit(left), text, Lit(then)), token=True)
 
-    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | None]]:
-        """The ways to write a value: its type and the value, None where it is any text."""
+    def _limited(self, texts: Automaton, then: str, avoid: Sequence[str], hint: str) -> Expr:
+        """A text value that keywords limit, with its closing tag."""
+        wrap = self.format.wrap
+        plain = text_without((*avoid, *((*self.format.wrap_when, wrap.partition("{{value}}")[0]) if wrap else ())))
+        try:
+            kept = product([texts, plain])
+        except NotSaid as error:
+            raise ExportError(f"tool {self.tool.name!r}, at {hint!r}: {error}") from None
+        if not kept.final:
+            raise ExportError(
+                f"tool {self.tool.name!r}, at {hint!r}: what fits its keywords holds markers of the format"
+            )
+        return self.rules.add("text", seq(Scan(kept), Lit(then)), token=True)
+
+    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Automaton | None]]:
+        """The ways to write a value: its type and the value, None where it is any text, or the texts that it may be."""
         options = values.alternatives(schema)
         free = [plain for plain in options if literals(plain) is None]
         untyped = any(not plain for plain in free)
-        text = untyped or any(plain.get("type") == "string" for plain in free)
+        strings = [plain for plain in free if plain.get("type") == "string"]
+        limits = [self._text_limits(plain, values, hint) for plain in strings]
+        text = untyped or any(limit is None for limit in limits)
         if text:
             yield "string", None
+        else:
+            for limit in limits:
+                yield "string", limit
         if untyped and self.types is not None:
             free = [{"type": kind} for kind in _KINDS]
         for plain in free:
@@ -467,8 +661,9 @@ class _Params:
                 continue  # the text of any value is a text, too; the schema tells the reader which one is meant
             elif kind == "number":
                 # the type's word is that of the value: an integer where it is one
-                yield "integer", values.integer()
-                yield "number", values.number(fraction=True)
+                yield "integer", values.integer(plain, hint)
+                if plain.get("multipleOf") is None:
+                    yield "number", values.number(plain, hint, fraction=True)
             else:
                 yield kind, values.plain(plain, hint)
         for plain in options:
@@ -483,6 +678,14 @@ class _Params:
                 else:
                     yield type_of(value), Lit(values.written(value))
 
+    def _text_limits(self, schema: dict[str, Any], values: Values, hint: str) -> Automaton | None:
+        """What keywords leave of all texts; None where they leave all."""
+        limited = values.limited_text(schema, hint)
+        low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+        if limited is None and (low or high is not None):
+            return of_length(low, high)
+        return limited
+
     def _listed(self, value: str) -> str:
         """A string of an enumeration as text."""
         if self.format.wrap is not None and any(char in value for char in self.format.wrap_when):
@@ -490,6 +693,8 @@ class _Params:
         return value
 
 
+# What a name in a tag may hold, blanks between two of these included.
+_SOLID = without(complement(((0x00, 0x20), (0x7F, 0xA0))), "<>\"'&=/")
 _IDENTIFIER = (chars("A-Za-z_").ranges, chars("A-Za-z0-9_").ranges)
 
 

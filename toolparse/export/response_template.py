@@ -18,9 +18,14 @@ from toolparse.codecs.matching import SLACK
 from toolparse.errors import ExportError, FormatError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format, Syntax
 from toolparse.picture import Hole, Text, Wrapper
-from toolparse.program import BLANK, Shape, compile_format, compile_stretch
+from toolparse.program import BLANK, Shape, compile_format, compile_stretch, is_marker
+from toolparse.tools import ToolSet
+from toolparse.tools.schema_types import Resolver
 
-_REASONING = ("reasoning_content", "reasoning", "thinking")
+_REASONING = ("thinking", "reasoning_content", "reasoning")
+# The narrow types first: the first one that a text can be is taken.
+_TYPES = ("null", "boolean", "integer", "number", "object", "array", "string")
+_REST = r"[\s\S]*"  # all that stands behind the end of a turn
 
 
 def to_response_template(format: Format, *, start_anchor: str | None = None) -> dict[str, Any]:
@@ -38,13 +43,50 @@ def to_response_template(format: Format, *, start_anchor: str | None = None) -> 
     return _Exporter(format.bind("")).template(start_anchor)
 
 
+def typed_tools(tools: Any) -> list[dict[str, Any]]:
+    """Tools as transformers' response parser understands them: a `type` beside every argument, references resolved.
+
+    That parser types the text in tags by the `type` that stands directly by an argument, so that what a `$ref`, an
+    `enum` or an `allOf` says would be lost on it. These dicts are for `parse_response(..., tools=)` only: of an
+    argument they say nothing but its types, and a tool's other words are left out.
+    """
+    found = []
+    for tool in ToolSet.of(tools):
+        resolver = Resolver(tool.parameters)
+        properties: dict[str, Any] = {}
+        for key in _properties(tool.parameters, resolver):
+            admitted = resolver.admitted(resolver.child(tool.parameters, key))
+            if not admitted.silent:
+                properties[key] = {"type": [kind for kind in _TYPES if kind in admitted.types]}
+        parameters = {"type": "object", "properties": properties}
+        found.append({"type": "function", "function": {"name": tool.name, "parameters": parameters}})
+    return found
+
+
+def _properties(schema: Any, resolver: Resolver, depth: int = 0) -> list[str]:
+    """The names of all properties that a schema describes, those behind references and in unions included."""
+    if not isinstance(schema, dict) or depth > 16:
+        return []
+    keys = [*schema.get("properties", {})] if isinstance(schema.get("properties"), dict) else []
+    parts = [part for word in ("allOf", "anyOf", "oneOf") for part in schema.get(word) or ()]
+    if isinstance(schema.get("$ref"), str):
+        parts.append(resolver.resolve(schema["$ref"]))
+    keys += [key for part in parts for key in _properties(part, resolver, depth + 1)]
+    return list(dict.fromkeys(keys))
+
+
 class _Exporter:
     def __init__(self, format: Format) -> None:
         if not format.call:
             raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
         self.format = format
         self.shape: Shape = compile_format(dataclasses.replace(format, also=())).shapes[0]
-        self.ends = "|".join(re.escape(end) for end in format.ends)
+        self.ends = "|".join(self._end(end) for end in format.ends)
+
+    def _end(self, end: str) -> str:
+        """A marker that ends the turn where it does not begin a call."""
+        following = self.shape.cores[1:2] if self.shape.cores[:1] == (end,) else ()
+        return re.escape(end) + "".join(rf"(?!\s*{re.escape(core)})" for core in following)
 
     def refuse(self, field: str, reason: str) -> ExportError:
         return ExportError(
@@ -54,7 +96,7 @@ class _Exporter:
     def template(self, start_anchor: str | None) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         if self.format.reasoning is not None:
-            fields["reasoning_content"] = self._framed("reasoning", self.format.reasoning)
+            fields["thinking"] = self._framed("reasoning", self.format.reasoning)
         fields["tool_calls"] = self._calls()
         fields["content"] = self._content()
         start_anchor = start_anchor or self.format.between_messages
@@ -86,23 +128,29 @@ class _Exporter:
             raise self.refuse(field, "nothing opens this text")
         close = _blanks(after[: len(after) - len(after.lstrip(BLANK))])
         behind = _blanks(after[len(after.rstrip(BLANK)) :]) if closing else ""
-        ways = [f"{close}{_loosely(closing)}{behind}"] if closing else [rf"(?=\s*{self._next_call()})", r"\s*\Z"]
+        ways = [f"{close}{_loosely(closing)}{behind}"] if closing else [rf"(?=\s*{self._next_call()})"]
         if field == "content" and self.ends:
-            ways.append(rf"(?:{self.ends})\s*")
+            ways.append(rf"(?:{self.ends}){_REST}")
         return {
             "open_pattern": _loosely(opening) + _blanks(before[len(before.rstrip(BLANK)) :]),
             "close_pattern": "|".join(ways),
             "content": "text",
             "content_args": {"strip": False},
-            "repeats": True,
-            "join": "",
         }
 
     def _content(self) -> dict[str, Any]:
         if self.format.content.strip(BLANK) != "{{text}}":
             return self._framed("content", self.format.content)
-        close = {"close_pattern": rf"(?:{self.ends})\s*|\Z"} if self.ends else {}
-        return {**close, "content": "text", "content_args": {"strip": False}, "repeats": True, "join": ""}
+        ways = self._after_calls()
+        close = {"close_pattern": "|".join(ways)} if ways else {}
+        return {**close, "content": "text", "content_args": {"strip": False}}
+
+    def _after_calls(self) -> list[str]:
+        """What is no content where nothing is open: the end of the turn and all behind it, and markers of calls."""
+        cores = [*self.shape.closer, *self.shape.tail]
+        markers = "|".join(re.escape(core) for core in dict.fromkeys(cores) if is_marker(core))
+        ends = [rf"(?:{self.ends}){_REST}"] if self.ends else []
+        return [*ends, *([rf"\s*(?:{markers})\s*"] if markers else [])]
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -126,9 +174,10 @@ class _Exporter:
             array = self._array(wrapper)
             if array is not None:
                 return array
+        close = self._close()
         region: dict[str, Any] = {
             "open_pattern": self._open(),
-            "close_pattern": self._close(),
+            **({"close_pattern": close} if close else {}),
             "repeats": True,
         }
         function: dict[str, Any] = {"name": "{name}", "arguments": "{content}"}
@@ -161,10 +210,10 @@ class _Exporter:
             "function": {"name": _path("", wrapper.name), "arguments": _path("", wrapper.arguments)},
             **({"id": _path("", wrapper.id)} if wrapper.id is not None else {}),
         }
-        ends = [rf"(?:{self.ends})\s*"] if self.ends else []
+        close = rf"\s*{_loosely(closing)}\s*" if closing else self._at_end()
         return {
             "open_pattern": lead + (_loosely(opening) + r"\s*" if opening else rf'(?=\[\s*\{{\s*"{key}"\s*:)'),
-            "close_pattern": rf"\s*{_loosely(closing)}\s*" if closing else "|".join([*ends, r"\s*\Z"]),
+            **({"close_pattern": close} if close else {}),
             **self._json(),
             "transform": call,
             "transform_each": True,
@@ -211,9 +260,11 @@ class _Exporter:
         ways = [rf"(?<=[\}}\]])\s*{between}(?={head})"]
         if closer:
             ways.append(rf"\s*{closer.removesuffix('?')}")
-        if self.ends:
-            ways.append(rf"\s*(?:{self.ends})\s*")
-        return "|".join([*ways, r"\s*\Z"])
+        return "|".join([*ways, *([self._at_end()] if self.ends else [])])
+
+    def _at_end(self) -> str:
+        """Where the turn is over; the marker itself is left to content, which takes all behind it, too."""
+        return rf"\s*(?={self.ends})" if self.ends else ""
 
     def _weak_head(self) -> str:
         assert self.shape.watch is not None
@@ -360,7 +411,8 @@ def _imported(template: Mapping[str, Any], name: str) -> Format:
         anchor = template.get("start_anchor")
         if isinstance(anchor, str):
             declared["between_messages"] = anchor  # framed texts are messages of their own
-    ends = tuple(dict.fromkeys((*ends, *declared.pop("ends"))))
+    shown = "".join(str(declared.get(part, "")) for part in ("section", "call"))  # what calls show ends no turn
+    ends = tuple(dict.fromkeys(end for end in (*ends, *declared.pop("ends")) if end not in shown))
     return Format(name, declared.pop("call"), ends=ends, source="a response template", **declared)
 
 
@@ -374,7 +426,7 @@ def _anchors(field: str, spec: Mapping[str, Any], side: str) -> list[str]:
     if not isinstance(pattern, str):
         return []
     ways = [way for way in _ways(pattern) if side == "open" or not _is_end(way)]
-    return [picture for way in ways for picture in _pictures(field, way)]
+    return [picture for way in ways for picture in _pictures(field, way.removesuffix(_REST))]
 
 
 def _opened_by_prompt(template: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
@@ -618,7 +670,7 @@ def _ways(pattern: str) -> list[str]:
 
 def _is_end(way: str) -> bool:
     """Whether an alternative says nothing but that the text ends here, or that something else begins."""
-    bare = re.sub(r"\\s[*+?]", "", way)
+    bare = re.sub(r"\\s[*+?]", "", way.removesuffix(_REST))
     return bare in ("$", r"\Z", "") or bare.startswith(("(?=", "(?<="))
 
 

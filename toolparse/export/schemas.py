@@ -2,22 +2,29 @@
 
 Followed: `type` (lists too), `enum`, `const`, `properties`, `required`, `additionalProperties`, `patternProperties`
 (their patterns are not), `items`, `prefixItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `anyOf`, `oneOf`,
-`allOf`, `$ref` (recursive ones too) and `nullable`. Objects are closed unless `additionalProperties` opens them, or
-nothing at all is said about their properties. Other keywords (`pattern`, `minimum`, `format`, `not`, `if`, ...) say
-nothing about the shape of the text and are left to validation.
+`allOf`, `$ref` (recursive ones too), `nullable`, `pattern`, finite `format`s, bounds and `multipleOf` of integers.
+Objects are closed unless `additionalProperties` opens them, or nothing at all is said about their properties. Keywords
+that limit values in ways that no grammar says (`not`, `if`, `uniqueItems`, ...) are refused by name.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
+from toolparse.codecs.matching import BLANKS
+from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
+from toolparse.export import constraints
+from toolparse.export.constraints import NotSaid
 from toolparse.export.expressions import (
     DIGITS,
     EMPTY,
@@ -51,16 +58,31 @@ Schema = dict[str, Any]
 
 _KEPT = (
     "type", "enum", "const", "properties", "required", "additionalProperties", "patternProperties", "items",
-    "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
+    "prefixItems", "minItems", "maxItems", "minLength", "maxLength", "pattern", "format",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 )  # fmt: skip
 # What a keyword is about, where no `type` says it.
 _ABOUT = {
     "properties": "object", "required": "object", "additionalProperties": "object", "patternProperties": "object",
     "items": "array", "prefixItems": "array", "minItems": "array", "maxItems": "array",
-    "minLength": "string", "maxLength": "string",
+    "minLength": "string", "maxLength": "string", "pattern": "string", "format": "string",
+    "minimum": "number", "maximum": "number", "exclusiveMinimum": "number", "exclusiveMaximum": "number",
+    "multipleOf": "number",
 }  # fmt: skip
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+# What limits values in ways that no grammar says: told by name, so that nobody takes them for enforced.
+_UNSAID = (
+    "not", "if", "contains", "minContains", "maxContains", "uniqueItems", "minProperties", "maxProperties",
+    "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties",
+    "unevaluatedItems",
+)  # fmt: skip
+#: Every keyword that `skip` may name.
+SKIPPABLE = frozenset({*_UNSAID, *_LIMITS, "pattern", "format", "patternProperties", "minLength", "maxLength"})
 _MAX_ALTERNATIVES = 200
+MAX_SWAPPED = 5  # of so many keys every order is written out; of more, the schema's
+_MAX_BLANKS = 64
 _MAX_COUNT = 256  # engines write repetitions out; longer ones are not enforced
+_BARE_CHARS = without(complement(((0x00, 0x20), (0x7F, 0xA0))), ",:=[]{}()\"'<>|")
 _BARE = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _IDENTIFIER_FIRST = chars("A-Za-z_").ranges
 _IDENTIFIER_REST = chars("A-Za-z0-9_").ranges
@@ -87,7 +109,18 @@ class Values:
     `avoid`: what must not stand in strings, because the text around would take it for a marker.
     """
 
-    def __init__(self, rules: Rules, syntax: Syntax, root: Schema, *, owner: str, avoid: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        syntax: Syntax,
+        root: Schema,
+        *,
+        owner: str,
+        avoid: Sequence[str] = (),
+        blanks: bool = False,
+        swapped: bool = False,
+    ) -> None:
+        """`blanks`: any between the parts of a value. `swapped`: keys in any order."""
         if not syntax.quotes[0]:
             raise ExportError(
                 f"{owner}: text stands without quotes, and ends where the call can go on; no grammar says that"
@@ -96,8 +129,36 @@ class Values:
         self.syntax = syntax
         self.owner = owner
         self.avoid = tuple(avoid)
+        self.blanks = blanks
+        self.swapped = swapped
         self.resolver = Resolver(root)
         self._known: dict[str, Expr] = {}
+        self._spelled: dict[Syntax, Values] = {syntax: self}
+
+    def spelled(self, syntax: Syntax) -> Values:
+        """The rules of the same values in another spelling."""
+        known = self._spelled.get(syntax)
+        if known is None:
+            known = Values(
+                self.rules,
+                syntax,
+                self.resolver.root,
+                owner=self.owner,
+                avoid=self.avoid,
+                blanks=self.blanks,
+                swapped=self.swapped,
+            )
+            self._spelled[syntax] = known
+        return known
+
+    def _lit(self, text: str) -> Expr:
+        """Punctuation, around which there may be blanks."""
+        if not self.blanks or not text:
+            return Lit(text)
+        return seq(self._blanks(), Lit(text.strip(BLANKS)), self._blanks())
+
+    def _blanks(self) -> Expr:
+        return opt(self.rules.add("blanks", Rep(chars(" \n\t"), 1, _MAX_BLANKS), token=True)) if self.blanks else EMPTY
 
     # -- schemas ------------------------------------------------------------------------------------------------------
 
@@ -155,21 +216,44 @@ class Values:
         if listed is not None:
             return alt(*(Lit(self.written(value)) for value in listed))
         kind = schema.get("type")
-        if kind == "object":
-            return self._remembered(schema, hint)
-        if kind == "array":
-            return self._remembered(schema, hint)
+        if kind in ("object", "array"):
+            return self.spelled(self.syntax.of(kind))._remembered(schema, hint)
         if kind == "string":
-            return self.string(schema.get("minLength"), schema.get("maxLength"))
+            limited = self.limited_text(schema, hint)
+            low, high = schema.get("minLength"), schema.get("maxLength")
+            counted = bound(low, 0) or bound(high, None) is not None
+            if limited is None and counted and (self.avoid or not self.syntax.escapes):
+                limited = constraints.of_length(bound(low, 0), bound(high, None))
+            return self.string(low, high) if limited is None else self.quoted_text(limited)
         if kind == "integer":
-            return self.integer()
+            return self.integer(schema, hint)
         if kind == "number":
-            return self.number()
+            return self.number(schema, hint)
         if kind == "boolean":
             return alt(Lit(self.syntax.true), Lit(self.syntax.false))
         if kind == "null":
             return Lit(self.syntax.null)
         return self.anything()
+
+    def argument(self, schema: Any, hint: str) -> Expr:
+        """An argument where only what follows it tells that it ended: as text in quotes, or as values are elsewhere."""
+        inner = self.spelled(inner_syntax(self.syntax))
+        quote = self.syntax.quotes[0]
+        options: list[Expr] = []
+        for plain in self.alternatives(schema):
+            listed = literals(plain)
+            texts = [value for value in listed if isinstance(value, str)] if listed is not None else []
+            others = [value for value in listed if not isinstance(value, str)] if listed is not None else []
+            own = self if not (self.syntax.escapes and quote) else inner
+            options.extend(Lit(own.written(text)) for text in texts)
+            if plain.get("type") == "string" or (not plain and self.syntax.texts):
+                options.append(own.string(plain.get("minLength"), plain.get("maxLength")))
+                continue
+            made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
+            options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
+        if not options:
+            raise ExportError(f"{self.owner}: no value fits the schema of {hint!r}")
+        return alt(*options)
 
     def _remembered(self, schema: Schema, hint: str) -> Expr:
         """A rule for an object or array; the same schema gets the same rule, so recursive ones end."""
@@ -185,7 +269,7 @@ class Values:
     def written(self, value: Any) -> str:
         """A value as the format writes it."""
         try:
-            text = write_value(value, self.syntax)
+            text = write_value(value, self.syntax.of(type_of(value)))
         except ValueError as error:
             raise ExportError(f"{self.owner}: {error}") from None
         if any(word in text for word in self.avoid):
@@ -195,27 +279,45 @@ class Values:
     def map(self, schema: Any, hint: str) -> Expr:
         """An object in braces."""
         shape = shape_of(schema, self.syntax)
-        return seq(Lit("{"), self.pairs(shape, hint, colon=self.syntax.colon), Lit("}"))
+        return self.braces("{", self.pairs(shape, hint, colon=self.syntax.colon), "}")
 
-    def pairs(self, shape: Shape, hint: str, *, colon: str, bare: bool | None = None) -> Expr:
-        """The members of an object with what stands between them; `bare`: keys without quotes."""
+    def braces(self, left: str, inner: Expr, right: str) -> Expr:
+        """Something in brackets."""
+        if inner == EMPTY:
+            return Lit(left + right) if not self.blanks else seq(Lit(left), self._blanks(), Lit(right))
+        return seq(Lit(left), self._blanks(), inner, self._blanks(), Lit(right))
+
+    def pairs(self, shape: Shape, hint: str, *, colon: str, bare: bool | None = None, arguments: bool = False) -> Expr:
+        """The members of an object with what stands between them.
+
+        `bare`: keys without quotes. `arguments`: they are the call's own, which a syntax may spell otherwise than what
+        is inside of them.
+        """
         bare = self.syntax.bare_keys if bare is None else bare
-        comma = Lit(self.syntax.comma)
+        comma = self._lit(self.syntax.comma)
+        value = self.argument if arguments and self.syntax.loose else self.value
         taken = [member.key for member in shape.members]
         extra: Expr | None = None
         if shape.others is not None:
-            values = alt(*(self.value(other, f"{hint}-other") for other in shape.others))
-            extra = self.rules.add(f"{hint}-other", seq(self._free_key(taken, bare), Lit(colon), values))
+            values = alt(*(value(other, f"{hint}-other") for other in shape.others))
+            free = self._free_key(taken, bare, keyword=colon == "=")
+            extra = self.rules.add(f"{hint}-other", seq(free, self._lit(colon), values))
         members = [
             (
                 self.rules.add(
                     f"{hint}-{member.key}",
-                    seq(Lit(self._key(member.key, bare) + colon), self.value(member.schema, f"{hint}-{member.key}")),
+                    seq(
+                        Lit(self._key(member.key, bare)),
+                        self._lit(colon),
+                        value(member.schema, f"{hint}-{member.key}"),
+                    ),
                 ),
                 member.required,
             )
             for member in shape.members
         ]
+        if self.swapped and 1 < len(members) <= MAX_SWAPPED:
+            return any_order(self.rules, members, extra, comma, hint)
         # From the last member back: what may stand behind a member that was written, and where none was.
         more = star(seq(comma, extra)) if extra is not None else EMPTY
         begun: Expr = more
@@ -241,8 +343,10 @@ class Values:
             raise ExportError(f"{self.owner}: the format writes keys without quotes, so {key!r} can't be one")
         return key
 
-    def _free_key(self, taken: Sequence[str], bare: bool) -> Expr:
-        """A key other than those that are taken."""
+    def _free_key(self, taken: Sequence[str], bare: bool, *, keyword: bool) -> Expr:
+        """A key other than those that are taken; `keyword`: a keyword argument's name."""
+        if bare and not keyword:
+            return self.rules.add("name", Scan(names_but(taken, _BARE_CHARS, _BARE_CHARS)), token=True)
         if bare:
             return self.rules.add("name", Scan(names_but(taken, _IDENTIFIER_FIRST, _IDENTIFIER_REST)), token=True)
         if not taken:
@@ -259,7 +363,7 @@ class Values:
             prefix, items = items, None
         low = bound(schema.get("minItems"), 0)
         high = bound(schema.get("maxItems"), None)
-        comma = Lit(self.syntax.comma)
+        comma = self._lit(self.syntax.comma)
         if isinstance(prefix, list) and prefix:
             # The elements that are described; fewer are allowed as far as `minItems` says so.
             parts = [self.value(item, f"{hint}-{number}") for number, item in enumerate(prefix)]
@@ -269,33 +373,99 @@ class Values:
             for number in range(len(parts) - 1, -1, -1):
                 part = seq(comma, parts[number], rest) if number else seq(parts[number], rest)
                 rest = part if number < low else opt(part)
-            return seq(Lit("["), rest, Lit("]"))
+            return self.braces("[", rest, "]")
         if items is False or high == 0:
-            return Lit("[]")
+            return self.braces("[", EMPTY, "]")
         item = self.value(True if items is None else items, f"{hint}-item")
         item = self.rules.add(f"{hint}-item", item)
         more: Expr = Rep(seq(comma, item), max(low - 1, 0), None if high is None else max(high, low, 1) - 1)
         if high == 1:
             more = EMPTY
         inner = seq(item, more)
-        return seq(Lit("["), inner if low else opt(inner), Lit("]"))
+        return self.braces("[", inner if low else opt(inner), "]")
 
     # -- scalars ------------------------------------------------------------------------------------------------------
 
-    def integer(self) -> Expr:
-        """An integer of any size."""
-        return self.rules.add("integer", _INTEGER, token=True)
+    def integer(self, schema: Schema | None = None, hint: str = "integer") -> Expr:
+        """An integer: of any size, or as a schema limits it."""
+        if not schema or not schema.keys() & set(_LIMITS):
+            return self.rules.add("integer", _INTEGER, token=True)
+        with self._naming(hint):
+            low, above, high, below = _bounds(schema)
+            least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
+            most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
+            made = constraints.integers(least, most)
+            of = schema.get("multipleOf")
+            if of is not None and of != 1:
+                if not isinstance(of, int) or of <= 0:
+                    raise NotSaid(f"multiples of {of} can't be said")
+                made = Scan(constraints.product([constraints.determined(made), constraints.multiples(of)]))
+                if not made.automaton.final:
+                    raise NotSaid("no number lies in its range")
+            return self.rules.add("integer", made, token=True)
 
-    def number(self, *, fraction: bool = False) -> Expr:
+    def number(self, schema: Schema | None = None, hint: str = "number", *, fraction: bool = False) -> Expr:
         """A number as `repr` writes it: what it spells is finite. `fraction`: no integer."""
+        if schema and schema.keys() & set(_LIMITS):
+            with self._naming(hint):
+                if schema.get("multipleOf") is not None:
+                    if fraction:
+                        raise NotSaid("multipleOf is said of integers only")
+                    return self.integer(schema, hint)
+                low, above, high, below = _bounds(schema)
+                made = constraints.decimals(low, high, above=above, below=below, whole=not fraction)
+                return self.rules.add("float" if fraction else "number", made, token=True)
         if fraction:
             return self.rules.add("float", alt(_EXPONENT, _FRACTION), token=True)
         return self.rules.add("number", alt(_EXPONENT, _FRACTION, _INTEGER), token=True)
+
+    @contextmanager
+    def _naming(self, hint: str) -> Iterator[None]:
+        try:
+            yield
+        except NotSaid as error:
+            raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
+
+    def limited_text(self, schema: Schema, hint: str) -> Automaton | None:
+        """The texts that `pattern` and `format` leave, lengths included; None where neither says anything."""
+        patterns = [one for one in _listed(schema.get("pattern", [])) if isinstance(one, str)]
+        words = [one for one in _listed(schema.get("format", [])) if isinstance(one, str)]
+        patterns += [constraints.FORMATS[word] for word in words if word in constraints.FORMATS]
+        if not patterns:
+            return None
+        with self._naming(hint):
+            parts = [constraints.matching(pattern) for pattern in patterns]
+            low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+            if low or high is not None:
+                parts.append(constraints.of_length(low, high))
+            made = constraints.product(parts)
+            if not made.final:
+                raise NotSaid("no text fits its keywords")
+            return made
+
+    def quoted_text(self, automaton: Automaton) -> Expr:
+        """A string whose text an automaton limits."""
+        quote = self.syntax.quotes[0]
+        json_like = self.syntax.escapes and quote == '"'
+        without_quotes = text_without((quote, *self.avoid))
+        if self.syntax.escapes and not json_like:  # only what needs no escape
+            free = star(Chars(intersection(_PYTHON_IN["'"].ranges, _PYTHON_IN['"'].ranges)))
+            without_quotes = both(without_quotes, constraints.determined(free))
+        try:
+            kept = automaton if json_like and not self.avoid else constraints.product([automaton, without_quotes])
+        except NotSaid as error:
+            raise ExportError(f"{self.owner}: {error}") from None
+        if not kept.final:
+            raise ExportError(f"{self.owner}: no text that fits its keywords can stand in a string of the format")
+        return self.rules.add("string", seq(Lit(quote), Scan(kept, quoted=json_like), Lit(quote)), token=True)
 
     def string(self, low: Any = None, high: Any = None) -> Expr:
         """A string in quotes."""
         quote = self.syntax.quotes[0]
         if not self.syntax.escapes:
+            if quote in self.rules.tokens:
+                inner = Scan(text_without((quote, *self.avoid)))
+                return self.rules.add("string", seq(Lit(quote), inner, Lit(quote)), token=True)
             return self.rules.add("string", seq(Lit(quote), Scan(until(quote, self.avoid))), token=True)
         least, most = bound(low, 0), bound(high, None)
         quotes = [quote]
@@ -325,6 +495,54 @@ class Values:
             containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
             self.rules.define(name, alt(*containers, *scalars))
         return known
+
+
+def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | None, comma: Expr, hint: str) -> Expr:
+    """Members in any order, each at most once; what stands between them, and behind all of them others."""
+    known: dict[tuple[frozenset[int], bool], Expr] = {}
+
+    def rest(left: frozenset[int], begun: bool) -> Expr:
+        found = known.get((left, begun))
+        if found is None:
+            ways = [seq(comma if begun else EMPTY, members[one][0], rest(left - {one}, True)) for one in sorted(left)]
+            if not any(members[one][1] for one in left):
+                more = star(seq(comma, extra)) if extra is not None else EMPTY
+                ways.append(more if begun or extra is None else opt(seq(extra, more)))
+            found = alt(*ways) if len(ways) > 1 or not ways else ways[0]
+            if EMPTY in ways and len(ways) > 1:
+                found = opt(alt(*(way for way in ways if way != EMPTY)))
+            found = known[left, begun] = rules.add(f"{hint}-{'-'.join(map(str, sorted(left))) or 'end'}", found)
+        return found
+
+    return rest(frozenset(range(len(members))), False)
+
+
+def engine_schema(schema: Schema, syntax: Syntax) -> str:
+    """A schema as an engine is to read it: closed where ours are, with the format's blanks (llguidance's words)."""
+
+    def closed(node: Any) -> Any:
+        if isinstance(node, list):
+            return [closed(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        found = {
+            key: {name: closed(inner) for name, inner in value.items()}
+            if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict)
+            else value
+            if key in ("enum", "const", "default", "examples")
+            else closed(value)
+            for key, value in node.items()
+        }
+        parts = found.keys() & {"allOf", "anyOf", "oneOf", "$ref"}
+        if "properties" in found and "additionalProperties" not in found and not parts:
+            found["additionalProperties"] = False
+        if found.pop("nullable", None) is True:
+            return {"anyOf": [found, {"type": "null"}]}
+        return found
+
+    options = {"whitespace_flexible": False, "item_separator": syntax.comma, "key_separator": syntax.colon}
+    made = {"type": "object", **closed(schema), "x-guidance": options}
+    return json.dumps(made, ensure_ascii=False)
 
 
 def literals(schema: Schema) -> list[Any] | None:
@@ -359,17 +577,35 @@ def _single(schema: Schema) -> Iterator[Schema]:
         wide = {*types, *(("integer",) if "number" in types else ())} if types is not None else TYPES
         whole = "integer" in wide
         kept = [v for v in listed if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
+        kept = [value for value in kept if _fits(value, schema)]
         if kept:
             yield {"enum": kept}
         return
     if types is None:
-        about = list(dict.fromkeys(kind for key, kind in _ABOUT.items() if key in schema))
-        types = about[:1]
+        types = list(dict.fromkeys(kind for key, kind in _ABOUT.items() if key in schema))[:1]
     rest = {key: value for key, value in schema.items() if key != "type"}
     for kind in types:
-        yield {"type": kind, **{key: value for key, value in rest.items() if _ABOUT.get(key) == kind}}
+        about = "number" if kind == "integer" else kind
+        yield {"type": kind, **{key: value for key, value in rest.items() if _ABOUT.get(key) == about}}
     if not types:
         yield {}
+
+
+def _fits(value: Any, schema: Schema) -> bool:
+    """Whether a listed value is within the limits that stand beside the list."""
+    if isinstance(value, str):
+        patterns = _listed(schema.get("pattern", []))
+        least, most = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+        long_enough = len(value) >= least and (most is None or len(value) <= most)
+        return long_enough and all(re.search(one, value) for one in patterns if isinstance(one, str))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, above, high, below = _bounds(schema)
+        number = Decimal(str(value))
+        fits = (low is None or number > low or (number == low and not above)) and (
+            high is None or number < high or (number == high and not below)
+        )
+        return fits and not (isinstance(of := schema.get("multipleOf"), int) and of > 0 and number % of)
+    return True
 
 
 def _product(left: list[Schema], right: list[Schema], owner: str) -> list[Schema]:
@@ -402,6 +638,12 @@ def _merge(left: Schema, right: Schema) -> Schema | None:
             merged[word] = {"allOf": [left[word], right[word]]}
         elif left.get(word) is False:
             merged[word] = False
+    for word in ("pattern", "format"):
+        if word in left and word in right:
+            merged[word] = [*_listed(left[word]), *_listed(right[word])]
+    for word, choose in _STRICTER.items():
+        if word in left and word in right:
+            merged[word] = choose(left[word], right[word])
     if "required" in left and "required" in right:
         merged["required"] = list(dict.fromkeys([*left["required"], *right["required"]]))
     one_listed, other_listed = literals(left), literals(right)
@@ -409,6 +651,69 @@ def _merge(left: Schema, right: Schema) -> Schema | None:
         merged.pop("const", None)
         merged["enum"] = [value for value in one_listed if value in other_listed]
     return merged
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+_STRICTER: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems"), min),
+    "multipleOf": lambda one, other: math.lcm(one, other) if isinstance(one, int) and isinstance(other, int) else one,
+}
+
+
+def _bounds(schema: Schema) -> tuple[Decimal | None, bool, Decimal | None, bool]:
+    """The least value, whether it is left out, the greatest one, whether it is."""
+    found: list[Any] = []
+    for word, exclusive, stricter in (("minimum", "exclusiveMinimum", max), ("maximum", "exclusiveMaximum", min)):
+        value, other = schema.get(word), schema.get(exclusive)
+        bare = Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if other is True:  # draft 4
+            found.extend((bare, bare is not None))
+            continue
+        out = Decimal(str(other)) if isinstance(other, int | float) and not isinstance(other, bool) else None
+        limits = [limit for limit in (bare, out) if limit is not None]
+        limit = stricter(limits) if limits else None
+        found.extend((limit, limit is not None and limit == out))
+    return found[0], found[1], found[2], found[3]
+
+
+def unsaid(schema: Any, skip: Collection[str], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Where a schema has keywords that no grammar says: (path, keyword). `skip`: those that don't matter."""
+    if not isinstance(schema, dict):
+        return
+    for word in _UNSAID:
+        if word in schema and word not in skip and schema[word] not in (None, False if word == "uniqueItems" else ...):
+            yield ".".join(path) or "the arguments", word
+    patterns = schema.get("patternProperties")
+    if patterns and "patternProperties" not in skip:
+        yield ".".join(path) or "the arguments", "patternProperties"
+    for word in ("properties", "$defs", "definitions"):
+        if isinstance(schema.get(word), dict):
+            for key, inner in schema[word].items():
+                yield from unsaid(inner, skip, (*path, str(key)))
+    for word in ("allOf", "anyOf", "oneOf", "prefixItems"):
+        for inner in schema.get(word) or () if isinstance(schema.get(word), list) else ():
+            yield from unsaid(inner, skip, path)
+    for word in ("items", "additionalProperties"):
+        yield from unsaid(schema.get(word), skip, (*path, "[]" if word == "items" else "*"))
+
+
+def without_keywords(schema: Any, skip: Collection[str]) -> Any:
+    """A schema without some keywords, at any depth."""
+    if isinstance(schema, list):
+        return [without_keywords(item, skip) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {}
+    for key, value in schema.items():
+        if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict):
+            found[key] = {name: without_keywords(inner, skip) for name, inner in value.items()}
+        elif key not in skip:
+            found[key] = value if key in ("enum", "const", "default", "examples") else without_keywords(value, skip)
+    return found
 
 
 def shape_of(schema: Schema, syntax: Syntax) -> Shape:
@@ -445,7 +750,7 @@ def bound(value: Any, default: Any) -> Any:
 _SIGN = opt(Lit("-"))
 _FIRST = chars("1-9")
 _HEX = chars("0-9a-fA-F")
-_INTEGER = seq(_SIGN, alt(Lit("0"), seq(_FIRST, star(DIGITS))))
+_INTEGER = alt(Lit("0"), seq(_SIGN, _FIRST, star(DIGITS)))
 # `repr` writes floats from 1e16 on, and below 1e-4, with an exponent; from e308 on they may be infinite.
 _FRACTION = seq(_SIGN, alt(Lit("0"), seq(_FIRST, Rep(DIGITS, 0, 15))), Lit("."), Rep(DIGITS, 1, None))
 _EXPONENT = seq(

@@ -1,8 +1,13 @@
-"""Rules -> text: GBNF (llama.cpp), EBNF (xgrammar) and Lark (lark and llguidance)."""
+"""Rules -> text: GBNF (llama.cpp), EBNF (xgrammar) and Lark (lark and llguidance).
+
+Markers that are tokens of their own: llama.cpp and xgrammar match the text of every token, so that a marker stays text
+for them. llguidance lets no text match a special token; in Lark such markers are written as tokens, by their ids.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 
 from toolparse.export.expressions import (
     EMPTY,
@@ -17,12 +22,14 @@ from toolparse.export.expressions import (
     Rule,
     Rules,
     Scan,
+    Schema,
     Seq,
     alt,
     as_expression,
     complement,
     quoted_class,
     references,
+    seq,
 )
 
 # How strongly an expression holds together: an alternative needs brackets inside a sequence, and so on.
@@ -30,7 +37,7 @@ _LOOSE, _ROW, _TIGHT = range(3)
 
 
 def write(rules: Rules, root: Expr, syntax: str) -> str:
-    """A grammar as text. `syntax`: one of `SYNTAXES`."""
+    """A grammar as text. `syntax`: one of `SYNTAXES`; the tokens of `rules` are written where a syntax needs them."""
     return SYNTAXES[syntax](rules, root)
 
 
@@ -111,7 +118,9 @@ class _Bnf:
             return '""'
         if isinstance(expr, Seq):
             return _bracketed(" ".join(self.write(item, _ROW) for item in expr.items), _ROW, wanted)
-        return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        if isinstance(expr, Alt):
+            return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        raise TypeError(f"{type(expr).__name__} can't be written here")
 
     def _scan(self, scan: Scan, name: str = "") -> str:
         """The rules of an automaton; returns the name of its first state."""
@@ -175,27 +184,44 @@ def _ebnf(rules: Rules, root: Expr) -> str:
 
 
 class _Lark:
-    """Lark: tokens are terminals, written as regular expressions without look-around (llguidance has none)."""
+    """Lark: tokens are terminals, written as regular expressions without look-around (llguidance has none).
+
+    A terminal holds no special token. What stands between two of them is one terminal, however many literals and
+    texts it is made of: engines take the longest terminal, so that a text must not end where a literal could go on.
+    """
 
     def __init__(self, rules: Rules, root: Expr) -> None:
         self.rules = _used(rules, root)
-        self.lines = [f"start: {self.write(root, _LOOSE)}"]
-        within = {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
+        words = sorted(rules.tokens, key=lambda word: (-len(word), word))
+        self.tokens = rules.tokens
+        self.special = re.compile("(" + "|".join(map(re.escape, words)) + ")") if words else None
+        self._special: dict[str, bool] = {}
+        self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._rule_holds(name)}
+        lines = [f"start: {self.write(root, _LOOSE)}"]
+        within = {name for name in self.terminals for name in references(self.rules[name].expr)}
+        within |= {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
+        within &= self.terminals
         within -= {
             name for expr in (root, *(r.expr for r in self.rules.values() if not r.token)) for name in references(expr)
         }
         for name, rule in self.rules.items():
             if name not in within:  # what only tokens mention is written out there
-                body = f"/{_regex(rule.expr, self.rules)}/" if rule.token else self.write(rule.expr, _LOOSE)
-                self.lines.append(f"{self.name(name)}: {body}")
+                terminal = name in self.terminals
+                write = self.mixed if rule.token else self.write
+                lines.append(f"{self.name(name)}: {f'/{self.regex(rule.expr)}/' if terminal else write(rule.expr, 0)}")
+        self.lines = lines
 
     def name(self, name: str) -> str:
         plain = name.replace("-", "_")
-        return plain.upper() if self.rules[name].token else "start_" if plain == "start" else plain
+        return plain.upper() if name in self.terminals else "start_" if plain == "start" else plain
+
+    def regex(self, expr: Expr) -> str:
+        return _regex(expr, self.rules)
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
-            return '"' + "".join(_lark_char(char) for char in expr.text) + '"'
+            texts = [self._token(text) if special else _lark_text(text) for text, special in self._split(expr)]
+            return _bracketed(" ".join(texts), _ROW if len(texts) > 1 else _TIGHT, wanted) if texts else '""'
         if isinstance(expr, Ref):
             return self.name(expr.name)
         if isinstance(expr, Rep):
@@ -210,7 +236,76 @@ class _Lark:
             return _bracketed(" ".join(self.write(item, _ROW) for item in expr.items), _ROW, wanted)
         if isinstance(expr, Alt):
             return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
-        return f"/{_regex(expr, self.rules)}/"
+        if isinstance(expr, Schema):
+            return f"%json {expr.text}"
+        return f"/{self.regex(expr)}/"
+
+    # -- special tokens -----------------------------------------------------------------------------------------------
+
+    def mixed(self, expr: Expr, wanted: int) -> str:
+        """An expression of characters that holds special tokens."""
+        if isinstance(expr, Alt):
+            return _bracketed(" | ".join(self.mixed(option, _ROW) for option in expr.options), _LOOSE, wanted)
+        if isinstance(expr, Rep) and self._holds(expr):
+            return self.mixed(expr.item, _TIGHT) + _times(expr.low, expr.high)
+        if isinstance(expr, Ref) and expr.name not in self.terminals:
+            return self.name(expr.name)
+        written: list[str] = []
+        plain: list[Expr] = []
+        for item in expr.items if isinstance(expr, Seq) else (expr,):
+            if not self._holds(item):
+                plain.append(item)
+                continue
+            parts = self._split(item) if isinstance(item, Lit) else [("", True)]
+            for text, special in parts:
+                if not special:
+                    plain.append(Lit(text))
+                    continue
+                if plain:
+                    written.append(f"/{self.regex(seq(*plain))}/")
+                    plain = []
+                written.append(self._token(text) if text else self.mixed(item, _ROW))
+        if plain:
+            written.append(f"/{self.regex(seq(*plain))}/")
+        return _bracketed(" ".join(written), _ROW if len(written) > 1 else _TIGHT, wanted)
+
+    def _token(self, text: str) -> str:
+        return f"<[{self.tokens[text]}]>"
+
+    def _split(self, literal: Lit) -> list[tuple[str, bool]]:
+        """A literal's text and special tokens, in order, with which is which."""
+        if self.special is None:
+            return [(literal.text, False)]
+        pieces = enumerate(self.special.split(literal.text))
+        return [(piece, bool(number % 2)) for number, piece in pieces if piece]
+
+    def _holds(self, expr: Expr) -> bool:
+        """Whether an expression holds a special token."""
+        if isinstance(expr, Lit):
+            return self.special is not None and self.special.search(expr.text) is not None
+        if isinstance(expr, Ref):
+            return self._rule_holds(expr.name)
+        return any(map(self._holds, _inner(expr)))
+
+    def _rule_holds(self, name: str) -> bool:
+        known = self._special.get(name)
+        if known is None:
+            self._special[name] = False  # for the time being: a rule that mentions itself adds nothing
+            known = self._special[name] = self._holds(self.rules[name].expr)
+        return known
+
+
+def _inner(expr: Expr) -> Iterator[Expr]:
+    if isinstance(expr, Seq):
+        yield from expr.items
+    elif isinstance(expr, Alt):
+        yield from expr.options
+    elif isinstance(expr, Rep):
+        yield expr.item
+
+
+def _lark_text(text: str) -> str:
+    return '"' + "".join(map(_lark_char, text)) + '"'
 
 
 def _lark_char(char: str) -> str:
@@ -236,6 +331,8 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     if isinstance(expr, Seq):
         text = "".join(_regex(item, rules, _ROW) for item in expr.items)
         return text if wanted < _TIGHT else f"(?:{text})"
+    if not isinstance(expr, Alt):
+        raise TypeError(f"{type(expr).__name__} can't stand in a regular expression")
     text = "|".join(_regex(option, rules, _ROW) for option in expr.options)
     return text if wanted == _LOOSE else f"(?:{text})"
 

@@ -28,7 +28,7 @@ LFM2 = Format(
     section="<|tool_call_start|>[{{calls}}]<|tool_call_end|>",
     call="{{name}}({{kwargs}})",
     between=", ",
-    syntax=PYTHON,
+    syntax=Syntax(quotes=PYTHON.quotes, true="True", false="False", null="None", json=("object",)),
     reasoning="<think>{{text}}</think>",
     ends=("<|im_end|>",),
     also=(Also(call='{"name": {{name}}, "arguments": {{arguments}}}', syntax=JSON),),

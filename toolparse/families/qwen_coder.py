@@ -2,7 +2,8 @@
 
 from toolparse.format import JSON, PYTHON, Format, Syntax
 
-JSON_PYTHON_WORDS = Syntax(true="True", false="False", null="None")
+# The templates write what has parts as JSON, and the rest as Python's `str` does.
+JSON_PYTHON_WORDS = Syntax(true="True", false="False", null="None", json=("object", "array"))
 
 QWEN3_CODER = Format(
     "qwen3-coder",

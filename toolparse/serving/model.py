@@ -57,7 +57,7 @@ class ChatModel:
         self._special = _special_tokens(tokenizer)
 
     def _by_name(self, family: str) -> AnyParser:
-        parser = parser_for(family)
+        parser: AnyParser = parser_for(family)
         if not isinstance(parser, Parser):
             return parser
         style = self.detection.message_style

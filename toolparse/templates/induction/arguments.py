@@ -244,7 +244,7 @@ def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) 
     number = text.find(str(arguments["kvinteger"]), text.find("kvinteger"))
     texts = not quote or text[:number].endswith(quote)
     plain = quote in ("'", '"')
-    return Syntax(
+    syntax = Syntax(
         quotes=(quote, *(other for other in ("'", '"') if plain and other != quote and not texts)),
         escapes=plain,
         texts=texts,
@@ -256,6 +256,23 @@ def syntax_of_body(text: str, body: Body, arguments: Mapping[str, Any] = TYPED) 
         colon=body.colon if body.kind == "map" else _inner_colon(text),
         comma=body.comma if body.kind == "kwargs" else body.comma or ", ",
     )
+    if body.kind != "kwargs" or syntax.loose:
+        return syntax
+    return replace(syntax, json=json_kinds({key: _balanced(text, key) for key in ("kqobject", "kparray")}, syntax))
+
+
+def json_kinds(written: Mapping[str, str], syntax: Syntax) -> tuple[str, ...]:
+    """Which of the typed object and array are written as JSON, where the syntax would not write JSON."""
+    if syntax.is_json or syntax.sort_keys:
+        return ()
+    kinds = {"object": "kqobject", "array": "kparray"}
+    return tuple(kind for kind, key in kinds.items() if written[key] == dump_json(TYPED[key], JSON))
+
+
+def _balanced(text: str, key: str) -> str:
+    """The object or array behind a key."""
+    at = min((at for at in (text.find(char, text.find(key)) for char in "{[") if at >= 0), default=len(text))
+    return text[at : _balanced_end(text, at)] if at < len(text) else ""
 
 
 def _inner_colon(text: str) -> str:

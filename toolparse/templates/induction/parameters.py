@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolparse.format import JSON, Syntax
-from toolparse.templates.induction.arguments import syntax_of_value
+from toolparse.templates.induction.arguments import json_kinds, syntax_of_value
 from toolparse.templates.induction.atoms import Atom, Atoms, Hole, atoms, common_end, common_start, find, text_of
 from toolparse.templates.induction.call_bounds import Param, Reader
 from toolparse.templates.induction.probe import KEYS, NAMES, TYPED, TYPES, VALUES, Turn
@@ -208,4 +208,5 @@ def _value_syntax(written: Mapping[str, str], *, nested: bool) -> Syntax:
     words = {"true": written["kttrue"], "false": written["ksfalse"], "null": written["krnull"]}
     if any(not word.isalpha() for word in words.values()):
         return container
-    return dataclasses.replace(container, true=words["true"], false=words["false"], null=words["null"])
+    syntax = dataclasses.replace(container, true=words["true"], false=words["false"], null=words["null"])
+    return syntax if nested else dataclasses.replace(syntax, json=json_kinds(written, syntax))

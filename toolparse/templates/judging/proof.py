@@ -310,10 +310,10 @@ class Prover:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
             return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
-        if self.open_thought and self._closed(own) in [_spelling(form) for form in forms]:
+        if self.open_thought and self._closed(own) in map(_quoted, forms):
             return Check(case.name, "passed", "the template does not close the thought", _pair(own, wanted))
-        if _spelling(own) in [_spelling(form) for form in forms]:
-            return Check(case.name, "passed", "written alike but for white space or spelling", _pair(own, wanted))
+        if _quoted(own) in map(_quoted, forms):
+            return Check(case.name, "passed", "written alike but for white space or quotes", _pair(own, wanted))
         if not case.render:
             return Check(case.name, "passed", "read; written otherwise", _pair(own, wanted))
         return Check(case.name, "failed", "the format writes it otherwise", _pair(own, wanted))
@@ -321,7 +321,7 @@ class Prover:
     def _closed(self, own: str) -> str:
         """What the format writes behind what closes the thought of the prompt, in one spelling."""
         closing = (self.format.reasoning or "").partition("{{text}}")[2]
-        return _spelling(own).removeprefix(_spelling(closing))
+        return _quoted(own).removeprefix(_quoted(closing))
 
     def _own(self, calls: list[dict[str, Any]], turn: Turn, prefill: str, *, verify: bool) -> str:
         content, reasoning = turn.content, turn.reasoning
@@ -463,9 +463,9 @@ def _behind(text: str, prefix: str) -> int:
     return at
 
 
-def _spelling(text: str) -> str:
-    """A text without what JSON and Python spell differently."""
-    return _bare(text).lower().replace("none", "null").replace("'", '"')
+def _quoted(text: str) -> str:
+    """A text without blanks, its quotes alike: arguments that a template prints as given may be a dict's repr."""
+    return _bare(text).replace("'", '"')
 
 
 def _shown(text: str) -> str:

@@ -1,0 +1,153 @@
+"""Structural tags: their shape here; what xgrammar makes of them where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from typing import Any
+
+import pytest
+
+from tests.test_export_grammar import TOOL, cases
+from toolparse import registry
+from toolparse.errors import ExportError
+from toolparse.export import grammar, structural_tag, triggers
+from toolparse.format import Format
+from toolparse.parser import Parser
+
+FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
+HERMES: Any = registry.get("hermes")
+NOW = {
+    "type": "function",
+    "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+def nodes(node: Any) -> list[dict[str, Any]]:
+    """All formats in a tag."""
+    found = []
+    pending = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, list):
+            pending.extend(one)
+        elif isinstance(one, dict):
+            if "type" in one and isinstance(one["type"], str):
+                found.append(one)
+            pending.extend(value for key, value in one.items() if key != "json_schema")
+    return found
+
+
+def test_what_it_looks_like() -> None:
+    tag = structural_tag(HERMES, [TOOL, NOW], reasoning=False)
+    assert tag["type"] == "structural_tag"
+    made = tag["format"]
+    assert (made["type"], made["triggers"]) == ("triggered_tags", ["<tool_call>"])
+    assert [one["begin"] for one in made["tags"]] == [
+        '<tool_call>\n{"name": "get_weather", "arguments": ',
+        '<tool_call>\n{"name": "now", "arguments": ',
+    ]
+    assert {one["end"] for one in made["tags"]} == {"}\n</tool_call>"}
+    assert made["tags"][0]["content"]["json_schema"]["properties"]["days"] == {"type": "integer"}
+    assert made["tags"][0]["content"]["json_schema"]["additionalProperties"] is False
+    assert "</tool_call>" in made["excludes"]
+
+
+def test_choices() -> None:
+    def made(**options: Any) -> dict[str, Any]:
+        return structural_tag(HERMES, [TOOL, NOW], reasoning=False, **options)["format"]
+
+    assert made(choice="none")["type"] == "any_text"
+    assert "<tool_call>" in made(choice="none")["excludes"]
+    assert made(choice="required")["at_least_one"] is True
+    assert made(choice="auto")["at_least_one"] is False
+    (only,) = made(choice="now")["tags"]
+    assert '"now"' in only["begin"]
+    assert made(parallel=False)["stop_after_first"] is True
+    with pytest.raises(ExportError, match="choice 'noww' is neither one of auto, none, required nor a tool"):
+        made(choice="noww")
+
+
+def test_strict_by_tool() -> None:
+    lenient = {**TOOL, "function": {**TOOL["function"], "strict": False}}  # type: ignore[dict-item]
+    first, second = structural_tag(HERMES, [lenient, NOW], reasoning=False)["format"]["tags"]
+    assert first["content"]["json_schema"] == {"type": "object"}
+    assert second["content"]["json_schema"]["additionalProperties"] is False
+    strict = structural_tag(HERMES, [lenient], strict=True, reasoning=False)["format"]["tags"][0]
+    assert "properties" in strict["content"]["json_schema"]
+
+
+def test_thoughts() -> None:
+    tag = structural_tag(HERMES, [TOOL])["format"]
+    thought = tag["elements"][0]
+    assert thought["type"] == "optional"
+    assert [one.get("value") for one in thought["content"]["elements"]] == ["<think>", None, "</think>"]
+    opened = structural_tag(HERMES, [TOOL], prefill="<think>\n")["format"]
+    assert opened["elements"][0]["type"] == "any_text"
+    taken = structural_tag(HERMES, [TOOL], prefill="<think>\n", reasoning=False)["format"]
+    assert taken["type"] == "triggered_tags"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format(format: Format) -> None:
+    """Json bodies are the engine's; every trigger begins exactly the tags that it is for."""
+    tag = structural_tag(format, [TOOL, NOW])
+    assert json.loads(json.dumps(tag)) == tag
+    for one in nodes(tag):
+        if one["type"] == "triggered_tags":
+            for inner in one["tags"]:
+                assert sum(inner["begin"].startswith(trigger) for trigger in one["triggers"]) == 1
+            assert not set(one["triggers"]) & set(one["excludes"])
+    json_body = format.syntax.is_json and "{{arguments}}" in format.call
+    assert any(one["type"] == "json_schema" for one in nodes(tag)) == json_body
+
+
+def test_triggers_begin_the_lazy_grammar() -> None:
+    """llama.cpp: the grammar begins with the word that wakes it."""
+    from tests.test_export_grammar import Gbnf
+
+    rng = random.Random(1)
+    for name in ("hermes", "mistral-v3", "qwen3-coder", "deepseek-v3", "llama3-json", "pythonic"):
+        format: Any = registry.get(name)
+        words = triggers(format, [TOOL, NOW])
+        text = grammar(format, [TOOL, NOW], content=False, reasoning=False, prefill="")
+        for _ in range(4):
+            assert Gbnf(text).sentence(rng).lstrip().startswith(tuple(words)), name
+
+
+def test_prompt_says_where_the_turn_begins() -> None:
+    parser = Parser(HERMES, tools=[TOOL])
+    prompt = "<|im_start|>assistant\n<think>\n"
+    assert parser.prefill_of(prompt) == "<think>\n"
+    assert parser.structural_tag(prompt=prompt)["format"]["elements"][0]["type"] == "any_text"
+    assert parser.grammar(prompt=prompt) == grammar(HERMES, [TOOL], prefill="<think>\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+def test_xgrammar_accepts_what_is_rendered(format: Format) -> None:
+    if not importlib.util.find_spec("xgrammar"):
+        pytest.skip("xgrammar is not installed (the extra [grammar])")
+    import xgrammar
+
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
+    for tools, texts in cases(format, seed=5, markers=False):
+        compiled = compiler.compile_structural_tag(json.dumps(structural_tag(format, tools)))
+        for text in texts:
+            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+            assert all(matcher.accept_token(byte) for byte in text.encode()), text
+
+
+@pytest.mark.slow
+def test_types_of_parsers(tmp_path: Any) -> None:
+    """A family's name gives a parser that mypy knows to have grammars."""
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed (the extra [dev])")
+    file = tmp_path / "user.py"
+    file.write_text(
+        "from toolparse import parser_for\n"
+        'text: str = parser_for("qwen", tools=[]).grammar()\n'
+        'tag: dict[str, object] = parser_for("qwen", tools=[]).structural_tag()\n'
+    )
+    said, _, code = api.run(["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path), str(file)])
+    assert code == 0, said

@@ -1,0 +1,292 @@
+"""`structural_tag`: what a server may do with a model's turn, in the language of xgrammar (vLLM, SGLang).
+
+Text is free until a call begins; from there on the call is held to its tool. JSON arguments are left to the engine's
+own JSON schema, which knows keywords that a grammar does not; arguments in other spellings are rules, as in `grammar`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from toolparse.errors import ExportError
+from toolparse.export.expressions import (
+    EMPTY,
+    Alt,
+    Expr,
+    Free,
+    Lit,
+    Ref,
+    Rep,
+    Rules,
+    Schema,
+    Seq,
+    alt,
+    opt,
+    seq,
+    star,
+)
+from toolparse.export.grammar import CONTENT, THOUGHT, Turn
+from toolparse.export.syntaxes import write
+from toolparse.format import Format
+from toolparse.program import BLANK, is_marker
+from toolparse.tools import Tool, ToolSet
+
+Node = dict[str, Any]
+_MAX_BLANKS = 16  # between two parts of a value: without a limit models lose themselves in them
+_CHOICES = ("auto", "none", "required")
+
+
+def structural_tag(
+    format: Format,
+    tools: Any,
+    *,
+    choice: str = "auto",
+    parallel: bool = True,
+    strict: bool | None = None,
+    reasoning: bool = True,
+    prefill: str | None = None,
+) -> dict[str, Any]:
+    """A structural tag for xgrammar, as vLLM and SGLang take it in `response_format` or `structured_outputs`.
+
+    Args:
+        format: The format. A suffix that its markers may carry is taken to be empty; `format.bind(...)` gives another.
+        tools: A `ToolSet`, or a list of anything that is a tool.
+        choice: "auto" (text, and calls where the model wants them), "none" (no call), "required" (nothing but calls,
+            at least one) or a tool's name (nothing but calls of that tool).
+        parallel: Whether there may be more than one call, where the format can write several.
+        strict: Whether arguments are held to the schemas; None: as each tool's own `strict` says, else yes. Where they
+            aren't, names and markup still are.
+        reasoning: Whether a thought may stand before everything else. False where a reasoning parser takes thoughts
+            away before the tag is asked; a thought that the prompt opens is then taken to be over.
+        prefill: What the prompt already holds of the turn; the format's own if None.
+
+    Raises:
+        ExportError: The format, or a tool in this format, can't be said; the message tells why.
+    """
+    offered = chosen(tools, choice, strict, tagged=format.param is not None)
+    format = format.bind("")
+    if not format.call:
+        raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
+    turn = Turn(format, offered, format.prefill if prefill is None else prefill, {}, schemas=True, free=True)
+    forced = choice not in ("auto", "none")
+    several = parallel and format.parallel
+    framed = bool(format.between_messages) or format.content.strip(BLANK) != "{{text}}"
+    if framed or not offered:
+        root = turn.root(parallel=several, content=not forced, reasoning=reasoning, required=forced)
+        return {"type": "structural_tag", "format": _Writer(turn.rules).node(root)}
+    thought = _thought(turn, reasoning=reasoning, forced=forced)
+    calls = _triggered(turn, several=several, forced=forced)
+    before = [_Writer(turn.rules).node(thought)] if thought != EMPTY else []
+    return {"type": "structural_tag", "format": _sequence([*before, calls])}
+
+
+def triggers(format: Format, tools: Any) -> list[str]:
+    """The words with which a call begins, for llama.cpp's lazy grammars.
+
+    llama.cpp lets text run free until one of its `grammar_triggers` occurs, and from there on holds it to the grammar,
+    which must begin with that word: `grammar(format, tools, content=False, reasoning=False, prefill="")` does.
+    """
+    format = format.bind("")
+    turn = Turn(format, ToolSet.of(tools), "", {}, schemas=True)
+    return list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in _tags(turn, several=False)))
+
+
+def chosen(tools: Any, choice: str, strict: bool | None, *, tagged: bool) -> ToolSet:
+    """The tools that a choice leaves, those that are not strict with schemas that hold to nothing but names."""
+    offered: Iterable[Tool] = ToolSet.of(tools)
+    if choice == "none":
+        return ToolSet.of([])
+    if choice not in _CHOICES:
+        names = [tool.name for tool in offered]
+        if choice not in names:
+            raise ExportError(f"choice {choice!r} is neither one of {', '.join(_CHOICES)} nor a tool; tools: {names}")
+        offered = [tool for tool in offered if tool.name == choice]
+    found: list[Any] = []
+    for tool in offered:
+        function: Mapping[str, Any] = tool.schema["function"]
+        if strict is False or (strict is None and function.get("strict") is False):
+            properties = tool.parameters.get("properties")
+            parameters: dict[str, Any] = {"type": "object"}
+            if tagged and isinstance(properties, dict):
+                parameters["properties"] = {key: {} for key in properties}
+            found.append({**tool.schema, "function": {**function, "parameters": parameters}})
+        else:
+            found.append(tool)
+    if choice != "auto" and not found:
+        raise ExportError("a call is required, but there are no tools; pass some, or choose 'auto'")
+    return ToolSet.of(found)
+
+
+# -- the parts of a turn ----------------------------------------------------------------------------------------------
+
+
+def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
+    """What may stand before content and calls."""
+    opened = turn.opened()
+    if opened and not reasoning:
+        return EMPTY  # it was taken away together with its end
+    if turn.format.reasoning is None or not reasoning:
+        return EMPTY
+    written = turn.written((THOUGHT,), 1) if forced else turn.written((THOUGHT, CONTENT), 0)
+    before, _, behind = written.partition(THOUGHT)
+    if forced:
+        first, _, _ = turn.find_call(behind, 0)
+        section = turn.format.section.partition("{{calls}}")[0]
+        behind = first.removesuffix(section) + section[: len(section) - len(section.lstrip(BLANK))]
+    else:
+        behind = behind.partition(CONTENT)[0].rstrip(BLANK)
+    thought = seq(Lit(before.rstrip(BLANK)), Free(turn.thought_markers), Lit(behind.lstrip(BLANK)))
+    return thought if opened else opt(thought)
+
+
+def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
+    """All ways in which calls begin: the text up to where something varies, the rest, and the text that ends it."""
+    format = turn.format
+    before, _, after = format.section.partition("{{calls}}")
+    alone = format.section.strip(BLANK) == "{{calls}}"
+    bodies = [list(turn.calls.pieces(tool)) for tool in turn.tools]
+    any_call = alt(*map(_whole, bodies))
+    more = star(seq(Lit(format.between), any_call)) if several and not alone else EMPTY
+    opening = before.lstrip(BLANK)
+    if opening and is_marker(opening.strip(BLANK)):
+        return [(opening, *_ended(seq(any_call, more, Lit(after))))]
+    tags = []
+    for pieces in bodies:
+        begin = opening
+        while pieces:
+            first = pieces[0].text if isinstance(pieces[0], Lit) else pieces[0]
+            if not isinstance(first, str):
+                break
+            begin += first
+            pieces.pop(0)
+        tags.append((begin.lstrip(BLANK), *_ended(seq(_whole(pieces), more, Lit(after)))))
+    return tags
+
+
+def _whole(pieces: Iterable[str | Expr]) -> Expr:
+    return seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces))
+
+
+def _ended(expr: Expr) -> tuple[Expr, str]:
+    items = list(expr.items) if isinstance(expr, Seq) else [expr]
+    last = items.pop() if items and isinstance(items[-1], Lit) else None
+    return seq(*items), last.text if isinstance(last, Lit) else ""
+
+
+def _ends(end: str) -> str | list[str]:
+    """How a call may end: the blanks that a picture shows behind its last marker may be missing."""
+    bare = end.rstrip(BLANK)
+    return [end, bare] if bare and bare != end else end
+
+
+def _trigger(turn: Turn, begin: str) -> str:
+    """The word at which free text ends: a marker, words that all calls begin with, or all that is sure of one call."""
+    shape = turn.calls.shape
+    first = shape.opener_first or shape.head_first
+    if first and is_marker(first) and begin.startswith(first):
+        return first
+    shared = (turn.format.section.partition("{{calls}}")[0] + turn.head).lstrip(BLANK)
+    return shared if begin.startswith(shared) and any(char.isalpha() for char in shared) else begin
+
+
+def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
+    tags = _tags(turn, several=several)
+    if any(not begin.strip(BLANK) for begin, _, _ in tags):
+        raise ExportError(f"format {turn.format.name!r}, field 'call': nothing announces a call")
+    found = list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in tags))
+    excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
+    alone = turn.format.section.strip(BLANK) == "{{calls}}"
+    writer = _Writer(turn.rules)
+    return {
+        "type": "triggered_tags",
+        "triggers": found,
+        "tags": [
+            {"type": "tag", "begin": begin, "content": writer.node(content), "end": _ends(end)}
+            for begin, content, end in tags
+        ],
+        "at_least_one": forced,
+        "stop_after_first": not (several and alone),
+        "excludes": excluded,
+    }
+
+
+def _sequence(elements: list[Node]) -> Node:
+    flat = [part for node in elements for part in (node["elements"] if node["type"] == "sequence" else [node])]
+    return flat[0] if len(flat) == 1 else {"type": "sequence", "elements": flat}
+
+
+class _Writer:
+    """Expressions as formats of structural tags: what holds neither schemas nor free text is one grammar."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+
+    def node(self, expr: Expr) -> Node:
+        if isinstance(expr, Ref) and self._special(expr):
+            return self.node(self.rules.rules[expr.name].expr)
+        if isinstance(expr, Schema):
+            schema = {key: value for key, value in json.loads(expr.text).items() if key != "x-guidance"}
+            return {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": _MAX_BLANKS}
+        if isinstance(expr, Free):
+            return {"type": "any_text", "excludes": list(expr.excluded)}
+        if isinstance(expr, Lit):
+            return {"type": "const_string", "value": expr.text}
+        if not self._special(expr):
+            return {"type": "grammar", "grammar": write(self.rules, expr, "ebnf")}
+        if isinstance(expr, Alt):
+            return {"type": "or", "elements": [self.node(option) for option in expr.options]}
+        if isinstance(expr, Rep):
+            content = self.node(expr.item)
+            kind = {(0, 1): "optional", (0, None): "star", (1, None): "plus"}.get((expr.low, expr.high))
+            if kind is not None:
+                return {"type": kind, "content": content}
+            high = -1 if expr.high is None else expr.high
+            return {"type": "repeat", "min": expr.low, "max": high, "content": content}
+        assert isinstance(expr, Seq)
+        elements: list[Node] = []
+        plain: list[Expr] = []
+        for item in (*expr.items, None):
+            if item is not None and not self._special(item):
+                plain.append(item)
+                continue
+            if plain:
+                elements.append(self.node(seq(*plain)))
+                plain = []
+            if item is not None:
+                elements.append(self.node(item))
+        return _sequence(elements)
+
+    def _special(self, expr: Expr) -> bool:
+        """Whether a part of an expression is the engine's own."""
+        if isinstance(expr, Schema | Free):
+            return True
+        if isinstance(expr, Ref):
+            return self._rule_special(expr.name, set())
+        return any(self._special(part) for part in _parts(expr))
+
+    def _rule_special(self, name: str, seen: set[str]) -> bool:
+        if name in seen:
+            return False
+        seen.add(name)
+        pending: list[Expr] = [self.rules.rules[name].expr]
+        while pending:
+            expr = pending.pop()
+            if isinstance(expr, Schema | Free):
+                return True
+            if isinstance(expr, Ref):
+                if expr.name not in seen:
+                    seen.add(expr.name)
+                    pending.append(self.rules.rules[expr.name].expr)
+            else:
+                pending.extend(_parts(expr))
+        return False
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    if isinstance(expr, Seq):
+        return expr.items
+    if isinstance(expr, Alt):
+        return expr.options
+    return (expr.item,) if isinstance(expr, Rep) else ()
