@@ -286,6 +286,8 @@ class Shape(msgspec.Struct, dict=True):
     lead: str = ""  # blanks between text and the first call, those with which the pictures begin included
     cores: tuple[str, ...] = ()  # every literal of the section's opening and the head
     tail_names: frozenset[int] = frozenset()  # before which closing markers the name stands again
+    inner: tuple[Rx | None, ...] = ()  # for each closing marker: the next call's head if that stands in its place
+    reopened: Rx | None = None  # the call's own opening marker in place of its last closing one
     _extra: dict[str, Rx] = {}
 
     @cached_property
@@ -781,7 +783,50 @@ def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
         id_pattern=_id_pattern(format),
         lead=format.lead + _leading(opening if open_stretch.first else call.parts[:split]),
         cores=(*open_stretch.cores, *head.cores),
+        inner=_inner_heads(call.parts[:split], tail.cores, watch, glue, escaped=bool(format.escapes)),
+        reopened=_reopened(format, head.first, tail.cores),
     )
+
+
+def _inner_heads(
+    head: tuple[Part, ...], tail: tuple[str, ...], watch: WrapperPaths | None, glue: tuple[str, ...], *, escaped: bool
+) -> tuple[Rx | None, ...]:
+    """How a call begins between the outer markers of the one before it, for each closing marker that is not there.
+
+    It is that part of a head which the closing markers before it have closed: from the tag on that the last of them
+    closes, or, where there is none, a wrapper alone.
+    """
+    if not tail or not is_marker(tail[-1]):
+        return ()
+    found: list[Rx | None] = [None] * len(tail)
+    look = SLACK + r"(?=\{)"
+    if watch is not None and not watch.keyed and "name" in watch.roles.values():
+        keys = "|".join(re.escape(key) for key in watch.first_keys())
+        look = SLACK + r"(?P<at_>)(?=\{" + SLACK + "[\"'](?:" + keys + ")[\"']" + SLACK + ":)"
+        found[0] = Rx(look)
+    for number, closed in enumerate(tail[:-1], 1):
+        stem = "<" + closed[2:-1] if closed.startswith("</") and closed.endswith(">") else ""
+        at = next((n for n, part in enumerate(head) if isinstance(part, Text) and stem and stem in part.text), -1)
+        if at < 0:
+            continue
+        part = head[at]
+        assert isinstance(part, Text)
+        parts = (Text(part.text[part.text.rindex(stem) :]), *head[at + 1 :])
+        if watch is None and not any(isinstance(part, Hole) and part.name == "name" for part in parts):
+            continue
+        inner = compile_stretch(parts, compiler=_Compiler(glue, escaped=escaped))
+        pattern = SLACK + "(?P<at_>)" + _strip_slack(inner.pattern).removeprefix(SLACK)
+        found[number] = Rx(pattern + (look.replace("(?P<at_>)", "") if watch is not None else ""), least=inner.least)
+    return tuple(found) if any(found) else ()
+
+
+def _reopened(format: Format, opener: str, tail: tuple[str, ...]) -> Rx | None:
+    """Where a call's opening marker stands for its closing one: nothing follows it, or the next call's opening."""
+    if not tail or not is_marker(opener) or not is_marker(tail[-1]) or tail[-1] in format.ends or opener == tail[-1]:
+        return None
+    mark = re.escape(opener)
+    behind = "|".join(map(re.escape, (*format.ends, opener)))
+    return Rx(f"{mark}(?={SLACK}(?:{behind}))", at_end=f"{mark}(?={SLACK}\\Z)")
 
 
 def _leading(parts: tuple[Part, ...]) -> str:

@@ -239,6 +239,7 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         plan, name = call.plan, call.name or ""
+        shape = plan.shape
         buf, pos, final = self.buf, self.pos, self.final
         missing = ""
         matched = 0
@@ -258,13 +259,32 @@ class CallSteps(Trial):
                 if left:
                     self._wait = len(core) - left
                 return False
-            match = plan.shape.extra_closers(core).match(buf, pos, final)
+            match = shape.extra_closers(core).match(buf, pos, final)
             if match is MORE:
                 return False
             if match is not None:
                 pos = match.end()
                 matched += 1
                 missing = "a closing bracket too many"
+                continue
+            if number == len(plan.tail) - 1 and shape.reopened is not None:
+                match = shape.reopened.match(buf, at, final)
+                if match is MORE:
+                    return False
+                if match is not None:
+                    pos = match.end()
+                    matched += 1
+                    missing = f"{match.group()!r} for {core!r}"
+                    continue
+            inner = shape.inner[number] if shape.inner and matched == number else None
+            if inner is not None:
+                match = inner.match(buf, pos, final)
+                if match is MORE:
+                    return False
+                if match is not None:
+                    self._complete_call(call, "more than one call between its markers")
+                    self._call_between_markers(plan, match)
+                    return True
         if not missing and matched < len(plan.tail):
             at = skip_blanks(buf, pos)
             if at < len(buf) or at - pos > MAX_BLANKS:
@@ -275,6 +295,13 @@ class CallSteps(Trial):
         self.pos = pos
         self._complete_call(call, missing)
         return True
+
+    def _call_between_markers(self, plan: CallPlan, match: Any) -> None:
+        """The next call stands between the outer markers of the one before."""
+        found = match.groupdict()
+        name = found.get("name")
+        self.pos = at = match.start("at_")
+        self._call_begins(plan, match, at, name.strip() if name is not None else None, found.get("id"), weak=False)
 
     def _complete_call(self, call: CallInHand, missing: str) -> None:
         scanner, plan = call.scanner, call.plan

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolparse.codecs.matching import BLANKS, MORE, Rx
+from toolparse.codecs.matching import MORE, Rx
 from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
 from toolparse.message import ParsedMessage
@@ -475,8 +475,9 @@ class Reader(CallSteps):
         thinking = self.thinking
         if kind == THOUGHT:
             if thinking is not None:
-                seen = self.has_body or bool(self.buf[self.pos : at].strip(BLANKS))
-                if seen or thinking is not frame:
+                if not self.has_body and at > self.pos:
+                    self.text_seen(at)  # so that it is looked at once, however often thoughts open in it
+                if self.has_body or thinking is not frame:
                     self._step = TRY
                     return False
             assert frame is not None

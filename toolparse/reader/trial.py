@@ -21,7 +21,9 @@ class _Before:
 
     def __init__(self, trial: Trial, at: int) -> None:
         self.opening = trial.base + at
-        self.rest = trial.buf[at:]  # the text from there on, as far as it has come
+        self.buf = trial.buf  # the text from there on, as far as it has come, begins at `at` in it
+        self.at = at
+        self.base = trial.base
         self.fed = len(trial._fed) if trial.streaming else 0
         self.calls = len(trial.calls)
         self.issues = len(trial.issues)
@@ -55,11 +57,12 @@ class Trial(PlainCalls):
 
     def begins_line(self, at: int) -> bool:
         """Whether nothing but blanks stands before a local position in its line of the turn."""
-        seen = self.buf[self.pos : at]
-        body = seen.rstrip(BLANKS)
-        if body:
-            return "\n" in seen[len(body) :]
-        return not self.has_body or "\n" in seen or any("\n" in blanks for blanks in self.pending)
+        buf, start = self.buf, at
+        while start > self.pos and buf[start - 1] in BLANKS:
+            start -= 1
+        if "\n" in buf[start:at]:
+            return True
+        return start == self.pos and (not self.has_body or any("\n" in blanks for blanks in self.pending))
 
     def begin_trial(self, at: int) -> None:
         """Calls that nothing announces begin at the local position `at`, up to which all text was seen."""
@@ -79,14 +82,14 @@ class Trial(PlainCalls):
         assert before is not None
         self._before = None
         self._text_until = max(self._text_until, self.base + self.pos)
-        if self.streaming:
-            came = before.rest + "".join(self._fed[before.fed :])
+        if self.base != before.base:
+            came = before.buf[before.at :] + "".join(self._fed[before.fed :])
             self.buf = came[: len(came) - len(self._held)]
-            self.base, self.pos = before.opening, 0
+            self.base = before.opening
+        self.pos = before.opening - self.base
+        if self.streaming:
             self._ahead = {}
             del self.events[before.events :]
-        else:
-            self.pos = before.opening - self.base
         self.seek = self.pos
         del self.calls[before.calls :]
         del self.issues[before.issues :]
