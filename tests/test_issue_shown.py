@@ -24,10 +24,7 @@ def test_a_place_in_a_line() -> None:
 def test_a_call_over_several_lines() -> None:
     (issue,) = toolparse.parse(BROKEN, "hermes").issues
     assert issue.show(BROKEN) == (
-        f"call 0, malformed-arguments: {issue.message}\n"
-        "  lines 2 to 4:\n"
-        "    <tool_call>\n"
-        "    ^~~~~~~~~~~"
+        f"call 0, malformed-arguments: {issue.message}\n  lines 2 to 4:\n    <tool_call>\n    ^~~~~~~~~~~"
     )
 
 
