@@ -17,7 +17,13 @@ TOKENIZER = tokenizers.tokenizer("qwen")
 @pytest.mark.parametrize("function", [toolparse.parser_for, toolparse.detect])
 def test_the_first_parameter_is_the_source(function: Any) -> None:
     assert next(iter(inspect.signature(function).parameters)) == "source"
-    assert list(inspect.signature(toolparse.parse).parameters) == ["text_or_ids", "source", "tools", "prompt"]
+    assert list(inspect.signature(toolparse.parse).parameters) == [
+        "text_or_ids",
+        "source",
+        "tools",
+        "prompt",
+        "options",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from toolparse.errors import ExportError
 from toolparse.export import grammar
 from toolparse.parser import Parser
 from toolparse.templates.judging import detection_store, proof
-from toolparse.templates.rendering import environment
 
 TEMPLATES = real_templates()
 #: Turns that a template writes and its grammar refuses, with the reason.
@@ -41,7 +40,6 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
         return check(self, case)
 
     monkeypatch.setattr(proof.Prover, "check", watched)
-    monkeypatch.setattr(environment, "read_cache", lambda *_: None)
     monkeypatch.setattr(detection_store, "read_cache", lambda *_: None)
     detection_store.forget()
     return seen

@@ -28,6 +28,10 @@ ISSUE_CODES = frozenset(
     }
 )
 
+# How many characters of a line `Issue.show` gives before the place and from it on.
+_BEFORE = 30
+_BEHIND = 40
+
 
 class Span(msgspec.Struct, frozen=True):
     """A stretch of the parsed text.
@@ -55,6 +59,51 @@ class Issue(msgspec.Struct, frozen=True):
     def is_note(self) -> bool:
         """True when the call was read all the same and may be executed (`repaired`, `duplicate-key`)."""
         return self.code in NOTES
+
+    def show(self, text: str) -> str:
+        """What is wrong and where, for people: the message, the line of `text` in which the span begins, a caret.
+
+        `text`: the text that was parsed (`message.text`). Of a long line some 70 characters around the place are
+        shown; what a terminal would act on stands as `�`. Never raises, whatever text is given.
+        """
+        said = f"{self.code}: {self.message}"
+        if self.call_index is not None:
+            said = f"call {self.call_index}, {said}"
+        if self.span is None:
+            return said
+        start = min(self.span.start, len(text))
+        end = max(min(self.span.end, len(text)), start)
+        first = text.count("\n", 0, start) + 1
+        last = first + text.count("\n", start, end)
+        lines = f"line {first}" if first == last else f"lines {first} to {last}"
+        return f"{said}\n  {lines}:\n{_place(text, start, end)}"
+
+
+def _place(text: str, start: int, end: int) -> str:
+    """The line in which a stretch begins, and below it a caret under its first character, dashes up to its last."""
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    left = max(line_start, start - _BEFORE)
+    right = min(line_end, start + _BEHIND)
+    before, under = text[left:start], text[start : min(end, right)]
+    ellipsis = "…" if left > line_start else ""
+    shown = ellipsis + _plain(text[left:right]) + ("…" if right < line_end else "")
+    caret = " " * (len(ellipsis) + _columns(before)) + "^" + "~" * (_columns(under) - 1)
+    return f"    {shown}\n    {caret}"
+
+
+def _plain(text: str) -> str:
+    """A line as a terminal can show it: of every character that can't be printed the same number of columns."""
+    return "".join(char if char.isprintable() else " " if char == "\t" else "\ufffd" for char in text)
+
+
+def _columns(text: str) -> int:
+    """How wide a line is shown: wide characters take two columns, marks upon others none."""
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
 
 
 class ToolCall(msgspec.Struct, frozen=True, eq=False):

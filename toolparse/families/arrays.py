@@ -75,6 +75,7 @@ NEMOTRON_NANO_V2 = JAMBA.variant(
 
 XLAM = JAMBA.variant(
     "xlam",
+    lead="\n",
     section="[{{calls}}]",
     between=", ",
     reasoning="<think>{{text}}</think>",

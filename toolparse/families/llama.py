@@ -4,6 +4,7 @@ from toolparse.format import Also, Format
 
 LLAMA3_JSON = Format(
     "llama3-json",
+    lead="\n",
     call='{"name": {{name}}, "parameters": {{arguments}}}',
     between="; ",
     ends=("<|eot_id|>", "<|eom_id|>"),
@@ -19,6 +20,7 @@ LLAMA3_JSON = Format(
 
 LLAMA4_JSON = LLAMA3_JSON.variant(
     "llama4-json",
+    lead="\n",
     between="",
     ends=("<|eot|>", "<|eom|>"),
     also=(

@@ -32,6 +32,7 @@ QWEN_AGENT = REACT.variant(
 
 GENERIC_JSON = Format(
     "generic-json",
+    lead="\n",
     section="[{{calls}}]",
     call='{"name": {{name}}, "parameters": {{arguments}}}',
     between=", ",
