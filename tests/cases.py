@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,13 +34,14 @@ class Case:
     tools: list[dict[str, Any]] | None
     expect: dict[str, Any]
     note: str = ""
+    infer: bool = False  # peers type tagged values by their looks where no tools are given
 
     @classmethod
-    def of(cls, row: dict[str, Any], family: str) -> Case:
+    def of(cls, row: dict[str, Any], family: str, *, infer: bool = False) -> Case:
         # Where nothing is said of the prompt, it opened nothing.
         prefill = row.get("prefill") or ""
         given = (row["id"], family, row["kind"], row["text"], prefill, row.get("tools"), row["expect"])
-        return cls(*given, note=row.get("note", ""))
+        return cls(*given, note=row.get("note", ""), infer=infer)
 
 
 def shared_cases(shared: Path) -> Iterator[Case]:
@@ -49,7 +51,9 @@ def shared_cases(shared: Path) -> Iterator[Case]:
         if path.stem in names:
             for line in path.read_text(encoding="utf-8").split("\n"):
                 if line.strip():
-                    yield Case.of(json.loads(line), path.stem)
+                    row = json.loads(line)
+                    stays = re.search(r"no tools( passed)?[,:] .*stay", row.get("note") or "")
+                    yield Case.of(row, path.stem, infer=row.get("tools") is None and stays is None)
 
 
 def fixture_cases() -> Iterator[Case]:
@@ -86,7 +90,7 @@ def parser_for(family: str, infer: bool = False) -> Any:
 
 def read(case: Case) -> toolparse.ParsedMessage:
     """The case's text, parsed in one piece."""
-    message: toolparse.ParsedMessage = parser_for(case.family, case.tools is None).parse(
+    message: toolparse.ParsedMessage = parser_for(case.family, case.infer).parse(
         case.text, tools=case.tools, prompt=case.prefill
     )
     return message
@@ -94,7 +98,7 @@ def read(case: Case) -> toolparse.ParsedMessage:
 
 def read_in_chunks(case: Case, seed: int) -> toolparse.ParsedMessage:
     """The case's text, streamed in pieces of random lengths."""
-    stream = parser_for(case.family, case.tools is None).stream(tools=case.tools, prompt=case.prefill)
+    stream = parser_for(case.family, case.infer).stream(tools=case.tools, prompt=case.prefill)
     choose = random.Random(f"{case.id}/{seed}")
     longest = choose.choice((1, 3, 12, 60))
     start = 0
