@@ -188,7 +188,7 @@ class Judge:
 
     def judge(self, format: Format) -> Iterator[tuple[str, str]]:
         """(turn, what is read wrongly or '') of every turn that the template writes."""
-        parser = Parser(format)
+        parser = Parser(format, bare="anywhere")  # some templates move a call before the text
         self.readable = "{{params}}" in format.call or not self.raw
         for name, turn in TURNS.items():
             written = self.written[name]

@@ -114,16 +114,16 @@ def test_an_unknown_picture_is_induced() -> None:
 
 def test_a_registered_template_is_known_at_once() -> None:
     text = "{# mine #}" + FIXTURES["glm45"]
-    mine = Format("mine", FIXTURES_CALL, between="\n")
+    mine = Format("registered-here", FIXTURES_CALL, between="\n")
     registry.register(mine, templates=[text])
     try:
         found = detect(text)
-        assert found.how == "exact text" or found.format is None or found.format.name != "mine"
-        function = FunctionParser(lambda _: [], name="mine-too")
+        assert found.how == "exact text" or found.format is None or found.format.name != "registered-here"
+        function = FunctionParser(lambda _: [], name="registered-too")
         registry.register(function, templates=["{{ other }}"])
         assert detect("{{ other }}").format is function
     finally:
-        for name in ("mine", "mine-too"):
+        for name in ("registered-here", "registered-too"):
             registry._entries.pop(name, None)
             registry._names.pop(name, None)
         registry._templates.clear()

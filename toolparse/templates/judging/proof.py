@@ -145,7 +145,8 @@ class Prover:
         self.cutter = induction.cutter
         self.pads = induction.frames.pads
         self.open_thought = induction.frames.thought_open
-        self.parser = Parser(format)
+        # What a bare call in prose is, is for users to say; here all must be read that the template writes.
+        self.parser = Parser(format, bare="anywhere")
         self._other: Parser | None = None  # for turns that begin otherwise than the prompt leaves them
 
     def check(self, case: Case) -> Check:
@@ -191,7 +192,7 @@ class Prover:
         if prefill == self.parser.prefill:
             return self.parser
         if self._other is None or self._other.prefill != prefill:
-            self._other = Parser(self.format, prefill=prefill)
+            self._other = Parser(self.format, prefill=prefill, bare="anywhere")
         return self._other
 
     def _differs(self, case: Case, full: str, text: str, got: Turn, message: ParsedMessage) -> Check:
