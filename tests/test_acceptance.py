@@ -77,7 +77,7 @@ def test_the_judge_sees_what_another_family_reads(family: str, template: str) ->
     ("turn", "changes"),
     [
         ("text", {"ends": ("<|nobody writes this|>",)}),
-        ("types", {"call": '<tool_call>\n{"title": {{name}}, "arguments": {{arguments}}}\n</tool_call>'}),
+        ("types", {"call": '<tool_call>\n{"function": {"title": {{name}}}, "inputs": {{arguments}}}\n</tool_call>'}),
         ("thought and call", {"reasoning": None}),
     ],
 )
