@@ -1,0 +1,667 @@
+"""What a stream says, piece by piece: texts and events as they are. Laws say more; this is to be read.
+
+Each piece stands with the events that it settles; `end`: what only the end of the text settles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import toolparse
+from toolparse import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event, IssueFound
+
+
+def get_weather(city: str, days: int = 1) -> str:
+    """Get the forecast.
+
+    Args:
+        city: The city's name.
+        days: For how many days.
+    """
+    return f"{city} {days}"
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers.
+
+    Args:
+        a: The one.
+        b: The other.
+    """
+    return a + b
+
+
+Said = list[tuple[Any, ...]]
+
+
+@dataclass
+class Example:
+    what: str
+    format: str
+    pieces: list[tuple[str, Said]]
+    end: Said = field(default_factory=list)
+    prompt: str | None = None
+    tools: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def said(events: list[Event]) -> Said:
+    """Events as short tuples."""
+    found: Said = []
+    for event in events:
+        match event:
+            case CallStarted(name=name, id=id):
+                found.append(("started", name, id) if id else ("started", name))
+            case ArgumentsDelta(json=json):
+                found.append(("args", json))
+            case CallEnded(call=call):
+                found.append(("ended", call.name, call.arguments, "ok" if call.ok else "not ok"))
+            case IssueFound(issue=issue):
+                found.append(("issue", issue.code))
+            case ContentDelta(text=text):
+                found.append(("content", text))
+            case _:
+                found.append(("thought", event.text))
+    return found
+
+
+EXAMPLES = [
+    # -- JSON between markers
+    Example(
+        "content alone",
+        "hermes",
+        [
+            ("Hello ", [("content", "Hello")]),
+            ("you.", [("content", " you.")]),
+            ("<|im_end|>", []),
+        ],
+    ),
+    Example(
+        "a call",
+        "hermes",
+        [
+            ('<tool_call>\n{"name": "get_weather", ', [("started", "get_weather")]),
+            ('"arguments": {"city": "Oslo"}}\n', [("args", '{"city": "Oslo"}')]),
+            ("</tool_call>", [("ended", "get_weather", {"city": "Oslo"}, "ok")]),
+        ],
+    ),
+    Example(
+        "content, then a call",
+        "hermes",
+        [
+            ("Let me see.\n", [("content", "Let me see.")]),
+            (
+                '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>',
+                [("started", "f"), ("args", "{}"), ("ended", "f", {}, "ok")],
+            ),
+        ],
+    ),
+    Example(
+        "a string of several pieces",
+        "hermes",
+        [
+            ('<tool_call>{"name": "f", "arguments": {"x": "one ', [("started", "f"), ("args", '{"x": "one ')]),
+            ("two ", [("args", "two ")]),
+            ('three"}}</tool_call>', [("args", 'three"}'), ("ended", "f", {"x": "one two three"}, "ok")]),
+        ],
+    ),
+    Example(
+        "two calls",
+        "hermes",
+        [
+            (
+                '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>\n',
+                [("started", "f"), ("args", '{"x": 1}'), ("ended", "f", {"x": 1}, "ok")],
+            ),
+            (
+                '<tool_call>\n{"name": "g", "arguments": {"x": 2}}\n</tool_call>',
+                [("started", "g"), ("args", '{"x": 2}'), ("ended", "g", {"x": 2}, "ok")],
+            ),
+        ],
+    ),
+    Example(
+        "arguments before the name",
+        "hermes",
+        [
+            ('<tool_call>{"arguments": {"x": ', []),
+            ('1}, "name": "f"}', [("started", "f"), ("args", '{"x": 1}')]),
+            ("</tool_call>", [("ended", "f", {"x": 1}, "ok")]),
+        ],
+    ),
+    Example(
+        "the closing marker inside a string",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {"x": "</tool_call>',
+                [("started", "f"), ("args", '{"x": "</tool_call>')],
+            ),
+            ('"}}', [("args", '"}')]),
+            ("</tool_call>", [("ended", "f", {"x": "</tool_call>"}, "ok")]),
+        ],
+    ),
+    Example(
+        "an opening marker inside a string",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {"x": "<tool_call>',
+                [("started", "f"), ("args", '{"x": "<tool_call>')],
+            ),
+            ('"}}', [("args", '"}')]),
+            ("</tool_call>", [("ended", "f", {"x": "<tool_call>"}, "ok")]),
+        ],
+    ),
+    Example(
+        "text behind a call",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {}}</tool_call>',
+                [("started", "f"), ("args", "{}"), ("ended", "f", {}, "ok")],
+            ),
+            ("\nDone.", [("content", "Done.")]),
+        ],
+    ),
+    Example(
+        "a marker in prose",
+        "hermes",
+        [
+            ("Write <tool_call>", [("content", "Write")]),
+            (" before a call.", []),
+        ],
+        end=[("content", " <tool_call>"), ("issue", "stray-marker"), ("content", " before a call.")],
+    ),
+    Example(
+        "what looks like a marker and is none",
+        "hermes",
+        [
+            ("a <tool", [("content", "a")]),
+            ("box> is here", [("content", " <toolbox> is here")]),
+        ],
+    ),
+    Example(
+        "blanks between texts",
+        "hermes",
+        [
+            ("Hi. \n", [("content", "Hi.")]),
+            ("\n", []),
+            ("Bye.", [("content", " \n\nBye.")]),
+        ],
+    ),
+    # -- thoughts
+    Example(
+        "a thought, content",
+        "qwen",
+        [
+            ("<think>\nOne", [("thought", "One")]),
+            ("two.\n</think>\n\n", [("thought", "two.")]),
+            ("Hi.", [("content", "Hi.")]),
+        ],
+    ),
+    Example(
+        "a thought that the prompt opens",
+        "qwen",
+        [
+            ("One two.\n", [("thought", "One two.")]),
+            ("</think>\n\nHi.", [("content", "Hi.")]),
+        ],
+        prompt="<|im_start|>assistant\n<think>\n",
+    ),
+    Example(
+        "a prompt that closes the thought",
+        "qwen",
+        [
+            ("Hi.", [("content", "Hi.")]),
+        ],
+        prompt="<|im_start|>assistant\n<think>\n\n</think>\n\n",
+    ),
+    Example(
+        "a draft in a thought",
+        "qwen",
+        [
+            ('<think>Try <tool_call>{"name": "f", "arguments": {}}</tool_call>', [("thought", "Try")]),
+            (", no.", []),
+            ("</think>", [("thought", ' <tool_call>{"name": "f", "arguments": {}}</tool_call>, no.')]),
+            ("Hi.", [("content", "Hi.")]),
+        ],
+    ),
+    Example(
+        "a call in a thought that never ends",
+        "qwen",
+        [
+            ("<think>Try ", [("thought", "Try")]),
+            ('<tool_call>{"name": "f", "arguments": {}}</tool_call>', []),
+        ],
+        end=[("thought", " "), ("started", "f"), ("args", "{}"), ("ended", "f", {}, "ok")],
+    ),
+    Example(
+        "a thought that is cut off",
+        "qwen",
+        [
+            ("<think>One", [("thought", "One")]),
+            ("two", [("thought", "two")]),
+        ],
+    ),
+    Example(
+        "a thought, then calls",
+        "deepseek-r1",
+        [
+            ("<think>\nOne.\n</think>\n\n", [("thought", "One.")]),
+            (
+                '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"x": 1}\n```<｜tool▁call▁end｜>',
+                [("started", "f"), ("args", '{"x": 1}'), ("ended", "f", {"x": 1}, "ok")],
+            ),
+            ("<｜tool▁calls▁end｜><｜end▁of▁sentence｜>", []),
+        ],
+    ),
+    # -- slips and broken calls
+    Example(
+        "a trailing comma",
+        "hermes",
+        [
+            ('<tool_call>{"name": "f", "arguments": {"x": 1,}}', [("started", "f"), ("args", '{"x": 1}')]),
+            ("</tool_call>", [("issue", "repaired"), ("ended", "f", {"x": 1}, "ok")]),
+        ],
+    ),
+    Example(
+        "single quotes",
+        "hermes",
+        [
+            ("<tool_call>{'name': 'f', 'arguments': {'x': 'y'}}", []),
+            ("</tool_call>", []),
+        ],
+        end=[("started", "f"), ("args", '{"x": "y"}'), ("issue", "repaired"), ("ended", "f", {"x": "y"}, "ok")],
+    ),
+    Example(
+        "a key given twice",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {"x": 1, "x": 2}}</tool_call>',
+                [
+                    ("started", "f"),
+                    ("args", '{"x": 1, "x": 2}'),
+                    ("issue", "duplicate-key"),
+                    ("ended", "f", {"x": 2}, "ok"),
+                ],
+            ),
+        ],
+    ),
+    Example(
+        "a broken call beside a good one",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {"x": oops}}</tool_call>',
+                [("started", "f"), ("args", '{"x": '), ("issue", "malformed-arguments"), ("ended", "f", {}, "not ok")],
+            ),
+            (
+                '<tool_call>{"name": "g", "arguments": {}}</tool_call>',
+                [("started", "g"), ("args", "{}"), ("ended", "g", {}, "ok")],
+            ),
+        ],
+    ),
+    Example(
+        "cut off inside the arguments",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {"x": 1, "y": "o',
+                [("started", "f"), ("args", '{"x": 1, "y": "o')],
+            ),
+            ("ne", [("args", "ne")]),
+        ],
+        end=[("issue", "truncated"), ("ended", "f", {"x": 1}, "not ok")],
+    ),
+    Example(
+        "cut off inside the name",
+        "hermes",
+        [
+            ('<tool_call>{"name": "get_we', []),
+        ],
+        end=[("started", ""), ("issue", "no-name"), ("issue", "truncated"), ("ended", "", {}, "not ok")],
+    ),
+    Example(
+        "a tool that is not offered",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "get_wether", "arguments": {"city": "Oslo"}}</tool_call>',
+                [
+                    ("started", "get_wether"),
+                    ("args", '{"city": "Oslo"}'),
+                    ("issue", "unknown-tool"),
+                    ("ended", "get_wether", {"city": "Oslo"}, "not ok"),
+                ],
+            ),
+        ],
+        tools=True,
+    ),
+    Example(
+        "no name",
+        "hermes",
+        [
+            ('<tool_call>{"arguments": {"x": 1}}', []),
+            (
+                "</tool_call>",
+                [("started", ""), ("issue", "no-name"), ("args", '{"x":1}'), ("ended", "", {"x": 1}, "not ok")],
+            ),
+        ],
+    ),
+    Example(
+        "repair=False",
+        "hermes",
+        [
+            (
+                '<tool_call>{"name": "f", "arguments": {"x": 1,}}</tool_call>',
+                [
+                    ("started", "f"),
+                    ("args", '{"x": 1}'),
+                    ("issue", "malformed-arguments"),
+                    ("ended", "f", {"x": 1}, "not ok"),
+                ],
+            ),
+        ],
+        options={"repair": False},
+    ),
+    Example(
+        "coerce",
+        "hermes",
+        [
+            ('<tool_call>{"name": "add", "arguments": {"a": "1", ', [("started", "add")]),
+            (
+                '"b": 2}}</tool_call>',
+                [("issue", "repaired"), ("args", '{"a":1,"b":2}'), ("ended", "add", {"a": 1, "b": 2}, "ok")],
+            ),
+        ],
+        tools=True,
+        options={"coerce": True},
+    ),
+    # -- prompts
+    Example(
+        "a call that the prompt opens",
+        "hermes",
+        [
+            ('get_weather", "arguments": {"city": "Os', [("started", "get_weather"), ("args", '{"city": "Os')]),
+            ('lo"}}\n</tool_call>', [("args", 'lo"}'), ("ended", "get_weather", {"city": "Oslo"}, "ok")]),
+        ],
+        prompt='<|im_start|>assistant\n<tool_call>\n{"name": "',
+    ),
+    Example(
+        "a call that the prompt holds",
+        "hermes",
+        [
+            ("Done.", [("content", "Done.")]),
+        ],
+        prompt='<tool_call>{"name": "f", "arguments": {}}</tool_call>',
+    ),
+    # -- tagged parameters
+    Example(
+        "typed by the schema",
+        "qwen3-coder",
+        [
+            (
+                "<tool_call>\n<function=get_weather>\n<parameter=city>\nOs",
+                [("started", "get_weather"), ("args", '{"city": "Os')],
+            ),
+            ("lo\n</parameter>\n<parameter=days>\n", [("args", 'lo", "days": ')]),
+            (
+                "2\n</parameter>\n</function>\n</tool_call>",
+                [("args", "2}"), ("ended", "get_weather", {"city": "Oslo", "days": 2}, "ok")],
+            ),
+        ],
+        tools=True,
+    ),
+    Example(
+        "text without a schema",
+        "qwen3-coder",
+        [
+            ("<tool_call>\n<function=f>\n<parameter=x>\n2\n</parameter>\n", [("started", "f"), ("args", '{"x": "2')]),
+            ("</function>\n</tool_call>", [("args", '"}'), ("ended", "f", {"x": "2"}, "ok")]),
+        ],
+    ),
+    Example(
+        "other tags in a value",
+        "qwen3-coder",
+        [
+            ("<tool_call>\n<function=f>\n<parameter=x>\n<b>1</b>", [("started", "f"), ("args", '{"x": "<b>1</b>')]),
+            (
+                "</para>\n</parameter>\n</function>\n</tool_call>",
+                [("args", '</para>"}'), ("ended", "f", {"x": "<b>1</b></para>"}, "ok")],
+            ),
+        ],
+    ),
+    Example(
+        "a closing tag that is missing",
+        "qwen3-coder",
+        [
+            ("<tool_call>\n<function=f>\n<parameter=x>\nOslo\n", [("started", "f"), ("args", '{"x": "Oslo')]),
+            ("</function>\n</tool_call>", []),
+        ],
+        end=[("args", '"}'), ("issue", "repaired"), ("ended", "f", {"x": "Oslo"}, "ok")],
+    ),
+    Example(
+        "cut off in a value",
+        "qwen3-coder",
+        [
+            ("<tool_call>\n<function=f>\n<parameter=x>\nOs", [("started", "f"), ("args", '{"x": "Os')]),
+            ("lo", [("args", "lo")]),
+        ],
+        end=[("issue", "truncated"), ("ended", "f", {}, "not ok")],
+    ),
+    Example(
+        "keys and values",
+        "glm45",
+        [
+            (
+                "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n",
+                [("started", "add"), ("args", '{"a": ')],
+            ),
+            (
+                "<arg_key>b</arg_key>\n<arg_value>2</arg_value>\n</tool_call>",
+                [("args", '1, "b": 2}'), ("ended", "add", {"a": 1, "b": 2}, "ok")],
+            ),
+        ],
+        tools=True,
+    ),
+    Example(
+        "a call where the prompt opened a thought that is not closed",
+        "minimax-m2",
+        [
+            ('<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Os', []),
+            ("lo</parameter>\n</invoke>\n", []),
+            ("</minimax:tool_call>", []),
+        ],
+        end=[
+            ("started", "get_weather"),
+            ("args", '{"city": "Oslo"}'),
+            ("ended", "get_weather", {"city": "Oslo"}, "ok"),
+        ],
+        tools=True,
+    ),
+    # -- sections, ids, messages
+    Example(
+        "a section of two calls",
+        "deepseek-v31",
+        [
+            (
+                '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{"x": 1}<｜tool▁call▁end｜>',
+                [("started", "f"), ("args", '{"x": 1}'), ("ended", "f", {"x": 1}, "ok")],
+            ),
+            (
+                "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+                [("started", "g"), ("args", "{}"), ("ended", "g", {}, "ok")],
+            ),
+        ],
+    ),
+    Example(
+        "an id that holds the name",
+        "kimi-k2",
+        [
+            (
+                '<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{"x": ',
+                [("started", "f", "functions.f:0"), ("args", '{"x": ')],
+            ),
+            ("1}<|tool_call_end|>", [("args", "1}"), ("ended", "f", {"x": 1}, "ok")]),
+            ("<|tool_calls_section_end|>", []),
+        ],
+    ),
+    Example(
+        "ids behind the arguments",
+        "mistral-v3",
+        [
+            (
+                '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}, "id": "abcdefghi"}',
+                [("started", "f", "abcdefghi"), ("args", '{"x": 1}'), ("ended", "f", {"x": 1}, "ok")],
+            ),
+            (
+                ', {"name": "g", "arguments": {}, "id": "123456789"}]',
+                [("started", "g", "123456789"), ("args", "{}"), ("ended", "g", {}, "ok")],
+            ),
+        ],
+    ),
+    Example(
+        "a marker before each call",
+        "mistral-v13",
+        [
+            ('[TOOL_CALLS]f[ARGS]{"x": ', [("started", "f"), ("args", '{"x": ')]),
+            ("1}", [("args", "1}"), ("ended", "f", {"x": 1}, "ok")]),
+            ("[TOOL_CALLS]g[ARGS]{}</s>", [("started", "g"), ("args", "{}"), ("ended", "g", {}, "ok")]),
+        ],
+    ),
+    Example(
+        "messages of one turn",
+        "harmony",
+        [
+            ("<|channel|>analysis<|message|>One.<|end|>", [("thought", "One.")]),
+            (
+                '<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{"x": ',
+                [("started", "f"), ("args", '{"x": ')],
+            ),
+            ("1}<|call|>", [("args", "1}"), ("ended", "f", {"x": 1}, "ok")]),
+        ],
+    ),
+    Example(
+        "content framed as a message",
+        "harmony",
+        [
+            ("<|channel|>final<|message|>Hi ", [("content", "Hi")]),
+            ("you.", [("content", " you.")]),
+            ("<|return|>", []),
+        ],
+    ),
+    Example(
+        "a section that is JSON over lines",
+        "command-r7b",
+        [
+            (
+                '<|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": "f", "parameters": {"x": 1}}',
+                [("started", "f", "0"), ("args", '{"x": 1}'), ("ended", "f", {"x": 1}, "ok")],
+            ),
+            ("\n]<|END_ACTION|>", []),
+        ],
+    ),
+    # -- no marker
+    Example(
+        "JSON alone",
+        "llama3-json",
+        [
+            ('{"name": "f", "parameters": ', []),
+            ('{"x": 1}}', []),
+            ("<|eot_id|>", [("started", "f"), ("args", '{"x": 1}'), ("ended", "f", {"x": 1}, "ok")]),
+        ],
+    ),
+    Example(
+        "JSON that text follows",
+        "llama3-json",
+        [
+            ('{"name": "f", "parameters": {}}', []),
+            (" is a call.", [("content", '{"name": "f", "parameters":'), ("content", " {}} is a call.")]),
+        ],
+    ),
+    Example(
+        "JSON in a line of its own behind text",
+        "llama3-json",
+        [
+            ("I look it up.\n", [("content", "I look it up.")]),
+            ('{"name": "f", "parameters": {}}', []),
+        ],
+        end=[("content", "\n"), ("started", "f"), ("args", "{}"), ("ended", "f", {}, "ok")],
+    ),
+    Example(
+        "JSON where it counts anywhere",
+        "llama3-json",
+        [
+            ('{"name": "f", "parameters": {"x": ', [("started", "f"), ("args", '{"x": ')]),
+            ("1}}", [("args", "1}"), ("ended", "f", {"x": 1}, "ok")]),
+            (" it is", [("content", " it is")]),
+        ],
+        options={"bare": "anywhere"},
+    ),
+    Example(
+        "JSON that is no call",
+        "llama3-json",
+        [
+            ('{"city": "Oslo"}', [("content", '{"city": "Oslo"}')]),
+        ],
+    ),
+    Example(
+        "Python calls alone",
+        "pythonic",
+        [
+            ("[f(x=1, y=", []),
+            ('"two"), ', []),
+            ("g()]", []),
+        ],
+        end=[
+            ("started", "f"),
+            ("args", '{"x": 1, "y": '),
+            ("args", '"two"}'),
+            ("ended", "f", {"x": 1, "y": "two"}, "ok"),
+            ("started", "g"),
+            ("args", "{}"),
+            ("ended", "g", {}, "ok"),
+        ],
+    ),
+    Example(
+        "Python calls between markers",
+        "lfm2",
+        [
+            ("<|tool_call_start|>[f(x=1, y=", [("started", "f"), ("args", '{"x": 1, "y": ')]),
+            ("'two')]", [("args", '"two"}'), ("ended", "f", {"x": 1, "y": "two"}, "ok")]),
+            ("<|tool_call_end|>", []),
+        ],
+    ),
+    # -- maps
+    Example(
+        "a map with quotes of its own",
+        "gemma4",
+        [
+            ('<|tool_call>call:f{x:1,y:<|"|>t', [("started", "f"), ("args", '{"x": 1, "y": "t')]),
+            ('wo<|"|>}', [("args", 'wo"}')]),
+            ("<tool_call|>", [("ended", "f", {"x": 1, "y": "two"}, "ok")]),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("example", [pytest.param(one, id=f"{one.format}: {one.what}") for one in EXAMPLES])
+def test_example(example: Example) -> None:
+    parser = toolparse.parser_for(
+        example.format, tools=[get_weather, add] if example.tools else None, **example.options
+    )
+    stream = parser.stream(prompt=example.prompt)
+    heard = [(piece, said(stream.feed(piece))) for piece, _ in example.pieces]
+    message = stream.close()
+    assert heard == example.pieces
+    assert said(stream.last_events) == example.end
+    assert message == parser.parse("".join(piece for piece, _ in example.pieces), prompt=example.prompt)
+
+
+def test_there_are_enough() -> None:
+    assert len(EXAMPLES) >= 40
+    assert len({example.format for example in EXAMPLES}) >= 8
