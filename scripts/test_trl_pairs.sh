@@ -15,7 +15,7 @@ for pair in "trl==$(oldest trl) transformers==$(oldest transformers)" "trl trans
   "$py" -m venv "$home"
   "$home/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0
   # shellcheck disable=SC2086
-  "$home/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade $pair '.[trl,test]'
+  TOOLPARSE_PURE=1 "$home/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade $pair '.[trl,test]'
   "$home/bin/python" -m pip list --disable-pip-version-check 2>/dev/null | grep -E '^(trl|transformers) '
   PYTHONPATH=. "$home/bin/python" -m pytest -q -n 0 -p no:cacheprovider tests/trl/test_training.py tests/trl/test_drop_in.py
 done
