@@ -10,6 +10,10 @@ GLM45 = Format(
     lead="\n",
     reasoning="<think>{{text}}</think>\n",
     ends=("<|user|>", "<|observation|>", "<|endoftext|>"),
+    also=(
+        '<tool_call>{"name": {{name}}, "arguments": {{arguments}}}</tool_call>',
+        "<tool_call>{{name}}</arg_value>{{params}}</tool_call>",
+    ),
     aliases=("glm4-moe", "glm-45", "glm"),
     models="GLM-4.5, 4.5-Air, 4.5V, 4.6, 4.6V",
     source="GLM-4.6's chat template; vLLM `glm45`",
