@@ -61,8 +61,9 @@ def _after_string(quote: str, closer: str, inner: bool, stops: tuple[str, ...]) 
     ends = "|".join(map(re.escape, stops)) or "(?!)"
     blanks, mark = rf"{WS}{{0,{MAX_BLANKS}}}+", re.escape(quote)
     word = r"[^ \t\r\n,:=\[\]{}()\"'<>]"
-    far = f"{blanks}{WS}"  # more blanks than are looked at
-    key = f"{word}{{1,128}}+(?:{blanks}[:=]|{word})|(?:{mark}|[\"'])(?:(?!{mark}|[\"']).){{0,128}}+(?:(?:{mark}|[\"']){blanks}[:=]|.)"
+    either = f"(?:{mark}|[\"'])"
+    quoted = rf"{either}(?:(?!{mark}|[\"']).){{0,128}}+(?:{either}{blanks}[:=]|.)"
+    key = f"{word}{{1,128}}+(?:{blanks}[:=]|{word})|{quoted}"
     item = f"{mark}|[\"'{{\\[(]|{word}{{1,128}}+(?:{blanks}[,\\])]|{word})"
     another = f"{key}" if closer in ("}", "=)") else item
     shut = re.escape(closer[-1:]) if closer else "(?!)"
@@ -96,8 +97,8 @@ class ValueScanner(Scanner):
         "_raw_string",
         "_safe",
         "_sink",
-        "_stack",
         "_slips",
+        "_stack",
         "_started",
         "_state",
         "_string_from",
@@ -240,9 +241,7 @@ class ValueScanner(Scanner):
             if self._quote:
                 before = pos
                 pos = self._string(buf, pos, end, final)
-                if self._quote and (
-                    pos in (end, before) or not buf.startswith(self._quote, pos - len(self._quote))
-                ):
+                if self._quote and (pos in (end, before) or not buf.startswith(self._quote, pos - len(self._quote))):
                     return pos
                 continue
             if self._pieces:
