@@ -32,7 +32,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"option rescue": {"rescue": True}, "option
 
 #: Rows that are not read as they should be yet, by all their readers or by one of them.
 OPEN = {
-    "glm-03",
+    "glm-03-template:GLM-4.6",
+    "glm-03-trl:glm4moe",
     "glm-04-template:GLM-4.6",
     "glm-04-trl:glm4moe",
     "glm-05-template:GLM-4.6",
