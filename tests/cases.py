@@ -33,13 +33,19 @@ class Case:
     tools: list[dict[str, Any]] | None
     expect: dict[str, Any]
     note: str = ""
+    collected: bool = True  # from another project's tests, and not a transcript of this repository
+
+    @property
+    def infers(self) -> bool:
+        """Whether values are typed by their looks: as the peers do where no tools are given."""
+        return self.collected and self.tools is None
 
     @classmethod
-    def of(cls, row: dict[str, Any], family: str) -> Case:
+    def of(cls, row: dict[str, Any], family: str, *, collected: bool = True) -> Case:
         # Where nothing is said of the prompt, it opened nothing.
         prefill = row.get("prefill") or ""
         given = (row["id"], family, row["kind"], row["text"], prefill, row.get("tools"), row["expect"])
-        return cls(*given, note=row.get("note", ""))
+        return cls(*given, note=row.get("note", ""), collected=collected)
 
 
 def shared_cases(shared: Path) -> Iterator[Case]:
@@ -56,7 +62,7 @@ def fixture_cases() -> Iterator[Case]:
     """The hand-written cases of this repository."""
     for family in fixtures.transcribed():
         for row in fixtures.transcripts(family):
-            yield Case.of(row, family)
+            yield Case.of(row, family, collected=False)
 
 
 @cache
@@ -86,7 +92,7 @@ def parser_for(family: str, infer: bool = False) -> Any:
 
 def read(case: Case) -> toolparse.ParsedMessage:
     """The case's text, parsed in one piece."""
-    message: toolparse.ParsedMessage = parser_for(case.family, case.tools is None).parse(
+    message: toolparse.ParsedMessage = parser_for(case.family, case.infers).parse(
         case.text, tools=case.tools, prompt=case.prefill
     )
     return message
@@ -94,7 +100,7 @@ def read(case: Case) -> toolparse.ParsedMessage:
 
 def read_in_chunks(case: Case, seed: int) -> toolparse.ParsedMessage:
     """The case's text, streamed in pieces of random lengths."""
-    stream = parser_for(case.family, case.tools is None).stream(tools=case.tools, prompt=case.prefill)
+    stream = parser_for(case.family, case.infers).stream(tools=case.tools, prompt=case.prefill)
     choose = random.Random(f"{case.id}/{seed}")
     longest = choose.choice((1, 3, 12, 60))
     start = 0
