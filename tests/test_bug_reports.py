@@ -30,8 +30,39 @@ CASES = [(row, source) for row in ROWS for source in row["read_by"]]
 #: Options that a row's expectation asks for; `bare` is the default.
 OPTIONS: dict[str, dict[str, Any]] = {"option rescue": {"rescue": True}, "option coerce": {"coerce": True}}
 
-#: Rows that are not read as they should be yet.
-OPEN: set[str] = set()
+#: Rows that are not read as they should be yet, by all their readers or by one of them.
+OPEN = {
+    "glm-03-template:GLM-4.6",
+    "glm-03-trl:glm4moe",
+    "glm-04-template:GLM-4.6",
+    "glm-04-trl:glm4moe",
+    "glm-05-template:GLM-4.6",
+    "glm-05-trl:glm4moe",
+    "l3-01-template:llamacpp__meta-llama-Llama-3.1-8B-Instruct",
+    "l3-01-template:tool_chat_template_llama3.1_json",
+    "mm-04",
+    "h-04",
+    "h-05",
+    "lf-03-template:LFM2-8B-A1B",
+    "lf-03-template:llamacpp__LFM2.5-8B-A1B",
+    "lf-03-template:LFM2.5-Instruct",
+    "lf-03-trl:lfm2_2_5_v2",
+    "lf-10-template:LFM2-8B-A1B",
+    "lf-10-template:llamacpp__LFM2.5-8B-A1B",
+    "lf-10-template:LFM2.5-Instruct",
+    "lf-10-trl:lfm2_2_5_v2",
+    "lf-13-template:LFM2-8B-A1B",
+    "lf-13-template:LFM2.5-Instruct",
+    "ph-01-template:vllm__tool_chat_template_phi4_mini",
+    "kimi-21-template:llamacpp__Kimi-K3",
+    "qc-50-template:Qwen3-Coder",
+    "ty-06",
+    "ty-07",
+    "ty-09",
+    "ha-21-trl:gptoss",
+    "g4-30-template:llamacpp__google-gemma-4-31B-it-interleaved",
+    "g4-30-trl:gemma4_v2",
+}
 
 
 @cache

@@ -76,6 +76,11 @@ class Syntax:
         return self.texts or not self.comma or (not self.escapes and any(len(quote) < 2 for quote in self.quotes))
 
     @property
+    def own_quotes(self) -> bool:
+        """Whether strings stand verbatim in quotes of several characters (`<|"|>`), and keys without."""
+        return self.bare_keys and not self.escapes and not self.loose and len(self.quotes[0]) > 1
+
+    @property
     def is_json(self) -> bool:
         """Whether what is written in this syntax is JSON."""
         return (

@@ -40,7 +40,7 @@ class PlainReader:
         if '"' not in self._verbatim:  # which is read everywhere
             if syntax.escapes:
                 escaping.add('"')
-            else:
+            elif not syntax.own_quotes:  # where it is a slip, to be noted
                 self._verbatim += ('"',)
         self._escaping = tuple(sorted(escaping))
         alike = any(quote.startswith(self._escaping) for quote in self._verbatim)

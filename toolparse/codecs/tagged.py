@@ -408,9 +408,11 @@ class TaggedScanner(ArgumentScanner):
             match = param.head.match(buf, pos, final)
             if match is UNDECIDED:
                 undecided = True
-            elif match is not None:
+            elif match is not None and not undecided:
                 groups = match.groupdict()
                 self._param = param
+                if param is not program.params[0] and param.types is None:
+                    self._note_slip(param)
                 self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
         if undecided:
@@ -419,6 +421,12 @@ class TaggedScanner(ArgumentScanner):
             self.status = ERROR
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
+
+    def _note_slip(self, param: ParamProgram) -> None:
+        """A parameter is written as in another picture than the family's own."""
+        own, written = self.program.params[0].written, param.written
+        if own is not None and written is not None and own[0] == written[0] and own[1].startswith(written[1].rstrip()):
+            self.repair(f"a missing {own[1][len(written[1].rstrip()) :].strip()!r}")
 
     def _begin(self, key: str, declared: str | None) -> None:
         if key in self.arguments_:

@@ -20,7 +20,8 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, MAX_BLANKS
+from toolparse.codecs.matching import BLANKS, MAX_BLANKS, WS, Rx
+from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR, MORE, Scanner
 from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.format import Syntax
@@ -50,6 +51,30 @@ def _meaningful(quote: str) -> frozenset[str]:
     return frozenset({quote[0], '"', "\\", *map(chr, range(32))})
 
 
+@lru_cache(maxsize=256)
+def _after_string(quote: str, closer: str, inner: bool, stops: tuple[str, ...]) -> Rx:
+    """What follows a string in quotes of several characters that ends here: what can go on in its container.
+
+    `closer`: the container's, '' where there is none; `inner`: whether it stands in another one. A look-ahead that
+    would be longer than it may be counts as a match.
+    """
+    ends = "|".join(map(re.escape, stops)) or "(?!)"
+    blanks, mark = rf"{WS}{{0,{MAX_BLANKS}}}+", re.escape(quote)
+    word = r"[^ \t\r\n,:=\[\]{}()\"'<>]"
+    either = f"(?:{mark}|[\"'])"
+    quoted = rf"{either}(?:(?!{mark}|[\"']).){{0,128}}+(?:{either}{blanks}[:=]|.)"
+    key = f"{word}{{1,128}}+(?:{blanks}[:=]|{word})|{quoted}"
+    item = f"{mark}|[\"'{{\\[(]|{word}{{1,128}}+(?:{blanks}[,\\])]|{word})"
+    another = f"{key}" if closer in ("}", "=)") else item
+    shut = re.escape(closer[-1:]) if closer else "(?!)"
+    behind = rf"{blanks}(?:[,}}\])]|{ends}|{WS})" if inner else rf"{blanks}(?:{ends}|{WS})" if stops else ""
+    pattern = rf"{blanks}(?:,{blanks}(?:{another}|{shut}|{WS})|{shut}{behind}|{ends}|{WS})"
+    return Rx(
+        pattern,
+        at_end=rf"{blanks}(?:,{blanks}[^,:=(){{}}\[\]<>\"']{{0,128}}|[,}}\])]*[ \t\r\n<][^ \t\r\n]{{0,32}}|[}}\])]*)\Z",
+    )
+
+
 class ValueScanner(Scanner):
     """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing.
 
@@ -63,6 +88,7 @@ class ValueScanner(Scanner):
         "_comma",
         "_discard",
         "_key",
+        "_keyed",
         "_path",
         "_pieces",
         "_quote",
@@ -71,9 +97,11 @@ class ValueScanner(Scanner):
         "_raw_string",
         "_safe",
         "_sink",
+        "_slips",
         "_stack",
         "_started",
         "_state",
+        "_string_from",
         "_unclaimed",
         "arguments_done",
         "kwargs",
@@ -99,8 +127,11 @@ class ValueScanner(Scanner):
         self._comma = False
         self._quote = ""  # inside a string: its closing quote
         self._quotes = ('"', "'") if self.strict else syntax.quotes
-        self._quote_starts = "".join(quote[0] for quote in self._quotes) + '"'
+        self._quote_starts = "".join(quote[0] for quote in self._quotes) + ("\"'" if syntax.own_quotes else '"')
         self._raw_string = False
+        self._slips = syntax.own_quotes and not kwargs  # whether other quotes and brackets are slips
+        self._keyed = kwargs  # whether the outermost container is a map in round brackets
+        self._string_from = 0  # the pieces of the string in hand, from the last quote inside it on
         self._pieces: list[str] = []  # a token cut by the end of the buffer
         self._discard: list[str] = []
         self._sink = self.out if watch is None else self._discard
@@ -166,7 +197,11 @@ class ValueScanner(Scanner):
 
     def _closer_text(self, level: int) -> str:
         """How the container at a depth is closed in JSON."""
-        return "}" if self._stack[level] == "}" or (self.kwargs and level == 0) else "]"
+        return "}" if self._is_map(level) else "]"
+
+    def _is_map(self, level: int) -> bool:
+        """Whether the container at a depth holds keys."""
+        return self._stack[level] == "}" or (self._keyed and level == 0)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of a value that was read to its end. Raises ValueError when they are no object."""
@@ -204,8 +239,9 @@ class ValueScanner(Scanner):
                 return pos
         while pos < end and self.status == MORE:
             if self._quote:
+                before = pos
                 pos = self._string(buf, pos, end, final)
-                if self._quote:
+                if self._quote and (pos in (end, before) or not buf.startswith(self._quote, pos - len(self._quote))):
                     return pos
                 continue
             if self._pieces:
@@ -237,6 +273,9 @@ class ValueScanner(Scanner):
                     self._quote = quote
                     if self.strict and quote != '"':
                         self.repair("single quotes")
+                    elif self._slips and len(quote) == 1:
+                        self.repair(f"the quote {quote!r}")
+                    self._string_from = len(self._sink)
                     self._sink.append('"')
                     continue
             if char in "{[(":
@@ -257,13 +296,15 @@ class ValueScanner(Scanner):
                 if state != _NEXT:
                     return self._unexpected(buf, pos, final)
                 self._comma = True
-                self._state = _KEY if self._stack[-1] == "}" or (self.kwargs and len(self._stack) == 1) else _VALUE
+                self._state = _KEY if self._is_map(len(self._stack) - 1) else _VALUE
                 pos += 1
                 continue
             if char in ":=":
                 wanted = "=" if self.kwargs and len(self._stack) == 1 else ":"
-                if state != _COLON or char != wanted:
+                if state != _COLON or (char != wanted and not self._slips):
                     return self._unexpected(buf, pos, final)
+                if char != wanted:
+                    self.repair(f"{char!r} for {wanted!r}")
                 self._sink.append(": ")
                 self._state = _VALUE
                 self._end_key()
@@ -326,7 +367,7 @@ class ValueScanner(Scanner):
                 return quote
             if not final and end - pos < len(quote) and quote.startswith(buf[pos:]):
                 return None
-        return '"' if buf[pos] == '"' else ""
+        return buf[pos] if buf[pos] == '"' or (self._slips and buf[pos] == "'") else ""
 
     # -- strings --------------------------------------------------------------------------------------------------
 
@@ -391,6 +432,8 @@ class ValueScanner(Scanner):
     def _verbatim_string(self, buf: str, pos: int, end: int, final: bool) -> int:
         quote = self._quote
         at = buf.find(quote, pos)
+        if at >= 0 and self._slips:
+            return self._slip_string(buf, pos, at, final)
         if at >= 0:
             if at > pos:
                 self._sink.append(json.quote(buf[pos:at])[1:-1])
@@ -405,6 +448,33 @@ class ValueScanner(Scanner):
         if safe > pos:
             self._sink.append(json.quote(buf[pos:safe])[1:-1])
         return safe
+
+    def _slip_string(self, buf: str, pos: int, at: int, final: bool) -> int:
+        """A quote stands at `at` in a verbatim string: it ends the string where what follows can go on."""
+        quote = self._quote
+        if at > pos:
+            self._sink.append(json.quote(buf[pos:at])[1:-1])
+        behind = at + len(quote)
+        if self._state != _COLON:
+            depth = len(self._stack)
+            closer = self._stack[-1] if depth else ""
+            if self._keyed and depth == 1:
+                closer = "=)"
+            match = _after_string(self.syntax.quotes[0], closer, depth > 1, self.stops).match(buf, behind, final)
+            if match is UNDECIDED:
+                return at
+            if match is None:
+                # With a call's marker in it, the string is one that was not closed.
+                inside = "".join(self._sink[self._string_from :])
+                self._string_from = len(self._sink)
+                if any(json.quote(stop)[1:-1] in inside for stop in self.stops):
+                    self._fail("a string that is not closed")
+                    return at
+                self.repair(f"{quote!r} inside a string")
+                self._sink.append('\\"' if quote != "'" else quote)
+                return behind
+        self._end_string()
+        return behind
 
     def _end_string(self) -> None:
         self._quote = ""
@@ -504,10 +574,14 @@ class ValueScanner(Scanner):
                     return False
             elif char != "{":
                 return False
+        if char == "(" and self._slips and not self._stack:
+            self.repair("'(' for '{'")
+            self._keyed = True
         self._started = True
         self._stack.append(_CLOSER[char])
-        self._sink.append("{" if char == "{" else "[")
-        self._state = _FIRST_KEY if char == "{" else _FIRST_VALUE
+        keyed = self._is_map(len(self._stack) - 1)
+        self._sink.append("{" if keyed else "[")
+        self._state = _FIRST_KEY if keyed else _FIRST_VALUE
         self._mark_safe()
         return True
 

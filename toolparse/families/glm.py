@@ -1,6 +1,6 @@
 """GLM's keyed pairs. Sources: GLM-4.5's to 5's chat templates; vLLM and SGLang `glm45`, `glm47`."""
 
-from toolparse.format import Format
+from toolparse.format import Also, Format
 
 GLM45 = Format(
     "glm45",
@@ -10,6 +10,11 @@ GLM45 = Format(
     lead="\n",
     reasoning="<think>{{text}}</think>\n",
     ends=("<|user|>", "<|observation|>", "<|endoftext|>"),
+    also=(
+        '<tool_call>{"name": {{name}}, "arguments": {{arguments}}}</tool_call>',
+        "<tool_call>{{name}}</arg_value>{{params}}</tool_call>",
+        Also(param="<arg_key>{{key}}</arg_key>\n{{value}}</arg_value>\n"),
+    ),
     aliases=("glm4-moe", "glm-45", "glm"),
     models="GLM-4.5, 4.5-Air, 4.5V, 4.6, 4.6V",
     source="GLM-4.6's chat template; vLLM `glm45`",
