@@ -590,7 +590,7 @@ EXAMPLES = [
             ("I look it up.\n", [("content", "I look it up.")]),
             ('{"name": "f", "parameters": {}}', []),
         ],
-        end=[("content", "\n"), ("started", "f"), ("args", "{}"), ("ended", "f", {}, "ok")],
+        end=[("started", "f"), ("args", "{}"), ("ended", "f", {}, "ok")],
     ),
     Example(
         "JSON where it counts anywhere",

@@ -94,7 +94,7 @@ def test_ids_give_what_text_gives(tokenizer: Any, calls: int) -> None:
 
 
 def test_a_call_s_tokens_are_its_text(tokenizer: Any) -> None:
-    text = "Hé 🙂. " + text_of(tokenizer, 1)
+    text = "Hé 🙂.\n" + text_of(tokenizer, 1)
     ids = tokenizer.encode(text, add_special_tokens=False)
     message = toolparse.parse(ids, tokenizer, TOOLS)
     (call,) = message.tool_calls
