@@ -38,8 +38,6 @@ OPEN = {
     "glm-04-trl:glm4moe",
     "glm-05-template:GLM-4.6",
     "glm-05-trl:glm4moe",
-    "l3-01-template:llamacpp__meta-llama-Llama-3.1-8B-Instruct",
-    "l3-01-template:tool_chat_template_llama3.1_json",
     "mm-04",
     "h-04",
     "h-05",
@@ -53,15 +51,10 @@ OPEN = {
     "lf-10-trl:lfm2_2_5_v2",
     "lf-13-template:LFM2-8B-A1B",
     "lf-13-template:LFM2.5-Instruct",
-    "ph-01-template:vllm__tool_chat_template_phi4_mini",
-    "kimi-21-template:llamacpp__Kimi-K3",
     "qc-50-template:Qwen3-Coder",
-    "ty-06",
-    "ty-07",
     "ty-09",
     "ha-21-trl:gptoss",
     "g4-30-template:llamacpp__google-gemma-4-31B-it-interleaved",
-    "g4-30-trl:gemma4_v2",
 }
 
 

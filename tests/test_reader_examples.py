@@ -642,8 +642,8 @@ EXAMPLES = [
         "gemma4",
         [
             ('<|tool_call>call:f{x:1,y:<|"|>t', [("started", "f"), ("args", '{"x": 1, "y": "t')]),
-            ('wo<|"|>}', [("args", 'wo"}')]),
-            ("<tool_call|>", [("ended", "f", {"x": 1, "y": "two"}, "ok")]),
+            ('wo<|"|>}', [("args", "wo")]),
+            ("<tool_call|>", [("args", '"}'), ("ended", "f", {"x": 1, "y": "two"}, "ok")]),
         ],
     ),
 ]

@@ -305,7 +305,8 @@ class Turn(Window):
                 self._add_issue(issue)
         made = ToolCall(name or "", arguments, id, index, span, raw, issues)
         if self.streaming:
-            if (call is None or call.said == 0) and not any(issue.code in _UNREAD for issue in issues):
+            quiet = call is None or call.said == 0 or self.options.coerce
+            if quiet and not any(issue.code in _UNREAD for issue in issues):
                 self.events.append(ArgumentsDelta(index, json.encode(arguments)))
             self.events.append(CallEnded(index, made))
         self.calls.append(made)
