@@ -14,7 +14,7 @@ from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
 from toolparse.reader import Reader, Start, prepare, start_of
 from toolparse.reader.options import Options
-from toolparse.reader.tables import Prepared
+from toolparse.reader.tables import Prepared, rescuing
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -66,7 +66,9 @@ class Parser:
         self.style = style
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
-        self._program: Program = compile_format(format)
+        # What is read may be more than what is written.
+        self._read_as = rescuing(format) if rescue else format
+        self._program: Program = compile_format(self._read_as)
         self._starts: dict[tuple[str, str], tuple[Prepared, Start]] = {}  # by suffix and prefill
 
     def __repr__(self) -> str:
@@ -107,13 +109,13 @@ class Parser:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _program=compile_format(state["format"]), _starts={})
+        self.__dict__.update(state, _program=compile_format(state["_read_as"]), _starts={})
 
     def _start(self, suffix: str, prefill: str) -> tuple[Prepared, Start]:
         """The format with the suffix of its markers, and where the turn stands behind what the prompt holds of it."""
         if len(self._starts) > 64:
             self._starts.clear()
-        prepared = prepare(self.format.bind(suffix))
+        prepared = prepare(self._read_as.bind(suffix))
         found = self._starts[suffix, prefill] = prepared, start_of(prepared, prefill.replace(SUFFIX, suffix))
         return found
 
@@ -143,7 +145,7 @@ class Parser:
         program = self._program
         suffix = program.suffix_of_turn(prefill, "") if program.suffix is not None else ""
         prepared, start = self._start(suffix, prefill)
-        unbound = self.format if program.suffix is not None and not suffix else None
+        unbound = self._read_as if program.suffix is not None and not suffix else None
         return Stream(Reader(prepared, tools, start, options=self.options, unbound=unbound), self)
 
     def events(

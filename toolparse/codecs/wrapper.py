@@ -35,7 +35,8 @@ class WrapperPaths:
                     self.slips.setdefault((*path[:-1], key), (role, path[-1]))
         self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
         self.depth = max((len(path) for path in self.roles), default=1)
-        self.synonyms = dict(synonyms)
+        keys_shown = {key for path in self.roles for key in path}
+        self.synonyms = {read: meant for read, meant in synonyms.items() if read not in keys_shown}
         #: how a key begins, and how much is at least missing of it, its quote, the colon and a value
         self.starts: dict[str, int] = {}
         keys = () if self.keyed else {*chain(*self.roles), *synonyms, *(path[-1] for path in self.slips)}

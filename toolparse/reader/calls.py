@@ -44,7 +44,13 @@ class CallSteps(Trial):
             name, id = plan.shape.names(match) if plan.named else (None, None)
         if plan.needs_tool and not self.offered(name):
             return False
-        if plan.markerless and self._before is None:
+        if plan.rescued and self._before is None:
+            if self.tools is None or not self.untouched(at):
+                return False
+            if at > self.pos:
+                self.text_seen(at)
+            self.begin_trial(at)
+        elif plan.markerless and self._before is None:
             bare = self.options.bare
             if bare == "never" or (plan.named and not plan.wraps_name and not self.offered(name)):
                 return False
@@ -99,7 +105,8 @@ class CallSteps(Trial):
             if inner_id is not None:
                 id = inner_id
             if base + start < 0 or inner_name in no_call or tools is not None:
-                self.add_call(inner_name, arguments, id, base + start, base + end, None)
+                found = [self.repaired("no marker of its family")] if plan.rescued else None
+                self.add_call(inner_name, arguments, id, base + start, base + end, found)
             else:
                 if self.mark_end > self.mark_start:
                     self.end_mark()
@@ -313,7 +320,8 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
-        repairs = [*scanner.repairs, *([missing] if missing else [])]
+        unmarked = ["no marker of its family"] if plan.rescued else []
+        repairs = [*unmarked, *scanner.repairs, *([missing] if missing else [])]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:

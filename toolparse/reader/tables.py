@@ -5,12 +5,13 @@ All of it is made once for a format and shared by its readers.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from functools import lru_cache
 from typing import Any, Final
 
 from toolparse.codecs.matching import SLACK, WS, Rx
-from toolparse.format import Format
+from toolparse.format import Also, Format
 from toolparse.program import Candidate, Frame, Program, Shape, TextStretch, compile_format
 from toolparse.reader.finding import Finder
 
@@ -36,6 +37,34 @@ _KINDS = {
 
 
 _BRACKETS = frozenset("()[]{}")
+
+# A turn that is nothing but JSON calls, as models write it that were not taught their family's markers.
+_JSON_CALL = '{"name": {{name}}, "arguments": {{arguments}}}'
+_RESCUED = tuple(
+    Also(section=section, call=_JSON_CALL, between=between)
+    for between, sections in (
+        ("\n", ("```json\n{{calls}}\n```", "```\n{{calls}}\n```", "{{calls}}")),
+        (", ", ("```json\n[{{calls}}]\n```", "```\n[{{calls}}]\n```", "[{{calls}}]")),
+    )
+    for section in sections
+)
+_SECTIONS = frozenset(also.section for also in _RESCUED)
+
+
+def rescuing(format: Format) -> Format:
+    """The format, read so that a turn of nothing but JSON calls is calls (`Options.rescue`)."""
+    return dataclasses.replace(format, also=(*format.also, *_RESCUED))
+
+
+def _is_rescued(shape: Shape, program: Program) -> bool:
+    format = shape.format
+    own = program.format
+    return (
+        format.call == _JSON_CALL
+        and format.section in _SECTIONS
+        and _RESCUED[0] in own.also
+        and (own.call, own.section) != (format.call, format.section)
+    )
 
 
 def _matches(pattern: str) -> Any:
@@ -67,9 +96,11 @@ class CallPlan:
         self.watch = shape.watch
         self.wraps_name = shape.wraps_name
         self.weak = not shape.strong
-        self.bare = self.weak and shape.bare
+        #: whether only a turn that is nothing else makes it a call
+        self.rescued = _is_rescued(shape, program)
+        self.bare = self.weak and (shape.bare or self.rescued)
         self.needs_tool = self.weak and shape.anchored
-        self.markerless = _markerless(shape, program)
+        self.markerless = self.rescued or _markerless(shape, program)
         self.lead = shape.lead
         #: the call's closing markers, which of them closes the body, and the pattern of the others
         self.tail = shape.tail

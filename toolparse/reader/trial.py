@@ -64,6 +64,10 @@ class Trial(PlainCalls):
             return True
         return start == self.pos and (not self.has_body or any("\n" in blanks for blanks in self.pending))
 
+    def untouched(self, at: int) -> bool:
+        """Whether the turn holds nothing before a local position but blanks and thoughts."""
+        return not (self.content or self.calls or self.has_body or self.buf[self.pos : at].strip(BLANKS))
+
     def begin_trial(self, at: int) -> None:
         """Calls that nothing announces begin at the local position `at`, up to which all text was seen."""
         if self._before is None:
