@@ -69,10 +69,9 @@ def _after_string(quote: str, closer: str, inner: bool, stops: tuple[str, ...]) 
     shut = re.escape(closer[-1:]) if closer else "(?!)"
     behind = rf"{blanks}(?:[,}}\])]|{ends}|{WS})" if inner else rf"{blanks}(?:{ends}|{WS})" if stops else ""
     pattern = rf"{blanks}(?:,{blanks}(?:{another}|{shut}|{WS})|{shut}{behind}|{ends}|{WS})"
-    return Rx(
-        pattern,
-        at_end=rf"{blanks}(?:,{blanks}[^,:=(){{}}\[\]<>\"']{{0,128}}|[,}}\])]*[ \t\r\n<][^ \t\r\n]{{0,32}}|[}}\])]*)\Z",
-    )
+    # Where the text ends, what could have gone on counts: just what a stream would have waited for.
+    begun = "|".join(re.escape(stop[:size]) for stop in stops for size in range(len(stop) - 1, 0, -1)) or "(?!)"
+    return Rx(pattern, at_end=rf"{blanks}(?:,{blanks}{word}{{0,128}}+{blanks}|(?:{shut})?{blanks}(?:{begun})?)\Z")
 
 
 class ValueScanner(Scanner):
