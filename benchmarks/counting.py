@@ -32,7 +32,7 @@ import regex
 #: The modules that read. Whatever begins with one of these is instrumented.
 READING = (
     "toolparse.reader",
-    "toolparse.program",
+    "toolparse.compile",
     "toolparse.parser",
     "toolparse.message",
     "toolparse.tokens",

@@ -21,7 +21,7 @@ if __package__ in (None, ""):
 
 from toolparse import registry
 from toolparse.codecs.matching import Rx
-from toolparse.program import Program, compile_format
+from toolparse.compile import Program, compile_format
 
 _FILLERS = (" ", "a", "\n", "a ", ".", " a")
 _LENGTH = 1_300

@@ -30,10 +30,10 @@ from fetch_tokenizers import cache_dir, is_complete
 
 from fixtures.tool_sets import TOOL_SETS, Call, Tools
 from toolparse import Format, registry
+from toolparse.compile import compile_format
 from toolparse.errors import ExportError, RenderError
 from toolparse.export import grammar, structural_tag, triggers
 from toolparse.parser import Parser
-from toolparse.program import compile_format
 from toolparse.render import render
 
 #: The tokenizers whose added tokens are a family's markers; the others take the first one.

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from toolparse import registry
+from toolparse.compile import compile_format
 from toolparse.errors import ExportError, RenderError
 from toolparse.export import grammar
 from toolparse.format import Format
 from toolparse.message import ToolCall
 from toolparse.parser import Parser
-from toolparse.program import compile_format
 from toolparse.render import render
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]

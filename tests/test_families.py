@@ -14,8 +14,8 @@ import pytest
 import toolparse
 from benchmarks.counting import counted, steps_one_shot
 from toolparse import registry
+from toolparse.compile import compile_format
 from toolparse.format import Format
-from toolparse.program import compile_format
 
 # fmt: off
 CANONICAL = [

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 SCRIPT = """
 import hashlib, toolparse
 from toolparse.export.syntaxes import SYNTAXES
-from toolparse.program import compile_format
+from toolparse.compile import compile_format
 
 def f(city: str, days: int = 1) -> str:
     "A tool."

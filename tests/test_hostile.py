@@ -10,9 +10,9 @@ import pytest
 
 import toolparse
 from toolparse import registry, testing
+from toolparse.compile import compile_format
 from toolparse.format import Format
 from toolparse.parser import Parser
-from toolparse.program import compile_format
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 TRANSCRIPTS = Path(__file__).parent.parent / "fixtures" / "transcripts"

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"picture"},
     {"format"},
     {"codecs", "tools"},
-    {"program", "tokens"},
+    {"compile", "tokens"},
     {"reader"},
     {"families", "prompts", "render"},
     {"export"},

@@ -26,13 +26,13 @@ from rich.table import Table
 from rich.text import Text
 
 import toolparse
+from toolparse.compile import compile_format
 from toolparse.errors import RenderError, ToolError, ToolparseError, UnknownFormat
 from toolparse.families.proved import PROVED
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import FunctionParser
 from toolparse.plugins.flags import server_flags
-from toolparse.program import compile_format
 
 OK, NOT_FOUND, BAD_INPUT = 0, 1, 2
 
@@ -626,7 +626,7 @@ def families(name: str | None, as_json: bool) -> int:
         if console.is_terminal:
             table.add_row(fmt.name, facts["arguments"], has, escape(fmt.models))
             continue
-        look = fmt.section.replace("{{calls}}", fmt.call).replace("\n", "⏎").replace("\t", " ")
+        look = fmt.block.write(fmt.call).replace("\n", "⏎").replace("\t", " ")
         fields = (fmt.name, facts["arguments"], has, facts["proved"], fmt.models, ", ".join(fmt.aliases), look)
         sys.stdout.write("\t".join(str(field) or "-" for field in fields) + "\n")
     if console.is_terminal:

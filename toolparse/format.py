@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal, Self
 
 from toolparse.errors import FormatError
-from toolparse.picture import Picture, read_picture
+from toolparse.picture import Around, Picture, around, read_picture
 
 CALL_HOLES = frozenset({"name", "id", "index", "arguments", "params", "kwargs", "skip"})
 BODIES = frozenset({"arguments", "params", "kwargs"})
@@ -265,6 +265,26 @@ class Format(_Kept):
             required=holes if required is None else required,
             owner=self.name,
         )
+
+    @property
+    def body(self) -> str:
+        """Which hole takes a call's arguments: `arguments`, `params` or `kwargs`; '' where no call is shown."""
+        return next((body for body in BODIES if f"{{{{{body}}}}}" in self.call), "")
+
+    @property
+    def thought(self) -> Around:
+        """What stands around a thought."""
+        return around(self.reasoning, "text")
+
+    @property
+    def said(self) -> Around:
+        """What stands around content."""
+        return around(self.content, "text")
+
+    @property
+    def block(self) -> Around:
+        """What stands around all calls of a turn."""
+        return around(self.section, "calls")
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from toolparse.compile import Program, bind_to, compile_format
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event, IssueFound, ReasoningDelta
 from toolparse.format import SUFFIX, Format
 from toolparse.message import ParsedMessage, Span, ToolCall
-from toolparse.program import Program, bind_to, compile_format
 from toolparse.prompts import prefill_of
 from toolparse.reader import Reader, Start, prepare, start_of
 from toolparse.reader.options import Options

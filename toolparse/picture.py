@@ -21,6 +21,8 @@ from toolparse.errors import FormatError
 
 _HOLE = re.compile(r"\{\{([A-Za-z_]+)(?::([^{}]*))?\}\}")
 _MARK = "\x00"
+#: What counts as blank: the white space of JSON.
+BLANKS = " \t\r\n"
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -54,6 +56,52 @@ class Wrapper(msgspec.Struct, frozen=True):
 Part = Text | Hole | Wrapper
 
 
+class Around(msgspec.Struct, frozen=True):
+    """What a picture writes before and after its one hole that takes the rest."""
+
+    before: str
+    after: str
+
+    def write(self, text: str) -> str:
+        """The picture with a text in the hole."""
+        return f"{self.before}{text}{self.after}"
+
+    @property
+    def opening(self) -> str:
+        """What stands before the hole, without blanks around it."""
+        return self.before.strip(BLANKS)
+
+    @property
+    def closing(self) -> str:
+        """What stands behind the hole, without blanks around it."""
+        return self.after.strip(BLANKS)
+
+    @property
+    def shows(self) -> bool:
+        """Whether the picture shows more than blanks around the hole."""
+        return bool(self.opening or self.closing)
+
+    @property
+    def lead(self) -> str:
+        """The blanks directly before the hole."""
+        return self.before[len(self.before.rstrip(BLANKS)) :]
+
+    @property
+    def trail(self) -> str:
+        """The blanks directly behind the hole."""
+        return self.after[: len(self.after) - len(self.after.lstrip(BLANKS))]
+
+
+NOTHING_AROUND = Around("", "")
+
+
+@lru_cache(maxsize=2048)
+def around(source: str | None, hole: str) -> Around:
+    """What the source of a picture writes around `{{hole}}`; `{{skip}}` stands for nothing, no source for ('', '')."""
+    before, _, after = (source or "").replace("{{skip}}", "").partition(f"{{{{{hole}}}}}")
+    return Around(before, after)
+
+
 class Picture(msgspec.Struct, frozen=True):
     """A picture, read: `parts` in order; `source` is the text it was read from."""
 
@@ -70,6 +118,11 @@ class Picture(msgspec.Struct, frozen=True):
                 names.extend(sub.name for sub in part.parts if isinstance(sub, Hole))
         return tuple(names)
 
+    def around(self, hole: str) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        """The parts before and behind a hole."""
+        at = next(i for i, part in enumerate(self.parts) if isinstance(part, Hole) and part.name == hole)
+        return self.parts[:at], self.parts[at + 1 :]
+
     @property
     def wrapper(self) -> Wrapper | None:
         """The JSON object around the call's holes, if the picture shows one."""
@@ -77,6 +130,23 @@ class Picture(msgspec.Struct, frozen=True):
             if isinstance(part, Wrapper):
                 return part
         return None
+
+
+def without_blanks_behind(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
+    """Parts without the blanks with which they end, and those."""
+    if not parts or not isinstance(parts[-1], Text):
+        return parts, ""
+    bare = parts[-1].text.rstrip(BLANKS)
+    return (*parts[:-1], *((Text(bare),) if bare else ())), parts[-1].text[len(bare) :]
+
+
+def without_blanks_before(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], str]:
+    """Parts without the blanks with which they begin, and those."""
+    if not parts or not isinstance(parts[0], Text):
+        return parts, ""
+    text = parts[0].text
+    bare = text.lstrip(BLANKS)
+    return (*((Text(bare),) if bare else ()), *parts[1:]), text[: len(text) - len(bare)]
 
 
 @lru_cache(maxsize=2048)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from toolparse.compile import compile_format, is_marker
 from toolparse.format import Format
-from toolparse.program import BLANK, compile_format, is_marker
+from toolparse.picture import BLANKS
 from toolparse.reader import read_pieces
 
 _LOOK_BACK = 4096
@@ -26,7 +27,7 @@ def prefill_of(format: Format, prompt: str) -> str:
     openers, closers, literals = _literals(format)
     start = rest = len(tail)
     while True:
-        bare = len(tail[:rest].rstrip(BLANK))
+        bare = len(tail[:rest].rstrip(BLANKS))
         literal = next((text for text in literals if tail.endswith(text, 0, bare)), None)
         if literal is None or (literal in format.ends and start == len(tail)):
             break  # behind the end of a turn the next one begins
@@ -35,7 +36,7 @@ def prefill_of(format: Format, prompt: str) -> str:
             start = rest
     if start < len(tail):
         return tail[start:]
-    if tail[rest:].strip(BLANK) in closers:
+    if tail[rest:].strip(BLANKS) in closers:
         return tail[rest:]  # there is no thought: what follows is what follows one
     return _open_call(format, tail)
 
@@ -43,22 +44,19 @@ def prefill_of(format: Format, prompt: str) -> str:
 @lru_cache(maxsize=256)
 def _literals(format: Format) -> tuple[frozenset[str], frozenset[str], tuple[str, ...]]:
     """(openings, closings of thoughts, openings and closings) of thoughts and framed content, longest first."""
-    thoughts = {(shape.reasoning or "").partition("{{text}}")[2].strip(BLANK) for shape in format.shapes()} - {""}
+    thoughts = {shape.thought.closing for shape in format.shapes()} - {""}
     openers: set[str] = set()
     closers: set[str] = set()
     for shape in format.shapes():
-        for source in (shape.reasoning, shape.content):
-            if source is None:
-                continue
-            before, _, after = source.partition("{{text}}")
-            if before.strip(BLANK) and "{{" not in before:
-                openers.add(before.strip(BLANK))
-            if after.strip(BLANK) and "{{" not in after:
-                closers.add(after.strip(BLANK))
-        call_head = shape.section.replace("{{calls}}", shape.call).partition("{{")[0].strip(BLANK)
+        for framed in (shape.thought, shape.said):
+            openers.add(framed.opening)
+            closers.add(framed.closing)
+        call_head = shape.block.write(shape.call).partition("{{")[0].strip(BLANKS)
         if len(call_head) > 2 and not shape.between_messages and not is_marker(call_head):
             openers.add(call_head)
-    return frozenset(openers), frozenset(thoughts), tuple(sorted(openers | closers, key=len, reverse=True))
+    openers.discard("")
+    literals = tuple(sorted((openers | closers) - {""}, key=len, reverse=True))
+    return frozenset(openers), frozenset(thoughts), literals
 
 
 def _open_call(format: Format, tail: str) -> str:

@@ -12,7 +12,7 @@ from toolparse.codecs.writing import write_arguments, write_kwargs, write_string
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format, Syntax
 from toolparse.message import ToolCall, fill_id
-from toolparse.picture import Hole, Part, Picture, Text, Wrapper
+from toolparse.picture import Hole, Part, Picture, Text, Wrapper, around
 from toolparse.reader import read_pieces, read_text
 
 CallLike = ToolCall | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
@@ -82,23 +82,23 @@ def render(
 def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: str | None, prefill: str) -> str:
     thought = ""
     if format.reasoning is not None and (reasoning or _opens_thought(format, prefill)):
-        thought = format.reasoning.replace("{{text}}", reasoning or "").replace("{{skip}}", "")
+        thought = format.thought.write(reasoning or "")
         if prefill.strip() and _bare(thought).startswith(_bare(prefill)):
             thought = thought[_overlap(thought, prefill) :]
     elif reasoning:
         raise RenderError(f"format {format.name!r} does not write reasoning; leave it out")
-    body = format.content.replace("{{text}}", content).replace("{{skip}}", "") if content else ""
-    if content and format.content.strip() == "{{text}}":  # blanks alone: before content that begins, behind what ends
-        before, _, after = format.content.partition("{{text}}")
-        body = ("" if thought or prefill else before) + content + ("" if calls else after)
+    said = format.said
+    body = said.write(content) if content else ""
+    if content and not said.shows:  # blanks alone: before content that begins, behind what ends
+        body = ("" if thought or prefill else said.before) + content + ("" if calls else said.after)
     if not calls:
         return _messages(format, [part for part in (thought, body) if part])
     written = [write_call(format, call, number) for number, call in enumerate(calls)]
-    block = format.section.replace("{{calls}}", format.between.join(written))
+    block = format.block.write(format.between.join(written))
     if format.between_messages:
         alone = format.section == "{{calls}}"  # then every call is a message
         return _messages(format, [*(part for part in (thought, body) if part), *(written if alone else [block])])
-    if format.content.strip() != "{{text}}":
+    if said.shows:
         return thought + body + block
     return thought + (body + format.lead if body else "") + block
 
@@ -236,7 +236,7 @@ def param_text(format: Format, value: Any) -> str:
     if not isinstance(value, str) or format.literals:
         return write_value(value, _spelled(format, value))
     if format.wrap is not None and any(char in value for char in format.wrap_when):
-        return format.wrap.replace("{{value}}", value)
+        return around(format.wrap, "value").write(value)
     return value
 
 
@@ -289,9 +289,9 @@ def _verify(
 
 
 def _same(format: Format, wanted: Any, found: Any) -> bool:
-    if format.syntax.texts and "{{params}}" not in format.call:
+    if format.syntax.texts and format.body != "params":
         return bool(found == (wanted if isinstance(wanted, str) else write_value(wanted, inner_syntax(format.syntax))))
-    if format.types is None and "{{params}}" in format.call and not format.literals:
+    if format.types is None and format.body == "params" and not format.literals:
         # Without a tool's schema everything but text reads back as the text that it was written as.
         return bool(found == _untyped(format, wanted))
     if isinstance(wanted, tuple):

@@ -13,11 +13,12 @@ from operator import itemgetter
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, MAX_BLANKS, skip_blanks, starts_with_any
+from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import ERROR
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.format import Syntax
+from toolparse.picture import BLANKS
 
 MAX_DEPTH = 120
 _HOLDERS = ("object", "array")

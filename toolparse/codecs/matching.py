@@ -16,7 +16,6 @@ SPACES = "\\t-\\r\\x1c- \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u
 WS = "[ \\t\\r\\n]"
 MAX_BLANKS = 512
 SLACK = WS + f"{{0,{MAX_BLANKS}}}+"  # possessive: two that meet must not share blanks between them in every way
-BLANKS = " \t\r\n"
 _BLANK_RUN = re.compile(WS + "*")
 
 

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
+from toolparse.codecs.matching import SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
+from toolparse.picture import BLANKS
 
 
 class ParameterTypes(Protocol):

@@ -20,11 +20,12 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS, MAX_BLANKS, WS, Rx
+from toolparse.codecs.matching import MAX_BLANKS, WS, Rx
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR, MORE, Scanner
 from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.format import Syntax
+from toolparse.picture import BLANKS
 
 # What the innermost container expects next.
 _VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY, _COLON, _NEXT = range(6)

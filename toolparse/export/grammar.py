@@ -14,6 +14,7 @@ from typing import Any
 
 from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
+from toolparse.compile import compile_format, is_marker
 from toolparse.errors import ExportError, RenderError
 from toolparse.export.constraints import NotSaid, determined, of_length, product
 from toolparse.export.expressions import (
@@ -56,8 +57,7 @@ from toolparse.export.schemas import (
 from toolparse.export.syntaxes import SYNTAXES, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
-from toolparse.picture import Hole, Part, Picture, Text, Wrapper
-from toolparse.program import BLANK, compile_format, is_marker
+from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
 from toolparse.render import render, write_call
 from toolparse.tools import Tool, ToolSet
 
@@ -270,7 +270,7 @@ class Turn:
             last = number == len(texts) - 1
             following = pieces[number + 1] + (self.head[skipped:] if last and count else "")
             items.append(Lit(pieces[number]))
-            if number and not pieces[number].strip(BLANK):
+            if number and not pieces[number].strip(BLANKS):
                 items.pop()  # blanks behind a thought may be missing, and to engines they are text like others
             scanned, used = self._text(text, following, empty=bool(text == THOUGHT or count))
             items.append(scanned)
@@ -283,14 +283,14 @@ class Turn:
         calls = seq(Lit(self.head[skipped:]), self._bodies)
         if count > 1:
             calls = seq(calls, star(seq(Lit(between + self.head), self._bodies)))
-        if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANK):
+        if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANKS):
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
-        framed = self.format.between_messages or self.format.content.strip(BLANK) != "{{text}}"
+        framed = self.format.between_messages or self.format.content.strip(BLANKS) != "{{text}}"
         said = EMPTY if framed or not self.says or self.free else opt(self._text(CONTENT, "", empty=False)[0])
         end = seq(closing, said if said != EMPTY else self._trail(pieces[-1]))
-        if is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}":
+        if is_marker(closing.text.strip(BLANKS)) and self.format.section.strip(BLANKS) != "{{calls}}":
             end = opt(end)
         return seq(start, *items, Lit(pieces[-2]), calls, end)
 
@@ -299,15 +299,15 @@ class Turn:
         first = begin.items[0] if isinstance(begin, Seq) and begin.items else begin
         if isinstance(first, Lit) and first.text[:1] in (" ", "\n"):
             return EMPTY
-        lead = "" if self.format.lead.strip(BLANK) else self.format.lead
+        lead = "" if self.format.lead.strip(BLANKS) else self.format.lead
         section = self.format.section
-        opening = section[: len(section) - len(section.lstrip(BLANK))]
+        opening = section[: len(section) - len(section.lstrip(BLANKS))]
         return opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
 
     def _trail(self, closing: str) -> Expr:
         """The newline that some templates write behind the last call."""
-        marked = closing if closing.strip(BLANK) else self.format.call.rpartition("}}")[2]
-        return opt(Lit("\n")) if is_marker(marked.strip(BLANK)) and marked[-1:] not in BLANK else EMPTY
+        marked = closing if closing.strip(BLANKS) else self.format.call.rpartition("}}")[2]
+        return opt(Lit("\n")) if is_marker(marked.strip(BLANKS)) and marked[-1:] not in BLANKS else EMPTY
 
     def _text(self, text: str, following: str, *, empty: bool) -> tuple[Expr, int]:
         """A thought or content up to the first marker of what follows; also how many of those characters it takes.
@@ -328,12 +328,12 @@ class Turn:
         hint = "thought" if text == THOUGHT else "content"
         inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
         whole = seq(inner, Lit(then))
-        if text == THOUGHT and then.lstrip(BLANK) != then:  # an empty thought may stand between its markers alone
-            whole = alt(whole, Lit(then.lstrip(BLANK)))
+        if text == THOUGHT and then.lstrip(BLANKS) != then:  # an empty thought may stand between its markers alone
+            whole = alt(whole, Lit(then.lstrip(BLANKS)))
         if (
-            text == CONTENT and empty and then.strip(BLANK)
+            text == CONTENT and empty and then.strip(BLANKS)
         ):  # blanks before a call need not be those that a picture shows
-            whole = alt(whole, seq(Rep(chars(" \n"), 0, 2), Lit(then.lstrip(BLANK))))
+            whole = alt(whole, seq(Rep(chars(" \n"), 0, 2), Lit(then.lstrip(BLANKS))))
         return self.rules.add(hint, whole, token=True), len(then)
 
 
@@ -554,7 +554,7 @@ class _Params:
             for part in picture.parts[at + 1 :]
             if isinstance(part, Text) or (isinstance(part, Hole) and part.name == "key")
         )
-        close = behind.strip(BLANK)
+        close = behind.strip(BLANKS)
         if not close:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
@@ -578,7 +578,7 @@ class _Params:
         if self.item is None:
             return ()
         firsts = [picture.parts[0] for picture in (self.param, self.item) if picture is not None]
-        return tuple(part.text.strip(BLANK) for part in firsts if isinstance(part, Text))
+        return tuple(part.text.strip(BLANKS) for part in firsts if isinstance(part, Text))
 
     def _container(self, schema: dict[str, Any], values: Values, hint: str) -> Expr:
         """An object or a list."""

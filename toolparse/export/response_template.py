@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from toolparse.codecs.matching import SLACK
+from toolparse.compile import Shape, compile_format, is_marker
+from toolparse.compile.items import Core, Field, Item, Raw, Slack, compile_stretch, pattern_of, trimmed
 from toolparse.errors import ExportError, FormatError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format, Syntax
-from toolparse.picture import Hole, Text, Wrapper
-from toolparse.program import BLANK, Shape, compile_format, compile_stretch, is_marker
+from toolparse.picture import BLANKS, Hole, Text, Wrapper, around, without_blanks_before, without_blanks_behind
 from toolparse.tools import ToolSet
 from toolparse.tools.schema_types import Resolver
 
@@ -105,9 +105,9 @@ class _Exporter:
 
     def _anchor(self) -> str:
         """Everything up to the end of the prompt, or up to an opening that stands there."""
-        opening = [self.format.prefill.strip(BLANK)] if self._opens_something() else []
+        opening = [self.format.prefill.strip(BLANKS)] if self._opens_something() else []
         for source in (self.format.reasoning, self.format.content):
-            before = (source or "").partition("{{text}}")[0].strip(BLANK)
+            before = (source or "").partition("{{text}}")[0].strip(BLANKS)
             if before and "{{" not in before:
                 opening.append(before)
         kept = "|".join(_loosely(text) for text in dict.fromkeys(opening) if text)
@@ -123,23 +123,23 @@ class _Exporter:
     def _framed(self, field: str, source: str) -> dict[str, Any]:
         """A text between markers: the blanks that the picture shows next to it are markup, and may be missing."""
         before, _, after = source.replace("{{skip}}", "").partition("{{text}}")
-        opening, closing = before.strip(BLANK), after.strip(BLANK)
+        opening, closing = before.strip(BLANKS), after.strip(BLANKS)
         if not opening:
             raise self.refuse(field, "nothing opens this text")
-        close = _blanks(after[: len(after) - len(after.lstrip(BLANK))])
-        behind = _blanks(after[len(after.rstrip(BLANK)) :]) if closing else ""
+        close = _blanks(after[: len(after) - len(after.lstrip(BLANKS))])
+        behind = _blanks(after[len(after.rstrip(BLANKS)) :]) if closing else ""
         ways = [f"{close}{_loosely(closing)}{behind}"] if closing else [rf"(?=\s*{self._next_call()})"]
         if field == "content" and self.ends:
             ways.append(rf"(?:{self.ends}){_REST}")
         return {
-            "open_pattern": _loosely(opening) + _blanks(before[len(before.rstrip(BLANK)) :]),
+            "open_pattern": _loosely(opening) + _blanks(before[len(before.rstrip(BLANKS)) :]),
             "close_pattern": "|".join(ways),
             "content": "text",
             "content_args": {"strip": False},
         }
 
     def _content(self) -> dict[str, Any]:
-        if self.format.content.strip(BLANK) != "{{text}}":
+        if self.format.content.strip(BLANKS) != "{{text}}":
             return self._framed("content", self.format.content)
         ways = self._after_calls()
         close = {"close_pattern": "|".join(ways)} if ways else {}
@@ -199,10 +199,10 @@ class _Exporter:
         """Calls that are the elements of one JSON list."""
         before, _, after = self.format.section.partition("{{calls}}")
         alone = all(isinstance(part, Wrapper) or not _solid(part) for part in self._parts())
-        before, after = before.strip(BLANK), after.strip(BLANK)
-        if not (alone and before.endswith("[") and after.startswith("]") and self.format.between.strip(BLANK) == ","):
+        before, after = before.strip(BLANKS), after.strip(BLANKS)
+        if not (alone and before.endswith("[") and after.startswith("]") and self.format.between.strip(BLANKS) == ","):
             return None
-        opening, closing = before[:-1].strip(BLANK), after[1:].strip(BLANK)
+        opening, closing = before[:-1].strip(BLANKS), after[1:].strip(BLANKS)
         lead = _blanks(self.format.lead) + self._section_blanks()
         key = re.escape((wrapper.name or ("name",))[0])
         call = {
@@ -223,19 +223,20 @@ class _Exporter:
         return self.format.picture("call", self.format.call, CALL_HOLES, frozenset()).parts
 
     def _open(self) -> str:
-        head = self.shape.head.pattern.removeprefix(SLACK).replace("(?P<at_>)", "")
-        if self.format.id is not None and "(?P<id>" in head:
-            at = head.index("(?P<id>")
-            head = f"{head[:at]}(?P<id>{self._named_id()}){head[_closing(head, at) + 1 :]}"
-        opener = self.shape.opener.removeprefix(SLACK)
-        opener = f"(?:{opener}{SLACK})?" if opener else ""
-        between = f"(?:{re.escape(self.shape.between)}{SLACK})?" if self.shape.between else ""
-        return _blanks(self.format.lead) + self._section_blanks() + _readable(opener + between + head)
+        items: list[Item] = []
+        for part in (self.shape.opening, (Core(self.shape.between),) if self.shape.between else ()):
+            if part:
+                items += (Raw("(?:"), *trimmed(part, left=True), Slack(), Raw(")?"))
+        named = self.format.id is not None
+        for item in self.shape.heading:
+            named_by_id = named and isinstance(item, Field) and item.name == "id"
+            items.append(Raw(f"(?P<id>{self._named_id()})") if named_by_id else item)
+        return _blanks(self.format.lead) + self._section_blanks() + _readable(items)
 
     def _section_blanks(self) -> str:
         """The blanks with which the section begins."""
         section = self.format.section
-        return _blanks(section[: len(section) - len(section.lstrip(BLANK))])
+        return _blanks(section[: len(section) - len(section.lstrip(BLANKS))])
 
     def _named_id(self) -> str:
         """The pattern of an id that holds the tool's name."""
@@ -297,44 +298,28 @@ class _Exporter:
             raise self.refuse("literals", "strings stand in quotes inside of parameters")
         assert self.format.param is not None
         picture = self.format.picture("param", self.format.param, PARAM_HOLES, frozenset())
-        at = next(n for n, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
-        before, after = picture.parts[:at], picture.parts[at + 1 :]
-        lead = trail = ""
-        if before and isinstance(before[-1], Text):
-            lead = before[-1].text[len(before[-1].text.rstrip(BLANK)) :]
-        if after and isinstance(after[0], Text):
-            trail = after[0].text[: len(after[0].text) - len(after[0].text.lstrip(BLANK))]
-        # The two sides of the value are one pattern, so that a closing tag can repeat the name.
-        mark = "\x00"
-        whole = compile_stretch((*_cut(before, right=True), Text(mark), *_cut(after, right=False))).pattern
-        left, _, right = whole.partition(re.escape(mark))
+        before, after = picture.around("value")
+        before, lead = without_blanks_behind(before)
+        after, trail = without_blanks_before(after)
         value = r"(?P<value>[\s\S]*?)"
         if self.format.wrap is not None:
-            opening, _, closing = self.format.wrap.partition("{{value}}")
-            value = f"(?:{re.escape(opening)})?{value}(?:{re.escape(closing)})?"
-        left = _readable(_unslacked(left, right=True))
-        right = _readable(_unslacked(right, right=False).removesuffix(SLACK))
+            wrapping = around(self.format.wrap, "value")
+            value = f"(?:{re.escape(wrapping.before)})?{value}(?:{re.escape(wrapping.after)})?"
+        # The two sides of the value are one stretch, so that a closing tag can repeat the name.
+        mark = "\x00"
+        whole = compile_stretch((*before, Text(mark), *after)).items
+        at = whole.index(Core(mark))
+        left, right = trimmed(whole[:at], right=True), trimmed(whole[at + 1 :], left=True, right=True)
         return {
             "content": "xml-inline",
-            "content_args": {"tag_pattern": f"{left}{_blanks(lead)}{value}{_blanks(trail)}{right}"},
+            "content_args": {
+                "tag_pattern": f"{_readable(left)}{_blanks(lead)}{value}{_blanks(trail)}{_readable(right)}"
+            },
         }
 
 
 def _solid(part: Any) -> bool:
-    return not isinstance(part, Text) or bool(part.text.strip(BLANK))
-
-
-def _cut(parts: tuple[Any, ...], *, right: bool) -> tuple[Any, ...]:
-    """Parts without the blanks at the end that is next to the value."""
-    if parts and isinstance(parts[-1 if right else 0], Text):
-        text = parts[-1 if right else 0].text
-        bare = Text(text.rstrip(BLANK) if right else text.lstrip(BLANK))
-        return (*parts[:-1], bare) if right else (bare, *parts[1:])
-    return parts
-
-
-def _unslacked(pattern: str, *, right: bool) -> str:
-    return pattern.removesuffix(SLACK) if right else pattern.removeprefix(SLACK)
+    return not isinstance(part, Text) or bool(part.text.strip(BLANKS))
 
 
 def _blanks(text: str) -> str:
@@ -352,8 +337,8 @@ def _loosely(text: str) -> str:
     return pattern
 
 
-def _readable(pattern: str) -> str:
-    return pattern.replace(SLACK, r"\s*")
+def _readable(items: Iterable[Item]) -> str:
+    return pattern_of(items, slack=r"\s*")
 
 
 def _path(root: str, path: tuple[str, ...] | None) -> str:
@@ -443,15 +428,15 @@ def _read_framed(field: str, spec: Mapping[str, Any], opener: str = "") -> tuple
     """The picture of a text and what ends the turn behind it; `opener` opens it where nothing in the field does."""
     if spec.get("content", "text") != "text" or "transform" in spec:
         raise _NotSaid(f"field {field!r}: a text that is parsed or transformed")
-    opens = [opener] if opener else [text for text in _anchors(field, spec, "open") if text.strip(BLANK)]
-    closes = [text for text in _anchors(field, spec, "close") if text.strip(BLANK)]
+    opens = [opener] if opener else [text for text in _anchors(field, spec, "open") if text.strip(BLANKS)]
+    closes = [text for text in _anchors(field, spec, "close") if text.strip(BLANKS)]
     if not opens:
         if field != "content":
             raise _NotSaid(f"field {field!r}: nothing opens it")
-        return "{{text}}", tuple(text.strip(BLANK) for text in closes)
+        return "{{text}}", tuple(text.strip(BLANKS) for text in closes)
     if "{{" in "".join((*opens, *closes)):
         raise _NotSaid(f"field {field!r}: a marker that takes something out of the text")
-    return f"{opens[0]}{{{{text}}}}{closes[0] if closes else ''}", tuple(text.strip(BLANK) for text in closes[1:])
+    return f"{opens[0]}{{{{text}}}}{closes[0] if closes else ''}", tuple(text.strip(BLANKS) for text in closes[1:])
 
 
 def _read_calls(spec: Mapping[str, Any], ends: tuple[str, ...]) -> dict[str, Any]:
@@ -463,14 +448,14 @@ def _read_calls(spec: Mapping[str, Any], ends: tuple[str, ...]) -> dict[str, Any
     opens, closes = _anchors("tool_calls", spec, "open"), _anchors("tool_calls", spec, "close")
     if not opens:
         raise _NotSaid("field 'tool_calls': nothing opens it")
-    closes = [text for text in closes if text.strip(BLANK)]
-    if closes and ends and {text.strip(BLANK) for text in closes} == set(ends):
+    closes = [text for text in closes if text.strip(BLANKS)]
+    if closes and ends and {text.strip(BLANKS) for text in closes} == set(ends):
         closes = []  # nothing but the end of the turn closes a call
-    opening, closing = opens[0], closes[0].rstrip(BLANK) if closes else ""
-    declared["ends"] = tuple(text.strip(BLANK) for text in closes[1:])
+    opening, closing = opens[0], closes[0].rstrip(BLANKS) if closes else ""
+    declared["ends"] = tuple(text.strip(BLANKS) for text in closes[1:])
     if section[0] and not section[1]:
         section, closing = (section[0], closing), ""
-    blanks, opening = opening[: len(opening) - len(opening.lstrip(BLANK))], opening.lstrip(BLANK)
+    blanks, opening = opening[: len(opening) - len(opening.lstrip(BLANKS))], opening.lstrip(BLANKS)
     if blanks:
         declared["lead"] = blanks
     if any(section):
@@ -526,7 +511,7 @@ def _read_keywords(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     before = _pictures("tool_calls", opening["section"])[0]
     return {
         "section": f"{before}{{{{calls}}}}{_pictures('tool_calls', closing['section'])[0]}",
-        "between": f"{_pictures('tool_calls', opening['between'])[0].rstrip(BLANK)} ",
+        "between": f"{_pictures('tool_calls', opening['between'])[0].rstrip(BLANKS)} ",
         "call": "{{name}}({{kwargs}})",
         # Such calls are Python's; that language of templates reads its words as text.
         "syntax": Syntax(
@@ -562,7 +547,7 @@ def _without_section(spec: Mapping[str, Any]) -> tuple[tuple[str, str], str, Map
     if isinstance(closing, str):
         match = re.search(r"\(\?:((?:[^()\\]|\\.)*)\)\?(?:\\s\*)?\Z", closing)
         if match is not None and match.start():
-            found["closer"] = _pictures("tool_calls", match.group(1))[0].rstrip(BLANK)
+            found["closer"] = _pictures("tool_calls", match.group(1))[0].rstrip(BLANKS)
             spec = {**spec, "close_pattern": closing[: match.start()]}
     return (found["section"], found["closer"]), found["between"], spec
 
@@ -746,7 +731,7 @@ def _literal(field: str, code: str, repeat: str) -> str:
     if code in "[.^$|{":
         raise _NotSaid(f"field {field!r}: {code!r} in a pattern, outside of a named group")
     char = _ESCAPED.get(code[1], code[1]) if len(code) == 2 else code
-    if repeat and char not in BLANK:
+    if repeat and char not in BLANKS:
         raise _NotSaid(f"field {field!r}: {char + repeat!r} in a pattern")
     return char
 

@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
-from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
@@ -52,6 +51,7 @@ from toolparse.export.expressions import (
     without,
 )
 from toolparse.format import Syntax
+from toolparse.picture import BLANKS
 from toolparse.tools.schema_types import TYPES, Resolver
 
 Schema = dict[str, Any]

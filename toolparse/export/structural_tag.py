@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from toolparse.compile import is_marker
 from toolparse.errors import ExportError
 from toolparse.export.expressions import (
     EMPTY,
@@ -30,7 +31,7 @@ from toolparse.export.expressions import (
 from toolparse.export.grammar import CONTENT, THOUGHT, Turn
 from toolparse.export.syntaxes import write
 from toolparse.format import Format
-from toolparse.program import BLANK, is_marker
+from toolparse.picture import BLANKS
 from toolparse.tools import Tool, ToolSet
 
 Node = dict[str, Any]
@@ -72,7 +73,7 @@ def structural_tag(
     turn = Turn(format, offered, format.prefill if prefill is None else prefill, {}, schemas=True, free=True)
     forced = choice not in ("auto", "none")
     several = parallel and format.parallel
-    framed = bool(format.between_messages) or format.content.strip(BLANK) != "{{text}}"
+    framed = bool(format.between_messages) or format.content.strip(BLANKS) != "{{text}}"
     if framed or not offered:
         root = turn.root(parallel=several, content=not forced, reasoning=reasoning, required=forced)
         return {"type": "structural_tag", "format": _Writer(turn.rules).node(root)}
@@ -134,10 +135,10 @@ def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
     if forced:
         first, _, _ = turn.find_call(behind, 0)
         section = turn.format.section.partition("{{calls}}")[0]
-        behind = first.removesuffix(section) + section[: len(section) - len(section.lstrip(BLANK))]
+        behind = first.removesuffix(section) + section[: len(section) - len(section.lstrip(BLANKS))]
     else:
-        behind = behind.partition(CONTENT)[0].rstrip(BLANK)
-    thought = seq(Lit(before.rstrip(BLANK)), Free(turn.thought_markers), Lit(behind.lstrip(BLANK)))
+        behind = behind.partition(CONTENT)[0].rstrip(BLANKS)
+    thought = seq(Lit(before.rstrip(BLANKS)), Free(turn.thought_markers), Lit(behind.lstrip(BLANKS)))
     return thought if opened else opt(thought)
 
 
@@ -145,12 +146,12 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
     """All ways in which calls begin: the text up to where something varies, the rest, and the text that ends it."""
     format = turn.format
     before, _, after = format.section.partition("{{calls}}")
-    alone = format.section.strip(BLANK) == "{{calls}}"
+    alone = format.section.strip(BLANKS) == "{{calls}}"
     bodies = [list(turn.calls.pieces(tool)) for tool in turn.tools]
     any_call = alt(*map(_whole, bodies))
     more = star(seq(Lit(format.between), any_call)) if several and not alone else EMPTY
-    opening = before.lstrip(BLANK)
-    if opening and is_marker(opening.strip(BLANK)):
+    opening = before.lstrip(BLANKS)
+    if opening and is_marker(opening.strip(BLANKS)):
         return [(opening, *_ended(seq(any_call, more, Lit(after))))]
     tags = []
     for pieces in bodies:
@@ -161,7 +162,7 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
                 break
             begin += first
             pieces.pop(0)
-        tags.append((begin.lstrip(BLANK), *_ended(seq(_whole(pieces), more, Lit(after)))))
+        tags.append((begin.lstrip(BLANKS), *_ended(seq(_whole(pieces), more, Lit(after)))))
     return tags
 
 
@@ -177,7 +178,7 @@ def _ended(expr: Expr) -> tuple[Expr, str]:
 
 def _ends(end: str) -> str | list[str]:
     """How a call may end: the blanks that a picture shows behind its last marker may be missing."""
-    bare = end.rstrip(BLANK)
+    bare = end.rstrip(BLANKS)
     return [end, bare] if bare and bare != end else end
 
 
@@ -187,17 +188,17 @@ def _trigger(turn: Turn, begin: str) -> str:
     first = shape.opener_first or shape.head_first
     if first and is_marker(first) and begin.startswith(first):
         return first
-    shared = (turn.format.section.partition("{{calls}}")[0] + turn.head).lstrip(BLANK)
+    shared = (turn.format.section.partition("{{calls}}")[0] + turn.head).lstrip(BLANKS)
     return shared if begin.startswith(shared) and any(char.isalpha() for char in shared) else begin
 
 
 def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
     tags = _tags(turn, several=several)
-    if any(not begin.strip(BLANK) for begin, _, _ in tags):
+    if any(not begin.strip(BLANKS) for begin, _, _ in tags):
         raise ExportError(f"format {turn.format.name!r}, field 'call': nothing announces a call")
     found = list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in tags))
     excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
-    alone = turn.format.section.strip(BLANK) == "{{calls}}"
+    alone = turn.format.section.strip(BLANKS) == "{{calls}}"
     writer = _Writer(turn.rules)
     return {
         "type": "triggered_tags",

@@ -16,8 +16,8 @@ from toolparse.codecs.scanner import DONE, ERROR, Scanner
 from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
 from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
+from toolparse.compile import Frame
 from toolparse.message import Span, ToolCall
-from toolparse.program import Frame
 from toolparse.reader.plain import FAR, read_up_to
 from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
 from toolparse.reader.tables import CallPlan

@@ -8,10 +8,10 @@ one another (`later`).
 
 from __future__ import annotations
 
-from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.scanner import Scanner
+from toolparse.compile import TextStretch
 from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
-from toolparse.program import TextStretch
+from toolparse.picture import BLANKS
 from toolparse.reader.turn import CallInHand, Turn
 
 

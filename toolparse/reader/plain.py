@@ -18,9 +18,10 @@ import msgspec
 from toolparse.codecs import json
 from toolparse.codecs.elements import read_elements
 from toolparse.codecs.literals import NotPlain, plain_reader
-from toolparse.codecs.matching import BLANKS, skip_blanks
+from toolparse.codecs.matching import skip_blanks
 from toolparse.codecs.tagged import read_tagged
 from toolparse.codecs.wrapper import WrapperPaths
+from toolparse.picture import BLANKS
 from toolparse.reader.broken import Recovery
 from toolparse.reader.finding import find_marker
 from toolparse.reader.tables import CallPlan

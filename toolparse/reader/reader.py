@@ -33,10 +33,10 @@ from __future__ import annotations
 from typing import Any
 
 from toolparse.codecs.matching import MORE, Rx
+from toolparse.compile import Frame, compile_format, suffix_of
 from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
 from toolparse.message import ParsedMessage
-from toolparse.program import Frame, compile_format, suffix_of
 from toolparse.reader.calls import CallSteps
 from toolparse.reader.options import DEFAULT, Options
 from toolparse.reader.states import (

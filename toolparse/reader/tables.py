@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from toolparse.codecs.matching import SLACK, WS, Rx
+from toolparse.compile import Candidate, Frame, Program, Shape, TextStretch, compile_format
 from toolparse.format import Also, Format
-from toolparse.program import Candidate, Frame, Program, Shape, TextStretch, compile_format
 from toolparse.reader.finding import Finder
 
 # What may begin at a marker.

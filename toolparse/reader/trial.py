@@ -9,8 +9,8 @@ stretch that happens once, so reading stays linear.
 
 from __future__ import annotations
 
-from toolparse.codecs.matching import BLANKS
-from toolparse.program import Frame
+from toolparse.compile import Frame
+from toolparse.picture import BLANKS
 from toolparse.reader.plain import PlainCalls
 from toolparse.reader.states import TEXT
 from toolparse.reader.tables import CallPlan

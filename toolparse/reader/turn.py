@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import BLANKS
 from toolparse.codecs.scanner import Scanner
+from toolparse.compile import Frame
 from toolparse.events import (
     ArgumentsDelta,
     CallEnded,
@@ -25,7 +25,7 @@ from toolparse.events import (
     ReasoningDelta,
 )
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
-from toolparse.program import Frame
+from toolparse.picture import BLANKS
 from toolparse.reader.options import Options
 from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window

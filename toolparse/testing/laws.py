@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toolparse.codecs import json
+from toolparse.compile import compile_format
 from toolparse.errors import RenderError
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event, IssueFound, ReasoningDelta
 from toolparse.format import Format
 from toolparse.message import ParsedMessage, ToolCall
 from toolparse.parser import Parser
-from toolparse.program import compile_format
 from toolparse.render import write_call
 from toolparse.testing.strategies import (
     Json,

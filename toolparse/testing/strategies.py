@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from toolparse.codecs import json
+from toolparse.compile import compile_format
 from toolparse.errors import FormatError, RenderError
 from toolparse.format import Format
 from toolparse.message import ToolCall, fill_id
 from toolparse.parser import Parser
-from toolparse.program import compile_format
 from toolparse.render import write_call
 
 Json = Any

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from toolparse import registry
+from toolparse.compile import bind_to
 from toolparse.errors import TemplateError
 from toolparse.format import Also, Format
-from toolparse.program import bind_to
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
