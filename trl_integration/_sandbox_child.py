@@ -91,8 +91,8 @@ def evaluated(code: str) -> str:
         last = None
         if tree.body and isinstance(tree.body[-1], ast.Expr):
             last = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
-        exec(compile(tree, "<code>", "exec"), scope)
-        value = None if last is None else eval(compile(last, "<code>", "eval"), scope)
+        exec(compile(tree, "<code>", "exec"), scope)  # nosec B102
+        value = None if last is None else eval(compile(last, "<code>", "eval"), scope)  # nosec B307
         if value is not None:
             print(repr(value))
     except SystemExit as error:

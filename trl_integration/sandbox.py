@@ -132,7 +132,7 @@ def _mounted(command: Sequence[str], folder: Path, readable: Sequence[str]) -> l
     """The command line with what the code can see: the system, Python, ``readable``, and its folder."""
     system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives"]
     python = [sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent)]
-    out = [*command, "--tmpfs", "/tmp"]
+    out = [*command, "--tmpfs", "/tmp"]  # nosec B108
     paths = [*system, *python, _sandbox_child.__file__, *readable]
     bound: list[str] = []
     # Outer folders first, and nothing twice; where links lead must be there as well.

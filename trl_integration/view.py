@@ -71,7 +71,8 @@ def _page() -> jinja2.Template:
 
 def _visible(text: str) -> markupsafe.Markup:
     """White space that would be invisible gets a sign; the text itself is escaped."""
-    return markupsafe.Markup(str(markupsafe.escape(text)).replace("\n", '<span class="dim">⏎</span>\n'))
+    shown = str(markupsafe.escape(text)).replace("\n", '<span class="dim">⏎</span>\n')
+    return markupsafe.Markup(shown)  # nosec B704
 
 
 def _tokens(rollout: Rollout, tokenizer: Any) -> Iterator[tuple[int, dict[str, str]]]:

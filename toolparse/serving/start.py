@@ -139,7 +139,7 @@ def _tokenizer(source: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(source)  # nosec B615
     except (OSError, ValueError) as error:
         raise ServeError(f"no tokenizer can be loaded from {source!r}: {error}") from error
 
@@ -159,7 +159,7 @@ def _transformers_engine(source: str, device: str) -> Engine:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")  # nosec B615
     except (OSError, ValueError) as error:
         raise ServeError(
             f"no model can be loaded from {source!r} (a server may have it: --engine URL): {error}"

@@ -373,7 +373,7 @@ def hints_of(obj: Any) -> dict[str, Any]:
         if isinstance(hint, str):
             try:
                 # what typing.get_type_hints does too; the annotation is the user's own program text
-                hint = eval(hint, scope)
+                hint = eval(hint, scope)  # nosec B307
             except Exception:  # noqa: BLE001 - a name imported for type checkers only, say
                 hint = str(hint)
         hints[name] = type(None) if hint is None else hint
