@@ -24,14 +24,11 @@ from toolparse.events import (
     IssueFound,
     ReasoningDelta,
 )
-from toolparse.message import Issue, ParsedMessage, Span, ToolCall
+from toolparse.message import UNREAD, Issue, ParsedMessage, Span, ToolCall
 from toolparse.program import Frame
 from toolparse.reader.options import Options
 from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window
-
-#: Codes of calls whose arguments were not read.
-_UNREAD = ("malformed-arguments", "truncated")
 
 
 def _inferred() -> Any:
@@ -282,7 +279,7 @@ class Turn(Window):
                 if tool is not None:
                     found = [*(found or ()), self.repaired(f"the name {name!r} for {tool.name!r}")]
                     name = tool.name
-            read = found is None or not any(code in _UNREAD for code, _ in found)
+            read = found is None or not any(code in UNREAD for code, _ in found)
             if tool is not None and read and self.options.coerce:
                 arguments, notes = _coerced(arguments, tool)
                 if notes:
@@ -306,7 +303,7 @@ class Turn(Window):
         made = ToolCall(name or "", arguments, id, index, span, raw, issues)
         if self.streaming:
             quiet = call is None or call.said == 0 or self.options.coerce
-            if quiet and not any(issue.code in _UNREAD for issue in issues):
+            if quiet and not any(issue.code in UNREAD for issue in issues):
                 self.events.append(ArgumentsDelta(index, json.encode(arguments)))
             self.events.append(CallEnded(index, made))
         self.calls.append(made)
