@@ -16,6 +16,7 @@ FACTOR = {"laws": 10.0, "ci": 1.0}.get(os.environ.get("HYPOTHESIS_PROFILE", ""),
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_round_trip(format: Format) -> None:
     testing.round_trip(format, max_examples=int(500 * FACTOR))

@@ -28,6 +28,7 @@ ISSUE_CODES = frozenset(
         "repaired",
         "duplicate-key",
         "stray-marker",
+        "markers-missing",
     }
 )
 

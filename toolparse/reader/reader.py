@@ -32,10 +32,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolparse.codecs.matching import MORE, Rx
+from toolparse.codecs.matching import BLANKS, MORE, Rx
 from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
-from toolparse.message import ParsedMessage
+from toolparse.message import UNREAD, Issue, ParsedMessage, Span
 from toolparse.program import Frame, compile_format, suffix_of
 from toolparse.reader.calls import CallSteps
 from toolparse.reader.options import DEFAULT, Options
@@ -69,6 +69,16 @@ from toolparse.reader.tables import (
     prepare,
 )
 from toolparse.reader.turn import Tools
+from toolparse.reader.unmarked import END as END_MARK
+from toolparse.reader.unmarked import unmarked
+
+_CLOSING = ("}", "]", ")", ">", "`")  # a call's last character, its markers gone
+_ANYWHERE = Options(bare="anywhere")
+_UNSURE = UNREAD | {"no-name", "unknown-tool", "stray-marker", "markers-missing"}
+_MARKERS_MISSING = (
+    "this is a call without its markers: the text was perhaps decoded with skip_special_tokens=True; "
+    "decode it with skip_special_tokens=False, or pass the token ids"
+)
 
 
 class Reader(CallSteps):
@@ -175,7 +185,27 @@ class Reader(CallSteps):
         self._run()
         if not self.ended:
             self._finish()
+        if not self.calls:
+            self._look_for_unmarked(complete)
         return self.message(complete)
+
+    def _look_for_unmarked(self, text: str) -> None:
+        """The end of a turn without calls may be calls that lost their markers."""
+        self.end_mark()
+        if not self.marks:
+            return
+        start = self.marks[0].start
+        said = text[start:].rstrip(BLANKS)
+        if not said.endswith(_CLOSING):
+            return
+        for bare in unmarked(self.prepared.program.format):
+            for at in bare.places(said, tools=self.tools is not None) if said.endswith(bare.end) else ():
+                found = read_text(bare.format, said[at:] + END_MARK, tools=self.tools, options=_ANYWHERE)
+                unsure = any(issue.code in _UNSURE for issue in found.issues)
+                if found.tool_calls and not found.content.strip(BLANKS) and not unsure:
+                    span = Span("content", start + at, start + len(said))
+                    self._add_issue(Issue("markers-missing", _MARKERS_MISSING, span))
+                    return
 
     def standing(self) -> Start | None:
         """Where the text read so far leaves the turn; None where it is settled up to more than an open thought."""
