@@ -288,6 +288,7 @@ class Shape(msgspec.Struct, dict=True):
     tail_names: frozenset[int] = frozenset()  # before which closing markers the name stands again
     inner: tuple[Rx | None, ...] = ()  # for each closing marker: the next call's head if that stands in its place
     reopened: Rx | None = None  # the call's own opening marker in place of its last closing one
+    slip: bool = False  # whether the family's models were not taught it
     _extra: dict[str, Rx] = {}
 
     @cached_property
@@ -642,6 +643,7 @@ def _build(format: Format) -> Program:
 def _shapes(format: Format) -> tuple[Shape, ...]:
     """Every way to write calls. What differs only in a parameter's picture, or in a wrapper's keys, is read as one."""
     merged: list[list[Format]] = []
+    slips = frozenset(shape for shape, slip in format.spellings() if slip)
     for shape in format.shapes():
         known = next((group for group in merged if _reads_as_one(group[0], shape)), None)
         if known is None:
@@ -652,7 +654,7 @@ def _shapes(format: Format) -> tuple[Shape, ...]:
             else:
                 merged.append([shape])
     glue = _glue(format)
-    shapes = [_shape(number, group, glue) for number, group in enumerate(merged)]
+    shapes = [_shape(number, group, glue, slips) for number, group in enumerate(merged)]
     if any(shape.body == "arguments" for shape in shapes):
         # A value where parameters may stand too is told by its brace, so it is tried first.
         shapes.sort(key=lambda shape: shape.body == "params")
@@ -720,8 +722,8 @@ def _glue(format: Format) -> tuple[str, ...]:
     return tuple(sorted(shared, key=lambda mark: (-len(mark), mark)))
 
 
-def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
-    """One way to write calls; `formats`: the format and those that are read as one with it."""
+def _shape(number: int, formats: list[Format], glue: tuple[str, ...], slips: frozenset[Format]) -> Shape:
+    """One way to write calls; `formats`: the format and those that are read as one with it; `slips`: of all of them."""
     format = formats[0]
     call = format.picture("call", format.call, CALL_HOLES, frozenset())
     section = format.picture("section", format.section, frozenset({"calls"}))
@@ -744,7 +746,7 @@ def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
         watch = WrapperPaths(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
     tagged = None
     if body == "params":
-        tagged = _tagged(formats, tail.cores, closer.cores, head.first or open_stretch.first, glue)
+        tagged = _tagged(formats, tail.cores, closer.cores, head.first or open_stretch.first, glue, slips)
     weak = not is_marker(open_stretch.first or head.first)
     opener = "[{(]" if format.syntax.own_quotes else r"\{"
     within = "[A-Za-z_}]" if format.syntax.bare_keys else "[\"'}]"  # what a map begins with
@@ -787,6 +789,7 @@ def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
         cores=(*open_stretch.cores, *head.cores),
         inner=_inner_heads(call.parts[:split], tail.cores, watch, glue, escaped=bool(format.escapes)),
         reopened=_reopened(format, head.first, tail.cores),
+        slip=format in slips,
     )
 
 
@@ -896,13 +899,18 @@ def _id_pattern(format: Format) -> re.Pattern[str] | None:
 
 
 def _tagged(
-    formats: list[Format], tail: tuple[str, ...], closer: tuple[str, ...], opener: str, glue: tuple[str, ...]
+    formats: list[Format],
+    tail: tuple[str, ...],
+    closer: tuple[str, ...],
+    opener: str,
+    glue: tuple[str, ...],
+    slips: frozenset[Format],
 ) -> TaggedProgram:
     """The parameters of a shape; `formats`: the format and those that differ from it in the picture of a parameter."""
     format = formats[0]
     compiler = _Compiler(glue, escaped=bool(format.escapes))
     params = tuple(
-        _param(shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), compiler.fresh())
+        _param(shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), compiler.fresh(), slip=shape in slips)
         for shape in formats
         if shape.param is not None
     )
@@ -943,7 +951,7 @@ def _tagged(
     )
 
 
-def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgram:
+def _param(format: Format, picture: Picture, compiler: _Compiler, *, slip: bool = False) -> ParamProgram:
     at = next(i for i, part in enumerate(picture.parts) if isinstance(part, Hole) and part.name == "value")
     before, lead = _cut_blanks_right(picture.parts[:at])
     after, trail = _cut_blanks_left(picture.parts[at + 1 :])
@@ -958,6 +966,7 @@ def _param(format: Format, picture: Picture, compiler: _Compiler) -> ParamProgra
         types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
         literals=format.literals,
         written=_written(picture),
+        slip=slip,
     )
 
 

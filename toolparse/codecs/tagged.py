@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from toolparse.codecs import json
 from toolparse.codecs.matching import BLANKS, SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.scanner import DONE, ERROR, Scanner
+from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
 
@@ -46,7 +46,7 @@ class ParamProgram:
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
     picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`. `written`: the
     literals before the key, between the holes and behind the value, where the picture holds key, perhaps type, value.
-    `literals`: whether strings stand in quotes, as in any other value.
+    `literals`: whether strings stand in quotes, as in any other value. `slip`: whether to write it so is one.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class ParamProgram:
         types: dict[str, str] | None,
         written: tuple[str, ...] | None,
         literals: bool = False,
+        slip: bool = False,
     ) -> None:
         self.head = head
         self.first = first
@@ -69,6 +70,7 @@ class ParamProgram:
         self.types = types
         self.written = written
         self.literals = literals
+        self.slip = slip
         held = {"string": "text", "object": "object", "array": "array"}
         #: what an element holds by its type attribute, where that says anything but JSON
         self.kinds = {word: held.get(name, "json") for name, word in reversed((types or {}).items())}
@@ -135,6 +137,9 @@ class TaggedProgram:
         self.plain = self._plain()
         #: how much text there must at least be where parameters begin, before anything is decided
         self.least = min(map(len, follows), default=0)
+        #: closing tags that begin as the own one does, and go on
+        own = params[0].close
+        self.longer = tuple(p.close for p in params[1:] if p.close != own and p.close.startswith(own) and KEY not in own)
         #: what may stand where parameters begin
         self.ahead = tail_of(follows)
         self.tags = self._tags()
@@ -145,7 +150,7 @@ class TaggedProgram:
         """The literals of parameters that can be cut apart in one go; None where they vary."""
         param = self.params[0]
         written = param.written
-        alike = all((other.first, other.close) == (param.first, param.close) for other in self.params)
+        alike = all(other.first == param.first and other.close.startswith(param.close) for other in self.params)
         if written is None or not alike or self.item is not None or not self.tail:
             return None
         first, *between, last = written
@@ -411,8 +416,8 @@ class TaggedScanner(ArgumentScanner):
             elif match is not None and not undecided:
                 groups = match.groupdict()
                 self._param = param
-                if param is not program.params[0] and param.types is None:
-                    self._note_slip(param)
+                if param.slip:
+                    self.repair(SLIP)
                 self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
         if undecided:
@@ -421,12 +426,6 @@ class TaggedScanner(ArgumentScanner):
             self.status = ERROR
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
-
-    def _note_slip(self, param: ParamProgram) -> None:
-        """A parameter is written as in another picture than the family's own."""
-        own, written = self.program.params[0].written, param.written
-        if own is not None and written is not None and own[0] == written[0] and own[1].startswith(written[1].rstrip()):
-            self.repair(f"a missing {own[1][len(written[1].rstrip()) :].strip()!r}")
 
     def _begin(self, key: str, declared: str | None) -> None:
         if key in self.arguments_:
@@ -495,6 +494,8 @@ class TaggedScanner(ArgumentScanner):
                     if behind < 0:
                         return self._before(buf, pos, at), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
+                if decided is None and whole and program.longer:
+                    decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
                     end = self._before(buf, pos, at)
                     self._needs = behind + program.after_close.least - end
@@ -513,6 +514,18 @@ class TaggedScanner(ArgumentScanner):
             strings = [stem or close, tail] if tail else [stem or close]
             self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
         return self._safe_end(buf, pos), -1
+
+    def _longer_close(self, buf: str, at: int, behind: int, final: bool) -> tuple[Any, int]:
+        """Whether another picture's closing tag, which begins with this one, closes the value; where it ends."""
+        longer = starts_with_any(self.program.longer, buf, at, final)
+        if longer is UNDECIDED:
+            return UNDECIDED, behind
+        if not isinstance(longer, str):
+            return None, behind
+        decided = self.program.after_close.match(buf, at + len(longer), final)
+        if decided is not None and decided is not UNDECIDED:
+            self.repair(SLIP)
+        return decided, at + len(longer)
 
     def _broken_close(self, buf: str, pos: int, at: int, final: bool) -> int:
         """Where a slip of the closing tag ends, -1 if that is not yet known, 0 if it is none.

@@ -104,8 +104,8 @@ class CallSteps(Trial):
                 first = weak = False
             if inner_id is not None:
                 id = inner_id
-            if base + start < 0 or inner_name in no_call or tools is not None:
-                found = [self.repaired("no marker of its family")] if plan.rescued else None
+            if base + start < 0 or inner_name in no_call or tools is not None or plan.slip:
+                found = [self.repaired(plan.slip)] if plan.slip else None
                 self.add_call(inner_name, arguments, id, base + start, base + end, found)
             else:
                 if self.mark_end > self.mark_start:
@@ -320,8 +320,7 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
-        unmarked = ["no marker of its family"] if plan.rescued else []
-        repairs = [*unmarked, *scanner.repairs, *([missing] if missing else [])]
+        repairs = [what for what in (plan.slip, *scanner.repairs, missing) if what]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:

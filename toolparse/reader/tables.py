@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from toolparse.codecs.matching import SLACK, WS, Rx
+from toolparse.codecs.scanner import SLIP
 from toolparse.format import Also, Format
 from toolparse.program import Candidate, Frame, Program, Shape, TextStretch, compile_format
 from toolparse.reader.finding import Finder
@@ -100,6 +101,8 @@ class CallPlan:
         self.rescued = _is_rescued(shape, program)
         self.bare = self.weak and (shape.bare or self.rescued)
         self.needs_tool = self.weak and shape.anchored
+        #: what is noted of each such call
+        self.slip = "no marker of its family" if self.rescued else SLIP if shape.slip else ""
         self.markerless = self.rescued or _markerless(shape, program)
         self.lead = shape.lead
         #: the call's closing markers, which of them closes the body, and the pattern of the others
