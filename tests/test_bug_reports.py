@@ -32,7 +32,6 @@ OPTIONS: dict[str, dict[str, Any]] = {"option rescue": {"rescue": True}, "option
 
 #: Rows that are not read as they should be yet, by all their readers or by one of them.
 OPEN = {
-    "mm-04",
     "lf-03-template:LFM2-8B-A1B",
     "lf-03-template:llamacpp__LFM2.5-8B-A1B",
     "lf-03-template:LFM2.5-Instruct",

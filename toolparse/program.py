@@ -957,8 +957,12 @@ def _param(format: Format, picture: Picture, compiler: _Compiler, *, slip: bool 
     after, trail = _cut_blanks_left(picture.parts[at + 1 :])
     head = compile_stretch(before, compiler=compiler)
     close = "".join(part.text if isinstance(part, Text) else KEY for part in after).rstrip(BLANK)
+    pattern = _strip_slack(head.pattern)
+    if "(?P<key>" not in pattern and KEY in close:  # only the closing tag says which it is
+        mark, behind = (re.escape(text) for text in close.split(KEY))
+        pattern += f"(?=[^<>]{{1,256}}?{mark}(?P<key>{_ELEMENT_NAME}){behind})"
     return ParamProgram(
-        Rx(_strip_slack(head.pattern), least=head.least),
+        Rx(pattern, least=head.least),
         first=head.first,
         lead=lead,
         trail=trail,

@@ -166,7 +166,7 @@ class TaggedProgram:
         The name of the last group of a match is `close`, that of an opening tag (with its parameter, and the groups of
         key and type), or `stray`, for a marker that is no tag.
         """
-        heads = [param for param in (self.item, *self.params) if param is not None]
+        heads = [param for param in (self.item, *self.params) if param is not None and not param.slip]
         if self.item is None or not self.tail or self.wrap is not None or any(p.lead or p.trail for p in heads):
             return None
         patterns: list[str] = []
