@@ -33,13 +33,9 @@ OPTIONS: dict[str, dict[str, Any]] = {"option rescue": {"rescue": True}, "option
 #: Rows that are not read as they should be yet, by all their readers or by one of them.
 OPEN = {
     "lf-03-template:LFM2-8B-A1B",
-    "lf-03-template:llamacpp__LFM2.5-8B-A1B",
     "lf-03-template:LFM2.5-Instruct",
-    "lf-03-trl:lfm2_2_5_v2",
     "lf-10-template:LFM2-8B-A1B",
-    "lf-10-template:llamacpp__LFM2.5-8B-A1B",
     "lf-10-template:LFM2.5-Instruct",
-    "lf-10-trl:lfm2_2_5_v2",
     "lf-13-template:LFM2-8B-A1B",
     "lf-13-template:LFM2.5-Instruct",
     "ty-09",

@@ -139,7 +139,7 @@ class CallSteps(Trial):
             self.text_seen(at)
         base = self.base
         call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end())
-        scanner = self._scanner_of(plan, name)
+        scanner = self._scanner_of(plan, name, on_trial=call.on_trial)
         call.scanner = scanner
         self._call = call
         self.start_keeping(call.opening if weak else call.start)
@@ -151,15 +151,15 @@ class CallSteps(Trial):
             self._settle_call(call)
             self._step = LIMITED if not bare and call.body < self._limited_until else BODY
 
-    def _scanner_of(self, plan: CallPlan, name: str | None) -> Scanner:
+    def _scanner_of(self, plan: CallPlan, name: str | None, *, on_trial: bool) -> Scanner:
         """What reads the body of a call."""
         tool: ParameterTypes | None = self.tool_of(name)
         if plan.tagged is not None:
             kind = TaggedScanner if plan.tagged.item is None else ElementScanner
             return kind(plan.tagged, tool, streaming=self.streaming)
-        if plan.loose:
+        if plan.loose and not on_trial:
             return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
-        return ValueScanner(plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
+        return ValueScanner(plan.escaped or plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
 
     def _settle_call(self, call: CallInHand) -> None:
         """It is a call: the text before it ends."""
@@ -236,6 +236,11 @@ class CallSteps(Trial):
             call.id = scanner.id
         if scanner.status == DONE:
             self._step = TAIL
+            return
+        if call.on_trial:
+            call.on_trial = False
+            call.scanner = self._scanner_of(call.plan, call.name, on_trial=False)
+            self.rewind(call.body)
             return
         call.cut_off = scanner.status != ERROR
         call.reached = self.here()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from toolparse.codecs.matching import SLACK, WS, Rx
 from toolparse.codecs.scanner import SLIP
-from toolparse.format import Also, Format
+from toolparse.format import Also, Format, Syntax
 from toolparse.program import Candidate, Frame, Program, Shape, TextStretch, compile_format
 from toolparse.reader.finding import Finder
 
@@ -68,6 +68,12 @@ def _is_rescued(shape: Shape, program: Program) -> bool:
     )
 
 
+def _escaped(shape: Shape, program: Program) -> Syntax | None:
+    own = shape.format
+    same = (other.format for other in program.shapes if not other.loose and other.body == shape.body)
+    return next((f.syntax for f in same if (f.section, f.call) == (own.section, own.call) and f.syntax.escapes), None)
+
+
 def _matches(pattern: str) -> Any:
     return re.compile(pattern, re.DOTALL).match
 
@@ -97,6 +103,8 @@ class CallPlan:
         self.watch = shape.watch
         self.wraps_name = shape.wraps_name
         self.weak = not shape.strong
+        #: the syntax that a call is read in first: another reading of the same picture, with escapes
+        self.escaped = _escaped(shape, program) if shape.loose else None
         #: whether only a turn that is nothing else makes it a call
         self.rescued = _is_rescued(shape, program)
         self.bare = self.weak and (shape.bare or self.rescued)
