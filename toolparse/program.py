@@ -910,7 +910,9 @@ def _tagged(
     format = formats[0]
     compiler = _Compiler(glue, escaped=bool(format.escapes))
     params = tuple(
-        _param(shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), compiler.fresh(), slip=shape in slips)
+        _param(
+            shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), compiler.fresh(), slip=shape in slips
+        )
         for shape in formats
         if shape.param is not None
     )

@@ -189,7 +189,7 @@ class ElementScanner(TaggedScanner):
         self._stack.append(node)
         self._param = param
         self._close = node.close
-        self._stem = node.close[:-1] if param.stem else ""
+        self._stem = param.stem_of(node.close)
         self._hold = None
         self._parts = []
         self._at_lead = True

@@ -40,6 +40,10 @@ class ParameterTypes(Protocol):
 KEY = "\x00"
 
 
+# Up to the third letter of a closing tag's last word.
+_ABBREVIATED: Any = re.compile(r"</?.*?[^\W_]{1,3}(?=[^\W_]*>\Z)", re.DOTALL)
+
+
 class ParamProgram:
     """The picture of one parameter, compiled.
 
@@ -71,6 +75,7 @@ class ParamProgram:
         self.written = written
         self.literals = literals
         self.slip = slip
+        self.stem = self.stem_of(close)
         held = {"string": "text", "object": "object", "array": "array"}
         #: what an element holds by its type attribute, where that says anything but JSON
         self.kinds = {word: held.get(name, "json") for name, word in reversed((types or {}).items())}
@@ -79,10 +84,12 @@ class ParamProgram:
         """The closing tag of the parameter called `key`."""
         return self.close.replace(KEY, key)
 
-    @property
-    def stem(self) -> str:
-        """How the closing tag begins: with this a line that is another's slip of it begins, too."""
-        return self.close[:-1] if self.close[-1:] == ">" and len(self.close) > 3 else ""
+    def stem_of(self, close: str) -> str:
+        """How a closing tag of this parameter begins: a slip of it begins so, too."""
+        if close[-1:] != ">" or len(close) <= 3:
+            return ""
+        begins = _ABBREVIATED.match(close) if KEY not in self.close else None
+        return begins[0] if begins is not None else close[:-1]
 
 
 class Plain(NamedTuple):
@@ -139,7 +146,9 @@ class TaggedProgram:
         self.least = min(map(len, follows), default=0)
         #: closing tags that begin as the own one does, and go on
         own = params[0].close
-        self.longer = tuple(p.close for p in params[1:] if p.close != own and p.close.startswith(own) and KEY not in own)
+        self.longer = tuple(
+            p.close for p in params[1:] if p.close != own and p.close.startswith(own) and KEY not in own
+        )
         #: what may stand where parameters begin
         self.ahead = tail_of(follows)
         self.tags = self._tags()
@@ -434,7 +443,7 @@ class TaggedScanner(ArgumentScanner):
         self._way = _way(self._param, self.tool, key, declared)
         self._text = self._way == _TEXT
         self._close = self._param.close_of(key)
-        self._stem = self._close[:-1] if self._param.stem else ""
+        self._stem = self._param.stem_of(self._close)
         self._hold = None
         self._at_lead = True
         self._parts = []
@@ -536,6 +545,9 @@ class TaggedScanner(ArgumentScanner):
         match = _TAG_REST.match(buf, at + len(self._stem))
         end: int = match.end()
         closed = buf[end - 1] == ">"
+        name, own = buf[at:end].rstrip("> \t"), self._close[:-1]
+        if not (name.startswith(own) or own.startswith(name)):
+            return 0
         if end == len(buf) and not (final or closed) and end - at < len(self._stem) + _LONGEST_SLIP:
             return -1
         in_line = not trail or (not buf.endswith(trail, pos, at) and (at > pos or bool(self._parts)))

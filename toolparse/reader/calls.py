@@ -32,6 +32,7 @@ class CallSteps(Trial):
     _at = 0  # which stands at this local position
     _plan: CallPlan | None = None  # of the last call
     _closers: tuple[str, ...] = ()
+    _quoted: tuple[str, ...] = ()  # the closing markers of a call that is text
     _back_to: Frame | None = None  # the thought that goes on behind a call in it
 
     _limited_until: int  # up to there, text was read in vain
@@ -52,12 +53,12 @@ class CallSteps(Trial):
             self.begin_trial(at)
         elif plan.markerless and self._before is None:
             bare = self.options.bare
-            if bare == "never" or (plan.named and not plan.wraps_name and not self.offered(name)):
+            # A family that writes calls right behind its content shows it: it has no newline there.
+            begins = bare != "alone" or "\n" not in plan.lead or self.begins_line(at)
+            if bare == "never" or not begins or (plan.named and not plan.wraps_name and not self.offered(name)):
+                self._quoted = plan.closers
                 return False
             if bare == "alone":
-                # A family that writes calls right behind its content shows it: it has no newline there.
-                if "\n" in plan.lead and not self.begins_line(at):
-                    return False
                 if at > self.pos:
                     self.text_seen(at)
                 self.begin_trial(at)

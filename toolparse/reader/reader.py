@@ -62,6 +62,7 @@ from toolparse.reader.tables import (
     END,
     MESSAGE,
     SECTION,
+    STRAY,
     THOUGHT,
     Entry,
     Prepared,
@@ -441,7 +442,7 @@ class Reader(CallSteps):
         while self._entry < len(entries):
             at = self._at
             entry = entries[self._entry]
-            if self._only_text and entry.kind == CALL and entry.weak:
+            if self._only_text and (entry.kind == STRAY or (entry.kind == CALL and entry.weak)):
                 self._entry += 1
                 continue
             if final:
@@ -533,7 +534,7 @@ class Reader(CallSteps):
             self.end_text(at, "")
             self._new_message(end)
         else:
-            self._stray(entry.core, end, at)
+            return self._stray(entry.core, end, at)
         return True
 
     def _new_message(self, end: int) -> None:
@@ -564,8 +565,12 @@ class Reader(CallSteps):
         self.lead = frame.after
         return True
 
-    def _stray(self, core: str, end: int, at: int) -> None:
-        """A closing marker behind calls."""
+    def _stray(self, core: str, end: int, at: int) -> bool:
+        """A closing marker behind calls; False where it belongs to a call that is text."""
+        if core in self._quoted:
+            self._quoted = self._quoted if core != self._quoted[-1] else ()
+            self._step = TRY
+            return False
         self.end_text(at, "")
         if self.section is not None and core in self.section.closer:
             self.section = None
@@ -573,6 +578,7 @@ class Reader(CallSteps):
             start = self.base + at
             self.note("stray-marker", f"{core!r} closes nothing", start, start + len(core))
         self.step_over(end)
+        return True
 
     # -- calls in thoughts --------------------------------------------------------------------------------------------
 

@@ -116,6 +116,9 @@ class CallPlan:
         #: the call's closing markers, which of them closes the body, and the pattern of the others
         self.tail = shape.tail
         self.tail_names = shape.tail_names
+        params = shape.tagged.params if shape.tagged is not None else ()
+        #: every marker that closes something in it
+        self.closers = (*(param.close for param in params), *shape.closer, *shape.tail)
         self.stop = shape.tail[0] if shape.tail else ""
         self.step = len(self.stop)
         self.closed_json = shape.json and bool(shape.tail)
