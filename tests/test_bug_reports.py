@@ -30,20 +30,15 @@ CASES = [(row, source) for row in ROWS for source in row["read_by"]]
 #: Options that a row's expectation asks for; `bare` is the default.
 OPTIONS: dict[str, dict[str, Any]] = {"option rescue": {"rescue": True}, "option coerce": {"coerce": True}}
 
-#: Rows that are not read as they should be yet, by all their readers or by one of them.
+#: Rows that are not read as they should be yet, by all their readers or by one of them: templates that never look at
+#: tool calls, so that no format is found for them, and one that writes no newline before the end of a thought.
 OPEN = {
-    "mm-04",
     "lf-03-template:LFM2-8B-A1B",
-    "lf-03-template:llamacpp__LFM2.5-8B-A1B",
     "lf-03-template:LFM2.5-Instruct",
-    "lf-03-trl:lfm2_2_5_v2",
     "lf-10-template:LFM2-8B-A1B",
-    "lf-10-template:llamacpp__LFM2.5-8B-A1B",
     "lf-10-template:LFM2.5-Instruct",
-    "lf-10-trl:lfm2_2_5_v2",
     "lf-13-template:LFM2-8B-A1B",
     "lf-13-template:LFM2.5-Instruct",
-    "ty-09",
     "g4-30-template:llamacpp__google-gemma-4-31B-it-interleaved",
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 import toolparse
 from tests.conftest import NO_SHARED, real_template_files, shared_folder, template_id
-from tests.test_laws import FACTOR, OPEN, no_shrinking  # noqa: F401 - a fixture
+from tests.test_laws import FACTOR
 from toolparse import registry, testing
 from toolparse.format import Format
 
@@ -41,21 +41,13 @@ def induced() -> dict[str, Format]:
     return found
 
 
-#: What does not hold yet for the format of a template, as the kinds of reader_kinds.jsonl say.
-LAWS_OPEN = {
-    "chunking": pytest.mark.xfail(strict=False, reason="kind 12.2: one-shot and stream differ for one of them"),
-    "event grammar": OPEN["12.1"],
-    "no key dropped": OPEN["13.2"],
-    "every call": OPEN["13.10"],
-    "one bad call": OPEN["13.6"],
-}
 EXAMPLES = {"round trip": 150, "chunking": 150, "event grammar": 100}
 
 pytestmark = [pytest.mark.real, pytest.mark.law, pytest.mark.skipif(not FILES, reason=NO_SHARED)]
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("law", [pytest.param(law, marks=LAWS_OPEN.get(law, ())) for law in testing.LAWS])
+@pytest.mark.parametrize("law", testing.LAWS)
 def test_the_laws_hold(law: str, name: str) -> None:
     format = induced().get(name)
     if format is None:

@@ -61,6 +61,27 @@ def test_to_message_fills_in_ids() -> None:
     }
 
 
+def test_to_message_leaves_out_what_can_not_be_run() -> None:
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    bodies = ('{"name": "f", "arguments": {"n": 1}}', '{"name": "f", "arguments": {"n": "x"}}', '{"name": "f", "arg')
+    text = "\n".join(f"<tool_call>{body}</tool_call>" for body in bodies)
+    template = (
+        "{%- for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{%- for c in m.tool_calls or [] %}<tool_call>\n"
+        '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{%- endfor %}'
+        "<|im_end|>\n{%- endfor %}{%- if add_generation_prompt %}<|im_start|>assistant\n{%- endif %}"
+    )
+    for parser in (toolparse.parser_for("hermes"), toolparse.parser_for(template)):
+        message = parser.parse(text, tools=[tool])
+        assert [call.ok for call in message.tool_calls] == [True, False, False]
+        for made in (message.to_message(), parser.to_message(message)):
+            assert [call["function"]["arguments"] for call in made["tool_calls"]] == [{"n": 1}]
+        raw = message.tool_calls[2].raw
+        for made in (message.to_message(broken="keep"), parser.to_message(message, broken="keep")):
+            assert [call["function"]["arguments"] for call in made["tool_calls"]] == [{"n": 1}, {"n": "x"}, raw]
+    broken = toolparse.parse(text[-45:], "hermes")
+    assert "tool_calls" not in broken.to_message()
+
+
 def test_ids_are_made_in_the_form_that_the_family_accepts() -> None:
     mistral = toolparse.parser_for("mistral-v3")
     text = mistral.render([("a", {}), ("b", {})])

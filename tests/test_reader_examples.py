@@ -271,10 +271,10 @@ EXAMPLES = [
         "single quotes",
         "hermes",
         [
-            ("<tool_call>{'name': 'f', 'arguments': {'x': 'y'}}", []),
-            ("</tool_call>", []),
+            ("<tool_call>{'name': 'f', ", [("started", "f")]),
+            ("'arguments': {'x': 'y'}}", [("args", '{"x": "y"}')]),
+            ("</tool_call>", [("issue", "repaired"), ("ended", "f", {"x": "y"}, "ok")]),
         ],
-        end=[("started", "f"), ("args", '{"x": "y"}'), ("issue", "repaired"), ("ended", "f", {"x": "y"}, "ok")],
     ),
     Example(
         "a key given twice",

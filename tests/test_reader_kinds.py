@@ -1,7 +1,7 @@
 """Minimal reproducers of what readers got wrong, one a line in reader_kinds.jsonl, by kind.
 
-    pytest tests/test_reader_kinds.py                    all of them; kinds in OPEN are expected to fail
-    pytest tests/test_reader_kinds.py --runxfail -k 12.1 what is left of a kind, as failures
+    pytest tests/test_reader_kinds.py            all of them
+    pytest tests/test_reader_kinds.py -k 12.1    those of a kind
 
 A line holds:
     kind      the kind of fault
@@ -36,9 +36,6 @@ from toolparse.format import Format, Syntax
 
 FILE = Path(__file__).with_name("reader_kinds.jsonl")
 LINES: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines() if line]
-
-#: Kinds that are known not to hold yet. Take a kind out when it does.
-OPEN = {"13.9"}
 
 SMALL, LARGE, MOST = 4_000, 16_000, 1.2
 
@@ -137,19 +134,7 @@ def _id(line: dict[str, Any]) -> str:
     return f"{line['kind']}-{format}-{line.get('note', '')}".replace("::", ":")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(
-            line,
-            id=_id(line),
-            marks=[pytest.mark.xfail(strict=False, reason=f"kind {line['kind']} is open")]
-            if line["kind"] in OPEN
-            else [],
-        )
-        for line in LINES
-    ],
-)
+@pytest.mark.parametrize("line", LINES, ids=_id)
 def test_a_line_reads_as_it_says(line: dict[str, Any]) -> None:
     if "repeat" in line:
         check_growth(line)

@@ -31,6 +31,7 @@ def tool(schema: Any) -> Tool:
         ({"type": ["integer", "null"]}, "null", None),
         ({"type": ["integer", "null"]}, "None", None),
         (ARR, "[1, 2]", [1, 2]),
+        (ARR, '"[1, 2]"', [1, 2]),
         (ARR, '["1", 2.0]', [1, 2]),
         (ARR, ["1", 2], [1, 2]),
         (OBJ, '{"a": "1"}', {"a": 1}),

@@ -456,8 +456,7 @@ def parse(
 
 def message_data(message: ParsedMessage, parser: Any) -> dict[str, Any]:
     """The message as chat templates take it, with what is wrong with it."""
-    fill_ids = getattr(parser, "to_message", None)
-    data: dict[str, Any] = fill_ids(message) if fill_ids else message.to_message()
+    data: dict[str, Any] = getattr(parser, "to_message", ParsedMessage.to_message)(message, broken="keep")
     if message.truncated:
         data["truncated"] = True
     if message.issues:

@@ -99,9 +99,13 @@ PYTHON = Syntax(quotes=("'", '"'), true="True", false="False", null="None")
 
 @dataclass(frozen=True, slots=True)
 class Also:
-    """A spelling that is read and never written: what is given replaces the format's own field, the rest is kept."""
+    """A spelling that is read and never written: what is given replaces the format's own field, the rest is kept.
+
+    `slip`: it is none that the family's models were taught; a call in it is noted `repaired`.
+    """
 
     _: KW_ONLY
+    slip: bool = False
     call: str | None = None
     section: str | None = None
     between: str | None = None
@@ -122,7 +126,7 @@ class _Kept:
 
     __slots__ = ("_hash", "_shapes")
     _hash: int
-    _shapes: tuple[Format, ...]
+    _shapes: tuple[tuple[Format, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,23 +292,26 @@ class Format(_Kept):
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""
-        made: tuple[Format, ...] | None = getattr(self, "_shapes", None)
+        return tuple(shape for shape, _ in self.spellings())
+
+    def spellings(self) -> tuple[tuple[Format, bool], ...]:
+        """The shapes, each with whether it is a slip."""
+        made: tuple[tuple[Format, bool], ...] | None = getattr(self, "_shapes", None)
         if made is None:
             made = self._all_shapes()
             object.__setattr__(self, "_shapes", made)
         return made
 
-    def _all_shapes(self) -> tuple[Format, ...]:
+    def _all_shapes(self) -> tuple[tuple[Format, bool], ...]:
         plain = dataclasses.replace(self, also=()) if self.also else self
-        shapes = [plain] if self.call else []
+        shapes = [(plain, False)] if self.call else []
         for also in self.also:
             if isinstance(also, str):
                 also = Also(call=also)
-            given = {
-                f.name: getattr(also, f.name) for f in dataclasses.fields(also) if getattr(also, f.name) is not None
-            }
+            given = {f.name: getattr(also, f.name) for f in dataclasses.fields(also) if f.name != "slip"}
+            given = {name: value for name, value in given.items() if value is not None}
             base = plain if self.call else dataclasses.replace(self, also=(), call=given.get("call", ""))
-            shapes.append(dataclasses.replace(base, **given))
+            shapes.append((dataclasses.replace(base, **given), also.slip))
         return tuple(shapes)
 
     @property

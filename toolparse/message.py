@@ -11,6 +11,9 @@ SpanKind = Literal["content", "reasoning", "call", "markup"]
 #: Codes that tell of something read with help: the call can still be executed.
 NOTES = frozenset({"repaired", "duplicate-key"})
 
+#: Codes of calls whose arguments were not read to their end.
+UNREAD = frozenset({"malformed-arguments", "truncated"})
+
 #: Every issue code, stable across releases.
 ISSUE_CODES = frozenset(
     {
@@ -25,6 +28,7 @@ ISSUE_CODES = frozenset(
         "repaired",
         "duplicate-key",
         "stray-marker",
+        "markers-missing",
     }
 )
 
@@ -131,6 +135,11 @@ class ToolCall(msgspec.Struct, frozen=True, eq=False):
         """Whether the text ended inside this call."""
         return any(issue.code == "truncated" for issue in self.issues)
 
+    @property
+    def unread(self) -> bool:
+        """Whether nothing of the arguments could be read."""
+        return not self.arguments and any(issue.code in UNREAD for issue in self.issues)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ToolCall):
             return NotImplemented
@@ -160,23 +169,27 @@ class ParsedMessage(msgspec.Struct, frozen=True):
         """The issues that are not mere notes."""
         return tuple(issue for issue in self.issues if issue.code not in NOTES)
 
-    def to_message(self, *, id_picture: str = "call_{{index}}") -> dict[str, Any]:
+    def to_message(
+        self, *, id_picture: str = "call_{{index}}", broken: Literal["leave out", "keep"] = "leave out"
+    ) -> dict[str, Any]:
         """The message as chat templates take it; arguments are dicts, missing ids are filled in.
 
         `id_picture` says how a missing id is made, from `{{index}}` (zero-padded as `{{index:05}}`) and `{{name}}`;
-        `Parser.to_message` passes the family's own.
+        `Parser.to_message` passes the family's own. `broken`: what becomes of calls that are not `ok`. Kept ones have
+        the arguments that were read; where none were, the call's text stands in their place.
         """
         message: dict[str, Any] = {"role": "assistant", "content": self.content}
         if self.reasoning is not None:
             message["reasoning_content"] = self.reasoning
-        if self.tool_calls:
+        calls = [call for call in self.tool_calls if call.ok or broken == "keep"]
+        if calls:
             message["tool_calls"] = [
                 {
                     "type": "function",
                     "id": call.id if call.id is not None else fill_id(id_picture, call.name, call.index),
-                    "function": {"name": call.name, "arguments": call.arguments},
+                    "function": {"name": call.name, "arguments": call.raw if call.unread else call.arguments},
                 }
-                for call in self.tool_calls
+                for call in calls
             ]
         return message
 

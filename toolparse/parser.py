@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     class Style(Protocol):
         """How a template wants its messages (`toolparse.templates.induction.message_style.MessageStyle`)."""
+
+        @property
+        def new_id(self) -> str:
+            """The picture of an id that is made."""
 
         def message(self, message: Any) -> dict[str, Any]:
             """The assistant's message, as the template renders it right."""
@@ -200,11 +204,17 @@ class Parser:
 
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
 
-    def to_message(self, message: ParsedMessage) -> dict[str, Any]:
-        """The message as this parser's chat template renders it right, its ids in the form that it accepts."""
+    def to_message(
+        self, message: ParsedMessage, *, broken: Literal["leave out", "keep"] = "leave out"
+    ) -> dict[str, Any]:
+        """The message as this parser's chat template renders it right, its ids in the form that it accepts.
+
+        `broken`: what becomes of calls that are not `ok`, as `ParsedMessage.to_message` says.
+        """
         if self.style is not None:
-            return self.style.message(message)
-        return message.to_message(id_picture=self.format.new_id or self.format.id or "call_{{index}}")
+            return self.style.message(message.to_message(id_picture=self.style.new_id, broken=broken))
+        picture = self.format.new_id or self.format.id or "call_{{index}}"
+        return message.to_message(id_picture=picture, broken=broken)
 
     def grammar(
         self,
@@ -477,9 +487,11 @@ class FunctionParser:
         """A function says nothing about what it reads."""
         raise TypeError(f"{self!r} reads only; declare a Format to export response templates")
 
-    def to_message(self, message: ParsedMessage) -> dict[str, Any]:
-        """The message as chat templates take it."""
-        return message.to_message()
+    def to_message(
+        self, message: ParsedMessage, *, broken: Literal["leave out", "keep"] = "leave out"
+    ) -> dict[str, Any]:
+        """The message as chat templates take it, as `ParsedMessage.to_message` gives it."""
+        return message.to_message(broken=broken)
 
 
 class FunctionStream(EventStream):

@@ -383,14 +383,19 @@ class ToolLoop:
         return self._plan(rollout, sampled, parsed, calls, budget)
 
     def _message(self, rollout: Rollout, parsed: ParsedMessage) -> dict[str, Any]:
-        """The turn as a message. Ids that the model didn't write are new ones: no two calls of a rollout share one."""
-        message = copy.deepcopy(parsed.to_message())
+        """The turn as a message. Ids that the model didn't write are new ones: no two calls of a rollout share one.
+
+        Every call is answered, so every call is there; one that could not be read has no arguments.
+        """
+        message = copy.deepcopy(parsed.to_message(broken="keep"))
         spec = getattr(self.parser, "format", None)
         picture = getattr(spec, "new_id", None) or getattr(spec, "id", None) or _NEW_ID
         before = [call for m in (*rollout.prompt, *rollout.messages) for call in m.get("tool_calls") or ()]
         for call, entry in zip(parsed.tool_calls, message.get("tool_calls", ()), strict=True):
             if call.id is None:
                 entry["id"] = fill_id(picture, call.name, len(before) + call.index)
+            if call.unread:
+                entry["function"]["arguments"] = {}
         return message
 
     def _plan(

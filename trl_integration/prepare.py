@@ -160,7 +160,7 @@ def _listed(value: Any) -> Any:
 
 def _message(parser: Any, response: Any, prefix: Any, tools: Sequence[Any] | None) -> dict[str, Any]:
     parsed = parser.parse(response, tools=list(tools) if tools else None, prompt=prefix or None)
-    message: dict[str, Any] = parsed.to_message()
+    message: dict[str, Any] = parsed.to_message(broken="keep")
     # The stock loop can't tell a model what is wrong with a call; those that can't be run at all are left out, so that
     # they don't spoil their neighbours. Unknown names and wrong arguments it answers itself.
     unusable = {"malformed-arguments", "truncated", "no-name"}

@@ -15,7 +15,7 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.scanner import ERROR
+from toolparse.codecs.scanner import ERROR, SLIP
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
@@ -164,6 +164,8 @@ class ElementScanner(TaggedScanner):
                 undecided = True
             elif match is not None:
                 groups = match.groupdict()
+                if param.slip:
+                    self.repair(SLIP)
                 key = unescaped(groups["key"].strip(), program.unescape) if "key" in groups else "item"
                 self._open(key, param, groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
@@ -188,7 +190,7 @@ class ElementScanner(TaggedScanner):
         self._stack.append(node)
         self._param = param
         self._close = node.close
-        self._stem = node.close[:-1] if param.stem else ""
+        self._stem = param.stem_of(node.close)
         self._hold = None
         self._parts = []
         self._at_lead = True

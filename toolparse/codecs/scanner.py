@@ -10,6 +10,9 @@ from typing import Any
 
 MORE, DONE, ERROR = 0, 1, 2
 
+#: What is noted of an alternative spelling that is a slip.
+SLIP = "another spelling than its family's"
+
 
 class Scanner:
     """The base of all scanners.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from toolparse.codecs import json
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.matching import SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
-from toolparse.codecs.scanner import DONE, ERROR, Scanner
+from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
@@ -41,13 +41,17 @@ class ParameterTypes(Protocol):
 KEY = "\x00"
 
 
+# Up to the third letter of a closing tag's last word.
+_ABBREVIATED: Any = re.compile(r"</?.*?[^\W_]{1,3}(?=[^\W_]*>\Z)", re.DOTALL)
+
+
 class ParamProgram:
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
     picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`. `written`: the
     literals before the key, between the holes and behind the value, where the picture holds key, perhaps type, value.
-    `literals`: whether strings stand in quotes, as in any other value.
+    `literals`: whether strings stand in quotes, as in any other value. `slip`: whether to write it so is one.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class ParamProgram:
         types: dict[str, str] | None,
         written: tuple[str, ...] | None,
         literals: bool = False,
+        slip: bool = False,
     ) -> None:
         self.head = head
         self.first = first
@@ -70,6 +75,8 @@ class ParamProgram:
         self.types = types
         self.written = written
         self.literals = literals
+        self.slip = slip
+        self.stem = self.stem_of(close)
         held = {"string": "text", "object": "object", "array": "array"}
         #: what an element holds by its type attribute, where that says anything but JSON
         self.kinds = {word: held.get(name, "json") for name, word in reversed((types or {}).items())}
@@ -78,10 +85,12 @@ class ParamProgram:
         """The closing tag of the parameter called `key`."""
         return self.close.replace(KEY, key)
 
-    @property
-    def stem(self) -> str:
-        """How the closing tag begins: with this a line that is another's slip of it begins, too."""
-        return self.close[:-1] if self.close[-1:] == ">" and len(self.close) > 3 else ""
+    def stem_of(self, close: str) -> str:
+        """How a closing tag of this parameter begins: a slip of it begins so, too."""
+        if close[-1:] != ">" or len(close) <= 3:
+            return ""
+        begins = _ABBREVIATED.match(close) if KEY not in self.close else None
+        return begins[0] if begins is not None else close[:-1]
 
 
 class Plain(NamedTuple):
@@ -136,6 +145,11 @@ class TaggedProgram:
         self.plain = self._plain()
         #: how much text there must at least be where parameters begin, before anything is decided
         self.least = min(map(len, follows), default=0)
+        #: closing tags that begin as the own one does, and go on
+        own = params[0].close
+        self.longer = tuple(
+            p.close for p in params[1:] if p.close != own and p.close.startswith(own) and KEY not in own
+        )
         #: what may stand where parameters begin
         self.ahead = tail_of(follows)
         self.tags = self._tags()
@@ -146,7 +160,7 @@ class TaggedProgram:
         """The literals of parameters that can be cut apart in one go; None where they vary."""
         param = self.params[0]
         written = param.written
-        alike = all((other.first, other.close) == (param.first, param.close) for other in self.params)
+        alike = all(other.first == param.first and other.close.startswith(param.close) for other in self.params)
         if written is None or not alike or self.item is not None or not self.tail:
             return None
         first, *between, last = written
@@ -162,7 +176,7 @@ class TaggedProgram:
         The name of the last group of a match is `close`, that of an opening tag (with its parameter, and the groups of
         key and type), or `stray`, for a marker that is no tag.
         """
-        heads = [param for param in (self.item, *self.params) if param is not None]
+        heads = [param for param in (self.item, *self.params) if param is not None and not param.slip]
         if self.item is None or not self.tail or self.wrap is not None or any(p.lead or p.trail for p in heads):
             return None
         patterns: list[str] = []
@@ -412,8 +426,8 @@ class TaggedScanner(ArgumentScanner):
             elif match is not None and not undecided:
                 groups = match.groupdict()
                 self._param = param
-                if param is not program.params[0] and param.types is None:
-                    self._note_slip(param)
+                if param.slip:
+                    self.repair(SLIP)
                 self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
         if undecided:
@@ -423,12 +437,6 @@ class TaggedScanner(ArgumentScanner):
             self.error = f"expected a parameter, found {buf[pos]!r}"
         return pos
 
-    def _note_slip(self, param: ParamProgram) -> None:
-        """A parameter is written as in another picture than the family's own."""
-        own, written = self.program.params[0].written, param.written
-        if own is not None and written is not None and own[0] == written[0] and own[1].startswith(written[1].rstrip()):
-            self.repair(f"a missing {own[1][len(written[1].rstrip()) :].strip()!r}")
-
     def _begin(self, key: str, declared: str | None) -> None:
         if key in self.arguments_:
             self.duplicates = True
@@ -436,7 +444,7 @@ class TaggedScanner(ArgumentScanner):
         self._way = _way(self._param, self.tool, key, declared)
         self._text = self._way == _TEXT
         self._close = self._param.close_of(key)
-        self._stem = self._close[:-1] if self._param.stem else ""
+        self._stem = self._param.stem_of(self._close)
         self._hold = None
         self._at_lead = True
         self._parts = []
@@ -496,6 +504,8 @@ class TaggedScanner(ArgumentScanner):
                     if behind < 0:
                         return self._before(buf, pos, at), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
+                if decided is None and whole and program.longer:
+                    decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
                     end = self._before(buf, pos, at)
                     self._needs = behind + program.after_close.least - end
@@ -515,6 +525,18 @@ class TaggedScanner(ArgumentScanner):
             self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
         return self._safe_end(buf, pos), -1
 
+    def _longer_close(self, buf: str, at: int, behind: int, final: bool) -> tuple[Any, int]:
+        """Whether another picture's closing tag, which begins with this one, closes the value; where it ends."""
+        longer = starts_with_any(self.program.longer, buf, at, final)
+        if longer is UNDECIDED:
+            return UNDECIDED, behind
+        if not isinstance(longer, str):
+            return None, behind
+        decided = self.program.after_close.match(buf, at + len(longer), final)
+        if decided is not None and decided is not UNDECIDED:
+            self.repair(SLIP)
+        return decided, at + len(longer)
+
     def _broken_close(self, buf: str, pos: int, at: int, final: bool) -> int:
         """Where a slip of the closing tag ends, -1 if that is not yet known, 0 if it is none.
 
@@ -524,6 +546,9 @@ class TaggedScanner(ArgumentScanner):
         match = _TAG_REST.match(buf, at + len(self._stem))
         end: int = match.end()
         closed = buf[end - 1] == ">"
+        name, own = buf[at:end].rstrip("> \t"), self._close[:-1]
+        if not (name.startswith(own) or own.startswith(name)):
+            return 0
         if end == len(buf) and not (final or closed) and end - at < len(self._stem) + _LONGEST_SLIP:
             return -1
         in_line = not trail or (not buf.endswith(trail, pos, at) and (at > pos or bool(self._parts)))

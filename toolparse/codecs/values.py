@@ -43,6 +43,8 @@ _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
 _SLIPS = (",", *_BRACKETS)
+_BEGUN = re.compile(r'[ \t\r\n]*(?:\{[ \t\r\n]*(?:"[^"]*(?:"[^"]*(?:"[^"]*"?)?)?)?)?')  # of a wrapper, at most
+_GOES_ON = re.compile(r'[ \t\r\n]*(?:,[ \t\r\n]*(?:"[^"]*(?:"[^"}]*)?)?)?')
 _HELD = 64  # characters of a wrapper that may wait for its name
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
 
@@ -337,7 +339,8 @@ class ValueScanner(Scanner):
         if not self._started and not self._stack:
             match = start.match(buf, pos)
             if match is None:  # a name is said when it is complete, not before
-                return pos, not final and len(buf) - pos < _HELD and buf.count('"', pos) < 4
+                may_be = _BEGUN.match(buf, pos).end() == len(buf)  # type: ignore[union-attr]
+                return pos, not final and len(buf) - pos < _HELD and may_be
             self._started = True
             self._stack.append("}")
             self._path = [watch.pair[0]]
@@ -348,8 +351,8 @@ class ValueScanner(Scanner):
             return pos, False
         match = middle.match(buf, pos)
         if match is None:
-            held = len(buf) - pos
-            return pos, not final and held < _HELD and buf.count('"', pos) < 2 and buf.find("}", pos) < 0
+            may_be = _GOES_ON.match(buf, pos).end() == len(buf)  # type: ignore[union-attr]
+            return pos, not final and len(buf) - pos < _HELD and may_be
         self._path = [watch.pair[1]]
         self.arguments_seen = True
         self._capture, self._capture_depth = "arguments", 1

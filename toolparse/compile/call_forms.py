@@ -60,6 +60,7 @@ class Shape(msgspec.Struct, dict=True):
     tail_names: frozenset[int] = frozenset()  # before which closing markers the name stands again
     inner: tuple[Rx | None, ...] = ()  # for each closing marker: the next call's head if that stands in its place
     reopened: Rx | None = None  # the call's own opening marker in place of its last closing one
+    slip: bool = False  # whether the family's models were not taught it
     _extra: dict[str, Rx] = {}
 
     @cached_property
@@ -148,6 +149,7 @@ class Shape(msgspec.Struct, dict=True):
 def compile_calls(format: Format, shared: tuple[str, ...]) -> tuple[Shape, ...]:
     """Every way to write calls. What differs only in a parameter's picture, or in a wrapper's keys, is read as one."""
     merged: list[list[Format]] = []
+    slips = frozenset(shape for shape, slip in format.spellings() if slip)
     for shape in format.shapes():
         known = next((group for group in merged if _reads_as_one(group[0], shape)), None)
         if known is None:
@@ -157,7 +159,7 @@ def compile_calls(format: Format, shared: tuple[str, ...]) -> tuple[Shape, ...]:
                 known.append(shape)
             else:
                 merged.append([shape])
-    shapes = [_shape(number, group, shared) for number, group in enumerate(merged)]
+    shapes = [_shape(number, group, shared, slips) for number, group in enumerate(merged)]
     if any(shape.body == "arguments" for shape in shapes):
         # A value where parameters may stand too is told by its brace, so it is tried first.
         shapes.sort(key=lambda shape: shape.body == "params")
@@ -225,8 +227,8 @@ def shared_markers(format: Format) -> tuple[str, ...]:
     return tuple(sorted(shared, key=lambda mark: (-len(mark), mark)))
 
 
-def _shape(number: int, formats: list[Format], shared: tuple[str, ...]) -> Shape:
-    """One way to write calls; `formats`: the format and those that are read as one with it."""
+def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: frozenset[Format]) -> Shape:
+    """One way to write calls; `formats`: the format and those that are read as one with it; `slips`: of all of them."""
     format = formats[0]
     call = format.picture("call", format.call, CALL_HOLES, frozenset())
     section = format.picture("section", format.section, frozenset({"calls"}))
@@ -249,7 +251,7 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...]) -> Shape
         watch = WrapperPaths(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
     tagged = None
     if body == "params":
-        tagged = compile_parameters(formats, tail.cores, closer.cores, head.first or opened.first, shared)
+        tagged = compile_parameters(formats, tail.cores, closer.cores, head.first or opened.first, shared, slips)
     look = _lookahead(body, watch, head, tagged, format, weak=not is_marker(opened.first or head.first))
     heading = trimmed(head.items, left=True, right=True)
     if heading[:1] == (Core("<"),) and isinstance(name := heading[2], Field) and name.name == "name":
@@ -293,6 +295,7 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...]) -> Shape
         cores=(*opened.cores, *head.cores),
         inner=_inner_heads(call.parts[:split], tail.cores, watch, shared, escaped=bool(format.escapes)),
         reopened=_reopened(format, head.first, tail.cores),
+        slip=format in slips,
     )
 
 
@@ -361,7 +364,8 @@ def _lookahead(
         return (Slack(), Raw(r"(?=\{)"))
     if body == "arguments" and (head.ends_with_hole or format.param is not None):  # parameters may stand there too
         if weak:
-            return (Slack(), Raw(r"(?=\{"), Slack(), Raw("[\"'}])"))
+            within = "[A-Za-z_}]" if format.syntax.bare_keys else "[\"'}]"  # what a map begins with
+            return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"{within})"))
         return (Slack(), Raw("(?=[{(])" if format.syntax.own_quotes else r"(?=\{)"))
     if body == "kwargs" and weak:
         return (Slack(), Raw(r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}"), Slack(), Raw("=)"))

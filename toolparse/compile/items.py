@@ -99,7 +99,7 @@ _IN_ATTRIBUTES = {**_CHARS, "name": Chars(r"[^<>\n\"]", 1, 256), "id": Chars(r"[
 # Where attributes are escaped, nothing but their quotes ends them.
 _ESCAPED = {**_IN_ATTRIBUTES, "name": Chars(r"[^\n\"]", 1, 256), "key": Chars(r"[^\n\"]", 1, 256)}
 # A key that is an element's name: an end tag is none.
-_ELEMENT_NAME = Chars(rf"[^{SPACES}<>\"]", 0, 255, head=rf"[^{SPACES}<>\"/]")
+ELEMENT_NAME = Chars(rf"[^{SPACES}<>\"]", 0, 255, head=rf"[^{SPACES}<>\"/]")
 
 
 def pattern_of(items: Iterable[Item], slack: str = SLACK) -> str:
@@ -275,7 +275,7 @@ def _field(
     if name == "name" and all(isinstance(part, Text) and part.text.strip(BLANKS) for part in around):
         found = found._replace(least=0)  # a call without a name is a call all the same
     if name == "key" and isinstance(around[0], Text) and pattern_of(items[-1:]).endswith("<"):
-        found = _ELEMENT_NAME
+        found = ELEMENT_NAME
     elif name == "name" and cores and not any(char.isalnum() for char in cores[-1]):
         # Where a call is closed by what opens it, that is not the next one's name.
         found = found._replace(head=f"(?!{re.escape(cores[-1])})")

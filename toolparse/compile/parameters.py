@@ -6,19 +6,26 @@ import re
 
 from toolparse.codecs.matching import SLACK, Rx
 from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram
-from toolparse.compile.items import Literals, compile_stretch, pattern_of, trimmed
+from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, pattern_of, trimmed
 from toolparse.format import PARAM_HOLES, Format
 from toolparse.picture import BLANKS, Hole, Picture, Text, around, without_blanks_before, without_blanks_behind
 
 
 def compile_parameters(
-    formats: list[Format], tail: tuple[str, ...], closer: tuple[str, ...], opener: str, shared: tuple[str, ...]
+    formats: list[Format],
+    tail: tuple[str, ...],
+    closer: tuple[str, ...],
+    opener: str,
+    shared: tuple[str, ...],
+    slips: frozenset[Format],
 ) -> TaggedProgram:
     """The parameters of a shape; `formats`: the format and those that differ from it in the picture of a parameter."""
     format = formats[0]
     literals = Literals(shared, escaped=bool(format.escapes))
     params = tuple(
-        _param(shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), literals.fresh())
+        _param(
+            shape, shape.picture("param", shape.param, PARAM_HOLES, frozenset()), literals.fresh(), slip=shape in slips
+        )
         for shape in formats
         if shape.param is not None
     )
@@ -59,14 +66,18 @@ def compile_parameters(
     )
 
 
-def _param(format: Format, picture: Picture, literals: Literals) -> ParamProgram:
+def _param(format: Format, picture: Picture, literals: Literals, *, slip: bool = False) -> ParamProgram:
     before, after = picture.around("value")
     before, lead = without_blanks_behind(before)
     after, trail = without_blanks_before(after)
     head = compile_stretch(before, literals=literals)
     close = "".join(part.text if isinstance(part, Text) else KEY for part in after).rstrip(BLANKS)
+    items = trimmed(head.items, right=True)
+    if KEY in close and not any(isinstance(item, Field) and item.name == "key" for item in items):
+        mark, behind = (re.escape(text) for text in close.split(KEY))  # only the closing tag says which it is
+        items = (*items, Raw(f"(?=[^<>]{{1,256}}?{mark}(?P<key>{ELEMENT_NAME}){behind})"))
     return ParamProgram(
-        Rx(pattern_of(trimmed(head.items, right=True)), least=head.least),
+        Rx(pattern_of(items), least=head.least),
         first=head.first,
         lead=lead,
         trail=trail,
@@ -74,6 +85,7 @@ def _param(format: Format, picture: Picture, literals: Literals) -> ParamProgram
         types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
         literals=format.literals,
         written=_written(picture),
+        slip=slip,
     )
 
 

@@ -1,6 +1,6 @@
 """Gemma's literal maps. Sources: Gemma 4's chat template, Google's FunctionGemma guide, vLLM's parsers."""
 
-from toolparse.format import Format, Syntax
+from toolparse.format import Also, Format, Syntax
 
 FUNCTIONGEMMA = Format(
     "functiongemma",
@@ -20,7 +20,7 @@ GEMMA4 = Format(
     syntax=Syntax(quotes=('<|"|>',), escapes=False, bare_keys=True, sort_keys=True, colon=":", comma=","),
     reasoning="<|channel>thought\n{{text}}\n<channel|>",
     ends=("<turn|>", "<|tool_response>"),
-    also=("<|tool_call>:{{name}}{{arguments}}<tool_call|>",),
+    also=(Also(call="<|tool_call>:{{name}}{{arguments}}<tool_call|>", slip=True),),
     aliases=("gemma-4", "gemma"),
     models="Gemma-4 E2B to 31B, diffusion-gemma",
     source="Gemma 4's chat template; vLLM and SGLang `gemma4`",

@@ -11,9 +11,10 @@ GLM45 = Format(
     reasoning="<think>{{text}}</think>\n",
     ends=("<|user|>", "<|observation|>", "<|endoftext|>"),
     also=(
-        '<tool_call>{"name": {{name}}, "arguments": {{arguments}}}</tool_call>',
-        "<tool_call>{{name}}</arg_value>{{params}}</tool_call>",
-        Also(param="<arg_key>{{key}}</arg_key>\n{{value}}</arg_value>\n"),
+        Also(call='<tool_call>{"name": {{name}}, "arguments": {{arguments}}}</tool_call>', slip=True),
+        Also(call="<tool_call>{{name}}</arg_value>{{params}}</tool_call>", slip=True),
+        Also(param="<arg_key>{{key}}</arg_key>\n{{value}}</arg_value>\n", slip=True),
+        Also(param="<arg_key>{{key}}</arg_key>\n<arg_value>{{value}}</arg_value></arg_value>\n", slip=True),
     ),
     aliases=("glm4-moe", "glm-45", "glm"),
     models="GLM-4.5, 4.5-Air, 4.5V, 4.6, 4.6V",

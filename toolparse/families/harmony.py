@@ -12,7 +12,10 @@ HARMONY = Format(
     no_call=("assistant",),
     also=(
         " to=functions.{{name}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
-        " to=functions.{{name}}<|channel|>{{skip}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
+        Also(
+            call=" to=functions.{{name}}<|channel|>{{skip}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
+            slip=True,
+        ),
         "<|channel|>{{skip}} to=functions.{{name}} {{skip}}<|message|>{{arguments}}<|call|>",
         " to={{name}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
         "<|channel|>{{skip}} to={{name}} {{skip}}<|message|>{{arguments}}<|call|>",

@@ -3,7 +3,7 @@
 Sources: MiniMax-M2's and M3's chat templates; vLLM and SGLang `minimax_m2`, `minimax_m3`, `dots`.
 """
 
-from toolparse.format import Format
+from toolparse.format import Also, Format
 
 MINIMAX_M2 = Format(
     "minimax-m2",
@@ -28,6 +28,10 @@ MINIMAX_M3 = Format(
     item="]<]minimax[>[<item>{{value}}]<]minimax[>[</item>",
     reasoning="<mm:think>{{text}}</mm:think>",
     ends=("[e~[",),
+    also=(
+        Also(param="]<]minimax[>[{{key}}>{{value}}]<]minimax[>[</{{key}}>", slip=True),
+        Also(param="]<]minimax[>[{{value}}]<]minimax[>[</{{key}}>", slip=True),
+    ),
     aliases=("minimaxm3",),
     models="MiniMax-M3, MiniMax-M3-VL",
     source="MiniMax-M3's chat template; vLLM and SGLang `minimax_m3`",

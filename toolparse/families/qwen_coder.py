@@ -1,6 +1,6 @@
 """`<function=...><parameter=...>`: Qwen3-Coder and its relatives. Sources: chat templates; vLLM `qwen3_xml`."""
 
-from toolparse.format import JSON, PYTHON, Format, Syntax
+from toolparse.format import JSON, PYTHON, Also, Format, Syntax
 
 # The templates write what has parts as JSON, and the rest as Python's `str` does.
 JSON_PYTHON_WORDS = Syntax(true="True", false="False", null="None", json=("object", "array"))
@@ -16,7 +16,7 @@ QWEN3_CODER = Format(
     ends=("<|im_end|>",),
     also=(
         "<function={{name}}>\n{{params}}</function>\n</tool_call>",
-        '<tool_call>\n{"name": {{name}}, "arguments": {{arguments}}}\n</tool_call>',
+        Also(call='<tool_call>\n{"name": {{name}}, "arguments": {{arguments}}}\n</tool_call>', slip=True),
     ),
     aliases=("qwen3-xml", "qwen35", "qwen3-5", "qwen-coder"),
     models="Qwen3-Coder, Qwen3-Coder-Next, Qwen3.5, 3.6, 3.8",

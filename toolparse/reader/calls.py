@@ -32,6 +32,7 @@ class CallSteps(Trial):
     _at = 0  # which stands at this local position
     _plan: CallPlan | None = None  # of the last call
     _closers: tuple[str, ...] = ()
+    _quoted: tuple[str, ...] = ()  # the closing markers of a call that is text
     _back_to: Frame | None = None  # the thought that goes on behind a call in it
 
     _limited_until: int  # up to there, text was read in vain
@@ -52,12 +53,12 @@ class CallSteps(Trial):
             self.begin_trial(at)
         elif plan.markerless and self._before is None:
             bare = self.options.bare
-            if bare == "never" or (plan.named and not plan.wraps_name and not self.offered(name)):
+            # A family that writes calls right behind its content shows it: it has no newline there.
+            begins = bare != "alone" or "\n" not in plan.lead or self.begins_line(at)
+            if bare == "never" or not begins or (plan.named and not plan.wraps_name and not self.offered(name)):
+                self._quoted = plan.closers
                 return False
             if bare == "alone":
-                # A family that writes calls right behind its content shows it: it has no newline there.
-                if "\n" in plan.lead and not self.begins_line(at):
-                    return False
                 if at > self.pos:
                     self.text_seen(at)
                 self.begin_trial(at)
@@ -104,8 +105,8 @@ class CallSteps(Trial):
                 first = weak = False
             if inner_id is not None:
                 id = inner_id
-            if base + start < 0 or inner_name in no_call or tools is not None:
-                found = [self.repaired("no marker of its family")] if plan.rescued else None
+            if base + start < 0 or inner_name in no_call or tools is not None or plan.slip:
+                found = [self.repaired(plan.slip)] if plan.slip else None
                 self.add_call(inner_name, arguments, id, base + start, base + end, found)
             else:
                 if self.mark_end > self.mark_start:
@@ -139,7 +140,7 @@ class CallSteps(Trial):
             self.text_seen(at)
         base = self.base
         call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end())
-        scanner = self._scanner_of(plan, name)
+        scanner = self._scanner_of(plan, name, on_trial=call.on_trial)
         call.scanner = scanner
         self._call = call
         self.start_keeping(call.opening if weak else call.start)
@@ -151,15 +152,15 @@ class CallSteps(Trial):
             self._settle_call(call)
             self._step = LIMITED if not bare and call.body < self._limited_until else BODY
 
-    def _scanner_of(self, plan: CallPlan, name: str | None) -> Scanner:
+    def _scanner_of(self, plan: CallPlan, name: str | None, *, on_trial: bool) -> Scanner:
         """What reads the body of a call."""
         tool: ParameterTypes | None = self.tool_of(name)
         if plan.tagged is not None:
             kind = TaggedScanner if plan.tagged.item is None else ElementScanner
             return kind(plan.tagged, tool, streaming=self.streaming)
-        if plan.loose:
+        if plan.loose and not on_trial:
             return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
-        return ValueScanner(plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
+        return ValueScanner(plan.escaped or plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
 
     def _settle_call(self, call: CallInHand) -> None:
         """It is a call: the text before it ends."""
@@ -236,6 +237,11 @@ class CallSteps(Trial):
             call.id = scanner.id
         if scanner.status == DONE:
             self._step = TAIL
+            return
+        if call.on_trial:
+            call.on_trial = False
+            call.scanner = self._scanner_of(call.plan, call.name, on_trial=False)
+            self.rewind(call.body)
             return
         call.cut_off = scanner.status != ERROR
         call.reached = self.here()
@@ -320,8 +326,7 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
-        unmarked = ["no marker of its family"] if plan.rescued else []
-        repairs = [*unmarked, *scanner.repairs, *([missing] if missing else [])]
+        repairs = [what for what in (plan.slip, *scanner.repairs, missing) if what]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:

@@ -65,10 +65,11 @@ class PlainCalls(Recovery):
                 self.budget -= end - at
                 return None
             return end, "", None, read
-        if plan.loose:
+        syntax = plan.escaped if plan.loose else plan.syntax
+        if syntax is None:
             return None
         try:
-            reader = plain_reader(plan.syntax)
+            reader = plain_reader(syntax)
             value, end = reader.keywords(text, at) if plan.kwargs else reader.map(text, at)
         except NotPlain:
             self.budget -= len(text) - at

@@ -36,7 +36,8 @@ from toolparse.codecs.matching import MORE, Rx
 from toolparse.compile import Frame, compile_format, suffix_of
 from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
-from toolparse.message import ParsedMessage
+from toolparse.message import UNREAD, Issue, ParsedMessage, Span
+from toolparse.picture import BLANKS
 from toolparse.reader.calls import CallSteps
 from toolparse.reader.options import DEFAULT, Options
 from toolparse.reader.states import (
@@ -62,6 +63,7 @@ from toolparse.reader.tables import (
     END,
     MESSAGE,
     SECTION,
+    STRAY,
     THOUGHT,
     Entry,
     Prepared,
@@ -69,6 +71,16 @@ from toolparse.reader.tables import (
     prepare,
 )
 from toolparse.reader.turn import Tools
+from toolparse.reader.unmarked import END as END_MARK
+from toolparse.reader.unmarked import unmarked
+
+_CLOSING = ("}", "]", ")", ">", "`")  # a call's last character, its markers gone
+_ANYWHERE = Options(bare="anywhere")
+_UNSURE = UNREAD | {"no-name", "unknown-tool", "stray-marker", "markers-missing"}
+_MARKERS_MISSING = (
+    "this is a call without its markers: the text was perhaps decoded with skip_special_tokens=True; "
+    "decode it with skip_special_tokens=False, or pass the token ids"
+)
 
 
 class Reader(CallSteps):
@@ -175,7 +187,27 @@ class Reader(CallSteps):
         self._run()
         if not self.ended:
             self._finish()
+        if not self.calls:
+            self._look_for_unmarked(complete)
         return self.message(complete)
+
+    def _look_for_unmarked(self, text: str) -> None:
+        """The end of a turn without calls may be calls that lost their markers."""
+        self.end_mark()
+        if not self.marks:
+            return
+        start = self.marks[0].start
+        said = text[start:].rstrip(BLANKS)
+        if not said.endswith(_CLOSING):
+            return
+        for bare in unmarked(self.prepared.program.format):
+            for at in bare.places(said, tools=self.tools is not None) if said.endswith(bare.end) else ():
+                found = read_text(bare.format, said[at:] + END_MARK, tools=self.tools, options=_ANYWHERE)
+                unsure = any(issue.code in _UNSURE for issue in found.issues)
+                if found.tool_calls and not found.content.strip(BLANKS) and not unsure:
+                    span = Span("content", start + at, start + len(said))
+                    self._add_issue(Issue("markers-missing", _MARKERS_MISSING, span))
+                    return
 
     def standing(self) -> Start | None:
         """Where the text read so far leaves the turn; None where it is settled up to more than an open thought."""
@@ -411,7 +443,7 @@ class Reader(CallSteps):
         while self._entry < len(entries):
             at = self._at
             entry = entries[self._entry]
-            if self._only_text and entry.kind == CALL and entry.weak:
+            if self._only_text and (entry.kind == STRAY or (entry.kind == CALL and entry.weak)):
                 self._entry += 1
                 continue
             if final:
@@ -503,7 +535,7 @@ class Reader(CallSteps):
             self.end_text(at, "")
             self._new_message(end)
         else:
-            self._stray(entry.core, end, at)
+            return self._stray(entry.core, end, at)
         return True
 
     def _new_message(self, end: int) -> None:
@@ -534,8 +566,12 @@ class Reader(CallSteps):
         self.lead = frame.after
         return True
 
-    def _stray(self, core: str, end: int, at: int) -> None:
-        """A closing marker behind calls."""
+    def _stray(self, core: str, end: int, at: int) -> bool:
+        """A closing marker behind calls; False where it belongs to a call that is text."""
+        if core in self._quoted:
+            self._quoted = self._quoted if core != self._quoted[-1] else ()
+            self._step = TRY
+            return False
         self.end_text(at, "")
         if self.section is not None and core in self.section.closer:
             self.section = None
@@ -543,6 +579,7 @@ class Reader(CallSteps):
             start = self.base + at
             self.note("stray-marker", f"{core!r} closes nothing", start, start + len(core))
         self.step_over(end)
+        return True
 
     # -- calls in thoughts --------------------------------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from toolparse.codecs.matching import SLACK, WS, Rx
+from toolparse.codecs.scanner import SLIP
 from toolparse.compile import Candidate, Frame, Program, Shape, TextStretch, compile_format
-from toolparse.format import Also, Format
+from toolparse.format import Also, Format, Syntax
 from toolparse.reader.finding import Finder
 
 # What may begin at a marker.
@@ -67,6 +68,12 @@ def _is_rescued(shape: Shape, program: Program) -> bool:
     )
 
 
+def _escaped(shape: Shape, program: Program) -> Syntax | None:
+    own = shape.format
+    same = (other.format for other in program.shapes if not other.loose and other.body == shape.body)
+    return next((f.syntax for f in same if (f.section, f.call) == (own.section, own.call) and f.syntax.escapes), None)
+
+
 def _matches(pattern: str) -> Any:
     return re.compile(pattern, re.DOTALL).match
 
@@ -96,15 +103,22 @@ class CallPlan:
         self.watch = shape.watch
         self.wraps_name = shape.wraps_name
         self.weak = not shape.strong
+        #: the syntax that a call is read in first: another reading of the same picture, with escapes
+        self.escaped = _escaped(shape, program) if shape.loose else None
         #: whether only a turn that is nothing else makes it a call
         self.rescued = _is_rescued(shape, program)
         self.bare = self.weak and (shape.bare or self.rescued)
         self.needs_tool = self.weak and shape.anchored
+        #: what is noted of each such call
+        self.slip = "no marker of its family" if self.rescued else SLIP if shape.slip else ""
         self.markerless = self.rescued or _markerless(shape, program)
         self.lead = shape.lead
         #: the call's closing markers, which of them closes the body, and the pattern of the others
         self.tail = shape.tail
         self.tail_names = shape.tail_names
+        params = shape.tagged.params if shape.tagged is not None else ()
+        #: every marker that closes something in it
+        self.closers = (*(param.close for param in params), *shape.closer, *shape.tail)
         self.stop = shape.tail[0] if shape.tail else ""
         self.step = len(self.stop)
         self.closed_json = shape.json and bool(shape.tail)

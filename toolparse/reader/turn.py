@@ -24,14 +24,11 @@ from toolparse.events import (
     IssueFound,
     ReasoningDelta,
 )
-from toolparse.message import Issue, ParsedMessage, Span, ToolCall
+from toolparse.message import UNREAD, Issue, ParsedMessage, Span, ToolCall
 from toolparse.picture import BLANKS
 from toolparse.reader.options import Options
 from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window
-
-#: Codes of calls whose arguments were not read.
-_UNREAD = ("malformed-arguments", "truncated")
 
 
 def _inferred() -> Any:
@@ -76,6 +73,7 @@ class CallInHand:
         self.start = start
         self.body = body
         self.opens_section = start > opening and plan.opens_section
+        self.on_trial = plan.escaped is not None  # whether it may have to be read once more, in another syntax
 
 
 class Turn(Window):
@@ -247,9 +245,13 @@ class Turn(Window):
             known = tool.name if tool is not None else known
             self.events.append(CallStarted(len(self.calls), known, scanner.id or call.id))
         out, said = scanner.out, call.said
-        if len(out) > said and out[0] == "{" and not self.options.coerce:
+        if len(out) > said and out[0] == "{" and not self.quiet(call):
             self.events.append(ArgumentsDelta(len(self.calls), "".join(out[said:])))
             call.said = len(out)
+
+    def quiet(self, call: CallInHand) -> bool:
+        """Whether a stream says the arguments of a call at its end, as they may still change."""
+        return self.options.coerce or call.on_trial
 
     def add_call(
         self,
@@ -282,7 +284,7 @@ class Turn(Window):
                 if tool is not None:
                     found = [*(found or ()), self.repaired(f"the name {name!r} for {tool.name!r}")]
                     name = tool.name
-            read = found is None or not any(code in _UNREAD for code, _ in found)
+            read = found is None or not any(code in UNREAD for code, _ in found)
             if tool is not None and read and self.options.coerce:
                 arguments, notes = _coerced(arguments, tool)
                 if notes:
@@ -305,8 +307,7 @@ class Turn(Window):
                 self._add_issue(issue)
         made = ToolCall(name or "", arguments, id, index, span, raw, issues)
         if self.streaming:
-            quiet = call is None or call.said == 0 or self.options.coerce
-            if quiet and not any(issue.code in _UNREAD for issue in issues):
+            if (call is None or call.said == 0) and not any(issue.code in UNREAD for issue in issues):
                 self.events.append(ArgumentsDelta(index, json.encode(arguments)))
             self.events.append(CallEnded(index, made))
         self.calls.append(made)

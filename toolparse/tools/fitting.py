@@ -6,10 +6,11 @@ infer    text that no schema describes, by what it looks like; the postal code 0
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
-from toolparse.codecs.json import encode, type_of
+from toolparse.codecs.json import decode, encode, type_of
 from toolparse.tools import exact_values
 from toolparse.tools.convert import MAX_DEPTH, Converter, Path, Plan, untyped_tree
 from toolparse.tools.exact_values import MISSING
@@ -22,8 +23,9 @@ _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": Fal
 def coerce(arguments: dict[str, Any], tool: Tool) -> tuple[dict[str, Any], list[Problem]]:
     """Arguments as the tool's schema wants them, where what the model wrote can be read in one way only.
 
-    `"3"` for an integer, `2.0` for an integer, `"[1]"` for an array, `{"a": 1}` or `5` for a string. A value of a
-    type that the schema admits is left alone, and so is everything for which there is no reading or more than one.
+    `"3"` for an integer, `2.0` for an integer, `"[1]"` for an array (in quotes of its own, too), `{"a": 1}` or `5` for a
+    string. A value of a type that the schema admits is left alone, and so is everything for which there is no reading or
+    more than one.
 
     Args:
         arguments: Decoded arguments; they are not changed.
@@ -75,7 +77,11 @@ def _admits(plan: Plan, value: Any) -> bool:
 def _read(plan: Plan, value: Any) -> Any:
     """The one value of an admitted type that another value stands for; MISSING if there is none."""
     if isinstance(value, str):
-        return plan.read(value.strip())
+        text = value.strip()
+        if text[:1] == '"' and text[-1:] == '"':  # JSON in JSON, between tags
+            with contextlib.suppress(ValueError):
+                text = decode(text)
+        return plan.read(text.strip())
     if isinstance(value, float):
         return int(value) if "integer" in plan.types and value.is_integer() and math.isfinite(value) else MISSING
     if plan.types != {"string"} or isinstance(value, bool) or not isinstance(value, int | dict | list):

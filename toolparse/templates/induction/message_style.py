@@ -8,6 +8,7 @@ the template needs exactly this.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +107,8 @@ class MessageStyle:
         return {"id": ident, "type": "function", "function": function}
 
     def _bare_call(self, name: str, arguments: Any) -> dict[str, Any]:
-        value = json.dumps(arguments, ensure_ascii=False) if self.arguments == "string" else arguments
+        as_text = self.arguments == "string" and not isinstance(arguments, str)
+        value = json.dumps(arguments, ensure_ascii=False) if as_text else arguments
         return {"name": name, "arguments": value}
 
     def first_messages(self, tools: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -172,7 +174,8 @@ def _read(parsed: Any) -> tuple[str, str | None, list[Call]]:
         function = call.get("function", call)
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
-            arguments = json.loads(arguments)
+            with contextlib.suppress(ValueError):  # of a broken call, what was written
+                arguments = json.loads(arguments)
         found.append((function["name"], arguments, call.get("id")))
     reasoning = next(
         (parsed[key] for key in ("reasoning_content", "reasoning", "thinking") if parsed.get(key) is not None), None

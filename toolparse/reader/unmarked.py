@@ -1,0 +1,87 @@
+"""Calls whose markers were lost: text that was decoded with `skip_special_tokens=True`.
+
+Of each way to write calls that is told by markers, what is left when those are taken out; of that no call is made, but
+it is said. Not every format leaves something that can be known again: of tags around keys and values nothing stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from toolparse.codecs.tagged import KEY
+from toolparse.compile import compile_format
+from toolparse.errors import FormatError
+from toolparse.format import Format
+
+# What a vocabulary can have as one token of its own: `<|x|>`, `<|x>`, `<x|>`, `[X]`, and tags without attributes.
+_SPECIAL = r"<\|[^<>{}\n]*>|<[^<>{}\s]*\|>|<｜[^<>{}\n]*｜>|｜[A-Z]+｜|\]<\][^\[\]<>{}\n]+\[>\[|\[/?[A-Z_]{2,}\]"
+_TAGS = r"<([A-Za-z_:]+)>"
+_WORD = 6  # letters of a literal that no other word may hold
+#: What stands for the end of the turn, which closes calls too.
+END = "\x00"
+_MOST = 8  # places that are looked at
+# A name and its arguments, where no tools say that it is one.
+_TOUCHING: Any = re.compile(r"[^\s{(]*[^\s{(:]\{").match
+
+
+class Unmarked:
+    """One way to write calls without its markers: a format, how it begins, and how it ends."""
+
+    def __init__(self, format: Format) -> None:
+        shape = compile_format(format).shapes[0]
+        first = shape.opener_first or shape.head_first
+        self.vague = not first and shape.body in ("arguments", "kwargs")
+        before = r"\n" if self.vague and shape.body == "kwargs" else r"\n.!?:>}" if self.vague else r"\s.!?:>}"
+        announced = shape.body == "wrapper" or sum(map(str.isalpha, first)) >= _WORD
+        begins = "" if announced else rf"(?:\A|(?<=[{before}]))"
+        self.format = format
+        self.head: Any = re.compile(f"{begins}(?=(?P<begin_>{shape.full.pattern}))")
+        closes = (
+            [param.close.rpartition(KEY)[2] for param in shape.tagged.params] if shape.tagged is not None else ["}"]
+        )
+        self.end = (*closes[:1], *shape.tail, *shape.closer)[-1]
+
+    def places(self, text: str, *, tools: bool) -> list[int]:
+        """Where such a call perhaps begins in a text that ends as such calls do."""
+        found = islice(self.head.finditer(text), _MOST)
+        starts = [match.start("begin_") for match in found]
+        return [at for at in starts if tools or not self.vague or _TOUCHING(text, at)]
+
+
+@lru_cache(maxsize=256)
+def unmarked(format: Format) -> tuple[Unmarked, ...]:
+    """What is left of a format's calls without markers, where that is none of its own ways to write them."""
+    if END in format.ends:
+        return ()
+    plain = dataclasses.replace(
+        format.bind(""), reasoning=None, content="{{text}}", between_messages="", ends=(END,), lead=""
+    )
+    shapes = plain.shapes()
+    own = {(shape.section, shape.call) for shape in shapes}
+    shown = "".join(shape.section + shape.call + "".join(shape.syntax.quotes) for shape in shapes)
+    tags = "".join(f"|</?{tag}>" for tag in dict.fromkeys(re.findall(_TAGS, shown)))
+    found: dict[tuple[str, str], Unmarked] = {}
+    for lost in (re.compile(_SPECIAL), re.compile(_SPECIAL + tags)):
+        for shape in shapes:
+            bare = _without(shape, lost)
+            if bare is not None and (bare.section, bare.call) not in own:
+                found.setdefault((bare.section, bare.call), Unmarked(bare))
+    return tuple(found.values())
+
+
+def _without(shape: Format, lost: re.Pattern[str]) -> Format | None:
+    """A way to write calls without its markers; None where nothing tells that it is one."""
+    shown = {name: getattr(shape, name) or "" for name in ("section", "call", "between", "param", "item")}
+    fields: dict[str, Any] = {name: lost.sub("", source).removeprefix("{{skip}}") for name, source in shown.items()}
+    if "{{params}}" in shape.call and "<" not in fields["param"].partition("{{key}}")[0]:
+        return None
+    if any(lost.fullmatch(quote) for quote in shape.syntax.quotes):
+        fields["syntax"] = dataclasses.replace(shape.syntax, quotes=("",), texts=True)
+    try:
+        return dataclasses.replace(shape, **{name: value or getattr(shape, name) for name, value in fields.items()})
+    except FormatError:  # what parted two holes is gone
+        return None
