@@ -49,9 +49,10 @@ class ParamProgram:
     """The picture of one parameter, compiled.
 
     `head` captures `key` and perhaps `type` and ends before the value; `lead` and `trail` are the blanks that the
-    picture writes next to the value; `close` is the closing tag with the key's place marked by `KEY`. `written`: the
-    literals before the key, between the holes and behind the value, where the picture holds key, perhaps type, value.
-    `literals`: whether strings stand in quotes, as in any other value. `slip`: whether to write it so is one.
+    picture writes next to the value, `behind` those behind the closing tag; `close` is that tag with the key's place
+    marked by `KEY`. `written`: the literals before the key, between the holes and behind the value, where the picture
+    holds key, perhaps type, value. `literals`: whether strings stand in quotes, as in any other value. `slip`: whether
+    to write it so is one.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ParamProgram:
         lead: str,
         trail: str,
         close: str,
+        behind: str,
         types: dict[str, str] | None,
         written: tuple[str, ...] | None,
         literals: bool = False,
@@ -72,6 +74,8 @@ class ParamProgram:
         self.lead = lead
         self.trail = trail
         self.close = close
+        #: the blanks between a value and the call's tail, where the closing tag is missing
+        self.open_trail = trail + behind
         self.types = types
         self.written = written
         self.literals = literals
@@ -222,6 +226,14 @@ def _value_of(text: str, key: str, way: int, tool: ParameterTypes | None, syntax
             return value
     assert tool is not None
     return tool.convert_text(key, text, python=not syntax.is_json)[0]
+
+
+def _before(buf: str, pos: int, at: int, trail: str) -> int:
+    """Where a value ends that is closed at `at`: before the blanks that the picture writes there, if they stand."""
+    while trail and at > pos and buf[at - 1] == trail[-1]:
+        at -= 1
+        trail = trail[:-1]
+    return at
 
 
 def literal(text: str, syntax: Syntax) -> Any:
@@ -491,10 +503,10 @@ class TaggedScanner(ArgumentScanner):
                 assert program.after_tail is not None
                 decided = program.after_tail.match(buf, tail_at + len(tail), final)
                 if decided is UNDECIDED:
-                    return self._before(buf, pos, tail_at), -1
+                    return _before(buf, pos, tail_at, self._param.open_trail), -1
                 if decided is not None:
                     self.repair(f"a missing {close!r}")
-                    return self._before(buf, pos, tail_at), tail_at
+                    return _before(buf, pos, tail_at, self._param.open_trail), tail_at
                 tail_from = tail_at + 1
             elif at >= 0:
                 behind = at + len(close)
@@ -502,18 +514,18 @@ class TaggedScanner(ArgumentScanner):
                 if not whole:
                     behind = self._broken_close(buf, pos, at, final)
                     if behind < 0:
-                        return self._before(buf, pos, at), -1
+                        return _before(buf, pos, at, self._param.trail), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
                 if decided is None and whole and program.longer:
                     decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
-                    end = self._before(buf, pos, at)
+                    end = _before(buf, pos, at, self._param.trail)
                     self._needs = behind + program.after_close.least - end
                     return end, -1
                 if decided is not None:
                     if not whole:
                         self.repair(f"{buf[at:behind].rstrip()!r} for {close!r}")
-                    return self._before(buf, pos, at), behind
+                    return _before(buf, pos, at, self._param.trail), behind
                 tail_from = at
                 at = buf.find(stem or close, at + 1)
             else:
@@ -521,8 +533,8 @@ class TaggedScanner(ArgumentScanner):
         if final:
             return len(buf), -1
         if self._hold is None:
-            strings = [stem or close, tail] if tail else [stem or close]
-            self._hold = tail_of((*strings, *(self._param.trail + text for text in strings)))
+            ends = ((stem or close, self._param.trail), (tail, self._param.open_trail))
+            self._hold = tail_of(tuple(text for end, blanks in ends if end for text in (end, blanks + end)))
         return self._safe_end(buf, pos), -1
 
     def _longer_close(self, buf: str, at: int, behind: int, final: bool) -> tuple[Any, int]:
@@ -553,14 +565,6 @@ class TaggedScanner(ArgumentScanner):
             return -1
         in_line = not trail or (not buf.endswith(trail, pos, at) and (at > pos or bool(self._parts)))
         return 0 if in_line and (trail or not closed) else end
-
-    def _before(self, buf: str, pos: int, at: int) -> int:
-        """Where a value ends that is closed at `at`: before the newline that the picture writes there, if it stands."""
-        trail = self._param.trail
-        while trail and at > pos and buf[at - 1] == trail[-1]:
-            at -= 1
-            trail = trail[:-1]
-        return at
 
     def _take(self, text: str) -> None:
         self._parts.append(text)

@@ -8,7 +8,7 @@ from toolparse.codecs.matching import SLACK, Rx
 from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram
 from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, pattern_of, trimmed
 from toolparse.format import PARAM_HOLES, Format
-from toolparse.picture import BLANKS, Hole, Picture, Text, around, without_blanks_before, without_blanks_behind
+from toolparse.picture import Hole, Picture, Text, around, without_blanks_before, without_blanks_behind
 
 
 def compile_parameters(
@@ -71,7 +71,8 @@ def _param(format: Format, picture: Picture, literals: Literals, *, slip: bool =
     before, lead = without_blanks_behind(before)
     after, trail = without_blanks_before(after)
     head = compile_stretch(before, literals=literals)
-    close = "".join(part.text if isinstance(part, Text) else KEY for part in after).rstrip(BLANKS)
+    after, behind = without_blanks_behind(after)
+    close = "".join(part.text if isinstance(part, Text) else KEY for part in after)
     items = trimmed(head.items, right=True)
     if KEY in close and not any(isinstance(item, Field) and item.name == "key" for item in items):
         mark, behind = (re.escape(text) for text in close.split(KEY))  # only the closing tag says which it is
@@ -82,6 +83,7 @@ def _param(format: Format, picture: Picture, literals: Literals, *, slip: bool =
         lead=lead,
         trail=trail,
         close=close,
+        behind=behind,
         types=dict(format.types) if format.types is not None and "type" in picture.holes() else None,
         literals=format.literals,
         written=_written(picture),

@@ -11,6 +11,9 @@ DEEPSEEK_V3 = Format(
     call="<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}\n```json\n{{arguments}}\n```<｜tool▁call▁end｜>",
     between="\n",
     ends=("<｜end▁of▁sentence｜>",),
+    also=(
+        Also(call="<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}\n{{arguments}}<｜tool▁call▁end｜>", slip=True),
+    ),
     aliases=("deepseekv3", "deepseek-v3-0324"),
     models="DeepSeek-V3, V3-0324",
     source="DeepSeek-V3's chat template; vLLM `deepseek_v3`, SGLang `deepseekv3`",
@@ -30,6 +33,7 @@ DEEPSEEK_V31 = DEEPSEEK_V3.variant(
     "deepseek-v31",
     call="<｜tool▁call▁begin｜>{{name}}<｜tool▁sep｜>{{arguments}}<｜tool▁call▁end｜>",
     between="",
+    also=(),
     reasoning="<think>{{text}}</think>",
     aliases=("deepseekv31", "deepseek-v3-1"),
     models="DeepSeek-V3.1, V3.1-Terminus, V3.2-Exp",

@@ -2,6 +2,16 @@
 
 from toolparse.format import Also, Format
 
+# The channel is said twice.
+_DOUBLED = (
+    Also(
+        call=" to=functions.{{name}}<|channel|>{{skip}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>", slip=True
+    ),
+    Also(
+        call="<|channel|>{{skip}} to=functions.{{name}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>", slip=True
+    ),
+)
+
 HARMONY = Format(
     "harmony",
     call=" to=functions.{{name}}<|channel|>commentary json<|message|>{{arguments}}<|call|>",
@@ -12,10 +22,7 @@ HARMONY = Format(
     no_call=("assistant",),
     also=(
         " to=functions.{{name}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
-        Also(
-            call=" to=functions.{{name}}<|channel|>{{skip}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
-            slip=True,
-        ),
+        *_DOUBLED,
         "<|channel|>{{skip}} to=functions.{{name}} {{skip}}<|message|>{{arguments}}<|call|>",
         " to={{name}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
         "<|channel|>{{skip}} to={{name}} {{skip}}<|message|>{{arguments}}<|call|>",

@@ -5,6 +5,25 @@ from toolparse.format import JSON, PYTHON, Also, Format, Syntax
 # The templates write what has parts as JSON, and the rest as Python's `str` does.
 JSON_PYTHON_WORDS = Syntax(true="True", false="False", null="None", json=("object", "array"))
 
+# What models write that know the names of tools and parameters as attributes.
+_SPELT_OTHERWISE = (
+    Also(
+        call='<tool_call>\n<function name="{{name}}">\n{{params}}</function>\n</tool_call>',
+        param='<parameter name="{{key}}">\n{{value}}\n</parameter>\n',
+        slip=True,
+    ),
+    Also(
+        call='<tool_call>\n<invoke name="{{name}}">\n{{params}}</invoke>\n</tool_call>',
+        param='<parameter name="{{key}}">{{value}}</parameter>\n',
+        slip=True,
+    ),
+    Also(
+        call='<tool_call>\n<function="{{name}}">\n{{params}}</function>\n</tool_call>',
+        param='<parameter="{{key}}">\n{{value}}\n</parameter>\n',
+        slip=True,
+    ),
+)
+
 QWEN3_CODER = Format(
     "qwen3-coder",
     call="<tool_call>\n<function={{name}}>\n{{params}}</function>\n</tool_call>",
@@ -17,6 +36,7 @@ QWEN3_CODER = Format(
     also=(
         "<function={{name}}>\n{{params}}</function>\n</tool_call>",
         Also(call='<tool_call>\n{"name": {{name}}, "arguments": {{arguments}}}\n</tool_call>', slip=True),
+        *_SPELT_OTHERWISE,
     ),
     aliases=("qwen3-xml", "qwen35", "qwen3-5", "qwen-coder"),
     models="Qwen3-Coder, Qwen3-Coder-Next, Qwen3.5, 3.6, 3.8",

@@ -326,7 +326,7 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
-        repairs = [what for what in (plan.slip, *scanner.repairs, missing) if what]
+        repairs = [what for what in dict.fromkeys((plan.slip, *scanner.repairs, missing)) if what]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:

@@ -680,9 +680,14 @@ class Reader(CallSteps):
             self.add_call(self.name_in(start, end), {}, None, start, end, found)
             self.step_over(self.pos)
         else:
+            doubled = core == opener and not self.kept(start + len(opener), self.here()).strip(BLANKS)
             self.rewind(start)
-            self.text_seen(self.pos + len(opener))
-            self.seek = self.pos
+            if doubled:  # the second one opens the call, the first is markup
+                self.end_text(self.pos, self.prepared.program.format.lead)
+                self.step_over(self.pos + len(opener))
+            else:
+                self.text_seen(self.pos + len(opener))
+                self.seek = self.pos
             self.note("stray-marker", f"{opener!r} opens nothing", start, start + len(opener))
         self.keep = None
         self._step = TEXT
