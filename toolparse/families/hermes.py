@@ -3,7 +3,7 @@
 Sources: the families' chat templates; the parsers `hermes` of vLLM 0.33 and SGLang; llama.cpp's Hermes 2 Pro handler.
 """
 
-from toolparse.format import Format
+from toolparse.format import Also, Format
 
 HERMES = Format(
     "hermes",
@@ -15,6 +15,11 @@ HERMES = Format(
     synonyms=(("parameters", "arguments"),),
     also=(
         '<tool_call>\n{"type": "function", "function": {"name": {{name}}, "arguments": {{arguments}}}}\n</tool_call>',
+        Also(
+            section="<tool_call>\n[{{calls}}]\n</tool_call>",
+            call='{"name": {{name}}, "arguments": {{arguments}}}',
+            between=", ",
+        ),
     ),
     aliases=("hermes-2-pro", "hermes2pro", "json-tools", "hermes-3"),
     models="Nous Hermes 2 Pro, Hermes 3, Hermes 4; Kolibri-1, Youtu-LLM, Reka-Edge, Bielik v3, MiMo-7B/VL, SmolLM3",
