@@ -151,9 +151,8 @@ class TaggedProgram:
         self.least = min(map(len, follows), default=0)
         #: closing tags that begin as the own one does, and go on
         own = params[0].close
-        self.longer = tuple(
-            p.close for p in params[1:] if p.close != own and p.close.startswith(own) and KEY not in own
-        )
+        closes = dict.fromkeys(param.close for param in params if KEY not in param.close)
+        self.longer = tuple(close for close in closes if close != own and close.startswith(own))
         #: what may stand where parameters begin
         self.ahead = tail_of(follows)
         self.tags = self._tags()

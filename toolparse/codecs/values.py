@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.arithmetic import arithmetic
 from toolparse.codecs.matching import MAX_BLANKS, WS, Rx
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR, MORE, Scanner
@@ -36,8 +37,11 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?")
 _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
 _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
-_PREFIXES = frozenset({"f", "F", "u", "U", "b", "B"})
+_PREFIXES = frozenset({"u", "U"})
+_OPERATORS = frozenset("+-*/%")
 _PLAIN = {'"': re.compile(r'[^"\\\x00-\x1f]+'), "'": re.compile(r"[^'\"\\\x00-\x1f]+")}
+_TRIPLE = ("'''", '"""')
+_PLAIN |= {quote: _PLAIN[quote[0]] for quote in _TRIPLE}
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
@@ -89,10 +93,12 @@ class ValueScanner(Scanner):
         "_capture_depth",
         "_comma",
         "_discard",
+        "_joins",
         "_key",
         "_keyed",
         "_path",
         "_pieces",
+        "_python",
         "_quote",
         "_quote_starts",
         "_quotes",
@@ -128,7 +134,9 @@ class ValueScanner(Scanner):
         self._state = _VALUE
         self._comma = False
         self._quote = ""  # inside a string: its closing quote
-        self._quotes = ('"', "'") if self.strict else syntax.quotes
+        self._python = not self.strict and syntax.escapes and "'" in syntax.quotes
+        self._joins = False  # behind a string that another one may go on
+        self._quotes = ('"', "'") if self.strict else (*_TRIPLE, *syntax.quotes) if self._python else syntax.quotes
         self._quote_starts = "".join(quote[0] for quote in self._quotes) + ("\"'" if syntax.own_quotes else '"')
         self._raw_string = False
         self._slips = syntax.own_quotes and not kwargs  # whether other quotes and brackets are slips
@@ -247,27 +255,31 @@ class ValueScanner(Scanner):
                     return pos
                 continue
             if self._pieces:
-                match = _TOKEN.match(buf, pos)
-                if match is not None:
-                    self._pieces.append(match.group())
-                    pos = match.end()
-                    if pos == end and not final:
-                        return pos
-                pos = self._end_token(buf, pos)
-                if self.status != MORE:
+                before = pos
+                pos = self._token(buf, pos, final)
+                if self.status != MORE or (self._pieces and pos in (end, before)):
                     return pos
                 continue
             char = buf[pos]
             if char in BLANKS:
                 pos = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
                 if pos == end:
-                    return pos
+                    break
                 char = buf[pos]
+            if self._joins and char not in "'\"":
+                self._close_string()
+                if self.status != MORE:
+                    return pos
             state = self._state
             if char in self._quote_starts:
                 quote = '"' if char == '"' and self.strict else self._opening_quote(buf, pos, end, final)
                 if quote is None:
                     return pos
+                if quote and self._joins:
+                    self._joins = False
+                    pos += len(quote)
+                    self._quote = quote
+                    continue
                 if quote:
                     if not self._begin_scalar(state, string=True):
                         return self._unexpected(buf, pos, final)
@@ -321,12 +333,28 @@ class ValueScanner(Scanner):
             pos = match.end()
             if pos == end and not final:
                 return pos
-            pos = self._end_token(buf, pos)
-            if self.status != MORE:
-                return pos
         if final and self._pieces:
             self._end_token(buf, pos)
+        if final and self._joins:
+            self._close_string()
         return pos
+
+    def _token(self, buf: str, pos: int, final: bool) -> int:
+        """A bare token goes on, or ends; in Python operators may stand between blanks."""
+        match = _TOKEN.match(buf, pos)
+        if match is not None:
+            self._pieces.append(match.group())
+            pos = match.end()
+        if pos == len(buf):
+            return pos if not final else self._end_token(buf, pos)
+        if self.kwargs and self._state in (_VALUE, _FIRST_VALUE) and buf[pos] in BLANKS:
+            at = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+            if at == len(buf) and not final and at - pos <= MAX_BLANKS:
+                return pos
+            if buf[at : at + 1] in _OPERATORS or (at < len(buf) and self._pieces[-1][-1] in _OPERATORS):
+                self._pieces.append(" ")
+                return at
+        return self._end_token(buf, pos)
 
     def _open_wrapper(self, buf: str, pos: int, final: bool) -> tuple[int, bool]:
         """Take the usual beginning of a wrapper in two steps. Returns the position, and whether to wait for more."""
@@ -388,9 +416,12 @@ class ValueScanner(Scanner):
                 if pos == end:
                     return pos
             char = buf[pos]
-            if char == quote:
-                self._end_string()
-                return pos + 1
+            if char == quote[0]:
+                if buf.startswith(quote, pos):
+                    self._end_string()
+                    return pos + len(quote)
+                if not final and quote.startswith(buf[pos:]):
+                    return pos
             if char == "\\":
                 escape = _ESCAPE.match(buf, pos)
                 if escape is None:
@@ -482,10 +513,15 @@ class ValueScanner(Scanner):
     def _end_string(self) -> None:
         self._quote = ""
         self._raw_string = False
+        self._joins = self._python and self._state != _COLON
+        if not self._joins:
+            self._close_string()
+
+    def _close_string(self) -> None:
+        self._joins = False
         self._sink.append('"')
-        if self._state == _COLON:
-            return
-        self._end_value()
+        if self._state != _COLON:
+            self._end_value()
 
     # -- tokens ---------------------------------------------------------------------------------------------------
 
@@ -533,6 +569,11 @@ class ValueScanner(Scanner):
             if self.strict:
                 self.repair(f"the number {token[:20]!r}")
             return json.number_text(int(token, 16)) if len(token) < 4000 else None
+        if self.kwargs and not _OPERATORS.isdisjoint(token):
+            computed = arithmetic(token)
+            if computed is not None:
+                self.repair(f"the arithmetic {token[:40]!r}")
+                return json.encode(computed)
         if self.syntax.bare_keys and token.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
             self.repair("a string without quotes")
             return json.quote(token)

@@ -4,7 +4,7 @@ Sources: the models' chat templates; vLLM `jamba`, `hunyuan_a13b`, `minimax`, `x
 handlers for Apriel, Nemotron v2 and Firefunction v2.
 """
 
-from toolparse.format import Also, Format
+from toolparse.format import PYTHON, Also, Format
 
 JAMBA = Format(
     "jamba",
@@ -68,6 +68,7 @@ NEMOTRON_NANO_V2 = JAMBA.variant(
     reasoning="<think>\n{{text}}\n</think>\n\n",
     prefill="<think>\n",
     ends=("<SPECIAL_12>",),
+    also=(Also(call="{{name}}({{kwargs}})", syntax=PYTHON),),
     aliases=("nemotron-v2", "nemotron-nano", "llama-nemotron-json"),
     models="NVIDIA-Nemotron-Nano-9B-v2, -12B-v2; Llama-3.x-Nemotron",
     source="Nemotron-Nano-9B-v2's chat template; llama.cpp `Nemotron v2`",
@@ -81,6 +82,7 @@ XLAM = JAMBA.variant(
     reasoning="<think>{{text}}</think>",
     ends=("<|eot_id|>", "<|im_end|>"),
     also=(
+        Also(section="{{calls}}"),
         Also(section="```json\n[{{calls}}]\n```"),
         Also(section="```\n[{{calls}}]\n```"),
         Also(section="[TOOL_CALLS][{{calls}}]"),

@@ -16,6 +16,11 @@ HERMES = Format(
     also=(
         '<tool_call>\n{"type": "function", "function": {"name": {{name}}, "arguments": {{arguments}}}}\n</tool_call>',
         Also(call='<tool_call>\n```json\n{"name": {{name}}, "arguments": {{arguments}}}\n```\n</tool_call>', slip=True),
+        Also(
+            section="<tool_call>\n[{{calls}}]\n</tool_call>",
+            call='{"name": {{name}}, "arguments": {{arguments}}}',
+            between=", ",
+        ),
     ),
     aliases=("hermes-2-pro", "hermes2pro", "json-tools", "hermes-3"),
     models="Nous Hermes 2 Pro, Hermes 3, Hermes 4; Kolibri-1, Youtu-LLM, Reka-Edge, Bielik v3, MiMo-7B/VL, SmolLM3",

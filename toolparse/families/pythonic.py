@@ -9,7 +9,10 @@ PYTHONIC = Format(
     between=", ",
     syntax=PYTHON,
     ends=("<|eot_id|>", "<|eom_id|>", "<end_of_turn>"),
-    also=(Also(section="<|python_start|>[{{calls}}]<|python_end|>"),),
+    also=(
+        Also(section="<|python_start|>[{{calls}}]<|python_end|>"),
+        Also(section="{{calls}}", slip=True),
+    ),
     aliases=("llama32-pythonic", "toolace"),
     models="Llama-3.2-1B/3B with the pythonic prompt, ToolACE-8B, ultravox-ToolACE",
     source="vLLM's pythonic chat templates and `pythonic` parser; Llama 3.2's prompt guide",

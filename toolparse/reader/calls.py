@@ -54,6 +54,8 @@ class CallSteps(Trial):
         elif plan.markerless and self._before is None:
             bare = self.options.bare
             # A family that writes calls right behind its content shows it: it has no newline there.
+            if plan.slip and self.tools is None:
+                return False
             begins = bare != "alone" or "\n" not in plan.lead or self.begins_line(at)
             if bare == "never" or not begins or (plan.named and not plan.wraps_name and not self.offered(name)):
                 self._quoted = plan.closers

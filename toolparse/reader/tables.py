@@ -212,7 +212,7 @@ class Prepared:
             if not first.rx.pattern.removeprefix("(?P<at_>)").startswith(re.escape(core)):
                 continue
             plan = self.plans[first.shape.number]
-            only = all(other.kind == "call" for other in others)  # which are tried after it
+            only = all(other.kind in ("call", "section") for other in others)  # which are tried after it
             if not plan.shape.opener if plan.ends else only and not plan.in_section:
                 plan.follow_at_marker(first, program)
         self.content = Table(cores, program.markers, program.stretch, self.plans)
