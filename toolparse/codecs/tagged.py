@@ -533,7 +533,7 @@ class TaggedScanner(ArgumentScanner):
             return len(buf), -1
         if self._hold is None:
             ends = ((stem or close, self._param.trail), (tail, self._param.open_trail))
-            self._hold = tail_of(tuple(text for end, blanks in ends if end for text in (end, blanks + end)))
+            self._hold = tail_of(tuple(b[n:] + end for end, b in ends if end for n in range(len(b) + 1)))
         return self._safe_end(buf, pos), -1
 
     def _longer_close(self, buf: str, at: int, behind: int, final: bool) -> tuple[Any, int]:
