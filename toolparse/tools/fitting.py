@@ -23,8 +23,8 @@ _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": Fal
 def coerce(arguments: dict[str, Any], tool: Tool) -> tuple[dict[str, Any], list[Problem]]:
     """Arguments as the tool's schema wants them, where what the model wrote can be read in one way only.
 
-    `"3"` for an integer, `2.0` for an integer, `"[1]"` for an array (in quotes of its own, too), `{"a": 1}` or `5` for a
-    string. A value of a type that the schema admits is left alone, and so is everything for which there is no reading
+    `"3"` for an integer, `2.0` for an integer, `"[1]"` for an array (in quotes of its own, too), `{"a": 1}` or `5` for
+    a string. A value of a type that the schema admits is left alone, and so is everything for which there is no reading
     or more than one.
 
     Args:
