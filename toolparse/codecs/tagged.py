@@ -149,6 +149,11 @@ class TaggedProgram:
         self.plain = self._plain()
         #: how much text there must at least be where parameters begin, before anything is decided
         self.least = min(map(len, follows), default=0)
+        #: the parameters by how they begin
+        heads: dict[str, ParamProgram] = {}
+        for param in params:
+            heads.setdefault(param.head.pattern, param)
+        self.heads = tuple(heads.values())
         #: closing tags that begin as the own one does, and go on
         own = params[0].close
         closes = dict.fromkeys(param.close for param in params if KEY not in param.close)
@@ -430,7 +435,7 @@ class TaggedScanner(ArgumentScanner):
             self._finish()
             return pos
         undecided = stop is UNDECIDED
-        for param in program.params:
+        for param in program.heads:
             match = param.head.match(buf, pos, final)
             if match is UNDECIDED:
                 undecided = True

@@ -141,7 +141,8 @@ class CallSteps(Trial):
         if at > self.pos:
             self.text_seen(at)
         base = self.base
-        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end())
+        quiet = self.options.coerce
+        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end(), quiet=quiet)
         scanner = self._scanner_of(plan, name, on_trial=call.on_trial)
         call.scanner = scanner
         self._call = call
@@ -241,7 +242,7 @@ class CallSteps(Trial):
             self._step = TAIL
             return
         if call.on_trial:
-            call.on_trial = False
+            call.on_trial, call.quiet = False, self.options.coerce
             call.scanner = self._scanner_of(call.plan, call.name, on_trial=False)
             self.rewind(call.body)
             return

@@ -77,7 +77,7 @@ class Pieces(Turn):
             self.keep.append(passed)
             self.base += len(passed)
             call = self._call
-            if call is not None and call.started and not self.quiet(call):
+            if call is not None and call.started and not call.quiet:
                 call.said = len(self._scanner.out)
 
     def _pass_text(self, text: str) -> list[Event]:
@@ -109,7 +109,7 @@ class Pieces(Turn):
         assert call is not None
         self._fed.append(text)
         said = scanner.take_verbatim(text)
-        return [ArgumentsDelta(len(self.calls), said)] if said and call.started and not self.quiet(call) else []
+        return [ArgumentsDelta(len(self.calls), said)] if said and call.started and not call.quiet else []
 
     def _leave_stretch(self) -> None:
         """What was passed on is accounted for."""

@@ -65,7 +65,9 @@ class CallInHand:
     cut_off = False  # whether the text ends in it
     reached = 0  # up to where it was read in vain
 
-    def __init__(self, plan: CallPlan, name: str | None, id: str | None, opening: int, start: int, body: int) -> None:
+    def __init__(
+        self, plan: CallPlan, name: str | None, id: str | None, opening: int, start: int, body: int, *, quiet: bool
+    ) -> None:
         self.plan = plan
         self.name = name
         self.id = id
@@ -74,6 +76,7 @@ class CallInHand:
         self.body = body
         self.opens_section = start > opening and plan.opens_section
         self.on_trial = plan.escaped is not None  # whether it may have to be read once more, in another syntax
+        self.quiet = quiet or self.on_trial  # whether a stream says its arguments at its end, as they may still change
 
 
 class Turn(Window):
@@ -238,20 +241,16 @@ class Turn(Window):
         if not call.started:
             # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
             known = scanner.name if scanner.name is not None or call.plan.wraps_name else call.name
-            if not known or known in self.prepared.no_call or self.base + len(self.buf) <= 0:
+            if not known or known in self.prepared.no_call or self.here() <= 0:
                 return
             call.started = True
             tool = self.tool_of(known) if self.tools is not None else None
             known = tool.name if tool is not None else known
             self.events.append(CallStarted(len(self.calls), known, scanner.id or call.id))
         out, said = scanner.out, call.said
-        if len(out) > said and out[0] == "{" and not self.quiet(call):
+        if len(out) > said and out[0] == "{" and not call.quiet:
             self.events.append(ArgumentsDelta(len(self.calls), "".join(out[said:])))
             call.said = len(out)
-
-    def quiet(self, call: CallInHand) -> bool:
-        """Whether a stream says the arguments of a call at its end, as they may still change."""
-        return self.options.coerce or call.on_trial
 
     def add_call(
         self,
