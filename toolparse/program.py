@@ -459,9 +459,9 @@ class Program(msgspec.Struct, dict=True):
 
     @cached_property
     def around_content(self) -> tuple[str, str]:
-        """The blanks that the picture of content writes around it, where it shows nothing else."""
+        """The blanks that the picture of content writes before and behind it, where it shows nothing else there."""
         before, _, after = self.format.content.partition("{{text}}")
-        return (before, after) if not (before + after).strip(BLANK) else ("", "")
+        return "" if before.strip(BLANK) else before, "" if after.strip(BLANK) else after
 
     @cached_property
     def marker_cores(self) -> tuple[str, ...]:

@@ -509,6 +509,7 @@ class Reader(CallSteps):
     def _new_message(self, end: int) -> None:
         self.step_over(end)
         self.thinking = self.framed = None
+        self.lead = self.prepared.lead
         self._step = MESSAGE_START
 
     def _close_frame(self, frame: Frame, match: Any, at: int) -> bool:

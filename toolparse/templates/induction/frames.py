@@ -112,6 +112,7 @@ class _Finder:
         self._each_call_a_message(calls)
         if self.found.between_messages:
             self._messages(calls)
+            self._end_what_nothing_opens()
         head = self._lead(calls, head)
         if calls.single:
             calls.opening = head
@@ -385,6 +386,13 @@ class _Finder:
         if beside is not None and before != usual and NAMES[0] not in before:
             own = text_of(beside) if self.found.between_messages == text_of(header) else ""
             self.found.also_content = before + "{{text}}" + own
+
+    def _end_what_nothing_opens(self) -> None:
+        """What closes a message of content that no marker opens ends it: nothing says that content is open."""
+        before, _, after = self.found.content.partition("{{text}}")
+        closing = after.strip()
+        if closing and not before.strip() and closing not in self.found.ends:
+            self.found.ends = (closing, *self.found.ends)
 
     def _before_header(self, run: Atoms, header: Atoms, *, first: bool = False) -> Atoms | None:
         """What stands before the header of the next message, if that is what the run ends with (or holds first)."""

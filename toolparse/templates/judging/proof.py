@@ -9,7 +9,7 @@ text is read again in pieces, and the format writes the calls itself: that must 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
@@ -143,8 +143,7 @@ class Prover:
         self.prober = prober
         self.format = format
         self.cutter = induction.cutter
-        self.pads = induction.frames.pads
-        self.open_thought = induction.frames.thought_open
+        self.frames = induction.frames
         # What a bare call in prose is, is for users to say; here all must be read that the template writes.
         self.parser = Parser(format, bare="anywhere")
         self._other: Parser | None = None  # for turns that begin otherwise than the prompt leaves them
@@ -158,7 +157,7 @@ class Prover:
         text, prefill = self.completion(full)
         message = self.read(text, prefill, case.turn)
         got = turn_of(message)
-        padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.pads
+        padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.frames.pads
         if padded:
             got = _Turn(got.calls, case.turn.content, got.reasoning)
         if got != case.turn:
@@ -213,7 +212,17 @@ class Prover:
             return False
         if any(name not in NAMES for name, _ in got.calls):
             return False
-        return self.prober.full(got, **case.switches) == full
+        same = [got, *self._said_as_thought(case.turn, got, full)]
+        return any(self.prober.full(turn, **case.switches) == full for turn in same)
+
+    def _said_as_thought(self, turn: Turn, got: Turn, full: str) -> Iterator[Turn]:
+        """What was read, its thought passed as content: where the template frames such content as it frames thoughts."""
+        frame = _bare(self.format.reasoning)
+        own = frame == _bare(self.frames.reasoning) and self.frames.has_reasoning
+        if own and not got.content and got.reasoning == turn.content:
+            assert self.cutter is not None
+            if frame.replace("{{text}}", _bare(turn.content)) in _bare(self.cutter.turn(full)):
+                yield Turn(got.calls, turn.content)
 
     def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content stands behind the end of the turn, as a message of its own."""
@@ -240,7 +249,7 @@ class Prover:
     def _in_an_open_thought(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content is written into a thought that the prompt opens and the template does not close."""
         dropped = not got.calls and not any(name in full[after_user(full) :] for name, _ in turn.calls)
-        if not self.open_thought or got.content or self.format.reasoning is None:
+        if not self.frames.thought_open or got.content or self.format.reasoning is None:
             return False
         if got.calls != turn.calls and not dropped:
             return False
@@ -303,7 +312,7 @@ class Prover:
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
         forms += [self._without_empty_content(form) for form in forms]
         wanted = forms[0]
-        if own in forms:
+        if own in forms or self._unended(own) in forms:
             return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
         try:
             self._own(calls, turn, prefill, verify=True)
@@ -311,7 +320,7 @@ class Prover:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
             return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
-        if self.open_thought and self._closed(own) in map(_quoted, forms):
+        if self.frames.thought_open and self._closed(own) in map(_quoted, forms):
             return Check(case.name, "passed", "the template does not close the thought", _pair(own, wanted))
         if _quoted(own) in map(_quoted, forms):
             return Check(case.name, "passed", "written alike but for white space or quotes", _pair(own, wanted))
@@ -334,6 +343,11 @@ class Prover:
         places = [(text.find(end, max(0, last)), end) for end in self.format.ends]
         found = sorted((at, end) for at, end in places if at >= 0)
         return [text[: found[0][0]], text[: found[0][0] + len(found[0][1])]] if found else [text]
+
+    def _unended(self, own: str) -> str:
+        """What the format writes without the end marker that its calls close with: the template may write another."""
+        end = next((end for end in self.format.ends if own.endswith(end)), "")
+        return own.removesuffix(end)
 
     def _without_empty_content(self, text: str) -> str:
         for shape in self.format.shapes():
@@ -447,8 +461,8 @@ def _difference(wanted: Turn, got: Turn) -> str:
     return f"reasoning {wanted.reasoning!r} was read as {got.reasoning!r}"
 
 
-def _bare(text: str) -> str:
-    return "".join(text.split())
+def _bare(text: str | None) -> str:
+    return "".join((text or "").split())
 
 
 def _behind(text: str, prefix: str) -> int:
