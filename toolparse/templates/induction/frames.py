@@ -31,11 +31,11 @@ from toolparse.templates.induction.probe import (
     CONTENT,
     EOS,
     NAMES,
+    NOT_THINKING,
     ONE,
     RESULT,
     SPOKEN,
     SPOKEN_ONE,
-    SWITCHES,
     THOUGHT,
     THOUGHT_ONE,
     THOUGHT_SPOKEN,
@@ -123,7 +123,7 @@ class _Finder:
 
     def _thought(self, said: bool) -> None:
         """The frame of a thought, with the switches that make the template write it."""
-        for switches in ({}, SWITCHES[0]):
+        for switches in ({}, *(switches for switches in self.prober.switches if switches is not NOT_THINKING)):
             for turn in (THOUGHT_SPOKEN, THOUGHT_ONE):
                 full = self.prober.full(turn, **switches)
                 if full is None or THOUGHT not in full[after_user(full) :]:
@@ -141,7 +141,7 @@ class _Finder:
         self.cutter.learn(full)
         text = self.cutter.turn(full)
         before_text, found, rest = text.partition(THOUGHT)
-        if not found:
+        if not found or CONTENT in before_text:  # a thought behind content has its frame where calls follow
             return False
         if not before_text.strip() and self.cutter.give_back(solid(atoms(rest))):
             before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
@@ -224,8 +224,7 @@ class _Finder:
     def _guess_from_prompt(self) -> None:
         """A template that never looks at thoughts, but whose prompt opens one, be it to close it at once."""
         self.cutter.give_back_last(_THOUGHT_WORD)
-        tails = [solid(tail) for tail in self._tails()]
-        tails += [solid(self.cutter.tail(self.prober.prompt(**switches))) for switches in SWITCHES[1:]]
+        tails = [solid(tail) for tail in (*self._tails(), self.cutter.tail(self.prober.prompt(**NOT_THINKING)))]
         shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))
         for tail in tails:
             marks = [str(atom) for atom in tail if is_marker(atom)]
@@ -245,8 +244,8 @@ class _Finder:
             return
 
     def _tails(self) -> list[Atoms]:
-        """What the prompt holds of the turn, by default and with thinking switched on."""
-        return [self.cutter.tail(), *(self.cutter.tail(self.prober.prompt(**switches)) for switches in SWITCHES[:1])]
+        """What the prompt holds of the turn, by default and however thinking is switched, but for off."""
+        return [self.cutter.tail(text) for switches, text in self.prober.prompts() if switches is not NOT_THINKING]
 
     def _opener_before(self, closing: str) -> str:
         """What the prompt writes to open a thought that `closing` ends."""
@@ -276,6 +275,8 @@ class _Finder:
         sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
         between = atoms(text_of(sequence[: core(sequence, 0)[0]]).partition(CONTENT)[2])
         own = after[: common_start(after, between)]
+        if not solid(after[len(own) :]) and find_run(between[len(own) :], self.cutter.header_run()) < 0:
+            return []  # it ends the turn, and the calls stand behind that
         return own if solid(own) and not _starts_like(head, solid(own)) else []
 
     def _without_empty_content(self, head: Atoms) -> Atoms:
@@ -312,7 +313,8 @@ class _Finder:
         if solid(closing) and common_start(lead, closing) == len(closing):
             lead = lead[len(closing) :]
         cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
-        self.found.lead = text_of([*lead, *own[:cut]])
+        written = text_of([*lead, *own[:cut]])
+        self.found.lead = "" if any(end in written for end in self.found.ends) else written  # else behind the end
         return [*(rest if solid(rest) else []), *own[cut:]]
 
     def _without_empty_frame(self, head: Atoms, closing: Atoms) -> Atoms | None:

@@ -18,7 +18,7 @@ from toolparse.templates.induction.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.induction.probe import CONTENT, NAMES, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
+from toolparse.templates.induction.probe import CONTENT, NAMES, ONE, SPOKEN, USER, USER_2, Prober, after_user
 
 
 class Cutter:
@@ -42,8 +42,8 @@ class Cutter:
         history = prober.history(SPOKEN)
         self.trailer = self._find_trailer(one, spoken, history)
         self.learn(one, spoken, history)
-        for switches in SWITCHES:
-            self._learn(self._behind_user(prober.prompt(**switches)))
+        for _, prompt in prober.prompts():
+            self._learn(self._behind_user(prompt))
         self.agreed -= self._behind_role(self.prompt[: self._header_end()])
         self._find_extra(one, spoken)
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from toolparse.format import Format
+from toolparse.prompts import prefill_of
+from toolparse.render import in_thought
+from toolparse.templates.induction.atoms import text_of
 from toolparse.templates.induction.induce import Induction
 from toolparse.templates.induction.probe import (
     CONTENT,
@@ -177,6 +180,16 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Answers are written into a thought that nothing closes: train with a template that closes it.",
         "Answers of earlier turns are shown to the model as unfinished thoughts.",
     ),
+    "prompt-not-read": (
+        "warning",
+        "Pass what the prompt opens as a part of the completion, or train with a prompt that does not open it.",
+        "What the prompt has begun is not known: the model's text is read as if nothing were open.",
+    ),
+    "answers-without-thought": (
+        "note",
+        "Train on messages with thoughts, or with a prompt that opens none.",
+        "Text behind this prompt is a thought until the marker that closes it.",
+    ),
     "special-style": (
         "note",
         "Build messages with detection.message_style.message(...).",
@@ -204,6 +217,7 @@ def find_problems(prober: Prober, format: Format, induction: Induction, proof: P
         finder.encoding,
         finder.results,
         finder.reasoning,
+        finder.prompts,
         finder.turns,
     )
     for step in steps:
@@ -384,6 +398,21 @@ class _Finder:
         later = self.prober.history(THOUGHT_SPOKEN, **switches)
         if later is not None and THOUGHT not in later:
             yield problem("reasoning-stripped", "thoughts of earlier turns are left out", later[later.rfind(USER) :])
+
+    def prompts(self) -> Iterator[Problem]:
+        """What prompts begin and the format does not know, or the template's own answers do not show."""
+        closing = (self.format.reasoning or "").partition("{{text}}")[2].strip()
+        for switches, prompt in self.prober.prompts():
+            held = prefill_of(self.format, prompt)
+            tail = text_of(self.induction.cutter.tail(prompt)).strip() if self.induction.cutter else ""
+            if tail and not held and USER in prompt:
+                given = f" with {switches}" if switches else ""
+                yield problem(
+                    "prompt-not-read", f"the prompt{given} ends in {tail!r}: no part of a turn as known", tail
+                )
+            if held and in_thought(self.format, held) and closing not in self._turn(SPOKEN, **switches):
+                message = f"the prompt opens a thought with {held!r}; the template's own answers have none"
+                yield problem("answers-without-thought", message, self._turn(SPOKEN, **switches))
 
     def turns(self) -> Iterator[Problem]:
         """Whether turns are closed, and whether a conversation grows at its end only."""

@@ -18,7 +18,7 @@ from toolparse.errors import RenderError
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
-from toolparse.render import render
+from toolparse.render import in_thought, render
 from toolparse.templates.induction.induce import Induction
 from toolparse.templates.induction.probe import (
     CONTENT,
@@ -74,6 +74,19 @@ LOOKALIKES: dict[str, Any] = {
 }
 
 TYPES: dict[str, Any] = {"count": 3, "ratio": 0.5, "on": True, "off": False, "tags": ["a", 1], "deep": {"x": {"y": 2}}}
+
+
+def _may_be_written() -> Iterator[Turn]:
+    """Turns of which a template shows one kind only: with and without text, a thought, a second call, arguments."""
+    first, second = (NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])
+    for thought in (None, f"{THOUGHT} one.\n\nTwo"):
+        for content in ("", f"{CONTENT} one.\n\nTwo"):
+            for calls in ((), (first,), (first, second), ((NAMES[0], {}),)):
+                if content or calls:
+                    yield Turn(calls, content, thought)
+
+
+_MAY_BE_WRITTEN = tuple(_may_be_written())
 
 
 @dataclass
@@ -133,6 +146,8 @@ def prove(
         checks.append(prover.check(replace(case, stream=True) if stream_all else case))
         if stop and not checks[-1].ok:
             break
+    if all(check.ok for check in checks):
+        checks += prover.behind_prompts()
     return Proof(tuple(checks))
 
 
@@ -169,6 +184,29 @@ class Prover:
         if padded and check.ok:
             return replace(check, detail="read with the white space that the template writes around content")
         return check
+
+    def behind_prompts(self) -> Iterator[Check]:
+        """What a model may write behind each prompt of the template, whatever the template writes itself."""
+        for switches, prompt in self.prober.prompts():
+            given = ", ".join(f"{name}={value!r}" for name, value in switches.items())
+            name = f"behind the prompt with {given}" if given else "behind the prompt"
+            yield self._behind(name, prompt)
+
+    def _behind(self, name: str, prompt: str) -> Check:
+        held = self.parser.prefill_of(prompt)
+        thinking = in_thought(self.format, held)
+        for turn in _MAY_BE_WRITTEN:
+            if turn.reasoning and (self.format.reasoning is None or (held and not thinking)):
+                continue
+            calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
+            try:
+                text = self._own(calls, turn, held, verify=False)
+            except RenderError:
+                continue
+            got = turn_of(self.parser.parse(text, tools=_tools_of(turn), prompt=prompt))
+            if got != turn:
+                return Check(name, "failed", _difference(turn, got), _shown(prompt[-80:] + text))
+        return Check(name, "passed")
 
     def completion(self, full: str) -> tuple[str, str]:
         """The model's part of a rendering, and what the prompt holds before it."""
@@ -216,7 +254,7 @@ class Prover:
         return any(self.prober.full(turn, **case.switches) == full for turn in same)
 
     def _said_as_thought(self, turn: Turn, got: Turn, full: str) -> Iterator[Turn]:
-        """What was read, its thought passed as content: where the template frames such content as it frames thoughts."""
+        """What was read, its thought passed as content, where the template frames that as it frames thoughts."""
         frame = _bare(self.format.reasoning)
         own = frame == _bare(self.frames.reasoning) and self.frames.has_reasoning
         if own and not got.content and got.reasoning == turn.content:
