@@ -60,8 +60,8 @@ class Frames:
     """What stands around the calls of a turn.
 
     `has_reasoning`: the template writes thoughts, with `switches` if need be. `unended`: it does not close a turn.
-    `content_behind`: content stands behind the calls. `also_content`: the frame of content beside calls, where that
-    is another one. `pads`: white space is written around content. `thought_open`: content is written behind the opening
+    `content_behind`: content stands behind the calls. `also_content`: frames of content beside calls or
+    thoughts, where those are others. `pads`: white space is written around content. `thought_open`: content is written behind the opening
     of a thought that nothing closes.
     """
 
@@ -69,7 +69,7 @@ class Frames:
     lead: str = ""
     reasoning: str | None = None
     content: str = "{{text}}"
-    also_content: str | None = None
+    also_content: list[str] = field(default_factory=list)
     between_messages: str = ""
     ends: tuple[str, ...] = ()
     switches: dict[str, Any] = field(default_factory=dict)
@@ -112,6 +112,7 @@ class _Finder:
         self._each_call_a_message(calls)
         if self.found.between_messages:
             self._messages(calls)
+            self._beside_thought()
             self._end_what_nothing_opens()
         head = self._lead(calls, head)
         if calls.single:
@@ -327,7 +328,7 @@ class _Finder:
             return None
         if len(frame) == len(own) or not closes(str(frame[len(own)]), str(own[-1])):
             return None
-        self.found.also_content = text_of(own) + "{{text}}" + text_of(solid(closing))
+        self._also(text_of(own) + "{{text}}" + text_of(solid(closing)))
         return _drop_solid(head, len(frame), closing)
 
     def _framed_beside_calls(self, closing: Atoms) -> bool:
@@ -337,7 +338,7 @@ class _Finder:
         usual = solid(atoms(self.found.content.partition("{{text}}")[0]))
         if not (solid(own) and is_marker(solid(own)[0]) and solid(closing)) or solid(own) == usual:
             return False
-        self.found.also_content = text_of(own) + "{{text}}" + text_of(closing)
+        self._also(text_of(own) + "{{text}}" + text_of(closing))
         return True
 
     def _before_calls_behind_content(self, calls: Calls) -> Atoms | None:
@@ -387,7 +388,24 @@ class _Finder:
         usual = self.found.content.partition("{{text}}")[0]
         if beside is not None and before != usual and NAMES[0] not in before:
             own = text_of(beside) if self.found.between_messages == text_of(header) else ""
-            self.found.also_content = before + "{{text}}" + own
+            self._also(before + "{{text}}" + own)
+
+    def _beside_thought(self) -> None:
+        """The frame of a message of content that follows a thought, where that is another one."""
+        full = self.prober.full(THOUGHT_SPOKEN, **self.found.switches) if self.found.has_reasoning else None
+        behind_thought = self.cutter.turn(full or "").partition(THOUGHT)[2]
+        between, found, after = behind_thought.partition(CONTENT)
+        header = self.cutter.header_run()
+        at = find_run(atoms(between), header)
+        before, _, closing = self.found.content.partition("{{text}}")
+        if found and at >= 0:
+            own = text_of(atoms(between)[at + len(header) :])
+            if solid(atoms(own)) != solid(atoms(before)) and after.startswith(closing):
+                self._also(own + "{{text}}" + closing)
+
+    def _also(self, content: str) -> None:
+        if content not in self.found.also_content and content != self.found.reasoning:
+            self.found.also_content.append(content)
 
     def _end_what_nothing_opens(self) -> None:
         """What closes a message of content that no marker opens ends it: nothing says that content is open."""

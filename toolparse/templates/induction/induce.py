@@ -172,7 +172,7 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
-        "also": (Also(content=frames.also_content),) if frames.also_content else (),
+        "also": tuple(Also(content=content) for content in frames.also_content),
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,
