@@ -351,6 +351,50 @@ def test_what_closes_a_turn_is_not_what_leads_to_calls() -> None:
     assert len(read(found, f"Hello.{CALL}<end>").tool_calls) == 1
 
 
+def test_a_header_that_only_content_has() -> None:
+    """Calls alone begin with a marker that no tag closes: it is theirs, and no header of another role."""
+    call = chat(
+        head="", said="{%- if m.content -%}<bot>{{ m.content }}{%- endif -%}", between="\n~~~tool\n", end="<end>\n"
+    )
+    found = detect(call)
+    assert found.verified, found.evidence
+    message = read(found, f"Hello.<|go|>{CALL}<end>")
+    assert (message.content.strip(), len(message.tool_calls)) == ("Hello.", 1)
+
+
+def test_an_empty_frame_of_content_in_markers_that_say_end() -> None:
+    said = "{%- if m.tool_calls -%}<|said|>{{ m.content or '' }}<|end_said|>{%- else -%}{{ m.content }}{%- endif -%}"
+    found = detect(chat(said=said))
+    assert found.verified, found.evidence
+    for content in ("", "Hello."):
+        message = read(found, f"<|said|>{content}<|end_said|>{CALL}<end>")
+        assert (message.content, len(message.tool_calls)) == (content, 1)
+
+
+def test_what_closes_a_value_ends_no_turn() -> None:
+    """One call a message, and what closes it right behind its brace; nothing else ends the turn."""
+    call = '{%- if loop.first -%}$$go$${"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}$$/go$${%- endif -%}'
+    found = detect(chat(call, end=""))
+    assert isinstance(found.format, Format)
+    assert found.verified, found.evidence
+    assert read(found, '$$go$${"name": "f", "with": {"a": {"b": 1}}}$$/go$$').tool_calls[0].arguments == {"a": {"b": 1}}
+
+
+def test_white_space_behind_framed_content() -> None:
+    found = detect(chat(said="<said>{{ '\\n' ~ (m.content or '') ~ '\\n' }}"))
+    assert found.verified, found.evidence
+    assert read(found, "<said>\nHello.\n<end>").content == "Hello."
+
+
+@pytest.mark.parametrize("marks", [("$$tool$$", "$$/tool$$"), ("@@go:", "@@off:")])
+def test_keys_without_quotes_between_marks_that_are_no_tags(marks: tuple[str, str]) -> None:
+    values = "{%- for k, v in f.arguments.items() -%}{{ k }}:<q>{{ v }}<q>{{ '' if loop.last else ',' }}{%- endfor -%}"
+    found = detect(chat(f"{marks[0]}call:{{{{ f.name }}}}{{{{ '{{' }}}}{values}{{{{ '}}' }}}}{marks[1]}"))
+    assert found.verified, found.evidence
+    (call,) = read(found, f"{marks[0]}call:f{{a:<q>x<q>}}{marks[1]}<end>").tool_calls
+    assert (call.name, call.arguments) == ("f", {"a": "x"})
+
+
 @pytest.mark.parametrize(
     "switch", ["deep_thought is defined and deep_thought", "thinking_mode == 'long'", "(effort_of_thought or 0) == 3"]
 )

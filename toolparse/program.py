@@ -747,7 +747,9 @@ def _shape(number: int, formats: list[Format], glue: tuple[str, ...]) -> Shape:
         tagged = _tagged(formats, tail.cores, closer.cores, head.first or open_stretch.first, glue)
     weak = not is_marker(open_stretch.first or head.first)
     opener = "[{(]" if format.syntax.own_quotes else r"\{"
-    look = _lookahead(body, watch, head, tagged, opener, weak=weak, mixed=format.param is not None)
+    quotes = ("'", '"', "}", *(format.syntax.quotes if format.syntax.own_quotes else ()))
+    key = "(?:" + "|".join(map(re.escape, filter(None, quotes))) + (r"|\w" if format.syntax.bare_keys else "") + ")"
+    look = _lookahead(body, watch, head, tagged, opener, key, weak=weak, mixed=format.param is not None)
     head_pattern = _strip_slack(head.pattern) + look
     element = "<" + SLACK + "(?P<name>"
     if head_pattern.startswith(element):  # the name is an element's: no other marker, and no closing one
@@ -846,14 +848,15 @@ def _lookahead(
     head: Stretch,
     tagged: TaggedProgram | None,
     opener: str,
+    key: str,
     *,
     weak: bool,
     mixed: bool,
 ) -> str:
     """What must follow a head for it to be one, where the head alone does not say so.
 
-    `opener`: with what a value begins that holds arguments. `mixed`: in this format parameters may stand in the place
-    of a value.
+    `opener`: with what a value begins that holds arguments; `key`: with what its first key does. `mixed`: in this
+    format parameters may stand in the place of a value.
     """
     if body == "wrapper":
         assert watch is not None
@@ -862,7 +865,7 @@ def _lookahead(
             return SLACK + r"(?=\{" + SLACK + "[\"'](?:" + keys + "|type)[\"']" + SLACK + ":)"
         return SLACK + r"(?=\{)"
     if body == "arguments" and (head.ends_with_hole or mixed):
-        return SLACK + (r"(?=\{" + SLACK + "[\"'}])" if weak else f"(?={opener})")
+        return SLACK + (r"(?=\{" + SLACK + key + ")" if weak else f"(?={opener})")
     if body == "kwargs" and weak:
         return SLACK + r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}" + SLACK + "=)"
     if body == "params" and tagged is not None and head.ends_with_hole:

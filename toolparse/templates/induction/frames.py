@@ -60,9 +60,9 @@ class Frames:
     """What stands around the calls of a turn.
 
     `has_reasoning`: the template writes thoughts, with `switches` if need be. `unended`: it does not close a turn.
-    `content_behind`: content stands behind the calls. `also_content`: frames of content beside calls or
-    thoughts, where those are others. `pads`: white space is written around content. `thought_open`: content is written behind the opening
-    of a thought that nothing closes.
+    `content_behind`: content stands behind the calls. `also_content`: frames of content beside calls or thoughts, where
+    those are others. `pads`: white space is written around content. `thought_open`: content is written behind the
+    opening of a thought that nothing closes.
     """
 
     section: tuple[str, str] = ("", "")
@@ -460,8 +460,11 @@ class _Finder:
             closing = closing[:cut]
         section_open = bool(solid(head)) and (not calls.single or _opened_and_closed(head, tail))
         if solid(tail) and not section_open:
-            ends.append(tail[blanks_at_start(tail) :])
-            calls.tail = []
+            cut = blanks_at_start(tail)
+            while cut < len(tail) and tail[cut] in tuple("\"'}])"):
+                cut += 1  # what closes a value closes no turn
+            ends.append(tail[cut:])
+            calls.tail = tail[:cut] if solid(tail[:cut]) else []
         elif len(solid(tail)) > 1 and ends:
             last = max((index for index, atom in enumerate(tail) if is_marker(atom)), default=len(tail))
             ends.append(tail[last:])
@@ -520,7 +523,7 @@ def closes(closing: str, opening: str) -> bool:
     if closing == closing_of(opening):
         return True
     words = [re.sub(r"[^a-z]", "", marker.lower()) for marker in (closing, opening)]
-    words = [re.sub(r"(start|end|begin|close|open)$", "", word) for word in words]
+    words = [re.sub(r"^(start|end|begin|close|open)(?=.)|(start|end|begin|close|open)$", "", word) for word in words]
     return words[0] == words[1] and closing != opening and bool(words[0])
 
 
