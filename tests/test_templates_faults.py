@@ -353,13 +353,18 @@ def test_what_closes_a_turn_is_not_what_leads_to_calls() -> None:
 
 def test_a_header_that_only_content_has() -> None:
     """Calls alone begin with a marker that no tag closes: it is theirs, and no header of another role."""
-    call = chat(
-        head="", said="{%- if m.content -%}<bot>{{ m.content }}{%- endif -%}", between="\n~~~tool\n", end="<end>\n"
+    said = "{%- if m.content -%}<bot>{{ m.content }}{%- endif -%}"
+    found = detect(
+        chat(
+            '{"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}',
+            head="",
+            said=said,
+            between="{%- if m.tool_calls -%}{{ '\\n<|go|>\\n' }}{%- endif -%}",
+        )
     )
-    found = detect(call)
     assert found.verified, found.evidence
-    message = read(found, f"Hello.<|go|>{CALL}<end>")
-    assert (message.content.strip(), len(message.tool_calls)) == ("Hello.", 1)
+    message = read(found, 'Hello.\n<|go|>\n{"name": "f", "with": {"a": 1}}<end>')
+    assert (message.content, len(message.tool_calls)) == ("Hello.", 1)
 
 
 def test_an_empty_frame_of_content_in_markers_that_say_end() -> None:
