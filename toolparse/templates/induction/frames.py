@@ -104,7 +104,8 @@ class _Finder:
         before, _, after = self.cutter.turn(spoken or "").partition(CONTENT)  # the thought may have moved the cut
         head = self._without_thought(calls.opening if calls.single else calls.head)
         behind_content = atoms(after)
-        own = self._closing_of_content(behind_content, head) if said else []
+        framed = bool(solid(self._without_thought(atoms(before)))) and not self.found.thought_open
+        own = self._closing_of_content(behind_content, head, framed) if said else []
         closing = own + self._ends(calls, head, behind_content[len(own) :] if said else None)
         if said:
             self._content(self._without_thought(atoms(before)), closing)
@@ -268,15 +269,19 @@ class _Finder:
                 return _drop_solid(before, len(wanted), atoms(closed))
         return before
 
-    def _closing_of_content(self, after: Atoms, head: Atoms) -> Atoms:
-        """What closes content also where calls follow; `head`: what calls are opened with where no content precedes."""
+    def _closing_of_content(self, after: Atoms, head: Atoms, framed: bool) -> Atoms:
+        """What closes content also where calls follow.
+
+        `head`: what calls are opened with where no content precedes. `framed`: something opens content.
+        """
         full = self.prober.full(SPOKEN_ONE)
         if full is None or CONTENT not in full[after_user(full) :]:
             return []
         sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
         between = atoms(text_of(sequence[: core(sequence, 0)[0]]).partition(CONTENT)[2])
         own = after[: common_start(after, between)]
-        if not solid(after[len(own) :]) and find_run(between[len(own) :], self.cutter.header_run()) < 0:
+        message = framed or find_run(between[len(own) :], self.cutter.header_run()) >= 0
+        if not (solid(after[len(own) :]) or message):
             return []  # it ends the turn, and the calls stand behind that
         return own if solid(own) and not _starts_like(head, solid(own)) else []
 
