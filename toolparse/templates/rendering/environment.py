@@ -558,6 +558,11 @@ def facts_of(source: str) -> Facts:
     return _keep(_facts, key, Facts(mentions, tuple(markers[:12]), tuple(_switches(tree))[:8]))
 
 
+def nodes_of(source: str) -> Iterator[Any]:
+    """Every node of a template's tree. Raises TemplateError."""
+    return _walk(_parse(source))
+
+
 def _switches(tree: nodes.Node) -> Iterator[tuple[str, Any]]:
     """Names about thinking that come from outside, with each constant that they are compared with, else yes and no."""
     own: set[str] = set()  # set by the template itself, and never asked whether they are there
