@@ -2,10 +2,11 @@
 
     python scripts/vouched_templates.py [--check] [FOLDER_OR_FILE ...]
 
-All others are examined in a process of their own (`toolparse/templates/judging/isolation.py`). A template is vouched for
-when it is at hand and read through by `odd_things`: it calls, filters and computes with what templates have reason to,
-and reaches for nothing else. Without arguments: the templates of `scripts/template_table.py`, those of the shared folder
-that were misread once, and the fixtures. `--check` writes nothing; the exit code is 1 where the list would change.
+All others are examined in a process of their own (`toolparse/templates/judging/isolation.py`). A template is vouched
+for when it is at hand and read through by `odd_things`: it calls, filters and computes with what templates have reason
+to, and reaches for nothing else. Without arguments: the templates of `scripts/template_table.py`, those of the shared
+folder that were misread once, and the fixtures. `--check` writes nothing; the exit code is 1 where the list would
+change.
 """
 
 from __future__ import annotations
@@ -30,15 +31,21 @@ _HEAD = (
     "# The sha256 of chat templates that hold plain things only. Made by `python scripts/vouched_templates.py`, which\n"
     "# reads each of them; a template that is not on the list is examined in a process of its own.\n"
 )
-_METHODS = set(
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+_METHODS = _words(
     "get items keys values split rsplit strip lstrip rstrip startswith endswith replace capitalize lower upper join "
-    "append pop update".split()
+    "append pop update"
 )
-_FILTERS = set(
+_FILTERS = _words(
     "tojson trim length default string upper lower dictsort join safe items replace selectattr rejectattr map list "
-    "indent format reject select capitalize int float first last from_json fromjson sort unique".split()
+    "indent format reject select capitalize int float first last from_json fromjson sort unique"
 )
-_FUNCTIONS = set("namespace raise_exception range strftime_now dict".split())
+_FUNCTIONS = _words("namespace raise_exception range strftime_now dict")
 _NEVER = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Pow, nodes.FloorDiv, nodes.MarkSafe)
 _LONG, _LARGE = 100_000, 100_000  # characters of a template, and the largest number in it
 
