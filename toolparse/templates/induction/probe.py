@@ -201,11 +201,18 @@ class Prober:
             return self._turns[key]
         if self._too_many(turn):
             return None
-        messages = [self.user(), turn.message(self.style)]
-        if self.style.tool_behind and turn.calls:
-            messages += self.style.tool_results(messages[-1], [RESULT] * len(turn.calls))
-        text = self._turns[key] = self.render(messages, **switches)
+        text = self._turns[key] = self.render([self.user(), *self._told(turn)], **switches)
         return text
+
+    def without_null(self, turn: Turn) -> str | None:
+        """The same as transformers writes it, which leaves out what is null before the template sees it."""
+        told = [{key: value for key, value in message.items() if value is not None} for message in self._told(turn)]
+        return self.render([self.user(), *told])
+
+    def _told(self, turn: Turn) -> list[dict[str, Any]]:
+        message = turn.message(self.style)
+        behind = self.style.tool_behind and turn.calls
+        return [message, *(self.style.tool_results(message, [RESULT] * len(turn.calls)) if behind else ())]
 
     def _too_many(self, turn: Turn) -> bool:
         if self.style.single and len(turn.calls) > 1:
@@ -276,9 +283,9 @@ class Prober:
 _SETTINGS: tuple[dict[str, Any], ...] = (
     {"mutable": True},
     {"arguments": "string"},
+    {"content": "absent"},  # before null, which transformers leaves out
     {"content": "null"},
     {"new_id": NAMED_ID},
-    {"content": "absent"},
     {"parts": True},
     {"call": "flat"},
     {"tools": "flat"},

@@ -160,6 +160,12 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "on messages with calls. Replace `list.append(x)` by `list + [x]`.",
         "Servers that render in the same sandbox fail on messages with calls.",
     ),
+    "needs-null": (
+        "error",
+        "transformers (5.23 and later) leaves out what is null before the template sees it, and no other form of the "
+        "message does: apply_chat_template drops the call or fails. Ask for `not message.content` in the template.",
+        "Servers that render with transformers lose such messages; others may pass null.",
+    ),
     "tools-unwritable": (
         "error",
         "The template fails when tools are passed: tell the model about them in the system message.",
@@ -247,6 +253,12 @@ class _Finder:
             yield problem("tools-unwritable", "the template fails when tools are passed", self._error(tools="openai"))
         if style.arguments == "string":
             yield problem("wants-strings", "arguments must be passed as JSON strings", self._error(arguments="dict"))
+        for turn, said in ((ONE, "calls"), (SPOKEN, "text")):
+            full, plain = self.prober.full(turn), self.prober.without_null(turn)
+            if full != plain:
+                yield problem(
+                    "needs-null", f"messages with {said} are written with null only", plain or self.prober.error
+                )
         others = {key: value for key, value in style.differences().items() if key not in ("mutable", "arguments")}
         if others:
             yield problem("special-style", f"messages must be built in a style of their own: {others}")
