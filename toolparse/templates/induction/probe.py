@@ -209,6 +209,14 @@ class Prober:
         told = [{key: value for key, value in message.items() if value is not None} for message in self._told(turn)]
         return self.render([self.user(), *told])
 
+    def messages(self, turn: Turn) -> list[dict[str, Any]]:
+        """The conversation that `full` renders."""
+        return self._conversation([self.user(), *self._told(turn)])
+
+    def _conversation(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        system = [{"role": "system", "content": self.style.text("You are helpful.")}] if self.style.system else []
+        return [*self.style.first_messages(self.tools), *system, *messages]
+
     def _told(self, turn: Turn) -> list[dict[str, Any]]:
         message = turn.message(self.style)
         behind = self.style.tool_behind and turn.calls
@@ -248,9 +256,7 @@ class Prober:
         if self.renders > _RENDERS:
             raise LimitExceeded("the template takes too long to be examined")
         self.look_at_the_clock()
-        if self.style.system:
-            messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
-        messages = [*self.style.first_messages(self.tools), *messages]
+        messages = self._conversation(messages)
         text: str | None
         try:
             text = self.template.render(
