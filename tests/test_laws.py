@@ -90,7 +90,6 @@ PICTURES = [
 ]
 
 
-@OPEN["13.6"]
 @pytest.mark.parametrize("format", PICTURES)
 def test_one_bad_call_spoils_only_itself_whatever_the_markers(format: Format) -> None:
     with contextlib.suppress(RenderError):  # where a picture can't carry these calls, it says so

@@ -385,6 +385,22 @@ def test_what_closes_a_value_ends_no_turn() -> None:
     assert read(found, '$$go$${"name": "f", "with": {"a": {"b": 1}}}$$/go$$').tool_calls[0].arguments == {"a": {"b": 1}}
 
 
+def test_content_that_is_framed_where_calls_beside_it_vanish() -> None:
+    """Nothing shows what stands between content and calls: the end of the turn is no part of the frame."""
+    each = "{%- for t in m.tool_calls or [] -%}" + CALL.replace('"f"', '"{{ t.function.name }}"').replace(
+        '{"a": 1}', "{{ t.function.arguments | tojson }}"
+    )
+    found = detect(
+        chat(
+            "", said="{%- if m.content -%}<say>{{ m.content }}</say>{%- else -%}" + each + "{%- endfor -%}{%- endif -%}"
+        )
+    )
+    assert isinstance(found.format, Format)
+    assert found.verified, found.evidence
+    assert (found.format.content, found.format.ends) == ("<say>{{text}}</say>", ("<end>",))
+    assert "calls-dropped-beside-content" in {item.code for item in found.problems}
+
+
 def test_white_space_behind_framed_content() -> None:
     found = detect(chat(said="<said>{{ '\\n' ~ (m.content or '') ~ '\\n' }}"))
     assert found.verified, found.evidence

@@ -278,7 +278,10 @@ class _Finder:
         if full is None or CONTENT not in full[after_user(full) :]:
             return []
         sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
-        between = atoms(text_of(sequence[: core(sequence, 0)[0]]).partition(CONTENT)[2])
+        first = core(sequence, 0)[0]
+        if first == len(sequence):
+            return []  # the calls are dropped: nothing shows what stands before them
+        between = atoms(text_of(sequence[:first]).partition(CONTENT)[2])
         own = after[: common_start(after, between)]
         message = framed or find_run(between[len(own) :], self.cutter.header_run()) >= 0
         if not (solid(after[len(own) :]) or message):

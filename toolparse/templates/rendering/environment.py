@@ -576,8 +576,8 @@ def _switches(tree: nodes.Node) -> Iterator[tuple[str, Any]]:
             given.add(node.node.name)
         elif kind is nodes.Compare and len(names := [n.name for n in _walk(node.expr) if type(n) is nodes.Name]) == 1:
             others = [item for op in node.ops for item in getattr(op.expr, "items", None) or [op.expr]]
-            values = [item.value for item in others if type(item) is nodes.Const]
-            known.setdefault(names[0], {}).update(dict.fromkeys(v for v in values if type(v) in (str, int)))
+            constants = [item.value for item in others if type(item) is nodes.Const]
+            known.setdefault(names[0], {}).update(dict.fromkeys(one for one in constants if type(one) in (str, int)))
     for name, values in known.items():
         if _SWITCH.search(name) and not _NO_SWITCH.search(name) and (name in given or name not in own):
             yield from ((name, value) for value in values or (True, False))
