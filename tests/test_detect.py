@@ -284,6 +284,17 @@ def test_the_model_s_type_is_weak_evidence(tmp_path: Path) -> None:
     assert not found.verified
 
 
+@pytest.mark.parametrize("called", ["gpt-oss-20b", "Kimi-K2-Instruct", "nobody-knows"])
+@pytest.mark.parametrize("template", ["", "qwen", "granite4", "glm45"])
+def test_a_folder_its_tokenizer_and_its_template_agree(tmp_path: Path, called: str, template: str) -> None:
+    folder = tmp_path / called
+    folder.mkdir()
+    text = FIXTURES.get(template)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": text}), encoding="utf-8")
+    found = [detect(folder), detect(Tokenizer(text, name_or_path=f"them/{called}")), *([detect(text)] if text else [])]
+    assert len({one.format.name if one.format is not None else "" for one in found}) == 1
+
+
 def test_a_missing_path_is_told(tmp_path: Path) -> None:
     found = detect(tmp_path / "absent")
     assert found.format is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -97,6 +98,29 @@ def test_the_fixtures_and_only_templates_are_on_the_list() -> None:
     assert all(isolation.vouched(registry.template_hash(text)) for text in FIXTURES.values())
     assert not isolation.vouched(registry.template_hash(STRANGE))
     assert all(len(line) == 64 for line in isolation._vouched())
+
+
+@pytest.mark.parametrize(
+    ("text", "thing"),
+    [
+        ("{{ ''.__class__ }}", ".__class__"),
+        ("{{ x['__init__'] }}", "'__init__'"),
+        ("{{ cycler(1, 2) }}", "cycler()"),
+        ("{{ 'x'.center(99) }}", ".center()"),
+        ("{{ x | attr('y') }}", "|attr"),
+        ("{{ 'x' * 900000000 }}", "900000000"),
+        ("{{ 2 ** 99 }}", "Pow"),
+        ("{% include 'x' %}", "Include"),
+        ("{{ x['f'](1) }}", "a call of Getitem"),
+        ("{{ messages[0].content | trim }}{{ raise_exception('no') }}", ""),
+    ],
+)
+def test_who_is_vouched_for_holds_plain_things_only(text: str, thing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    script = importlib.import_module("vouched_templates")
+    assert list(script.odd_things(text)) == ([thing] if thing else [])
+    for source in fixture_templates().values():
+        assert list(script.odd_things(source)) == []
 
 
 def test_formats_that_were_registered_are_known_there() -> None:

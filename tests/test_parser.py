@@ -333,6 +333,17 @@ def test_a_declared_format_needs_nothing_else() -> None:
     assert [(c.name, c.arguments) for c in message.tool_calls] == [("f", {"a": 1})]
 
 
+@pytest.mark.parametrize("rest", ["{{arguments}}", " {{arguments}};", ":\n{{params}}"])
+def test_a_picture_that_can_t_keep_calls_apart_is_refused(rest: str) -> None:
+    """Law 5 can't hold where nothing announces the next call; it can where a call is a message, or the only one."""
+    call, param = "{{name}}" + rest, "{{key}}={{value}}\n"
+    with pytest.raises(toolparse.FormatError, match="nothing stands before the name"):
+        Format("mine", call=call, param=param)
+    Format("mine", call=call, param=param, section="<calls>{{calls}}</calls>")
+    Format("mine", call=call, param=param, between_messages="<|assistant|>")
+    Format("mine", call=call, param=param, parallel=False)
+
+
 def test_a_wrong_declaration_shows_the_place() -> None:
     with pytest.raises(toolparse.FormatError, match="unknown hole {{nome}}") as error:
         Format("x", call="<a>{{nome}}</a>")

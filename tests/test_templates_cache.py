@@ -43,6 +43,13 @@ def test_what_is_kept_is_read_back(folder: Path) -> None:
     assert cache.read_cache("others", KEY) is None
 
 
+def test_a_verdict_does_not_outlive_the_families_and_the_reader() -> None:
+    """All of the library's code is in the stamp: an upgrade that changes a family's data answers anew."""
+    stamped = {Path(path).relative_to(ROOT / "toolparse").as_posix() for path, _ in detection_store.code()}
+    assert {"families/hermes.py", "reader/reader.py", "codecs/json.py", "templates/judging/proof.py"} <= stamped
+    assert {path.relative_to(ROOT / "toolparse").as_posix() for path in (ROOT / "toolparse").rglob("*.py")} <= stamped
+
+
 def test_nothing_that_is_kept_is_code(folder: Path) -> None:
     """Verdicts are all that is kept, and they are JSON: whoever writes one names a format, not a program."""
     compile_template("kept {{ 1 + 1 }}")

@@ -280,11 +280,6 @@ def test_words_and_malformed_pictures() -> None:
 
 SHARED = shared_folder()
 NEW = sorted((SHARED / "new_templates").glob("*.jinja")) if SHARED else []
-#: What is not read yet, or not proved; the reasons are in `docs/detection.md`.
-OPEN = {
-    "node-llama-cpp__jinjaTemplates_at646",
-    "vllm-hist__tool_chat_template_hyperclovax_seed_think_14b",
-}
 
 
 @pytest.mark.real
@@ -292,7 +287,7 @@ OPEN = {
 @pytest.mark.parametrize("file", NEW, ids=lambda file: file.stem)
 def test_templates_that_were_misread(file: Any) -> None:
     found = detect(file.read_text(encoding="utf-8"))
-    assert found.verified == (file.stem not in OPEN), found.evidence
+    assert found.verified, found.evidence
 
 
 def test_strings_that_a_family_escapes_and_its_template_does_not() -> None:
@@ -309,3 +304,138 @@ def test_strings_that_a_family_escapes_and_its_template_does_not() -> None:
     for written, value in told.items():
         (call,) = read(found, f"<|tool_call_start|>[f(a={written})]<|tool_call_end|>").tool_calls
         assert (call.arguments, call.ok) == ({"a": value}, True), written
+
+
+MESSAGES = (
+    "{%- for m in messages -%}{%- if m.role == 'user' -%}<u>{{ m.content }}<off>"
+    "{%- elif m.role == 'tool' -%}<t>{{ m.content }}<off>"
+    "{%- else -%}"
+    "{%- if m.reasoning_content -%}<a>THOUGHT{{ m.reasoning_content }}<off>{%- endif -%}"
+    "{%- if m.content -%}<a>SAID{{ m.content }}<off>{%- endif -%}"
+    "{%- for t in m.tool_calls or [] -%}<a>to={{ t.function.name }}<go>{{ t.function.arguments | tojson }}<off>{%- endfor -%}"
+    "<stop>{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}<a>{%- endif -%}"
+)
+
+
+def test_a_message_of_content_that_no_marker_opens() -> None:
+    """A newline is all that tells content from `/think` behind the role: the newline is markup."""
+    text = MESSAGES.replace("THOUGHT", "/think{{ '\\n' }}").replace("SAID", "{{ '\\n' }}")
+    found = detect(text)
+    assert found.verified, found.evidence
+    message = read(found, '/think\nHm.<off><a>\nHello,\nyou.<off><a>to=f<go>{"a": 1}<off><stop>', tools=[_f])
+    assert (message.reasoning, message.content, len(message.tool_calls)) == ("Hm.", "Hello,\nyou.", 1)
+    assert not message.errors
+
+
+def test_content_is_framed_otherwise_behind_a_thought() -> None:
+    said = "{%- if m.reasoning_content -%}<final>{%- endif -%}<said>"
+    found = detect(MESSAGES.replace("THOUGHT", "<hm>").replace("SAID", said))
+    assert found.verified, found.evidence
+    for text in ("<said>Hello.<off><stop>", "<hm>Well.<off><a><final><said>Hello.<off><stop>"):
+        assert read(found, text).content == "Hello."
+
+
+def test_a_thought_behind_content() -> None:
+    found = detect(chat(between="{%- if m.thought -%}<hm>{{ m.thought }}</hm>{%- endif -%}"))
+    assert found.verified, found.evidence
+    assert isinstance(found.format, Format)
+    assert found.format.reasoning == "<hm>{{text}}</hm>"
+
+
+def test_what_closes_a_turn_is_not_what_leads_to_calls() -> None:
+    """The template ends the turn behind content, and writes the calls behind that: a model that calls does not."""
+    found = detect(chat(between="{%- if m.content and m.tool_calls -%}<end>\n{%- endif -%}"))
+    assert found.verified, found.evidence
+    assert "calls-behind-end" in {item.code for item in found.problems}
+    assert len(read(found, f"Hello.{CALL}<end>").tool_calls) == 1
+
+
+def test_a_header_that_only_content_has() -> None:
+    """Calls alone begin with a marker that no tag closes: it is theirs, and no header of another role."""
+    said = "{%- if m.content -%}<bot>{{ m.content }}{%- endif -%}"
+    found = detect(
+        chat(
+            '{"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}',
+            head="",
+            said=said,
+            between="{%- if m.tool_calls -%}{{ '\\n<|go|>\\n' }}{%- endif -%}",
+        )
+    )
+    assert found.verified, found.evidence
+    message = read(found, 'Hello.\n<|go|>\n{"name": "f", "with": {"a": 1}}<end>')
+    assert (message.content, len(message.tool_calls)) == ("Hello.", 1)
+
+
+def test_an_empty_frame_of_content_in_markers_that_say_end() -> None:
+    said = "{%- if m.tool_calls -%}<|said|>{{ m.content or '' }}<|end_said|>{%- else -%}{{ m.content }}{%- endif -%}"
+    found = detect(chat(said=said))
+    assert found.verified, found.evidence
+    for content in ("", "Hello."):
+        message = read(found, f"<|said|>{content}<|end_said|>{CALL}<end>")
+        assert (message.content, len(message.tool_calls)) == (content, 1)
+
+
+def test_what_closes_a_value_ends_no_turn() -> None:
+    """One call a message, and what closes it right behind its brace; nothing else ends the turn."""
+    call = '{%- if loop.first -%}$$go$${"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}$$/go$${%- endif -%}'
+    found = detect(chat(call, end=""))
+    assert isinstance(found.format, Format)
+    assert found.verified, found.evidence
+    assert read(found, '$$go$${"name": "f", "with": {"a": {"b": 1}}}$$/go$$').tool_calls[0].arguments == {"a": {"b": 1}}
+
+
+def test_content_that_is_framed_where_calls_beside_it_vanish() -> None:
+    """Nothing shows what stands between content and calls: the end of the turn is no part of the frame."""
+    each = "{%- for t in m.tool_calls or [] -%}" + CALL.replace('"f"', '"{{ t.function.name }}"').replace(
+        '{"a": 1}', "{{ t.function.arguments | tojson }}"
+    )
+    found = detect(
+        chat(
+            "", said="{%- if m.content -%}<say>{{ m.content }}</say>{%- else -%}" + each + "{%- endfor -%}{%- endif -%}"
+        )
+    )
+    assert isinstance(found.format, Format)
+    assert found.verified, found.evidence
+    assert (found.format.content, found.format.ends) == ("<say>{{text}}</say>", ("<end>",))
+    assert "calls-dropped-beside-content" in {item.code for item in found.problems}
+
+
+def test_white_space_behind_framed_content() -> None:
+    found = detect(chat(said="<said>{{ '\\n' ~ (m.content or '') ~ '\\n' }}"))
+    assert found.verified, found.evidence
+    assert read(found, "<said>\nHello.\n<end>").content == "Hello."
+
+
+@pytest.mark.parametrize("marks", [("$$tool$$", "$$/tool$$"), ("@@go:", "@@off:")])
+def test_keys_without_quotes_between_marks_that_are_no_tags(marks: tuple[str, str]) -> None:
+    values = "{%- for k, v in f.arguments.items() -%}{{ k }}:<q>{{ v }}<q>{{ '' if loop.last else ',' }}{%- endfor -%}"
+    found = detect(chat(f"{marks[0]}call:{{{{ f.name }}}}{{{{ '{{' }}}}{values}{{{{ '}}' }}}}{marks[1]}"))
+    assert found.verified, found.evidence
+    (call,) = read(found, f"{marks[0]}call:f{{a:<q>x<q>}}{marks[1]}<end>").tool_calls
+    assert (call.name, call.arguments) == ("f", {"a": "x"})
+
+
+@pytest.mark.parametrize(
+    "switch", ["deep_thought is defined and deep_thought", "thinking_mode == 'long'", "(effort_of_thought or 0) == 3"]
+)
+def test_switches_that_only_this_template_has(switch: str) -> None:
+    """A thought that the prompt opens under a switch of the template's own."""
+    found = detect(chat(prompt=f"<bot>{{%- if {switch} -%}}<hm>{{%- endif -%}}"))
+    assert found.verified, found.evidence
+    assert "answers-without-thought" in {item.code for item in found.problems}
+    message = read(found, f"Well.</hm>Hello.{CALL}<end>", prompt="<user>Hi<end><bot><hm>")
+    assert (message.reasoning, message.content.strip(), len(message.tool_calls)) == ("Well.", "Hello.", 1)
+
+
+def test_what_a_prompt_begins_and_nobody_knows_is_told() -> None:
+    found = detect(chat(prompt="<bot>{%- if thinking_mode == 'plan' -%}The plan is this: {%- endif -%}"))
+    assert found.verified, found.evidence
+    assert "prompt-not-read" in {item.code for item in found.problems}
+
+
+def _f(a: int) -> None:
+    """A tool.
+
+    Args:
+        a: A number.
+    """

@@ -11,7 +11,7 @@ from tests.templates_at_hand import fixture_templates
 from toolparse import Format
 from toolparse.parser import Parser
 from toolparse.templates.induction.message_style import MessageStyle
-from toolparse.templates.induction.probe import Prober, find_style
+from toolparse.templates.induction.probe import BOS, EOS, Prober, Turn, after_user, find_style
 from toolparse.templates.rendering.environment import compile_template
 
 FIXTURES = fixture_templates()
@@ -130,3 +130,55 @@ def test_messages_are_built_from_parsed_messages_and_from_dicts() -> None:
     assert style.message({"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]})["content"] is None
     with pytest.raises(ValueError, match="1 calls need 1 results"):
         style.tool_results(parsed, [])
+
+
+TURNS = (
+    Turn((("get_weather", {"city": "Oslo"}),)),
+    Turn((), "Hello."),
+    Turn((("get_weather", {"city": "Oslo"}),), "A moment."),
+    Turn((("get_weather", {"city": "Oslo"}), ("get_time", {})), "", "First this."),
+)
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(FIXTURES), pytest.param("", marks=pytest.mark.real, id="every real template")]
+)
+def test_styles_hold_through_transformers(name: str, request: pytest.FixtureRequest) -> None:
+    """What `apply_chat_template` writes is what detection saw, or the problems say that it can't be."""
+    transformers = pytest.importorskip("transformers", reason="apply_chat_template itself is what is asked")
+    tokenizers = pytest.importorskip("tokenizers", reason="apply_chat_template itself is what is asked")
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[U]": 0}, unk_token="[U]"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, bos_token=BOS, eos_token=EOS)
+    named = {name: FIXTURES[name]} if name else request.getfixturevalue("real_templates")
+    for origin, text in named.items():
+        found = toolparse.detect(text, isolation="off")
+        style, codes = found.message_style, {item.code for item in found.problems}
+        if style is None or codes & {"needs-null", "mutates-lists"}:
+            continue
+        prober = Prober(compile_template(text), style)
+        variables = style.extra_variables(prober.tools) if style.variables else {}
+        for turn in TURNS:
+            full = prober.full(turn)
+            if full is None:
+                continue
+            written = tokenizer.apply_chat_template(
+                prober.messages(turn),
+                chat_template=text,
+                tools=style.tool_definitions(prober.tools) or None,
+                tokenize=False,
+                **variables,
+            )
+            # Before that a template may write the date.
+            assert written[after_user(written) :] == full[after_user(full) :], (origin, turn)
+
+
+def test_a_template_that_needs_null_is_told() -> None:
+    body = "{%- if m.content is none -%}" + EACH + CALL.replace("ARGS", "{{ t.function.arguments | tojson }}")
+    body += "{%- endfor -%}{%- endif -%}{{- m.content or '' -}}"
+    assert "needs-null" in {item.code for item in toolparse.detect(LOOP.replace("BODY", body)).problems}
+
+
+def test_content_that_may_be_missing_is_left_out_and_not_null() -> None:
+    body = "{%- if not m.content is defined or m.content is none -%}" + EACH
+    body += CALL.replace("ARGS", "{{ t.function.arguments | tojson }}")
+    assert found_style(body + "{%- endfor -%}{%- endif -%}{{- m.content or '' -}}").content == "absent"

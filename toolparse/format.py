@@ -246,6 +246,13 @@ class Format(_Kept):
                     f"format {self.name!r}, field 'call': nothing gives the tool's name; write {{{{name}}}}, "
                     f"or {{{{id}}}} together with an id picture that holds it\n    {self.call!r}"
                 )
+            announced = self.section.partition("{{calls}}")[0].strip() or self.between_messages or not self.parallel
+            if bodies != ["kwargs"] and self.call.lstrip().startswith("{{name}}") and not announced:
+                raise FormatError(
+                    f"format {self.name!r}, field 'call': nothing stands before the name, so that behind a call that "
+                    "can't be read the next one can't be found; show what announces a call (in 'call' or 'section'), "
+                    f"or that each is a message of its own ('between_messages')\n    {self.call!r}"
+                )
             if bodies == ["params"] and self.param is None:
                 raise FormatError(
                     f"format {self.name!r}, field 'param': {{{{params}}}} needs the picture of one parameter"

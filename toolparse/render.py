@@ -70,7 +70,7 @@ def render(
     if len(items) > 1 and not format.parallel:
         raise RenderError(f"format {format.name!r} writes one call a turn, not {len(items)}; give them one at a time")
     text = _turn(format, items, content, reasoning, prefill)
-    if prefill.strip() and not _opens_thought(format, prefill) and _bare(text).startswith(_bare(prefill)):
+    if prefill.strip() and not in_thought(format, prefill) and _bare(text).startswith(_bare(prefill)):
         text = text[_overlap(text, prefill) :]  # the prompt opened a message or a call
     if verify:
         _verify(format, items, content, reasoning, prefill, text)
@@ -81,7 +81,7 @@ def render(
 
 def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: str | None, prefill: str) -> str:
     thought = ""
-    if format.reasoning is not None and (reasoning or _opens_thought(format, prefill)):
+    if format.reasoning is not None and (reasoning or in_thought(format, prefill)):
         thought = format.thought.write(reasoning or "")
         if prefill.strip() and _bare(thought).startswith(_bare(prefill)):
             thought = thought[_overlap(thought, prefill) :]
@@ -107,7 +107,8 @@ def _messages(format: Format, parts: list[str]) -> str:
     return format.between_messages.join(parts)
 
 
-def _opens_thought(format: Format, prefill: str) -> bool:
+def in_thought(format: Format, prefill: str) -> bool:
+    """Whether the turn is inside a thought behind what the prompt holds of it."""
     if not prefill or format.reasoning is None:
         return False
     return read_pieces(format, prefill=prefill).in_thought

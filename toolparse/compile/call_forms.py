@@ -364,8 +364,10 @@ def _lookahead(
         return (Slack(), Raw(r"(?=\{)"))
     if body == "arguments" and (head.ends_with_hole or format.param is not None):  # parameters may stand there too
         if weak:
-            within = "[A-Za-z_}]" if format.syntax.bare_keys else "[\"'}]"  # what a map begins with
-            return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"{within})"))
+            syntax = format.syntax
+            quotes = ("'", '"', "}", *(quote for quote in syntax.quotes if quote and syntax.own_quotes))
+            key = "|".join((*map(re.escape, quotes), *((r"\w",) if syntax.bare_keys else ())))
+            return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"(?:{key}))"))
         return (Slack(), Raw("(?=[{(])" if format.syntax.own_quotes else r"(?=\{)"))
     if body == "kwargs" and weak:
         return (Slack(), Raw(r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}"), Slack(), Raw("=)"))

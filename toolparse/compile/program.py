@@ -48,9 +48,9 @@ class Program(msgspec.Struct, dict=True):
 
     @cached_property
     def around_content(self) -> tuple[str, str]:
-        """The blanks that the picture of content writes around it, where it shows nothing else."""
+        """The blanks that the picture of content writes before and behind it, where it shows nothing else there."""
         said = self.format.said
-        return ("", "") if said.shows else (said.before, said.after)
+        return "" if said.opening else said.before, "" if said.closing else said.after
 
     @cached_property
     def marker_cores(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ HARMONY = Format(
         " to={{name}}<|channel|>{{skip}}<|message|>{{arguments}}<|call|>",
         "<|channel|>{{skip}} to={{name}} {{skip}}<|message|>{{arguments}}<|call|>",
         Also(content="<|channel|>commentary<|message|>{{text}}<|end|>"),
+        Also(content="<|message|>{{text}}<|end|>"),
     ),
     aliases=("gpt-oss", "openai", "gptoss", "openai-harmony"),
     models="gpt-oss-20b, gpt-oss-120b",

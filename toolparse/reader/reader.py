@@ -382,9 +382,13 @@ class Reader(CallSteps):
         at = len(self.buf)
         if at > self.pos:
             self.text_seen(at)
-        frame = self.thinking or self.framed
-        trail = self.prepared.trail if frame is None else frame.trail if self.thinking is not None else ""
+        trail = self._trail() if self.thinking is None else self.thinking.trail
         self.settle(self.base + at, trail, alone=self.alone)
+
+    def _trail(self) -> str:
+        """The blanks that are markup where content ends and nothing closes it."""
+        frame = self.framed
+        return self.prepared.trail if frame is None else "" if frame.close_first else frame.trail
 
     def _message_begins(self) -> bool:
         """Where a message begins, calls may stand that no marker announces."""
@@ -521,7 +525,7 @@ class Reader(CallSteps):
             assert frame is not None
             return self._close_frame(frame, match, at)
         elif kind == END:
-            self.end_text(at, "" if thinking is not None or self.framed is not None else self.prepared.trail)
+            self.end_text(at, self._trail() if thinking is None else "")
             self.step_over(end)
             self.thinking = None
             self._step = BEHIND
@@ -541,6 +545,7 @@ class Reader(CallSteps):
     def _new_message(self, end: int) -> None:
         self.step_over(end)
         self.thinking = self.framed = None
+        self.lead = self.prepared.lead
         self._step = MESSAGE_START
 
     def _close_frame(self, frame: Frame, match: Any, at: int) -> bool:

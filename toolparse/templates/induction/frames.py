@@ -31,11 +31,11 @@ from toolparse.templates.induction.probe import (
     CONTENT,
     EOS,
     NAMES,
+    NOT_THINKING,
     ONE,
     RESULT,
     SPOKEN,
     SPOKEN_ONE,
-    SWITCHES,
     THOUGHT,
     THOUGHT_ONE,
     THOUGHT_SPOKEN,
@@ -60,16 +60,16 @@ class Frames:
     """What stands around the calls of a turn.
 
     `has_reasoning`: the template writes thoughts, with `switches` if need be. `unended`: it does not close a turn.
-    `content_behind`: content stands behind the calls. `also_content`: the frame of content beside calls, where that
-    is another one. `pads`: white space is written around content. `thought_open`: content is written behind the opening
-    of a thought that nothing closes.
+    `content_behind`: content stands behind the calls. `also_content`: frames of content beside calls or thoughts, where
+    those are others. `pads`: white space is written around content. `thought_open`: content is written behind the
+    opening of a thought that nothing closes.
     """
 
     section: tuple[str, str] = ("", "")
     lead: str = ""
     reasoning: str | None = None
     content: str = "{{text}}"
-    also_content: str | None = None
+    also_content: list[str] = field(default_factory=list)
     between_messages: str = ""
     ends: tuple[str, ...] = ()
     switches: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +104,8 @@ class _Finder:
         before, _, after = self.cutter.turn(spoken or "").partition(CONTENT)  # the thought may have moved the cut
         head = self._without_thought(calls.opening if calls.single else calls.head)
         behind_content = atoms(after)
-        own = self._closing_of_content(behind_content, head) if said else []
+        framed = bool(solid(self._without_thought(atoms(before)))) and not self.found.thought_open
+        own = self._closing_of_content(behind_content, head, framed) if said else []
         closing = own + self._ends(calls, head, behind_content[len(own) :] if said else None)
         if said:
             self._content(self._without_thought(atoms(before)), closing)
@@ -112,6 +113,8 @@ class _Finder:
         self._each_call_a_message(calls)
         if self.found.between_messages:
             self._messages(calls)
+            self._beside_thought()
+            self._end_what_nothing_opens()
         head = self._lead(calls, head)
         if calls.single:
             calls.opening = head
@@ -122,7 +125,7 @@ class _Finder:
 
     def _thought(self, said: bool) -> None:
         """The frame of a thought, with the switches that make the template write it."""
-        for switches in ({}, SWITCHES[0]):
+        for switches in ({}, *(switches for switches in self.prober.switches if switches is not NOT_THINKING)):
             for turn in (THOUGHT_SPOKEN, THOUGHT_ONE):
                 full = self.prober.full(turn, **switches)
                 if full is None or THOUGHT not in full[after_user(full) :]:
@@ -140,7 +143,7 @@ class _Finder:
         self.cutter.learn(full)
         text = self.cutter.turn(full)
         before_text, found, rest = text.partition(THOUGHT)
-        if not found:
+        if not found or CONTENT in before_text:  # a thought behind content has its frame where calls follow
             return False
         if not before_text.strip() and self.cutter.give_back(solid(atoms(rest))):
             before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
@@ -223,8 +226,7 @@ class _Finder:
     def _guess_from_prompt(self) -> None:
         """A template that never looks at thoughts, but whose prompt opens one, be it to close it at once."""
         self.cutter.give_back_last(_THOUGHT_WORD)
-        tails = [solid(tail) for tail in self._tails()]
-        tails += [solid(self.cutter.tail(self.prober.prompt(**switches))) for switches in SWITCHES[1:]]
+        tails = [solid(tail) for tail in (*self._tails(), self.cutter.tail(self.prober.prompt(**NOT_THINKING)))]
         shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))
         for tail in tails:
             marks = [str(atom) for atom in tail if is_marker(atom)]
@@ -244,8 +246,8 @@ class _Finder:
             return
 
     def _tails(self) -> list[Atoms]:
-        """What the prompt holds of the turn, by default and with thinking switched on."""
-        return [self.cutter.tail(), *(self.cutter.tail(self.prober.prompt(**switches)) for switches in SWITCHES[:1])]
+        """What the prompt holds of the turn, by default and however thinking is switched, but for off."""
+        return [self.cutter.tail(text) for switches, text in self.prober.prompts() if switches is not NOT_THINKING]
 
     def _opener_before(self, closing: str) -> str:
         """What the prompt writes to open a thought that `closing` ends."""
@@ -267,14 +269,23 @@ class _Finder:
                 return _drop_solid(before, len(wanted), atoms(closed))
         return before
 
-    def _closing_of_content(self, after: Atoms, head: Atoms) -> Atoms:
-        """What closes content also where calls follow; `head`: what calls are opened with where no content precedes."""
+    def _closing_of_content(self, after: Atoms, head: Atoms, framed: bool) -> Atoms:
+        """What closes content also where calls follow.
+
+        `head`: what calls are opened with where no content precedes. `framed`: something opens content.
+        """
         full = self.prober.full(SPOKEN_ONE)
         if full is None or CONTENT not in full[after_user(full) :]:
             return []
         sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
-        between = atoms(text_of(sequence[: core(sequence, 0)[0]]).partition(CONTENT)[2])
+        first = core(sequence, 0)[0]
+        if first == len(sequence):
+            return []  # the calls are dropped: nothing shows what stands before them
+        between = atoms(text_of(sequence[:first]).partition(CONTENT)[2])
         own = after[: common_start(after, between)]
+        message = framed or find_run(between[len(own) :], self.cutter.header_run()) >= 0
+        if not (solid(after[len(own) :]) or message):
+            return []  # it ends the turn, and the calls stand behind that
         return own if solid(own) and not _starts_like(head, solid(own)) else []
 
     def _without_empty_content(self, head: Atoms) -> Atoms:
@@ -311,7 +322,8 @@ class _Finder:
         if solid(closing) and common_start(lead, closing) == len(closing):
             lead = lead[len(closing) :]
         cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
-        self.found.lead = text_of([*lead, *own[:cut]])
+        written = text_of([*lead, *own[:cut]])
+        self.found.lead = "" if any(end in written for end in self.found.ends) else written  # else behind the end
         return [*(rest if solid(rest) else []), *own[cut:]]
 
     def _without_empty_frame(self, head: Atoms, closing: Atoms) -> Atoms | None:
@@ -324,7 +336,7 @@ class _Finder:
             return None
         if len(frame) == len(own) or not closes(str(frame[len(own)]), str(own[-1])):
             return None
-        self.found.also_content = text_of(own) + "{{text}}" + text_of(solid(closing))
+        self._also(text_of(own) + "{{text}}" + text_of(solid(closing)))
         return _drop_solid(head, len(frame), closing)
 
     def _framed_beside_calls(self, closing: Atoms) -> bool:
@@ -334,7 +346,7 @@ class _Finder:
         usual = solid(atoms(self.found.content.partition("{{text}}")[0]))
         if not (solid(own) and is_marker(solid(own)[0]) and solid(closing)) or solid(own) == usual:
             return False
-        self.found.also_content = text_of(own) + "{{text}}" + text_of(closing)
+        self._also(text_of(own) + "{{text}}" + text_of(closing))
         return True
 
     def _before_calls_behind_content(self, calls: Calls) -> Atoms | None:
@@ -384,7 +396,31 @@ class _Finder:
         usual = self.found.content.partition("{{text}}")[0]
         if beside is not None and before != usual and NAMES[0] not in before:
             own = text_of(beside) if self.found.between_messages == text_of(header) else ""
-            self.found.also_content = before + "{{text}}" + own
+            self._also(before + "{{text}}" + own)
+
+    def _beside_thought(self) -> None:
+        """The frame of a message of content that follows a thought, where that is another one."""
+        full = self.prober.full(THOUGHT_SPOKEN, **self.found.switches) if self.found.has_reasoning else None
+        behind_thought = self.cutter.turn(full or "").partition(THOUGHT)[2]
+        between, found, after = behind_thought.partition(CONTENT)
+        header = self.cutter.header_run()
+        at = find_run(atoms(between), header)
+        before, _, closing = self.found.content.partition("{{text}}")
+        if found and at >= 0:
+            own = text_of(atoms(between)[at + len(header) :])
+            if solid(atoms(own)) != solid(atoms(before)) and after.startswith(closing):
+                self._also(own + "{{text}}" + closing)
+
+    def _also(self, content: str) -> None:
+        if content not in self.found.also_content and content != self.found.reasoning:
+            self.found.also_content.append(content)
+
+    def _end_what_nothing_opens(self) -> None:
+        """What closes a message of content that no marker opens ends it: nothing says that content is open."""
+        before, _, after = self.found.content.partition("{{text}}")
+        closing = after.strip()
+        if closing and not before.strip() and closing not in self.found.ends:
+            self.found.ends = (closing, *self.found.ends)
 
     def _before_header(self, run: Atoms, header: Atoms, *, first: bool = False) -> Atoms | None:
         """What stands before the header of the next message, if that is what the run ends with (or holds first)."""
@@ -432,8 +468,11 @@ class _Finder:
             closing = closing[:cut]
         section_open = bool(solid(head)) and (not calls.single or _opened_and_closed(head, tail))
         if solid(tail) and not section_open:
-            ends.append(tail[blanks_at_start(tail) :])
-            calls.tail = []
+            cut = blanks_at_start(tail)
+            while cut < len(tail) and tail[cut] in tuple("\"'}])"):
+                cut += 1  # what closes a value closes no turn
+            ends.append(tail[cut:])
+            calls.tail = tail[:cut] if solid(tail[:cut]) else []
         elif len(solid(tail)) > 1 and ends:
             last = max((index for index, atom in enumerate(tail) if is_marker(atom)), default=len(tail))
             ends.append(tail[last:])
@@ -492,7 +531,7 @@ def closes(closing: str, opening: str) -> bool:
     if closing == closing_of(opening):
         return True
     words = [re.sub(r"[^a-z]", "", marker.lower()) for marker in (closing, opening)]
-    words = [re.sub(r"(start|end|begin|close|open)$", "", word) for word in words]
+    words = [re.sub(r"^(start|end|begin|close|open)(?=.)|(start|end|begin|close|open)$", "", word) for word in words]
     return words[0] == words[1] and closing != opening and bool(words[0])
 
 

@@ -149,6 +149,8 @@ def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]
     closing = [*calls.closing, *calls.tail] if calls.single else calls.closing
     call, id_picture = as_picture([*calls.opening, *calls.core, *closing])
     fields: dict[str, Any] = {"call": call, "id": id_picture}
+    if calls.single and call.startswith("{{name}}"):
+        fields["parallel"] = False  # nothing would tell a second one
     if "{{id}}" in call:
         atoms = [*calls.opening, *calls.core]
         counted = "{{index" in text_of(atoms) and "{{id}}" not in text_of(atoms)
@@ -172,7 +174,7 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
-        "also": (Also(content=frames.also_content),) if frames.also_content else (),
+        "also": tuple(Also(content=content) for content in frames.also_content),
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from toolparse.errors import TemplateError
 from toolparse.templates.induction.message_style import NAMED_ID, MessageStyle
-from toolparse.templates.rendering.environment import CompiledTemplate, compile_template
+from toolparse.templates.rendering.environment import CompiledTemplate, compile_template, facts_of
 from toolparse.templates.rendering.limits import LIMITS, LimitExceeded
 
 USER = "usrquebec"
@@ -84,11 +84,9 @@ SPOKEN_ONE = Turn(content=CONTENT, calls=((NAMES[0], PLAIN[0]),))
 THOUGHT_SPOKEN = Turn(content=CONTENT, reasoning=THOUGHT)
 THOUGHT_ONE = Turn(reasoning=THOUGHT, calls=((NAMES[0], PLAIN[0]),))
 
-#: Switches that templates use for thinking: on, off. Those that change nothing cost two renders.
-SWITCHES: tuple[dict[str, Any], ...] = (
-    {"enable_thinking": True, "thinking": True},
-    {"enable_thinking": False, "thinking": False},
-)
+#: Switches that templates use for thinking. Those that change nothing cost two renders.
+THINKING: dict[str, Any] = {"enable_thinking": True, "thinking": True}
+NOT_THINKING: dict[str, Any] = {"enable_thinking": False, "thinking": False}
 
 
 def after_user(text: str) -> int:
@@ -146,6 +144,9 @@ class Prober:
         self.renders = 0
         self.deadline = deadline if deadline is not None else time.monotonic() + SECONDS
         self.error = ""
+        own = [(name, value) for name, value in facts_of(template.source).switches if name not in THINKING]
+        #: Ways to switch thinking: the usual ones, and those that the source shows.
+        self.switches: list[dict[str, Any]] = [THINKING, NOT_THINKING, *({name: value} for name, value in own)]
         self._known: dict[str, str | None] = {}
         self._turns: dict[str, str | None] = {}
         self._offer(tools_for(_CALLS))
@@ -180,6 +181,15 @@ class Prober:
             "documents": None,
         }
 
+    def prompts(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Every prompt that the switches give, with one that gives it: the usual one first."""
+        seen: set[str] = set()
+        for switches in ({}, *self.switches):
+            prompt = self.prompt(**switches)
+            if prompt is not None and prompt not in seen:
+                seen.add(prompt)
+                yield switches, prompt
+
     def prompt(self, **switches: Any) -> str | None:
         """What the model is given: one user message and the generation prompt."""
         return self.render([self.user()], generation=True, **switches)
@@ -191,11 +201,26 @@ class Prober:
             return self._turns[key]
         if self._too_many(turn):
             return None
-        messages = [self.user(), turn.message(self.style)]
-        if self.style.tool_behind and turn.calls:
-            messages += self.style.tool_results(messages[-1], [RESULT] * len(turn.calls))
-        text = self._turns[key] = self.render(messages, **switches)
+        text = self._turns[key] = self.render([self.user(), *self._told(turn)], **switches)
         return text
+
+    def without_null(self, turn: Turn) -> str | None:
+        """The same as transformers writes it, which leaves out what is null before the template sees it."""
+        told = [{key: value for key, value in message.items() if value is not None} for message in self._told(turn)]
+        return self.render([self.user(), *told])
+
+    def messages(self, turn: Turn) -> list[dict[str, Any]]:
+        """The conversation that `full` renders."""
+        return self._conversation([self.user(), *self._told(turn)])
+
+    def _conversation(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        system = [{"role": "system", "content": self.style.text("You are helpful.")}] if self.style.system else []
+        return [*self.style.first_messages(self.tools), *system, *messages]
+
+    def _told(self, turn: Turn) -> list[dict[str, Any]]:
+        message = turn.message(self.style)
+        behind = self.style.tool_behind and turn.calls
+        return [message, *(self.style.tool_results(message, [RESULT] * len(turn.calls)) if behind else ())]
 
     def _too_many(self, turn: Turn) -> bool:
         if self.style.single and len(turn.calls) > 1:
@@ -231,9 +256,7 @@ class Prober:
         if self.renders > _RENDERS:
             raise LimitExceeded("the template takes too long to be examined")
         self.look_at_the_clock()
-        if self.style.system:
-            messages = [{"role": "system", "content": self.style.text("You are helpful.")}, *messages]
-        messages = [*self.style.first_messages(self.tools), *messages]
+        messages = self._conversation(messages)
         text: str | None
         try:
             text = self.template.render(
@@ -266,9 +289,9 @@ class Prober:
 _SETTINGS: tuple[dict[str, Any], ...] = (
     {"mutable": True},
     {"arguments": "string"},
+    {"content": "absent"},  # before null, which transformers leaves out
     {"content": "null"},
     {"new_id": NAMED_ID},
-    {"content": "absent"},
     {"parts": True},
     {"call": "flat"},
     {"tools": "flat"},
@@ -339,7 +362,9 @@ def _with_thoughts(prober: Prober) -> Prober:
 
 def _thinks(prober: Prober) -> bool:
     """Whether a thought is written, with content or with a call."""
-    texts = (prober.full(turn, **switches) for switches in ({}, SWITCHES[0]) for turn in (THOUGHT_SPOKEN, THOUGHT_ONE))
+    texts = (
+        prober.full(turn, **switches) for switches in ({}, *prober.switches) for turn in (THOUGHT_SPOKEN, THOUGHT_ONE)
+    )
     return any(text is not None and THOUGHT in text[after_user(text) :] for text in texts)
 
 

@@ -18,7 +18,17 @@ from toolparse.templates.induction.atoms import (
     solid,
     text_of,
 )
-from toolparse.templates.induction.probe import CONTENT, NAMES, ONE, SPOKEN, SWITCHES, USER, USER_2, Prober, after_user
+from toolparse.templates.induction.probe import (
+    CONTENT,
+    NAMES,
+    ONE,
+    SPOKEN,
+    SPOKEN_ONE,
+    USER,
+    USER_2,
+    Prober,
+    after_user,
+)
 
 
 class Cutter:
@@ -42,8 +52,8 @@ class Cutter:
         history = prober.history(SPOKEN)
         self.trailer = self._find_trailer(one, spoken, history)
         self.learn(one, spoken, history)
-        for switches in SWITCHES:
-            self._learn(self._behind_user(prober.prompt(**switches)))
+        for _, prompt in prober.prompts():
+            self._learn(self._behind_user(prompt))
         self.agreed -= self._behind_role(self.prompt[: self._header_end()])
         self._find_extra(one, spoken)
 
@@ -122,8 +132,9 @@ class Cutter:
         shared = common_start(solid(self.prompt), own)
         if shared >= self.agreed or shared >= len(own):
             return self.agreed
-        closing = closing_of(str(own[shared]))
-        return shared if closing and closing in own[shared:] else self.agreed
+        behind_content = atoms((self.prober.full(SPOKEN_ONE) or "").rpartition(CONTENT)[2])
+        before_call = solid(behind_content[: next((i for i, a in enumerate(behind_content) if a in NAMES), 0)])
+        return shared if before_call[: self.agreed - shared] == own[shared : self.agreed] else self.agreed
 
     def _header_end(self) -> int:
         if self.extra:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Annotated, Literal
 
@@ -106,18 +108,21 @@ def decode(data: bytes, template: str) -> Detection | None:
 
 @lru_cache(maxsize=1)
 def code_stamp() -> str:
-    """Changes when the library's code does, so that no verdict outlives the code that reached it."""
-    parts = []
-    folders = [os.path.dirname(os.path.dirname(__file__))]
+    """Changes when the library does, families and reader included: no verdict outlives what reached it."""
+    parts = [f"{path}:{status.st_size}:{status.st_mtime_ns}" for path, status in code()]
+    return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def code() -> Iterator[tuple[str, os.stat_result]]:
+    """The files that the library is made of."""
+    folders = [str(Path(__file__).parents[2])]
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
-                if entry.name.endswith(".py"):
-                    status = entry.stat()
-                    parts.append(f"{entry.path}:{status.st_size}:{status.st_mtime_ns}")
+                if entry.name.endswith((".py", ".so", ".pyd", ".txt")):
+                    yield entry.path, entry.stat()
                 elif entry.name != "__pycache__" and entry.is_dir():
                     folders.append(entry.path)
-    return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def key_of(*parts: str) -> str:

@@ -140,7 +140,7 @@ def _from_path(path: Path) -> Source:
         _read_tokenizer_config(config, found)
     model = _json(path / "config.json")
     kinds = [model.get("model_type"), *(model.get("architectures") or [])]
-    found.names = tuple(str(kind) for kind in kinds if kind)
+    found.names = tuple(dict.fromkeys(str(kind) for kind in (*kinds, path.resolve().name) if kind))
     added = _json(path / "tokenizer.json").get("added_tokens") or []
     extra = {_text(token) for token in added if isinstance(token, Mapping)}
     found._added = frozenset({*(found._added or ()), *extra} - {""})

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from toolparse.format import Format
+from toolparse.prompts import prefill_of
+from toolparse.render import in_thought
+from toolparse.templates.induction.atoms import text_of
 from toolparse.templates.induction.induce import Induction
 from toolparse.templates.induction.probe import (
     CONTENT,
@@ -157,6 +160,12 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "on messages with calls. Replace `list.append(x)` by `list + [x]`.",
         "Servers that render in the same sandbox fail on messages with calls.",
     ),
+    "needs-null": (
+        "error",
+        "transformers (5.23 and later) leaves out what is null before the template sees it, and no other form of the "
+        "message does: apply_chat_template drops the call or fails. Ask for `not message.content` in the template.",
+        "Servers that render with transformers lose such messages; others may pass null.",
+    ),
     "tools-unwritable": (
         "error",
         "The template fails when tools are passed: tell the model about them in the system message.",
@@ -176,6 +185,16 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "error",
         "Answers are written into a thought that nothing closes: train with a template that closes it.",
         "Answers of earlier turns are shown to the model as unfinished thoughts.",
+    ),
+    "prompt-not-read": (
+        "warning",
+        "Pass what the prompt opens as a part of the completion, or train with a prompt that does not open it.",
+        "What the prompt has begun is not known: the model's text is read as if nothing were open.",
+    ),
+    "answers-without-thought": (
+        "note",
+        "Train on messages with thoughts, or with a prompt that opens none.",
+        "Text behind this prompt is a thought until the marker that closes it.",
     ),
     "special-style": (
         "note",
@@ -204,6 +223,7 @@ def find_problems(prober: Prober, format: Format, induction: Induction, proof: P
         finder.encoding,
         finder.results,
         finder.reasoning,
+        finder.prompts,
         finder.turns,
     )
     for step in steps:
@@ -233,6 +253,12 @@ class _Finder:
             yield problem("tools-unwritable", "the template fails when tools are passed", self._error(tools="openai"))
         if style.arguments == "string":
             yield problem("wants-strings", "arguments must be passed as JSON strings", self._error(arguments="dict"))
+        for turn, said in ((ONE, "calls"), (SPOKEN, "text")):
+            full, plain = self.prober.full(turn), self.prober.without_null(turn)
+            if full != plain:
+                yield problem(
+                    "needs-null", f"messages with {said} are written with null only", plain or self.prober.error
+                )
         others = {key: value for key, value in style.differences().items() if key not in ("mutable", "arguments")}
         if others:
             yield problem("special-style", f"messages must be built in a style of their own: {others}")
@@ -384,6 +410,21 @@ class _Finder:
         later = self.prober.history(THOUGHT_SPOKEN, **switches)
         if later is not None and THOUGHT not in later:
             yield problem("reasoning-stripped", "thoughts of earlier turns are left out", later[later.rfind(USER) :])
+
+    def prompts(self) -> Iterator[Problem]:
+        """What prompts begin and the format does not know, or the template's own answers do not show."""
+        closing = (self.format.reasoning or "").partition("{{text}}")[2].strip()
+        for switches, prompt in self.prober.prompts():
+            held = prefill_of(self.format, prompt)
+            tail = text_of(self.induction.cutter.tail(prompt)).strip() if self.induction.cutter else ""
+            if tail and not held and USER in prompt:
+                given = f" with {switches}" if switches else ""
+                yield problem(
+                    "prompt-not-read", f"the prompt{given} ends in {tail!r}: no part of a turn as known", tail
+                )
+            if held and in_thought(self.format, held) and closing not in self._turn(SPOKEN, **switches):
+                message = f"the prompt opens a thought with {held!r}; the template's own answers have none"
+                yield problem("answers-without-thought", message, self._turn(SPOKEN, **switches))
 
     def turns(self) -> Iterator[Problem]:
         """Whether turns are closed, and whether a conversation grows at its end only."""

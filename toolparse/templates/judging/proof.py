@@ -9,7 +9,7 @@ text is read again in pieces, and the format writes the calls itself: that must 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
@@ -18,7 +18,7 @@ from toolparse.errors import RenderError
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
-from toolparse.render import render
+from toolparse.render import in_thought, render
 from toolparse.templates.induction.induce import Induction
 from toolparse.templates.induction.probe import (
     CONTENT,
@@ -74,6 +74,19 @@ LOOKALIKES: dict[str, Any] = {
 }
 
 TYPES: dict[str, Any] = {"count": 3, "ratio": 0.5, "on": True, "off": False, "tags": ["a", 1], "deep": {"x": {"y": 2}}}
+
+
+def _may_be_written() -> Iterator[Turn]:
+    """Turns of which a template shows one kind only: with and without text, a thought, a second call, arguments."""
+    first, second = (NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])
+    for thought in (None, f"{THOUGHT} one.\n\nTwo"):
+        for content in ("", f"{CONTENT} one.\n\nTwo"):
+            for calls in ((), (first,), (first, second), ((NAMES[0], {}),)):
+                if content or calls:
+                    yield Turn(calls, content, thought)
+
+
+_MAY_BE_WRITTEN = tuple(_may_be_written())
 
 
 @dataclass
@@ -133,6 +146,8 @@ def prove(
         checks.append(prover.check(replace(case, stream=True) if stream_all else case))
         if stop and not checks[-1].ok:
             break
+    if all(check.ok for check in checks):
+        checks += prover.behind_prompts()
     return Proof(tuple(checks))
 
 
@@ -143,8 +158,7 @@ class Prover:
         self.prober = prober
         self.format = format
         self.cutter = induction.cutter
-        self.pads = induction.frames.pads
-        self.open_thought = induction.frames.thought_open
+        self.frames = induction.frames
         # What a bare call in prose is, is for users to say; here all must be read that the template writes.
         self.parser = Parser(format, bare="anywhere")
         self._other: Parser | None = None  # for turns that begin otherwise than the prompt leaves them
@@ -158,7 +172,7 @@ class Prover:
         text, prefill = self.completion(full)
         message = self.read(text, prefill, case.turn)
         got = turn_of(message)
-        padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.pads
+        padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.frames.pads
         if padded:
             got = _Turn(got.calls, case.turn.content, got.reasoning)
         if got != case.turn:
@@ -170,6 +184,29 @@ class Prover:
         if padded and check.ok:
             return replace(check, detail="read with the white space that the template writes around content")
         return check
+
+    def behind_prompts(self) -> Iterator[Check]:
+        """What a model may write behind each prompt of the template, whatever the template writes itself."""
+        for switches, prompt in self.prober.prompts():
+            given = ", ".join(f"{name}={value!r}" for name, value in switches.items())
+            name = f"behind the prompt with {given}" if given else "behind the prompt"
+            yield self._behind(name, prompt)
+
+    def _behind(self, name: str, prompt: str) -> Check:
+        held = self.parser.prefill_of(prompt)
+        thinking = in_thought(self.format, held)
+        for turn in _MAY_BE_WRITTEN:
+            if turn.reasoning and (self.format.reasoning is None or (held and not thinking)):
+                continue
+            calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
+            try:
+                text = self._own(calls, turn, held, verify=False)
+            except RenderError:
+                continue
+            got = turn_of(self.parser.parse(text, tools=_tools_of(turn), prompt=prompt))
+            if got != turn:
+                return Check(name, "failed", _difference(turn, got), _shown(prompt[-80:] + text))
+        return Check(name, "passed")
 
     def completion(self, full: str) -> tuple[str, str]:
         """The model's part of a rendering, and what the prompt holds before it."""
@@ -213,7 +250,17 @@ class Prover:
             return False
         if any(name not in NAMES for name, _ in got.calls):
             return False
-        return self.prober.full(got, **case.switches) == full
+        same = [got, *self._said_as_thought(case.turn, got, full)]
+        return any(self.prober.full(turn, **case.switches) == full for turn in same)
+
+    def _said_as_thought(self, turn: Turn, got: Turn, full: str) -> Iterator[Turn]:
+        """What was read, its thought passed as content, where the template frames that as it frames thoughts."""
+        frame = _bare(self.format.reasoning)
+        own = frame == _bare(self.frames.reasoning) and self.frames.has_reasoning
+        if own and not got.content and got.reasoning == turn.content:
+            assert self.cutter is not None
+            if frame.replace("{{text}}", _bare(turn.content)) in _bare(self.cutter.turn(full)):
+                yield Turn(got.calls, turn.content)
 
     def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content stands behind the end of the turn, as a message of its own."""
@@ -240,7 +287,7 @@ class Prover:
     def _in_an_open_thought(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content is written into a thought that the prompt opens and the template does not close."""
         dropped = not got.calls and not any(name in full[after_user(full) :] for name, _ in turn.calls)
-        if not self.open_thought or got.content or self.format.reasoning is None:
+        if not self.frames.thought_open or got.content or self.format.reasoning is None:
             return False
         if got.calls != turn.calls and not dropped:
             return False
@@ -303,7 +350,7 @@ class Prover:
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
         forms += [self._without_empty_content(form) for form in forms]
         wanted = forms[0]
-        if own in forms:
+        if own in forms or self._unended(own) in forms:
             return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
         try:
             self._own(calls, turn, prefill, verify=True)
@@ -311,7 +358,7 @@ class Prover:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
             return Check(case.name, "passed", "the template does not close the calls", _pair(own, wanted))
-        if self.open_thought and self._closed(own) in map(_quoted, forms):
+        if self.frames.thought_open and self._closed(own) in map(_quoted, forms):
             return Check(case.name, "passed", "the template does not close the thought", _pair(own, wanted))
         if _quoted(own) in map(_quoted, forms):
             return Check(case.name, "passed", "written alike but for white space or quotes", _pair(own, wanted))
@@ -334,6 +381,11 @@ class Prover:
         places = [(text.find(end, max(0, last)), end) for end in self.format.ends]
         found = sorted((at, end) for at, end in places if at >= 0)
         return [text[: found[0][0]], text[: found[0][0] + len(found[0][1])]] if found else [text]
+
+    def _unended(self, own: str) -> str:
+        """What the format writes without the end marker that its calls close with: the template may write another."""
+        end = next((end for end in self.format.ends if own.endswith(end)), "")
+        return own.removesuffix(end)
 
     def _without_empty_content(self, text: str) -> str:
         for shape in self.format.shapes():
@@ -447,8 +499,8 @@ def _difference(wanted: Turn, got: Turn) -> str:
     return f"reasoning {wanted.reasoning!r} was read as {got.reasoning!r}"
 
 
-def _bare(text: str) -> str:
-    return "".join(text.split())
+def _bare(text: str | None) -> str:
+    return "".join((text or "").split())
 
 
 def _behind(text: str, prefix: str) -> int:

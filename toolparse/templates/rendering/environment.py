@@ -517,15 +517,19 @@ def compile_template(source: str, *, mutable: bool = False, deadline: float | No
 class Facts:
     """What a template's source tells without being rendered.
 
-    `mentions_calls`: its code looks at a message's calls. `markers`: constants that look like one marker.
+    `mentions_calls`: its code looks at a message's calls. `markers`: constants that look like one marker. `switches`:
+    variables about thinking that whoever renders it may set, one at a time, with the values that it knows.
     """
 
     mentions_calls: bool
     markers: tuple[str, ...]
+    switches: tuple[tuple[str, Any], ...] = ()
 
 
 _CALL_KEYS = frozenset({"tool_calls", "tool_call", "function_call", "function_calls"})
 _MARKER = re.compile(r"\s*(<[^<>\n]{1,80}>|\[/?[A-Z][A-Z0-9_ ]*\])\s*")
+_SWITCH = re.compile(r"think|thought|reason|effort|budget|(^|_)cot(_|$)", re.IGNORECASE)
+_NO_SWITCH = re.compile(r"content|text|past|keep|preserve|history|drop|truncate|tag|token|^has_|^is_", re.IGNORECASE)
 _facts: OrderedDict[str, Facts] = OrderedDict()
 _trees: OrderedDict[str, nodes.Template] = OrderedDict()  # parsed and not yet compiled
 
@@ -551,7 +555,32 @@ def facts_of(source: str) -> Facts:
         marker = _MARKER.fullmatch(value)
         if marker and marker.group(1) not in markers:
             markers.append(marker.group(1))
-    return _keep(_facts, key, Facts(mentions, tuple(markers[:12])))
+    return _keep(_facts, key, Facts(mentions, tuple(markers[:12]), tuple(_switches(tree))[:8]))
+
+
+def nodes_of(source: str) -> Iterator[Any]:
+    """Every node of a template's tree. Raises TemplateError."""
+    return _walk(_parse(source))
+
+
+def _switches(tree: nodes.Node) -> Iterator[tuple[str, Any]]:
+    """Names about thinking that come from outside, with each constant that they are compared with, else yes and no."""
+    own: set[str] = set()  # set by the template itself, and never asked whether they are there
+    given: set[str] = set()
+    known: dict[str, dict[Any, None]] = {}
+    for node in _walk(tree):
+        kind = type(node)
+        if kind is nodes.Name and _SWITCH.search(node.name) and not _NO_SWITCH.search(node.name):
+            (own.add(node.name) if node.ctx != "load" else known.setdefault(node.name, {}))
+        elif kind is nodes.Test and node.name in ("defined", "undefined") and type(node.node) is nodes.Name:
+            given.add(node.node.name)
+        elif kind is nodes.Compare and len(names := [n.name for n in _walk(node.expr) if type(n) is nodes.Name]) == 1:
+            others = [item for op in node.ops for item in getattr(op.expr, "items", None) or [op.expr]]
+            constants = [item.value for item in others if type(item) is nodes.Const]
+            known.setdefault(names[0], {}).update(dict.fromkeys(one for one in constants if type(one) in (str, int)))
+    for name, values in known.items():
+        if _SWITCH.search(name) and not _NO_SWITCH.search(name) and (name in given or name not in own):
+            yield from ((name, value) for value in values or (True, False))
 
 
 def _walk(tree: nodes.Node) -> Iterator[Any]:
