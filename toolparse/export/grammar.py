@@ -58,7 +58,9 @@ from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 from toolparse.program import BLANK, compile_format, is_marker
+from toolparse.reader.tables import is_markerless
 from toolparse.render import render, write_call
+from toolparse.tokens import tokenizer_of
 from toolparse.tools import Tool, ToolSet
 
 THOUGHT, CONTENT = "qthoughtq", "qcontentq"
@@ -92,8 +94,8 @@ def grammar(
             prompt opens is closed at once if not.
         required: Whether there must be a call.
         prefill: What the prompt already holds of the turn; the format's own if None.
-        tokenizer: The model's tokenizer, from transformers or tokenizers. llguidance needs to know which markers are
-            special tokens, which no text matches for it; the other engines don't.
+        tokenizer: The model's tokenizer, from transformers or tokenizers: markers that are tokens of it are written as
+            tokens in EBNF and Lark. llguidance lets no text match them; llama.cpp matches the text of every token.
         schemas: Whether arguments in JSON are left to llguidance's own `%json`, which also enforces keywords that no
             grammar of ours says, such as `pattern`. Lark only.
         loose: Whether more is accepted than the format writes, as far as it reads back as valid calls: blanks between
@@ -113,7 +115,7 @@ def grammar(
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
     if schemas and syntax != "lark":
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
-    tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
+    tokens = special_tokens(tokenizer, format) if tokenizer is not None and syntax != "gbnf" else {}
     turn = Turn(
         format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
     )
@@ -142,15 +144,17 @@ def factored(options: Sequence[Expr]) -> list[Expr]:
     return [seq(Lit(shared), alt(*factored(inside))), *factored(others)]
 
 
-def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """The tokens that no text matches in llguidance, with their ids: special ones, and all in angle brackets."""
-    listed = getattr(tokenizer, "added_tokens_decoder", None)
+def special_tokens(tokenizer: Any, format: Format) -> dict[str, int]:
+    """The tokens that a marker counts as, with their ids; and what no text matches in llguidance (`<...>`, special)."""
+    listed = getattr(tokenizer_of(tokenizer), "added_tokens_decoder", None)
     if listed is None:
-        listed = tokenizer.get_added_tokens_decoder()
+        listed = tokenizer_of(tokenizer).get_added_tokens_decoder()
+    program = compile_format(format.bind(""))
+    markers = {*program.candidates, *program.reasoning_candidates}
     return {
         token.content: int(id)
         for id, token in listed.items()
-        if token.special or (token.content[:1] == "<" and token.content[-1:] == ">")
+        if token.special or token.content in markers or (token.content[:1] == "<" and token.content[-1:] == ">")
     }
 
 
@@ -186,6 +190,8 @@ class Turn:
         cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
         if program.anchored:
             cores["{"] = None  # a call that nothing announces: its name and a brace
+        #: calls that are text where other text follows them
+        self.alone = is_markerless(program.shapes[0], program)
         self.markers = tuple(core for core in cores if core)
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
         self.calls = _Calls(self)
@@ -216,6 +222,11 @@ class Turn:
         if self.format.reasoning is None:
             return False
         return self.written((mark,), count).replace(mark, "") == self.written((), count)
+
+    @property
+    def framed(self) -> bool:
+        """Whether texts stand in frames, or calls in messages of their own."""
+        return bool(self.format.between_messages) or self.format.content.strip(BLANK) != "{{text}}"
 
     def opened(self) -> bool:
         """Whether the prompt opened a thought."""
@@ -287,8 +298,8 @@ class Turn:
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
-        framed = self.format.between_messages or self.format.content.strip(BLANK) != "{{text}}"
-        said = EMPTY if framed or not self.says or self.free else opt(self._text(CONTENT, "", empty=False)[0])
+        silent = self.framed or self.alone or not self.says or self.free
+        said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
         end = seq(closing, said if said != EMPTY else self._trail(pieces[-1]))
         if is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}":
             end = opt(end)
@@ -464,7 +475,7 @@ class _Calls:
     def _id(self, tool: Tool) -> Expr:
         """An id as the text carries it: by its picture where the name follows from it, else any."""
         if self.format.id is None:
-            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, None), token=True)
+            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, 64), token=True)
         picture = self.format.picture("id", self.format.id, frozenset({"name", "index", "skip"}), frozenset())
         items: list[Expr] = []
         for part in picture.parts:

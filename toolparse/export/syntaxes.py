@@ -1,13 +1,13 @@
 """Rules -> text: GBNF (llama.cpp), EBNF (xgrammar) and Lark (lark and llguidance).
 
-Markers that are tokens of their own: llama.cpp and xgrammar match the text of every token, so that a marker stays text
-for them. llguidance lets no text match a special token; in Lark such markers are written as tokens, by their ids.
+Markers that are tokens of their own are written as tokens, by their ids, in EBNF and Lark. In GBNF they stay text:
+llama.cpp matches the text of every token.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from toolparse.export.expressions import (
     EMPTY,
@@ -68,6 +68,15 @@ def _class(ranges: Ranges, char: Callable[[str], str]) -> str:
     return f"[{'^' if negated else ''}{inner}]"
 
 
+def split(text: str, tokens: Mapping[str, int]) -> list[str | int]:
+    """A literal's texts and tokens, in order; the longest token where several begin."""
+    if not tokens:
+        return [text] if text else []
+    words = sorted(tokens, key=lambda word: (-len(word), word))
+    pieces = enumerate(re.split("(" + "|".join(map(re.escape, words)) + ")", text))
+    return [tokens[piece] if number % 2 else piece for number, piece in pieces if piece]
+
+
 def _single(ranges: Ranges) -> bool:
     return len(ranges) == 1 and ranges[0][0] == ranges[0][1]
 
@@ -82,8 +91,9 @@ class _Bnf:
     both kinds run such rules without growing a stack.
     """
 
-    def __init__(self, rules: Rules, root: Expr, *, separator: str) -> None:
+    def __init__(self, rules: Rules, root: Expr, *, separator: str, tokens: Mapping[str, int]) -> None:
         self.separator = separator
+        self.tokens = tokens
         self.lines: list[str] = []
         self._scans: dict[Scan, str] = {}
         used = _used(rules, root)
@@ -103,10 +113,13 @@ class _Bnf:
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
-            return '"' + "".join(_bnf_char(char, '"') for char in expr.text) + '"'
+            parts = [
+                f"Token({one})" if isinstance(one, int) else _bnf_text(one) for one in split(expr.text, self.tokens)
+            ]
+            return _bracketed(" ".join(parts) or '""', _ROW if len(parts) > 1 else _TIGHT, wanted)
         if isinstance(expr, Chars):
             if _single(expr.ranges):
-                return self.write(Lit(chr(expr.ranges[0][0])), wanted)
+                return _bnf_text(chr(expr.ranges[0][0]))
             return _class(expr.ranges, lambda char: _bnf_char(char, "]^-["))
         if isinstance(expr, Ref):
             return self.name(expr.name)
@@ -156,6 +169,10 @@ class _Bnf:
         return found
 
 
+def _bnf_text(text: str) -> str:
+    return '"' + "".join(_bnf_char(char, '"') for char in text) + '"'
+
+
 def _bnf_char(char: str, special: str) -> str:
     simple = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}.get(char)
     if simple is not None and (char != '"' or '"' in special):
@@ -173,11 +190,11 @@ def _times(low: int, high: int | None) -> str:
 
 
 def _gbnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="-").lines) + "\n"
+    return "\n".join(_Bnf(rules, root, separator="-", tokens={}).lines) + "\n"
 
 
 def _ebnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="_").lines) + "\n"
+    return "\n".join(_Bnf(rules, root, separator="_", tokens=rules.tokens).lines) + "\n"
 
 
 # -- Lark -------------------------------------------------------------------------------------------------------------
@@ -192,9 +209,7 @@ class _Lark:
 
     def __init__(self, rules: Rules, root: Expr) -> None:
         self.rules = _used(rules, root)
-        words = sorted(rules.tokens, key=lambda word: (-len(word), word))
         self.tokens = rules.tokens
-        self.special = re.compile("(" + "|".join(map(re.escape, words)) + ")") if words else None
         self._special: dict[str, bool] = {}
         self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._rule_holds(name)}
         lines = [f"start: {self.write(root, _LOOSE)}"]
@@ -220,7 +235,8 @@ class _Lark:
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
-            texts = [self._token(text) if special else _lark_text(text) for text, special in self._split(expr)]
+            pieces = split(expr.text, self.tokens)
+            texts = [f"<[{one}]>" if isinstance(one, int) else _lark_text(one) for one in pieces]
             return _bracketed(" ".join(texts), _ROW if len(texts) > 1 else _TIGHT, wanted) if texts else '""'
         if isinstance(expr, Ref):
             return self.name(expr.name)
@@ -256,33 +272,22 @@ class _Lark:
             if not self._holds(item):
                 plain.append(item)
                 continue
-            parts = self._split(item) if isinstance(item, Lit) else [("", True)]
-            for text, special in parts:
-                if not special:
-                    plain.append(Lit(text))
+            for one in split(item.text, self.tokens) if isinstance(item, Lit) else [None]:
+                if isinstance(one, str):
+                    plain.append(Lit(one))
                     continue
                 if plain:
                     written.append(f"/{self.regex(seq(*plain))}/")
                     plain = []
-                written.append(self._token(text) if text else self.mixed(item, _ROW))
+                written.append(f"<[{one}]>" if one is not None else self.mixed(item, _ROW))
         if plain:
             written.append(f"/{self.regex(seq(*plain))}/")
         return _bracketed(" ".join(written), _ROW if len(written) > 1 else _TIGHT, wanted)
 
-    def _token(self, text: str) -> str:
-        return f"<[{self.tokens[text]}]>"
-
-    def _split(self, literal: Lit) -> list[tuple[str, bool]]:
-        """A literal's text and special tokens, in order, with which is which."""
-        if self.special is None:
-            return [(literal.text, False)]
-        pieces = enumerate(self.special.split(literal.text))
-        return [(piece, bool(number % 2)) for number, piece in pieces if piece]
-
     def _holds(self, expr: Expr) -> bool:
         """Whether an expression holds a special token."""
         if isinstance(expr, Lit):
-            return self.special is not None and self.special.search(expr.text) is not None
+            return any(word in expr.text for word in self.tokens)
         if isinstance(expr, Ref):
             return self._rule_holds(expr.name)
         return any(map(self._holds, _inner(expr)))

@@ -71,7 +71,7 @@ def _matches(pattern: str) -> Any:
     return re.compile(pattern, re.DOTALL).match
 
 
-def _markerless(shape: Shape, program: Program) -> bool:
+def is_markerless(shape: Shape, program: Program) -> bool:
     """Whether a call lacks its family's marker: it begins with a bracket, or amid the family's own head."""
     first = shape.opener_first or shape.head_first
     if not shape.strong:
@@ -100,7 +100,7 @@ class CallPlan:
         self.rescued = _is_rescued(shape, program)
         self.bare = self.weak and (shape.bare or self.rescued)
         self.needs_tool = self.weak and shape.anchored
-        self.markerless = self.rescued or _markerless(shape, program)
+        self.markerless = self.rescued or is_markerless(shape, program)
         self.lead = shape.lead
         #: the call's closing markers, which of them closes the body, and the pattern of the others
         self.tail = shape.tail
