@@ -396,7 +396,7 @@ def test_what_is_rendered_is_accepted(format: Format) -> None:
 def test_what_is_generated_is_read_as_valid_calls(format: Format) -> None:
     expressible(format)
     rng = random.Random(2)
-    parser = Parser(format, bare="anywhere")  # a grammar lets text stand before and behind
+    parser = Parser(format)
     tools = Maker(format, rng).tools()
     made = Gbnf(grammar(format, tools, required=True))
     for _ in range(8):

@@ -220,7 +220,7 @@ class Parser:
         `syntax`: `gbnf` (llama.cpp), `ebnf` (xgrammar) or `lark` (llguidance). `options` are those of
         `toolparse.export.grammar`: parallel, content, reasoning, required. `tokenizer`: that of the model, the parser's
         own if None; xgrammar and llguidance then know which markers are tokens. `prompt`: the rendered prompt, which
-        says where the turn begins. Raises ExportError, with the reason, where the format or a schema cannot be expressed.
+        says where the turn begins. Raises ExportError, with the reason, where the format or a schema cannot be said.
         """
         from toolparse.export import grammar
 

@@ -53,7 +53,7 @@ from toolparse.export.schemas import (
     unsaid,
     without_keywords,
 )
-from toolparse.export.syntaxes import SYNTAXES, write
+from toolparse.export.syntaxes import SYNTAXES, split, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper
@@ -179,7 +179,7 @@ class Turn:
             raise ValueError(f"{unknown[0]!r} can't be left to validation; skip takes {', '.join(sorted(SKIPPABLE))}")
         self.skip = frozenset(skip)
         self.loose = loose
-        self.says = True  # whether there may be content
+        self.says = self.thinks = True  # whether there may be content, and a thought
         self.format = format
         self.schemas = schemas
         self.free = free
@@ -195,14 +195,14 @@ class Turn:
         self.markers = tuple(core for core in cores if core)
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
         self.calls = _Calls(self)
-        self.head, self._bodies = self.calls.parts() if tools else ("", EMPTY)
+        self.head, self._bodies, self._tail = self.calls.parts() if tools else ("", EMPTY, "")
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
     def root(self, *, parallel: bool, content: bool, reasoning: bool, required: bool) -> Expr:
         """All turns."""
         turns: list[Expr] = []
-        self.says = content
+        self.says, self.thinks = content, reasoning
         counts = ([2 if parallel and self.format.parallel else 1] if self.tools else []) + ([] if required else [0])
         for count in counts:
             ways = self._texts(content, reasoning, count)
@@ -247,6 +247,19 @@ class Turn:
 
     def _turn(self, texts: tuple[str, ...], count: int) -> Expr:
         """The turns with some texts and one call or (`count` 2) more."""
+        turn = self._assemble(texts, count, *self._pieces(texts, count))
+        if CONTENT not in texts or not count or not self.framed or self.format.between_messages:
+            return turn
+        # Some templates leave the frame out before calls.
+        pieces, between, skipped = self._pieces(texts[:-1], count)
+        opening = self.format.section.partition("{{calls}}")[0]
+        if not pieces[-2].endswith(opening):
+            return turn
+        pieces[-2:] = [pieces[-2].removesuffix(opening), opening, pieces[-1]]
+        return alt(turn, self._assemble(texts, count, pieces, between, skipped))
+
+    def _pieces(self, texts: tuple[str, ...], count: int) -> tuple[list[str], str, int]:
+        """What stands around texts and calls, between two calls, and how much of the first one the prompt holds."""
         written = self.written(texts, count)
         pieces: list[str] = []  # what stands before each text, and behind the last one
         for text in texts:
@@ -261,8 +274,7 @@ class Turn:
             if count > 1:
                 between, _, written = self.find_call(written, 1)
             pieces.append(first)
-        pieces.append(written)
-        return self._assemble(texts, count, pieces, between, skipped)
+        return [*pieces, written], between, skipped
 
     def find_call(self, written: str, number: int) -> tuple[str, int, str]:
         """What stands before a call, how many of its first characters the prompt holds, and what stands behind it."""
@@ -288,37 +300,57 @@ class Turn:
             skipped += max(0, used - len(pieces[number + 1]))
             pieces[number + 1] = pieces[number + 1][used:]
         begin = seq(*items, Lit(pieces[-2] + self.head[skipped:] if count else pieces[-1]))
-        start = EMPTY if self.free or CONTENT in texts[:1] else self._start(begin)
+        start = EMPTY if self.free else self._start(texts, begin)
         if not count:
-            return seq(start, *items, Lit(pieces[-1]))
+            return self._started(start, seq(*items, Lit(pieces[-1])))
         calls = seq(Lit(self.head[skipped:]), self._bodies)
         if count > 1:
-            calls = seq(calls, star(seq(Lit(between + self.head), self._bodies)))
+            calls = seq(calls, star(seq(Lit(self._tail + between + self.head), self._bodies)))
         if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANK):
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
         silent = self.framed or self.alone or not self.says or self.free
         said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
-        end = seq(closing, said if said != EMPTY else self._trail(pieces[-1]))
-        if is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}":
+        end = seq(Lit(self._tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
+        if self._tail or (is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}"):
             end = opt(end)
-        return seq(start, *items, Lit(pieces[-2]), calls, end)
+        return self._started(start, seq(*items, Lit(pieces[-2]), calls, end))
 
-    def _start(self, begin: Expr) -> Expr:
-        """Blanks before a thought or a call with which a turn begins: templates write some that no picture shows."""
+    def _started(self, start: Expr, turn: Expr) -> Expr:
+        """A turn behind the blanks with which it may begin.
+
+        Where content may begin with blanks, too, they and the first marker are one terminal: engines that take the
+        longest one would else take them for content.
+        """
+        first, *rest = turn.items if isinstance(turn, Seq) else (turn,)
+        if start == EMPTY or not self.says or not isinstance(first, Lit):
+            return seq(start, turn)
+        if isinstance(split(first.text, self.rules.tokens)[0], int):
+            return seq(start, turn)
+        return seq(self.rules.add("begin", seq(start, first), token=True), *rest)
+
+    def _start(self, texts: tuple[str, ...], begin: Expr) -> Expr:
+        """What templates write before a turn though no picture shows it: blanks, the end of a thought that is none."""
         first = begin.items[0] if isinstance(begin, Seq) and begin.items else begin
-        if isinstance(first, Lit) and first.text[:1] in (" ", "\n"):
-            return EMPTY
-        lead = "" if self.format.lead.strip(BLANK) else self.format.lead
-        section = self.format.section
-        opening = section[: len(section) - len(section.lstrip(BLANK))]
-        return opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
+        blanks: Expr = EMPTY
+        if texts[:1] != (CONTENT,) and not (isinstance(first, Lit) and first.text[:1] in (" ", "\n")):
+            lead = "" if self.format.lead.strip(BLANK) else self.format.lead
+            section = self.format.section
+            opening = section[: len(section) - len(section.lstrip(BLANK))]
+            blanks = opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
+        frames = [shape.content.partition("{{text}}") for shape in self.format.shapes()[1:]]
+        empty = [before + after for before, _, after in frames if before.strip(BLANK) and after.strip(BLANK)]
+        if empty and not self.framed:
+            blanks = seq(opt(alt(*map(Lit, empty))), blanks)
+        closer = (self.format.reasoning or "").partition("{{text}}")[2].strip(BLANK)
+        thinks = self.thinks and THOUGHT not in texts and not self.framed and not self.opened()
+        return seq(opt(Lit(closer)), blanks) if closer and thinks and closer not in self.format.ends else blanks
 
     def _trail(self, closing: str) -> Expr:
         """The newline that some templates write behind the last call."""
         marked = closing if closing.strip(BLANK) else self.format.call.rpartition("}}")[2]
-        return opt(Lit("\n")) if is_marker(marked.strip(BLANK)) and marked[-1:] not in BLANK else EMPTY
+        return opt(Lit("\n")) if marked[-1:].strip(BLANK) else EMPTY
 
     def _text(self, text: str, following: str, *, empty: bool) -> tuple[Expr, int]:
         """A thought or content up to the first marker of what follows; also how many of those characters it takes.
@@ -366,17 +398,26 @@ class _Calls:
         self.skip = turn.skip
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
-    def parts(self) -> tuple[str, Expr]:
-        """The characters with which every call begins, and what follows them."""
+    def parts(self) -> tuple[str, Expr, str]:
+        """The characters with which every call begins, what follows them, and the end that the turn's end may be, too.
+
+        A marker that ends the turn is a stop token of its server: grammars must be able to end before it, unless it is
+        needed to see that the parameters are complete.
+        """
         head, bodies = "", []
+        tail = ""
         for tool in self.tools:
             self._check_name(tool)
             pieces = list(self.pieces(tool))
             first = pieces[0] if isinstance(pieces[0], str) else ""
             head = first
+            last = pieces[-1].text if isinstance(pieces[-1], Lit) else ""
+            if self.shape.tail and self.shape.tail[-1] in self.format.ends and self.format.param is None:
+                tail = last[last.rindex(self.shape.tail[-1]) :]
+                pieces[-1] = Lit(last.removesuffix(tail))
             body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
             bodies.append(self.rules.add(f"{tool.name}-call", body))
-        return head, self.rules.add("call", alt(*bodies)) if len(bodies) > 1 else bodies[0]
+        return head, self.rules.add("call", alt(*bodies)) if len(bodies) > 1 else bodies[0], tail
 
     def _check_name(self, tool: Tool) -> None:
         try:
