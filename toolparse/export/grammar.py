@@ -195,7 +195,7 @@ class Turn:
         self.markers = tuple(core for core in cores if core)
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
         self.calls = _Calls(self)
-        self.head, self._bodies, self._tail = self.calls.parts() if tools else ("", EMPTY, "")
+        self.head, self.bodies, self.tail = self.calls.parts() if tools else ("", EMPTY, "")
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,8 @@ class Turn:
         # Some templates leave the frame out before calls.
         pieces, between, skipped = self._pieces(texts[:-1], count)
         opening = self.format.section.partition("{{calls}}")[0]
-        if not pieces[-2].endswith(opening):
+        follows = opening + self.head[skipped:]
+        if not pieces[-2].endswith(opening) or not any(marker in follows for marker in self.markers):
             return turn
         pieces[-2:] = [pieces[-2].removesuffix(opening), opening, pieces[-1]]
         return alt(turn, self._assemble(texts, count, pieces, between, skipped))
@@ -303,17 +304,17 @@ class Turn:
         start = EMPTY if self.free else self._start(texts, begin)
         if not count:
             return self._started(start, seq(*items, Lit(pieces[-1])))
-        calls = seq(Lit(self.head[skipped:]), self._bodies)
+        calls = seq(Lit(self.head[skipped:]), self.bodies)
         if count > 1:
-            calls = seq(calls, star(seq(Lit(self._tail + between + self.head), self._bodies)))
+            calls = seq(calls, star(seq(Lit(self.tail + between + self.head), self.bodies)))
         if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANK):
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
         silent = self.framed or self.alone or not self.says or self.free
         said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
-        end = seq(Lit(self._tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
-        if self._tail or (is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}"):
+        end = seq(Lit(self.tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
+        if self.tail or (is_marker(closing.text.strip(BLANK)) and self.format.section.strip(BLANK) != "{{calls}}"):
             end = opt(end)
         return self._started(start, seq(*items, Lit(pieces[-2]), calls, end))
 
@@ -385,6 +386,21 @@ def _mark(number: int) -> ToolCall:
     return ToolCall(f"q{number}q", {}, None, number)
 
 
+def _shared(bodies: Sequence[Expr]) -> tuple[Expr, list[Expr]]:
+    """What expressions begin with alike, as far into their literals as it goes; and the rest of each."""
+    rows = [list(body.items) if isinstance(body, Seq) else [body] for body in bodies]
+    same: list[Expr] = []
+    while all(row and row[0] == rows[0][0] for row in rows):
+        same.append(rows[0][0])
+        rows = [row[1:] for row in rows]
+    texts = [row[0].text if row and isinstance(row[0], Lit) else "" for row in rows]
+    size = next((at for at, chars in enumerate(zip(*texts, strict=False)) if len({*chars}) > 1), min(map(len, texts)))
+    if size:
+        same.append(Lit(texts[0][:size]))
+        rows = [[Lit(text[size:]), *row[1:]] for text, row in zip(texts, rows, strict=True)]
+    return seq(*same), [seq(*row) for row in rows]
+
+
 class _Calls:
     """The calls of some tools, as rules."""
 
@@ -404,8 +420,8 @@ class _Calls:
         A marker that ends the turn is a stop token of its server: grammars must be able to end before it, unless it is
         needed to see that the parameters are complete.
         """
-        head, bodies = "", []
-        tail = ""
+        head = tail = ""
+        bodies: list[Expr] = []
         for tool in self.tools:
             self._check_name(tool)
             pieces = list(self.pieces(tool))
@@ -416,8 +432,14 @@ class _Calls:
                 tail = last[last.rindex(self.shape.tail[-1]) :]
                 pieces[-1] = Lit(last.removesuffix(tail))
             body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
-            bodies.append(self.rules.add(f"{tool.name}-call", body))
-        return head, self.rules.add("call", alt(*bodies)) if len(bodies) > 1 else bodies[0], tail
+            bodies.append(body)
+        before, rest = _shared(bodies)
+        if len(bodies) > 1 and isinstance(before, Seq):  # an id is any text: engines would follow it in all tools
+            bodies = rest
+        else:
+            before = EMPTY
+        calls = [self.rules.add(f"{tool.name}-call", body) for tool, body in zip(self.tools, bodies, strict=True)]
+        return head, seq(before, self.rules.add("call", alt(*calls)) if len(calls) > 1 else calls[0]), tail
 
     def _check_name(self, tool: Tool) -> None:
         try:

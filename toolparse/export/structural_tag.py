@@ -151,7 +151,7 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
     before, _, after = format.section.partition("{{calls}}")
     alone = format.section.strip(BLANK) == "{{calls}}"
     bodies = [list(turn.calls.pieces(tool)) for tool in turn.tools]
-    any_call = alt(*map(_whole, bodies))
+    any_call = seq(Lit(turn.head), turn.bodies, Lit(turn.tail))
     more = star(seq(Lit(format.between), any_call)) if several and not alone else EMPTY
     opening = before.lstrip(BLANK)
     if opening and is_marker(opening.strip(BLANK)):
