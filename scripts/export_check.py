@@ -180,6 +180,9 @@ def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) 
     matcher, text = engine.fresh(), ""
     ids: list[int] = []
     closers = Counter(dict.fromkeys(_closers(format), 0))  # how often each was begun
+    closers[format.bind("").section.partition("{{calls}}")[2]] = -8  # rather than one more call
+    closers["\n"] = 4  # blanks last
+    del closers[""]
     for step in range(STEPS):
         if matcher.ends() and (step > EFFORT or rng.random() < 0.2):
             return ids, True

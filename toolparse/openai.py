@@ -677,7 +677,6 @@ def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: str | N
             asked.offered,
             choice=asked.name or asked.choice,
             parallel=asked.parallel,
-            strict=asked.strict,
             reasoning=reasoning,
             prompt=prompt,
         )

@@ -49,6 +49,7 @@ from toolparse.export.schemas import (
     bound,
     engine_schema,
     literals,
+    nothing_fits,
     shape_of,
     unsaid,
     without_keywords,
@@ -120,10 +121,7 @@ def grammar(
         format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
     )
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
-    try:
-        return write(turn.rules, root, syntax)
-    except RecursionError:  # an automaton as a regular expression, which Lark's terminals are
-        raise ExportError(f"format {format.name!r}: a pattern needs too large an expression in {syntax!r}") from None
+    return write(turn.rules, root, syntax)
 
 
 def factored(options: Sequence[Expr]) -> list[Expr]:
@@ -644,7 +642,7 @@ class _Params:
             else:
                 ways.append(seq(value, Lit(behind)))
         if not options:
-            raise ExportError(f"tool {self.tool.name!r}: no value fits the schema at {hint!r}")
+            raise nothing_fits(f"tool {self.tool.name!r}", hint, schema)
         return alt(*(seq(before, alt(*ways)) for before, ways in options.items()))
 
     def _openings(self) -> tuple[str, ...]:
@@ -710,7 +708,7 @@ class _Params:
             raise ExportError(
                 f"tool {self.tool.name!r}, at {hint!r}: what fits its keywords holds markers of the format"
             )
-        return self.rules.add("text", seq(Scan(kept), Lit(then)), token=True)
+        return self.rules.add(f"{hint}-text", seq(Scan(kept), Lit(then)), token=True)
 
     def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Automaton | None]]:
         """The ways to write a value: its type and the value, None where it is any text, or the texts that it may be."""

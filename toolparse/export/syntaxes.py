@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from toolparse.errors import ExportError
 from toolparse.export.expressions import (
     EMPTY,
     MAX_CHAR,
@@ -221,14 +222,23 @@ class _Lark:
         }
         for name, rule in self.rules.items():
             if name not in within:  # what only tokens mention is written out there
-                terminal = name in self.terminals
-                write = self.mixed if rule.token else self.write
-                lines.append(f"{self.name(name)}: {f'/{self.regex(rule.expr)}/' if terminal else write(rule.expr, 0)}")
+                lines.append(f"{self.name(name)}: {self.rule(name, rule)}")
         self.lines = lines
 
     def name(self, name: str) -> str:
         plain = name.replace("-", "_")
         return plain.upper() if name in self.terminals else "start_" if plain == "start" else plain
+
+    def rule(self, name: str, rule: Rule) -> str:
+        try:
+            if name in self.terminals:
+                return f"/{self.regex(rule.expr)}/"
+            return self.mixed(rule.expr, 0) if rule.token else self.write(rule.expr, 0)
+        except RecursionError:
+            reason = (
+                "'pattern' needs too large a regular expression, which Lark's terminals are; 'ebnf' and 'gbnf' say it"
+            )
+            raise ExportError(f"{name!r} (the tool and the path): {reason}") from None
 
     def regex(self, expr: Expr) -> str:
         return _regex(expr, self.rules)
