@@ -16,6 +16,7 @@ from toolparse.export.expressions import (
     Alt,
     Expr,
     Free,
+    Holding,
     Lit,
     Ref,
     Rep,
@@ -242,6 +243,8 @@ class _Writer:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        #: whether a part of an expression is the engine's own
+        self._special = Holding(rules, lambda expr: isinstance(expr, Schema | Free))
 
     def node(self, expr: Expr) -> Node:
         if isinstance(expr, Ref) and self._special(expr):
@@ -282,36 +285,3 @@ class _Writer:
             if item is not None:
                 elements.append(self.node(item))
         return _sequence(elements)
-
-    def _special(self, expr: Expr) -> bool:
-        """Whether a part of an expression is the engine's own."""
-        if isinstance(expr, Schema | Free):
-            return True
-        if isinstance(expr, Ref):
-            return self._rule_special(expr.name, set())
-        return any(self._special(part) for part in _parts(expr))
-
-    def _rule_special(self, name: str, seen: set[str]) -> bool:
-        if name in seen:
-            return False
-        seen.add(name)
-        pending: list[Expr] = [self.rules.rules[name].expr]
-        while pending:
-            expr = pending.pop()
-            if isinstance(expr, Schema | Free):
-                return True
-            if isinstance(expr, Ref):
-                if expr.name not in seen:
-                    seen.add(expr.name)
-                    pending.append(self.rules.rules[expr.name].expr)
-            else:
-                pending.extend(_parts(expr))
-        return False
-
-
-def _parts(expr: Expr) -> tuple[Expr, ...]:
-    if isinstance(expr, Seq):
-        return expr.items
-    if isinstance(expr, Alt):
-        return expr.options
-    return (expr.item,) if isinstance(expr, Rep) else ()

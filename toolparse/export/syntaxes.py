@@ -7,7 +7,7 @@ llama.cpp matches the text of every token.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from toolparse.errors import ExportError
 from toolparse.export.expressions import (
@@ -16,6 +16,7 @@ from toolparse.export.expressions import (
     Alt,
     Chars,
     Expr,
+    Holding,
     Lit,
     Ranges,
     Ref,
@@ -25,9 +26,9 @@ from toolparse.export.expressions import (
     Scan,
     Schema,
     Seq,
-    alt,
     as_expression,
     complement,
+    quoted,
     quoted_class,
     references,
     seq,
@@ -40,18 +41,6 @@ _LOOSE, _ROW, _TIGHT = range(3)
 def write(rules: Rules, root: Expr, syntax: str) -> str:
     """A grammar as text. `syntax`: one of `SYNTAXES`; the tokens of `rules` are written where a syntax needs them."""
     return SYNTAXES[syntax](rules, root)
-
-
-def _used(rules: Rules, root: Expr) -> dict[str, Rule]:
-    """The rules that the root needs, those near to it first."""
-    order: dict[str, Rule] = {}
-    pending = [root]
-    for expr in pending:
-        for name in references(expr):
-            if name not in order:
-                order[name] = rules.rules[name]
-                pending.append(rules.rules[name].expr)
-    return order
 
 
 def _bracketed(text: str, holds: int, wanted: int) -> str:
@@ -97,7 +86,7 @@ class _Bnf:
         self.tokens = tokens
         self.lines: list[str] = []
         self._scans: dict[Scan, str] = {}
-        used = _used(rules, root)
+        used = rules.used(root)
         self._taken = {self.name(name) for name in used} | {"root"}
         self.rule("root", root)
         for name, rule in used.items():
@@ -209,10 +198,10 @@ class _Lark:
     """
 
     def __init__(self, rules: Rules, root: Expr) -> None:
-        self.rules = _used(rules, root)
+        self.rules = rules.used(root)
         self.tokens = rules.tokens
-        self._special: dict[str, bool] = {}
-        self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._rule_holds(name)}
+        self._holds = Holding(rules, lambda expr: isinstance(expr, Lit) and any(w in expr.text for w in self.tokens))
+        self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._holds.rule(name)}
         lines = [f"start: {self.write(root, _LOOSE)}"]
         within = {name for name in self.terminals for name in references(self.rules[name].expr)}
         within |= {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
@@ -294,30 +283,6 @@ class _Lark:
             written.append(f"/{self.regex(seq(*plain))}/")
         return _bracketed(" ".join(written), _ROW if len(written) > 1 else _TIGHT, wanted)
 
-    def _holds(self, expr: Expr) -> bool:
-        """Whether an expression holds a special token."""
-        if isinstance(expr, Lit):
-            return any(word in expr.text for word in self.tokens)
-        if isinstance(expr, Ref):
-            return self._rule_holds(expr.name)
-        return any(map(self._holds, _inner(expr)))
-
-    def _rule_holds(self, name: str) -> bool:
-        known = self._special.get(name)
-        if known is None:
-            self._special[name] = False  # for the time being: a rule that mentions itself adds nothing
-            known = self._special[name] = self._holds(self.rules[name].expr)
-        return known
-
-
-def _inner(expr: Expr) -> Iterator[Expr]:
-    if isinstance(expr, Seq):
-        yield from expr.items
-    elif isinstance(expr, Alt):
-        yield from expr.options
-    elif isinstance(expr, Rep):
-        yield expr.item
-
 
 def _lark_text(text: str) -> str:
     return '"' + "".join(map(_lark_char, text)) + '"'
@@ -340,7 +305,8 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     if isinstance(expr, Ref):
         return _regex(rules[expr.name].expr, rules, wanted)
     if isinstance(expr, Scan):
-        return _regex(_quoted_classes(as_expression(expr.automaton), expr.quoted), rules, wanted)
+        scanned = as_expression(expr.automaton)
+        return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted)
     if isinstance(expr, Rep):
         return _regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high)
     if isinstance(expr, Seq):
@@ -350,21 +316,6 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
         raise TypeError(f"{type(expr).__name__} can't stand in a regular expression")
     text = "|".join(_regex(option, rules, _ROW) for option in expr.options)
     return text if wanted == _LOOSE else f"(?:{text})"
-
-
-def _quoted_classes(expr: Expr, quoted: bool) -> Expr:
-    """The expression of an automaton, its classes as they are spelled inside a JSON string."""
-    if not quoted:
-        return expr
-    if isinstance(expr, Chars):
-        return quoted_class(expr.ranges)
-    if isinstance(expr, Seq):
-        return Seq(tuple(_quoted_classes(item, quoted) for item in expr.items))
-    if isinstance(expr, Alt):
-        return alt(*(_quoted_classes(option, quoted) for option in expr.options))
-    if isinstance(expr, Rep):
-        return Rep(_quoted_classes(expr.item, quoted), expr.low, expr.high)
-    return expr
 
 
 def _regex_char(char: str, special: str) -> str:
