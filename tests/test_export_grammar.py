@@ -541,6 +541,27 @@ def test_the_end_of_a_thought_that_never_began() -> None:
     assert not accepts(f"</mm:think>{call}", format=format, reasoning=False)
 
 
+def test_what_templates_write_beside_the_picture() -> None:
+    """An empty thought, blanks before the first call, text behind the last one."""
+    qwen, glm, deepseek = (registry.get(name) for name in ("qwen", "glm47", "deepseek-v4"))
+    assert accepts(f"<think>\n\n</think>\n\n{CALL}", format=qwen)
+    assert accepts(f"{CALL}\nThat is all.", format=qwen)
+    for format in (glm, deepseek):
+        call = render(format, [("get_weather", {"city": "x"})], prefill=format.prefill)  # type: ignore[union-attr, arg-type]
+        for before in ("", "\n"):
+            assert accepts(before + call, format=format), before + call
+    call = render(deepseek, [("get_weather", {"city": "x"})])  # type: ignore[arg-type]
+    assert accepts(f"\n\n{call.lstrip()}", format=deepseek)
+
+
+def test_loose() -> None:
+    """Blanks between the parts of arguments, and keys in any order; nothing else."""
+    swapped = '<tool_call>\n{"name": "get_weather", "arguments": { "days" : 3,\n"city": "x"}}\n</tool_call>'
+    assert accepts(swapped, loose=True)
+    assert not accepts(swapped)
+    assert not accepts(swapped.replace('"city"', '"days"'), loose=True)
+
+
 def test_ids_are_followed_once() -> None:
     """An id before the name is any text: in two hundred tools at once it is too much for llguidance."""
     tools = [plain_tool(f"do_{number}") for number in range(20)]
