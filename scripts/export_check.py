@@ -1,13 +1,15 @@
 """Grammars and structural tags through the real engines, with real tokenizers.
 
     python scripts/export_check.py [--families hermes glm47 ...] [--sets text ranges ...] [--engines xgrammar ...]
-                                   [--walks 4] [--sample]
+                                   [--walks 4] [--sample] [--out FILE] [--part 1/2]
 
 For every family, every tool set of `fixtures/tool_sets.py` and every engine that is installed: does the grammar
 compile, does it accept what `render` writes, does it refuse calls that don't fit, and do random walks through the
-engine's mask read back as valid calls? Walks that find no end in time are counted, and are no failure. Structural tags'
-compile times stand at the end.
-`--sample`: one of 64 pairs, always the same. Exit codes: 0 all is well, 1 something is not, 2 no engine is installed.
+engine's mask read back as valid calls? Walks that find no end in time are counted and shown, and are no failure.
+Structural tags' compile times stand at the end.
+`--sample`: one of 64 pairs, always the same. `--out`: a line for each pair that is done; those that it holds are not
+done again, so a run may be broken off and gone on with. `--part`: every second pair, from the first one.
+Exit codes: 0 all is well, 1 something is not, 2 no engine is installed.
 """
 
 from __future__ import annotations
@@ -169,19 +171,28 @@ def accepts(engine: Any, ids: list[int]) -> bool:
 # -- random walks -----------------------------------------------------------------------------------------------------
 
 
-def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) -> list[int] | None:
-    """Random tokens as the mask allows them; after some effort those that close what is open. None: no end."""
+class Stuck(Exception):
+    """No token is allowed, and the text may not end: the grammar leads nowhere."""
+
+
+def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) -> tuple[list[int], bool]:
+    """Random tokens as the mask allows them, after some effort those that close what is open; and whether they end."""
     matcher, text = engine.fresh(), ""
     ids: list[int] = []
-    closers = _closers(format)
+    closers = Counter(dict.fromkeys(_closers(format), 0))  # how often each was begun
+    closers[format.bind("").section.partition("{{calls}}")[2]] = -8  # rather than one more call
+    closers["\n"] = 4  # blanks last
+    del closers[""]
     for step in range(STEPS):
         if matcher.ends() and (step > EFFORT or rng.random() < 0.2):
-            return ids
+            return ids, True
         mask = matcher.mask()[: tokenizer.vocabulary].copy()
         mask[tokenizer.end] = 0
         allowed = mask.nonzero()[0]
         if not len(allowed):
-            return ids if matcher.ends() else None
+            if matcher.ends():
+                return ids, True
+            raise Stuck(text)
         chosen = _closing(text, closers, tokenizer, mask) if step > EFFORT else None
         for _ in range(8):
             id = chosen if chosen is not None else int(rng.choice(allowed))
@@ -189,10 +200,12 @@ def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) 
             if matcher.take(id):
                 break
         else:
-            return ids if matcher.ends() else None
+            if matcher.ends():
+                return ids, True
+            raise Stuck(text)
         ids.append(id)
         text = tokenizer.decode(ids[-64:])
-    return None
+    return ids, False
 
 
 def _closers(format: Format) -> list[str]:
@@ -200,22 +213,23 @@ def _closers(format: Format) -> list[str]:
     punctuation = ['"', "'", "}", "]", ")", '"}', ":", ",", "1"]
     markers = [core for shape in program.shapes[:1] for core in (*shape.tail, *shape.closer)]
     pictures = [source for source in (format.param, format.item) if source] if "{{params}}" in format.call else []
-    tags = [picture.partition("{{value}}")[2].partition("{{")[0].strip() for picture in pictures]
+    tags = [picture.partition("{{value}}")[2].partition("{{")[0] for picture in pictures]
     # In tags text ends at its closing tag; in JSON a marker is text, and a quote ends it.
     order = [*tags, *markers, *format.syntax.quotes, *punctuation] if tags else [*format.syntax.quotes, *punctuation]
-    return [text for text in (*order, *markers) if text]
+    return [text for text in (*order, *markers, "\n", "]") if text]
 
 
-def _closing(text: str, closers: list[str], tokenizer: Tokenizer, mask: Any) -> int | None:
-    """A token that goes on with what closes something, the furthest one first."""
+def _closing(text: str, closers: Counter[str], tokenizer: Tokenizer, mask: Any) -> int | None:
+    """A token that goes on with what closes something, the furthest one first; else one that was seldom tried."""
     ways = []
-    for closer in closers:
+    for closer, used in closers.items():
         begun = next((size for size in range(len(closer) - 1, 0, -1) if text.endswith(closer[:size])), 0)
-        ways.append((begun, closer[begun:]))
-    for _, rest in sorted(ways, key=lambda way: -way[0]):
-        for piece in (rest, rest[:1]):
+        ways.append((-begun, used, closer))
+    for begun, _, closer in sorted(ways, key=lambda way: way[:2]):
+        for piece in (closer[-begun:], closer[-begun]):
             ids = tokenizer.encode(piece)
             if ids and mask[ids[0]]:
+                closers[closer] += not begun
                 return ids[0]
     return None
 
@@ -250,6 +264,18 @@ class Check:
         self.seconds: dict[str, list[float]] = {}
         self.failures: list[str] = []
         self.refused: list[str] = []
+        self.endless: list[str] = []
+
+    def add(self, found: dict[str, Any]) -> None:
+        """What another check found, as `found` gives it."""
+        self.counts.update(found["counts"])
+        for body, seconds in found["seconds"].items():
+            self.seconds.setdefault(body, []).extend(seconds)
+        for name in ("failures", "refused", "endless"):
+            getattr(self, name).extend(found[name])
+
+    def found(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("counts", "seconds", "failures", "refused", "endless")}
 
     def fail(self, what: str, detail: str) -> None:
         self.counts[what] += 1
@@ -303,7 +329,9 @@ class Check:
                 grammar(format, tools, syntax="lark", tokenizer=tokenizer.backend, required=forced, **options),  # type: ignore[arg-type]
             )
         choice = "required" if forced else "auto"
-        made = Xgrammar(tokenizer, structural_tag(format, tools, choice=choice, reasoning=not forced))
+        made = Xgrammar(
+            tokenizer, structural_tag(format, tools, choice=choice, reasoning=not forced, tokenizer=tokenizer.backend)
+        )
         body = "tagged" if "{{params}}" in format.call else "JSON" if format.syntax.is_json else "other"
         self.seconds.setdefault(body, []).append(made.seconds)
         return made
@@ -327,9 +355,14 @@ class Check:
         parser = Parser(format, tools=chosen.tools, tokenizer=tokenizer.backend, prefill=prefill)
         for number in range(self.walks):
             rng = random.Random(zlib.crc32(f"{where}{number}".encode()))
-            ids = walk(made, tokenizer, format, rng)
-            if ids is None:
+            try:
+                ids, ended = walk(made, tokenizer, format, rng)
+            except Stuck as error:
+                self.fail(f"{engine}: leads nowhere", f"{where}: {str(error)!r}")
+                continue
+            if not ended:
                 self.counts[f"{engine}: walks given up after {STEPS} tokens"] += 1
+                self.endless.append(f"{engine}, {where}: {tokenizer.decode(ids[-64:])!r}")
                 continue
             message = parser.parse(tokenizer.decode(ids))
             if message.tool_calls and all(call.ok for call in message.tool_calls):
@@ -348,6 +381,8 @@ def main() -> int:
     parser.add_argument("--engines", nargs="*", default=list(ENGINES))
     parser.add_argument("--walks", type=int, default=4)
     parser.add_argument("--sample", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--part", default="1/1")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     engines = [engine for engine in options.engines if importlib.util.find_spec(engine)]
@@ -359,8 +394,16 @@ def main() -> int:
         return 2
     by_family = {family: name for name, families in TOKENIZERS.items() for family in families.split()}
     tokenizers: dict[str, Tokenizer] = {}
-    check = Check(engines, options.walks)
+    total = Check(engines, options.walks)
+    done = set()
+    if options.out is not None and options.out.exists():
+        for line in options.out.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            done.add(record["pair"])
+            total.add(record)
+    part, parts = map(int, options.part.split("/"))
     began = time.monotonic()
+    number = 0
     for format in registry.formats():
         if options.families and format.name not in options.families:
             continue
@@ -371,23 +414,34 @@ def main() -> int:
                 continue
             if options.sample and zlib.crc32(f"{format.name}/{chosen.name}".encode()) % 64:
                 continue
+            number += 1
+            pair = f"{format.name}, {chosen.name}"
+            if pair in done or number % parts != part % parts:
+                continue
             if name not in tokenizers:
                 tokenizers[name] = Tokenizer(folders[name])
+            check = Check(engines, options.walks)
             check.one(format, chosen, tokenizers[name])
-    for what, count in sorted(check.counts.items()):
+            total.add(check.found())
+            if options.out is not None:
+                with options.out.open("a", encoding="utf-8") as out:
+                    out.write(json.dumps({"pair": pair, **check.found()}) + "\n")
+    for what, count in sorted(total.counts.items()):
         print(f"{count:8}  {what}")
-    for body, seconds in sorted(check.seconds.items()):
+    for body, seconds in sorted(total.seconds.items()):
         seconds.sort()
         print(
             f"structural tags, {body}: {len(seconds)} compiled, CPU seconds: median {seconds[len(seconds) // 2]:.2f}, "
             f"nine of ten within {seconds[len(seconds) * 9 // 10]:.2f}, most {seconds[-1]:.2f}"
         )
-    for reason in sorted(set(check.refused)):
+    for reason in sorted(set(total.refused)):
         print(f"refused: {reason[:200]}")
-    for failure in check.failures if options.verbose else check.failures[:20]:
+    for text in total.endless if options.verbose else total.endless[:5]:
+        print(f"no end: {text[:300]}")
+    for failure in total.failures if options.verbose else total.failures[:20]:
         print(failure[:400])
-    print(f"{len(check.failures)} failures in {time.monotonic() - began:.0f} s, engines: {', '.join(engines)}")
-    return 1 if check.failures else 0
+    print(f"{len(total.failures)} failures in {time.monotonic() - began:.0f} s, engines: {', '.join(engines)}")
+    return 1 if total.failures else 0
 
 
 if __name__ == "__main__":

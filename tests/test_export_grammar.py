@@ -396,7 +396,7 @@ def test_what_is_rendered_is_accepted(format: Format) -> None:
 def test_what_is_generated_is_read_as_valid_calls(format: Format) -> None:
     expressible(format)
     rng = random.Random(2)
-    parser = Parser(format, bare="anywhere")  # a grammar lets text stand before and behind
+    parser = Parser(format)
     tools = Maker(format, rng).tools()
     made = Gbnf(grammar(format, tools, required=True))
     for _ in range(8):
@@ -507,6 +507,73 @@ def test_nothing_else_is_accepted() -> None:
     assert not accepts("An opening <tool_call> in text.")
 
 
+def test_nothing_stands_behind_calls_without_a_marker() -> None:
+    """What follows such calls makes them text: the parser says so, and so must a grammar."""
+    for name, call in (("llama3-json", '{"name": "get_weather", "parameters": {"city": "x"}}'),):
+        format: Any = registry.get(name)
+        assert accepts(call, format=format)
+        assert accepts(f"I see.\n{call}", format=format)
+        assert not accepts(f"{call} So be it.", format=format)
+        assert not accepts(f"I see. {call}", format=format)
+
+
+def test_a_marker_that_ends_the_turn_may_be_missing() -> None:
+    """It is a stop token of the server, which no grammar sees; parameters in tags need it."""
+    format: Any = registry.get("harmony")
+    call = ' to=functions.get_weather<|channel|>commentary json<|message|>{"city": "x"}'
+    assert accepts(call, format=format)
+    assert accepts(f"{call}<|call|>", format=format)
+    assert not accepts(f"{call}<|start|>assistant{call}<|call|>", format=format)
+    assert accepts(f"{call}<|call|><|start|>assistant{call}", format=format)
+    assert not accepts(
+        " to=get_weather<|channel|>analysis <|constrain|>xml<|message|>",
+        format=registry.get("beam"),  # type: ignore[arg-type]
+    )
+
+
+def test_the_end_of_a_thought_that_never_began() -> None:
+    """MiniMax-M3's template writes it where there is no thought."""
+    format: Any = registry.get("minimax-m3")
+    call = render(format, [("get_weather", {"city": "x"})])
+    assert accepts(f"</mm:think>{call}", format=format)
+    assert accepts(f"</mm:think>Well.{call}", format=format)
+    assert not accepts(f"</mm:think></mm:think>{call}", format=format)
+    assert not accepts(f"</mm:think>{call}", format=format, reasoning=False)
+
+
+def test_what_templates_write_beside_the_picture() -> None:
+    """An empty thought, blanks before the first call, text behind the last one."""
+    qwen, glm, deepseek = (registry.get(name) for name in ("qwen", "glm47", "deepseek-v4"))
+    assert accepts(f"<think>\n\n</think>\n\n{CALL}", format=qwen)
+    assert accepts(f"{CALL}\nThat is all.", format=qwen)
+    for format in (glm, deepseek):
+        call = render(format, [("get_weather", {"city": "x"})], prefill=format.prefill)  # type: ignore[union-attr, arg-type]
+        for before in ("", "\n"):
+            assert accepts(before + call, format=format), before + call
+    call = render(deepseek, [("get_weather", {"city": "x"})])  # type: ignore[arg-type]
+    assert accepts(f"\n\n{call.lstrip()}", format=deepseek)
+
+
+def test_loose() -> None:
+    """Blanks between the parts of arguments, and keys in any order; nothing else."""
+    swapped = '<tool_call>\n{"name": "get_weather", "arguments": { "days" : 3,\n"city": "x"}}\n</tool_call>'
+    assert accepts(swapped, loose=True)
+    assert not accepts(swapped)
+    assert not accepts(swapped.replace('"city"', '"days"'), loose=True)
+
+
+def test_ids_are_followed_once() -> None:
+    """An id before the name is any text: in two hundred tools at once it is too much for llguidance."""
+    tools = [plain_tool(f"do_{number}") for number in range(20)]
+    format: Any = registry.get("command4")
+    text = grammar(format, tools, syntax="lark")
+    assert sum(line.count(" ID ") for line in text.split("\n")) == len(re.findall(r" ID .{1,40}do_. call", text)) > 0
+
+
+def plain_tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": "", "parameters": {"type": "object"}}}
+
+
 def test_prefill() -> None:
     nemotron = registry.get("nemotron3")
     call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
@@ -603,6 +670,20 @@ def test_errors_name_the_reason() -> None:
         grammar(HERMES, [], required=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no grammar syntax is called 'peg'; choose one of 'gbnf', 'ebnf', 'lark'"):
         grammar(HERMES, [TOOL], syntax="peg")  # type: ignore[arg-type]
+    for schema, words in (
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "'allOf'"),
+        ({"type": "string", "minLength": 5, "maxLength": 2}, "'minLength' and 'maxLength'"),
+        ({"type": "array", "minItems": 3, "maxItems": 1}, "'minItems' and 'maxItems'"),
+        ({"enum": []}, "'enum'"),
+    ):
+        for name in ("hermes", "glm47"):
+            with pytest.raises(ExportError, match=f"tool 'f'.*at 'f-x': no value fits .*{words}"):
+                grammar(registry.get(name), with_parameters({"type": "object", "properties": {"x": schema}}))  # type: ignore[arg-type]
+    large = {"type": "string", "pattern": "^(a|b){1,200}[0-9]{1,200}$"}
+    large_tool = with_parameters({"type": "object", "properties": {"x": large}})
+    with pytest.raises(ExportError, match="'f-x-text' .*'pattern' needs too large"):
+        grammar(HERMES, large_tool, syntax="lark")  # type: ignore[arg-type]
+    assert grammar(HERMES, large_tool, syntax="ebnf")  # type: ignore[arg-type]
     with pytest.raises(ExportError, match="no arguments fit"):
         grammar(HERMES, with_parameters({"type": "object", "anyOf": [{"type": "object", "enum": []}]}))  # type: ignore[arg-type]
 
@@ -682,7 +763,7 @@ def test_text_holds_nothing_that_begins_an_element() -> None:
 
 @pytest.mark.parametrize("name", ["qwen", "deepseek-v31", "mistral-v13", "harmony", "gemma4", "glm47"])
 def test_markers_that_are_tokens(name: str) -> None:
-    """llguidance's Lark names special tokens by their ids, wherever a marker stood; the other syntaxes keep texts."""
+    """Lark and EBNF name special tokens by their ids, wherever a marker stood; GBNF keeps texts."""
     tokenizers = pytest.importorskip("fixtures.tokenizers")
     pytest.importorskip("tokenizers", reason="tokenizers is not installed: it brings the vocabulary")
     backend = tokenizers.backend(name)
@@ -696,5 +777,10 @@ def test_markers_that_are_tokens(name: str) -> None:
         literals = re.findall(r'"((?:[^"\\]|\\.)*)"', line.partition(": ")[2]) if "/" not in line else []
         assert not any(marker in literal for literal in literals for marker in markers.values()), line
     assert grammar(format, [TOOL], syntax="gbnf", tokenizer=backend) == grammar(format, [TOOL], syntax="gbnf")
+    ebnf = grammar(format, [TOOL], syntax="ebnf", tokenizer=backend)
+    assert {int(found) for found in re.findall(r"Token\((\d+)\)", ebnf)} == used
+    assert not any(
+        marker in literal for literal in re.findall(r'"((?:[^"\\]|\\.)*)"', ebnf) for marker in markers.values()
+    )
     parser = Parser(format, tools=[TOOL], tokenizer=backend)
     assert parser.grammar(syntax="lark") == text

@@ -139,6 +139,60 @@ def test_xgrammar_accepts_what_is_rendered(format: Format) -> None:
             assert all(matcher.accept_token(byte) for byte in text.encode()), text
 
 
+def test_markers_that_are_tokens() -> None:
+    """Every marker is written as a token; in the text around calls it can't be spelled at all."""
+    backend = pytest.importorskip("fixtures.tokenizers").backend("qwen")
+    ids = {backend.token_to_id(marker): marker for marker in ("<tool_call>", "</tool_call>", "<think>", "</think>")}
+    for choice in ("auto", "required"):
+        tag = structural_tag(HERMES, [TOOL, NOW], tokenizer=backend, choice=choice)
+        found = nodes(tag)
+        assert {one["token"] for one in found if one["type"] == "token"} == ids.keys()
+        assert not any(
+            marker in one["value"] for one in found if one["type"] == "const_string" for marker in ids.values()
+        )
+        assert not any("triggers" in one for one in found)
+    texts = [
+        one for one in nodes(structural_tag(HERMES, [TOOL], tokenizer=backend, reasoning=False)) if "excludes" in one
+    ]
+    assert texts
+    assert all({"<tool_call>", "</tool_call>"} <= {*one["excludes"]} for one in texts)
+    assert Parser(HERMES, tools=[TOOL, NOW], tokenizer=backend).structural_tag(choice="required") == tag
+
+
+@pytest.mark.real
+def test_xgrammar_lets_nothing_spell_a_marker(real_tokenizer: Any) -> None:
+    xgrammar = pytest.importorskip("xgrammar", reason="xgrammar is not installed (the extra [grammar])")
+    tokenizer = real_tokenizer("qwen3")
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, stop_token_ids=[tokenizer.eos_token_id])
+    compiler = xgrammar.GrammarCompiler(info, max_threads=1)
+
+    def accepted(compiled: Any, ids: list[int]) -> bool:
+        matcher = xgrammar.GrammarMatcher(compiled)
+        return all(matcher.accept_token(id) for id in [*ids, tokenizer.eos_token_id])
+
+    text = 'So.\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+    right = tokenizer.encode(text, add_special_tokens=False)
+    spelled = [id for part in (text[:8], text[8:]) for id in tokenizer.encode(part, add_special_tokens=False)]
+    assert tokenizer.decode(spelled) == text
+    for compiled in (
+        compiler.compile_structural_tag(json.dumps(structural_tag(HERMES, [TOOL, NOW], tokenizer=tokenizer))),
+        compiler.compile_grammar(grammar(HERMES, [TOOL, NOW], syntax="ebnf", tokenizer=tokenizer)),
+    ):
+        assert accepted(compiled, right)
+        assert not accepted(compiled, spelled)
+
+
+@pytest.mark.parametrize("name", ["llama3-json", "pythonic"])
+def test_nothing_stands_behind_calls_without_a_marker(name: str) -> None:
+    """Calls that only their place announces: text without any, or calls and the end."""
+    format: Any = registry.get(name)
+    made = structural_tag(format, [TOOL, NOW])["format"]
+    assert made["type"] == "or"
+    for way in made["elements"]:
+        *_, last = way["elements"] if way["type"] == "sequence" else [way]
+        assert way["type"] == "any_text" or last["type"] != "any_text"
+
+
 @pytest.mark.slow
 def test_types_of_parsers(tmp_path: Any) -> None:
     """A family's name gives a parser that mypy knows to have grammars."""

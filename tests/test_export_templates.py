@@ -16,8 +16,6 @@ from toolparse.templates.judging import detection_store, proof
 TEMPLATES = real_templates()
 #: Turns that a template writes and its grammar refuses, with the reason.
 REFUSED = {
-    ("CohereForAI-c4ai-command-r-plus-tool_use", ""): "its end of turn is found as the end of content",
-    ("tool_chat_template_hunyuan_a13b", "content and call"): "content without the frame that it has elsewhere",
     ("tool_chat_template_llama4_pythonic", ""): "quotes that are not escaped",
     ("tool_chat_template_llama3.2_pythonic", ""): "text stands without quotes: refused at export",
     ("lfm2_2_5", "awkward"): "quotes that are not escaped",

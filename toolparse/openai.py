@@ -673,12 +673,14 @@ def constraint(
 
 def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: str | None, reasoning: bool) -> str:
     if syntax == "structural_tag":
-        write = getattr(parser, "structural_tag", None)
-        if write is None:
-            raise ExportError("this version of toolparse writes no structural tags")
-        choice = asked.name or asked.choice
-        tag = write(asked.offered, choice=choice, parallel=asked.parallel, strict=asked.strict, reasoning=reasoning)
-        return tag if isinstance(tag, str) else encode(tag)
+        tag = parser.structural_tag(
+            asked.offered,
+            choice=asked.name or asked.choice,
+            parallel=asked.parallel,
+            reasoning=reasoning,
+            prompt=prompt,
+        )
+        return encode(tag)
     required = asked.choice in ("required", "named")
     return parser.grammar(
         asked.offered,

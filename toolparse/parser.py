@@ -229,8 +229,8 @@ class Parser:
 
         `syntax`: `gbnf` (llama.cpp), `ebnf` (xgrammar) or `lark` (llguidance). `options` are those of
         `toolparse.export.grammar`: parallel, content, reasoning, required. `tokenizer`: that of the model, the parser's
-        own if None; llguidance needs it for markers that are special tokens. `prompt`: the rendered prompt, which says
-        where the turn begins. Raises ExportError, with the reason, where the format or a schema cannot be expressed.
+        own if None; xgrammar and llguidance then know which markers are tokens. `prompt`: the rendered prompt, which
+        says where the turn begins. Raises ExportError, with the reason, where the format or a schema cannot be said.
         """
         from toolparse.export import grammar
 
@@ -246,13 +246,14 @@ class Parser:
         parallel: bool = True,
         strict: bool | None = None,
         reasoning: bool = True,
+        tokenizer: Any = None,
         prompt: TextOrIds | None = None,
     ) -> dict[str, Any]:
         """A structural tag for xgrammar (vLLM, SGLang): free text until a call begins, which is held to its tool.
 
         `choice`: "auto", "none", "required" or a tool's name. The other options are those of
-        `toolparse.export.structural_tag`; `prompt` says where the turn begins. Raises ExportError, with the reason,
-        where the format or a schema cannot be expressed.
+        `toolparse.export.structural_tag`; `tokenizer` and `prompt` are those of `grammar`. Raises ExportError, with the
+        reason, where the format or a schema cannot be expressed.
         """
         from toolparse.export import structural_tag
 
@@ -265,6 +266,7 @@ class Parser:
             strict=strict,
             reasoning=reasoning,
             prefill=prefill,
+            tokenizer=self.tokenizer if tokenizer is None else tokenizer,
         )
 
     def _offered(self, tools: Any) -> ToolSet:

@@ -10,7 +10,7 @@ from toolparse.codecs.elements import MAX_DEPTH
 from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_arguments, write_kwargs, write_string, write_value
 from toolparse.errors import RenderError
-from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format, Syntax
+from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.message import ToolCall, fill_id
 from toolparse.picture import Hole, Part, Picture, Text, Wrapper, around
 from toolparse.reader import read_pieces, read_text
@@ -155,8 +155,7 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
         if part.name == "arguments":
             return write_arguments(call.arguments, format.syntax)
         if part.name == "kwargs":
-            pairs = [write_kwargs({key: value}, _spelled(format, value)) for key, value in call.arguments.items()]
-            return format.syntax.comma.join(pairs)
+            return write_kwargs(call.arguments, format.syntax)
         if part.name == "params":
             items = sorted(call.arguments.items()) if format.syntax.sort_keys else call.arguments.items()
             return "".join(_write_param(format, key, value) for key, value in items)
@@ -235,15 +234,10 @@ def _write_element(format: Format, picture: Picture, key: str, value: Any, depth
 def param_text(format: Format, value: Any) -> str:
     """A parameter's value as text: strings raw, the rest in the format's syntax."""
     if not isinstance(value, str) or format.literals:
-        return write_value(value, _spelled(format, value))
+        return write_value(value, format.syntax.of(json.type_of(value)))
     if format.wrap is not None and any(char in value for char in format.wrap_when):
         return around(format.wrap, "value").write(value)
     return value
-
-
-def _spelled(format: Format, value: Any) -> Syntax:
-    """How an argument is spelled."""
-    return format.syntax.of(json.type_of(value)) if format.syntax.json else format.syntax
 
 
 def type_word(format: Format, value: Any) -> str:

@@ -23,7 +23,8 @@ def write_kwargs(arguments: dict[str, Any], syntax: Syntax) -> str:
     for key in arguments:
         if not key.isidentifier():
             raise ValueError(f"the argument name {key!r} is no identifier")
-    return syntax.comma.join(f"{key}={write_argument(value, syntax)}" for key, value in arguments.items())
+    pairs = [f"{key}={write_argument(value, syntax.of(json.type_of(value)))}" for key, value in arguments.items()]
+    return syntax.comma.join(pairs)
 
 
 def write_arguments(arguments: dict[str, Any], syntax: Syntax) -> str:

@@ -9,7 +9,7 @@ look-ahead (no engine has any), and is the same language in all syntaxes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -453,30 +453,58 @@ class Rules:
             self.define(known, expr, token=token)
         return Ref(known)
 
+    def used(self, root: Expr) -> dict[str, Rule]:
+        """The rules that an expression needs, those near to it first."""
+        order: dict[str, Rule] = {}
+        pending = [root]
+        for expr in pending:
+            for name in references(expr):
+                if name not in order:
+                    order[name] = self.rules[name]
+                    pending.append(self.rules[name].expr)
+        return order
+
     def quote(self, root: Expr, prefix: str) -> Expr:
         """An expression as it stands inside a JSON string, with copies of all rules that it needs."""
-        names: dict[str, str] = {}
-        pending = [root]
-        while pending:
-            for name in references(pending.pop()):
-                if name not in names:
-                    names[name] = self.reserve(f"{prefix}-{name}")
-                    pending.append(self.rules[name].expr)
+        names = {name: self.reserve(f"{prefix}-{name}") for name in self.used(root)}
         for name, copy in names.items():
             rule = self.rules[name]
             self.define(copy, quoted(rule.expr, names), token=rule.token)
         return quoted(root, names)
 
 
+class Holding:
+    """Whether an expression holds what a test finds, itself or in the rules that it mentions."""
+
+    def __init__(self, rules: Rules, test: Callable[[Expr], bool]) -> None:
+        self._rules = rules
+        self._test = test
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, expr: Expr) -> bool:
+        return self._here(expr) or any(map(self.rule, references(expr)))
+
+    def rule(self, name: str) -> bool:
+        """The same of a rule."""
+        if name not in self._known:
+            self._known[name] = any(self._here(rule.expr) for rule in self._rules.used(Ref(name)).values())
+        return self._known[name]
+
+    def _here(self, expr: Expr) -> bool:
+        return self._test(expr) or any(map(self._here, parts(expr)))
+
+
+def parts(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions of which an expression is made."""
+    if isinstance(expr, Seq):
+        return expr.items
+    if isinstance(expr, Alt):
+        return expr.options
+    return (expr.item,) if isinstance(expr, Rep) else ()
+
+
 def references(expr: Expr) -> list[str]:
     """The names of the rules that an expression mentions."""
     if isinstance(expr, Ref):
         return [expr.name]
-    inner: tuple[Expr, ...] = ()
-    if isinstance(expr, Seq):
-        inner = expr.items
-    elif isinstance(expr, Alt):
-        inner = expr.options
-    elif isinstance(expr, Rep):
-        inner = (expr.item,)
-    return [name for part in inner for name in references(part)]
+    return [name for part in parts(expr) for name in references(part)]

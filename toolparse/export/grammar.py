@@ -50,15 +50,18 @@ from toolparse.export.schemas import (
     bound,
     engine_schema,
     literals,
+    nothing_fits,
     shape_of,
     unsaid,
     without_keywords,
 )
-from toolparse.export.syntaxes import SYNTAXES, write
+from toolparse.export.syntaxes import SYNTAXES, split, write
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
+from toolparse.reader.tables import is_markerless
 from toolparse.render import render, write_call
+from toolparse.tokens import tokenizer_of
 from toolparse.tools import Tool, ToolSet
 
 THOUGHT, CONTENT = "qthoughtq", "qcontentq"
@@ -92,8 +95,8 @@ def grammar(
             prompt opens is closed at once if not.
         required: Whether there must be a call.
         prefill: What the prompt already holds of the turn; the format's own if None.
-        tokenizer: The model's tokenizer, from transformers or tokenizers. llguidance needs to know which markers are
-            special tokens, which no text matches for it; the other engines don't.
+        tokenizer: The model's tokenizer, from transformers or tokenizers: markers that are tokens of it are written as
+            tokens in EBNF and Lark. llguidance lets no text match them; llama.cpp matches the text of every token.
         schemas: Whether arguments in JSON are left to llguidance's own `%json`, which also enforces keywords that no
             grammar of ours says, such as `pattern`. Lark only.
         loose: Whether more is accepted than the format writes, as far as it reads back as valid calls: blanks between
@@ -113,15 +116,12 @@ def grammar(
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
     if schemas and syntax != "lark":
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
-    tokens = special_tokens(tokenizer) if tokenizer is not None and syntax == "lark" else {}
+    tokens = special_tokens(tokenizer, format) if tokenizer is not None and syntax != "gbnf" else {}
     turn = Turn(
         format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
     )
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
-    try:
-        return write(turn.rules, root, syntax)
-    except RecursionError:  # an automaton as a regular expression, which Lark's terminals are
-        raise ExportError(f"format {format.name!r}: a pattern needs too large an expression in {syntax!r}") from None
+    return write(turn.rules, root, syntax)
 
 
 def factored(options: Sequence[Expr]) -> list[Expr]:
@@ -142,15 +142,17 @@ def factored(options: Sequence[Expr]) -> list[Expr]:
     return [seq(Lit(shared), alt(*factored(inside))), *factored(others)]
 
 
-def special_tokens(tokenizer: Any) -> dict[str, int]:
-    """The tokens that no text matches in llguidance, with their ids: special ones, and all in angle brackets."""
-    listed = getattr(tokenizer, "added_tokens_decoder", None)
+def special_tokens(tokenizer: Any, format: Format) -> dict[str, int]:
+    """The tokens that a marker counts as, with their ids; and what no text matches in llguidance (`<...>`, special)."""
+    listed = getattr(tokenizer_of(tokenizer), "added_tokens_decoder", None)
     if listed is None:
-        listed = tokenizer.get_added_tokens_decoder()
+        listed = tokenizer_of(tokenizer).get_added_tokens_decoder()
+    program = compile_format(format.bind(""))
+    markers = {*program.candidates, *program.reasoning_candidates}
     return {
         token.content: int(id)
         for id, token in listed.items()
-        if token.special or (token.content[:1] == "<" and token.content[-1:] == ">")
+        if token.special or token.content in markers or (token.content[:1] == "<" and token.content[-1:] == ">")
     }
 
 
@@ -175,7 +177,7 @@ class Turn:
             raise ValueError(f"{unknown[0]!r} can't be left to validation; skip takes {', '.join(sorted(SKIPPABLE))}")
         self.skip = frozenset(skip)
         self.loose = loose
-        self.says = True  # whether there may be content
+        self.says = self.thinks = True  # whether there may be content, and a thought
         self.format = format
         self.schemas = schemas
         self.free = free
@@ -186,17 +188,19 @@ class Turn:
         cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
         if program.anchored:
             cores["{"] = None  # a call that nothing announces: its name and a brace
+        #: calls that are text where other text follows them
+        self.alone = is_markerless(program.shapes[0], program)
         self.markers = tuple(core for core in cores if core)
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
         self.calls = _Calls(self)
-        self.head, self._bodies = self.calls.parts() if tools else ("", EMPTY)
+        self.head, self.bodies, self.tail = self.calls.parts() if tools else ("", EMPTY, "")
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
     def root(self, *, parallel: bool, content: bool, reasoning: bool, required: bool) -> Expr:
         """All turns."""
         turns: list[Expr] = []
-        self.says = content
+        self.says, self.thinks = content, reasoning
         counts = ([2 if parallel and self.format.parallel else 1] if self.tools else []) + ([] if required else [0])
         for count in counts:
             ways = self._texts(content, reasoning, count)
@@ -217,6 +221,11 @@ class Turn:
             return False
         return self.written((mark,), count).replace(mark, "") == self.written((), count)
 
+    @property
+    def framed(self) -> bool:
+        """Whether texts stand in frames, or calls in messages of their own."""
+        return bool(self.format.between_messages) or self.format.content.strip(BLANKS) != "{{text}}"
+
     def opened(self) -> bool:
         """Whether the prompt opened a thought."""
         return self._same_without(THOUGHT, 0)
@@ -236,6 +245,20 @@ class Turn:
 
     def _turn(self, texts: tuple[str, ...], count: int) -> Expr:
         """The turns with some texts and one call or (`count` 2) more."""
+        turn = self._assemble(texts, count, *self._pieces(texts, count))
+        if CONTENT not in texts or not count or not self.framed or self.format.between_messages:
+            return turn
+        # Some templates leave the frame out before calls.
+        pieces, between, skipped = self._pieces(texts[:-1], count)
+        opening = self.format.section.partition("{{calls}}")[0]
+        follows = opening + self.head[skipped:]
+        if not pieces[-2].endswith(opening) or not any(marker in follows for marker in self.markers):
+            return turn
+        pieces[-2:] = [pieces[-2].removesuffix(opening), opening, pieces[-1]]
+        return alt(turn, self._assemble(texts, count, pieces, between, skipped))
+
+    def _pieces(self, texts: tuple[str, ...], count: int) -> tuple[list[str], str, int]:
+        """What stands around texts and calls, between two calls, and how much of the first one the prompt holds."""
         written = self.written(texts, count)
         pieces: list[str] = []  # what stands before each text, and behind the last one
         for text in texts:
@@ -250,8 +273,7 @@ class Turn:
             if count > 1:
                 between, _, written = self.find_call(written, 1)
             pieces.append(first)
-        pieces.append(written)
-        return self._assemble(texts, count, pieces, between, skipped)
+        return [*pieces, written], between, skipped
 
     def find_call(self, written: str, number: int) -> tuple[str, int, str]:
         """What stands before a call, how many of its first characters the prompt holds, and what stands behind it."""
@@ -277,37 +299,57 @@ class Turn:
             skipped += max(0, used - len(pieces[number + 1]))
             pieces[number + 1] = pieces[number + 1][used:]
         begin = seq(*items, Lit(pieces[-2] + self.head[skipped:] if count else pieces[-1]))
-        start = EMPTY if self.free or CONTENT in texts[:1] else self._start(begin)
+        start = EMPTY if self.free else self._start(texts, begin)
         if not count:
-            return seq(start, *items, Lit(pieces[-1]))
-        calls = seq(Lit(self.head[skipped:]), self._bodies)
+            return self._started(start, seq(*items, Lit(pieces[-1])))
+        calls = seq(Lit(self.head[skipped:]), self.bodies)
         if count > 1:
-            calls = seq(calls, star(seq(Lit(between + self.head), self._bodies)))
+            calls = seq(calls, star(seq(Lit(self.tail + between + self.head), self.bodies)))
         if texts[-1:] == (THOUGHT,) and pieces[-2] and not pieces[-2].strip(BLANKS):
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
-        framed = self.format.between_messages or self.format.content.strip(BLANKS) != "{{text}}"
-        said = EMPTY if framed or not self.says or self.free else opt(self._text(CONTENT, "", empty=False)[0])
-        end = seq(closing, said if said != EMPTY else self._trail(pieces[-1]))
-        if is_marker(closing.text.strip(BLANKS)) and self.format.section.strip(BLANKS) != "{{calls}}":
+        silent = self.framed or self.alone or not self.says or self.free
+        said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
+        end = seq(Lit(self.tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
+        if self.tail or (is_marker(closing.text.strip(BLANKS)) and self.format.section.strip(BLANKS) != "{{calls}}"):
             end = opt(end)
-        return seq(start, *items, Lit(pieces[-2]), calls, end)
+        return self._started(start, seq(*items, Lit(pieces[-2]), calls, end))
 
-    def _start(self, begin: Expr) -> Expr:
-        """Blanks before a thought or a call with which a turn begins: templates write some that no picture shows."""
+    def _started(self, start: Expr, turn: Expr) -> Expr:
+        """A turn behind the blanks with which it may begin.
+
+        Where content may begin with blanks, too, they and the first marker are one terminal: engines that take the
+        longest one would else take them for content.
+        """
+        first, *rest = turn.items if isinstance(turn, Seq) else (turn,)
+        if start == EMPTY or not self.says or not isinstance(first, Lit):
+            return seq(start, turn)
+        if isinstance(split(first.text, self.rules.tokens)[0], int):
+            return seq(start, turn)
+        return seq(self.rules.add("begin", seq(start, first), token=True), *rest)
+
+    def _start(self, texts: tuple[str, ...], begin: Expr) -> Expr:
+        """What templates write before a turn though no picture shows it: blanks, the end of a thought that is none."""
         first = begin.items[0] if isinstance(begin, Seq) and begin.items else begin
-        if isinstance(first, Lit) and first.text[:1] in (" ", "\n"):
-            return EMPTY
-        lead = "" if self.format.lead.strip(BLANKS) else self.format.lead
-        section = self.format.section
-        opening = section[: len(section) - len(section.lstrip(BLANKS))]
-        return opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
+        blanks: Expr = EMPTY
+        if texts[:1] != (CONTENT,) and not (isinstance(first, Lit) and first.text[:1] in (" ", "\n")):
+            lead = "" if self.format.lead.strip(BLANKS) else self.format.lead
+            section = self.format.section
+            opening = section[: len(section) - len(section.lstrip(BLANKS))]
+            blanks = opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
+        frames = [shape.content.partition("{{text}}") for shape in self.format.shapes()[1:]]
+        empty = [before + after for before, _, after in frames if before.strip(BLANKS) and after.strip(BLANKS)]
+        if empty and not self.framed:
+            blanks = seq(opt(alt(*map(Lit, empty))), blanks)
+        closer = (self.format.reasoning or "").partition("{{text}}")[2].strip(BLANKS)
+        thinks = self.thinks and THOUGHT not in texts and not self.framed and not self.opened()
+        return seq(opt(Lit(closer)), blanks) if closer and thinks and closer not in self.format.ends else blanks
 
     def _trail(self, closing: str) -> Expr:
         """The newline that some templates write behind the last call."""
         marked = closing if closing.strip(BLANKS) else self.format.call.rpartition("}}")[2]
-        return opt(Lit("\n")) if is_marker(marked.strip(BLANKS)) and marked[-1:] not in BLANKS else EMPTY
+        return opt(Lit("\n")) if marked[-1:].strip(BLANKS) else EMPTY
 
     def _text(self, text: str, following: str, *, empty: bool) -> tuple[Expr, int]:
         """A thought or content up to the first marker of what follows; also how many of those characters it takes.
@@ -342,6 +384,21 @@ def _mark(number: int) -> ToolCall:
     return ToolCall(f"q{number}q", {}, None, number)
 
 
+def _shared(bodies: Sequence[Expr]) -> tuple[Expr, list[Expr]]:
+    """What expressions begin with alike, as far into their literals as it goes; and the rest of each."""
+    rows = [list(body.items) if isinstance(body, Seq) else [body] for body in bodies]
+    same: list[Expr] = []
+    while all(row and row[0] == rows[0][0] for row in rows):
+        same.append(rows[0][0])
+        rows = [row[1:] for row in rows]
+    texts = [row[0].text if row and isinstance(row[0], Lit) else "" for row in rows]
+    size = next((at for at, chars in enumerate(zip(*texts, strict=False)) if len({*chars}) > 1), min(map(len, texts)))
+    if size:
+        same.append(Lit(texts[0][:size]))
+        rows = [[Lit(text[size:]), *row[1:]] for text, row in zip(texts, rows, strict=True)]
+    return seq(*same), [seq(*row) for row in rows]
+
+
 class _Calls:
     """The calls of some tools, as rules."""
 
@@ -355,17 +412,32 @@ class _Calls:
         self.skip = turn.skip
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
 
-    def parts(self) -> tuple[str, Expr]:
-        """The characters with which every call begins, and what follows them."""
-        head, bodies = "", []
+    def parts(self) -> tuple[str, Expr, str]:
+        """The characters with which every call begins, what follows them, and the end that the turn's end may be, too.
+
+        A marker that ends the turn is a stop token of its server: grammars must be able to end before it, unless it is
+        needed to see that the parameters are complete.
+        """
+        head = tail = ""
+        bodies: list[Expr] = []
         for tool in self.tools:
             self._check_name(tool)
             pieces = list(self.pieces(tool))
             first = pieces[0] if isinstance(pieces[0], str) else ""
             head = first
+            last = pieces[-1].text if isinstance(pieces[-1], Lit) else ""
+            if self.shape.tail and self.shape.tail[-1] in self.format.ends and self.format.param is None:
+                tail = last[last.rindex(self.shape.tail[-1]) :]
+                pieces[-1] = Lit(last.removesuffix(tail))
             body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
-            bodies.append(self.rules.add(f"{tool.name}-call", body))
-        return head, self.rules.add("call", alt(*bodies)) if len(bodies) > 1 else bodies[0]
+            bodies.append(body)
+        before, rest = _shared(bodies)
+        if len(bodies) > 1 and isinstance(before, Seq):  # an id is any text: engines would follow it in all tools
+            bodies = rest
+        else:
+            before = EMPTY
+        calls = [self.rules.add(f"{tool.name}-call", body) for tool, body in zip(self.tools, bodies, strict=True)]
+        return head, seq(before, self.rules.add("call", alt(*calls)) if len(calls) > 1 else calls[0]), tail
 
     def _check_name(self, tool: Tool) -> None:
         try:
@@ -464,7 +536,7 @@ class _Calls:
     def _id(self, tool: Tool) -> Expr:
         """An id as the text carries it: by its picture where the name follows from it, else any."""
         if self.format.id is None:
-            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, None), token=True)
+            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, 64), token=True)
         picture = self.format.picture("id", self.format.id, frozenset({"name", "index", "skip"}), frozenset())
         items: list[Expr] = []
         for part in picture.parts:
@@ -570,7 +642,7 @@ class _Params:
             else:
                 ways.append(seq(value, Lit(behind)))
         if not options:
-            raise ExportError(f"tool {self.tool.name!r}: no value fits the schema at {hint!r}")
+            raise nothing_fits(f"tool {self.tool.name!r}", hint, schema)
         return alt(*(seq(before, alt(*ways)) for before, ways in options.items()))
 
     def _openings(self) -> tuple[str, ...]:
@@ -636,7 +708,7 @@ class _Params:
             raise ExportError(
                 f"tool {self.tool.name!r}, at {hint!r}: what fits its keywords holds markers of the format"
             )
-        return self.rules.add("text", seq(Scan(kept), Lit(then)), token=True)
+        return self.rules.add(f"{hint}-text", seq(Scan(kept), Lit(then)), token=True)
 
     def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Automaton | None]]:
         """The ways to write a value: its type and the value, None where it is any text, or the texts that it may be."""

@@ -207,7 +207,7 @@ class Values:
         """The values of a schema. Raises ExportError when there are none."""
         options = self.alternatives(schema)
         if not options:
-            raise ExportError(f"{self.owner}: no value fits the schema of {hint!r}")
+            raise nothing_fits(self.owner, hint, schema)
         return alt(*(self.plain(plain, hint) for plain in options))
 
     def plain(self, schema: Schema, hint: str) -> Expr:
@@ -224,7 +224,7 @@ class Values:
             counted = bound(low, 0) or bound(high, None) is not None
             if limited is None and counted and (self.avoid or not self.syntax.escapes):
                 limited = constraints.of_length(bound(low, 0), bound(high, None))
-            return self.string(low, high) if limited is None else self.quoted_text(limited)
+            return self.string(low, high) if limited is None else self.quoted_text(limited, hint)
         if kind == "integer":
             return self.integer(schema, hint)
         if kind == "number":
@@ -252,7 +252,7 @@ class Values:
             made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
             options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
         if not options:
-            raise ExportError(f"{self.owner}: no value fits the schema of {hint!r}")
+            raise nothing_fits(self.owner, hint, schema)
         return alt(*options)
 
     def _remembered(self, schema: Schema, hint: str) -> Expr:
@@ -443,7 +443,7 @@ class Values:
                 raise NotSaid("no text fits its keywords")
             return made
 
-    def quoted_text(self, automaton: Automaton) -> Expr:
+    def quoted_text(self, automaton: Automaton, hint: str) -> Expr:
         """A string whose text an automaton limits."""
         quote = self.syntax.quotes[0]
         json_like = self.syntax.escapes and quote == '"'
@@ -454,10 +454,10 @@ class Values:
         try:
             kept = automaton if json_like and not self.avoid else constraints.product([automaton, without_quotes])
         except NotSaid as error:
-            raise ExportError(f"{self.owner}: {error}") from None
+            raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
         if not kept.final:
-            raise ExportError(f"{self.owner}: no text that fits its keywords can stand in a string of the format")
-        return self.rules.add("string", seq(Lit(quote), Scan(kept, quoted=json_like), Lit(quote)), token=True)
+            raise ExportError(f"{self.owner}, at {hint!r}: no text that fits its keywords can stand in such a string")
+        return self.rules.add(f"{hint}-text", seq(Lit(quote), Scan(kept, quoted=json_like), Lit(quote)), token=True)
 
     def string(self, low: Any = None, high: Any = None) -> Expr:
         """A string in quotes."""
@@ -495,6 +495,12 @@ class Values:
             containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
             self.rules.define(name, alt(*containers, *scalars))
         return known
+
+
+def nothing_fits(owner: str, hint: str, schema: Any) -> ExportError:
+    """The error for a schema that admits no value, with the keywords that can be to blame."""
+    words = [word for word in schema if word not in ("description", "title", "default", "examples")] if schema else []
+    return ExportError(f"{owner}, at {hint!r}: no value fits {' and '.join(map(repr, words)) or repr(schema)}")
 
 
 def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | None, comma: Expr, hint: str) -> Expr:
@@ -585,10 +591,18 @@ def _single(schema: Schema) -> Iterator[Schema]:
         types = list(dict.fromkeys(kind for key, kind in _ABOUT.items() if key in schema))[:1]
     rest = {key: value for key, value in schema.items() if key != "type"}
     for kind in types:
+        if _crossed(schema, kind):
+            continue
         about = "number" if kind == "integer" else kind
         yield {"type": kind, **{key: value for key, value in rest.items() if _ABOUT.get(key) == about}}
     if not types:
         yield {}
+
+
+def _crossed(schema: Schema, kind: str) -> bool:
+    """Whether a lower limit on lengths lies above the upper one."""
+    low, high = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems")}.get(kind, ("", ""))
+    return low in schema and high in schema and bool(schema[low] > schema[high])
 
 
 def _fits(value: Any, schema: Schema) -> bool:

@@ -17,6 +17,7 @@ from toolparse.export.expressions import (
     Alt,
     Expr,
     Free,
+    Holding,
     Lit,
     Ref,
     Rep,
@@ -24,12 +25,13 @@ from toolparse.export.expressions import (
     Schema,
     Seq,
     alt,
+    chars,
     opt,
     seq,
     star,
 )
-from toolparse.export.grammar import CONTENT, THOUGHT, Turn
-from toolparse.export.syntaxes import write
+from toolparse.export.grammar import CONTENT, THOUGHT, Turn, special_tokens
+from toolparse.export.syntaxes import split, write
 from toolparse.format import Format
 from toolparse.picture import BLANKS
 from toolparse.tools import Tool, ToolSet
@@ -48,6 +50,7 @@ def structural_tag(
     strict: bool | None = None,
     reasoning: bool = True,
     prefill: str | None = None,
+    tokenizer: Any = None,
 ) -> dict[str, Any]:
     """A structural tag for xgrammar, as vLLM and SGLang take it in `response_format` or `structured_outputs`.
 
@@ -62,6 +65,8 @@ def structural_tag(
         reasoning: Whether a thought may stand before everything else. False where a reasoning parser takes thoughts
             away before the tag is asked; a thought that the prompt opens is then taken to be over.
         prefill: What the prompt already holds of the turn; the format's own if None.
+        tokenizer: The model's tokenizer. Markers that are tokens of it are then written as tokens, so that text can't
+            spell them; without it they are text.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said; the message tells why.
@@ -70,11 +75,11 @@ def structural_tag(
     format = format.bind("")
     if not format.call:
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
-    turn = Turn(format, offered, format.prefill if prefill is None else prefill, {}, schemas=True, free=True)
+    tokens = special_tokens(tokenizer, format) if tokenizer is not None else {}
+    turn = Turn(format, offered, format.prefill if prefill is None else prefill, tokens, schemas=True, free=True)
     forced = choice not in ("auto", "none")
     several = parallel and format.parallel
-    framed = bool(format.between_messages) or format.content.strip(BLANKS) != "{{text}}"
-    if framed or not offered:
+    if turn.framed or turn.alone or not offered:
         root = turn.root(parallel=several, content=not forced, reasoning=reasoning, required=forced)
         return {"type": "structural_tag", "format": _Writer(turn.rules).node(root)}
     thought = _thought(turn, reasoning=reasoning, forced=forced)
@@ -148,7 +153,7 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
     before, _, after = format.section.partition("{{calls}}")
     alone = format.section.strip(BLANKS) == "{{calls}}"
     bodies = [list(turn.calls.pieces(tool)) for tool in turn.tools]
-    any_call = alt(*map(_whole, bodies))
+    any_call = seq(Lit(turn.head), turn.bodies, Lit(turn.tail))
     more = star(seq(Lit(format.between), any_call)) if several and not alone else EMPTY
     opening = before.lstrip(BLANKS)
     if opening and is_marker(opening.strip(BLANKS)):
@@ -197,9 +202,11 @@ def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
     if any(not begin.strip(BLANKS) for begin, _, _ in tags):
         raise ExportError(f"format {turn.format.name!r}, field 'call': nothing announces a call")
     found = list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in tags))
-    excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
     alone = turn.format.section.strip(BLANKS) == "{{calls}}"
     writer = _Writer(turn.rules)
+    if all(trigger in turn.rules.tokens for trigger in found):
+        return writer.node(_by_tokens(turn, tags, repeated=several and alone, forced=forced))
+    excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
     return {
         "type": "triggered_tags",
         "triggers": found,
@@ -213,6 +220,20 @@ def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
     }
 
 
+def _by_tokens(turn: Turn, tags: list[tuple[str, Expr, str]], *, repeated: bool, forced: bool) -> Expr:
+    """Text and calls where the first marker of every call is a token: text holds no marker, however it is spelled."""
+    ways: dict[str, list[Expr]] = {}
+    for begin, content, end in tags:
+        trigger, bare = _trigger(turn, begin), end.rstrip(BLANKS)
+        last = seq(Lit(bare), opt(seq(Lit(end[len(bare) :]))))
+        ways.setdefault(trigger, []).append(seq(Lit(begin[len(trigger) :]), content, last))
+    call = alt(*(seq(Lit(trigger), alt(*rests)) for trigger, rests in ways.items()))
+    if forced:
+        return seq(call, star(seq(Rep(chars(" \n"), 0, 2), call))) if repeated else call
+    free = Free(turn.markers)
+    return seq(free, star(seq(call, free))) if repeated else seq(free, opt(call))
+
+
 def _sequence(elements: list[Node]) -> Node:
     flat = [part for node in elements for part in (node["elements"] if node["type"] == "sequence" else [node])]
     return flat[0] if len(flat) == 1 else {"type": "sequence", "elements": flat}
@@ -223,6 +244,8 @@ class _Writer:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        #: whether a part of an expression is the engine's own
+        self._special = Holding(rules, lambda expr: isinstance(expr, Schema | Free))
 
     def node(self, expr: Expr) -> Node:
         if isinstance(expr, Ref) and self._special(expr):
@@ -233,7 +256,12 @@ class _Writer:
         if isinstance(expr, Free):
             return {"type": "any_text", "excludes": list(expr.excluded)}
         if isinstance(expr, Lit):
-            return {"type": "const_string", "value": expr.text}
+            return _sequence(
+                [
+                    {"type": "token", "token": one} if isinstance(one, int) else {"type": "const_string", "value": one}
+                    for one in split(expr.text, self.rules.tokens)
+                ]
+            )
         if not self._special(expr):
             return {"type": "grammar", "grammar": write(self.rules, expr, "ebnf")}
         if isinstance(expr, Alt):
@@ -258,36 +286,3 @@ class _Writer:
             if item is not None:
                 elements.append(self.node(item))
         return _sequence(elements)
-
-    def _special(self, expr: Expr) -> bool:
-        """Whether a part of an expression is the engine's own."""
-        if isinstance(expr, Schema | Free):
-            return True
-        if isinstance(expr, Ref):
-            return self._rule_special(expr.name, set())
-        return any(self._special(part) for part in _parts(expr))
-
-    def _rule_special(self, name: str, seen: set[str]) -> bool:
-        if name in seen:
-            return False
-        seen.add(name)
-        pending: list[Expr] = [self.rules.rules[name].expr]
-        while pending:
-            expr = pending.pop()
-            if isinstance(expr, Schema | Free):
-                return True
-            if isinstance(expr, Ref):
-                if expr.name not in seen:
-                    seen.add(expr.name)
-                    pending.append(self.rules.rules[expr.name].expr)
-            else:
-                pending.extend(_parts(expr))
-        return False
-
-
-def _parts(expr: Expr) -> tuple[Expr, ...]:
-    if isinstance(expr, Seq):
-        return expr.items
-    if isinstance(expr, Alt):
-        return expr.options
-    return (expr.item,) if isinstance(expr, Rep) else ()

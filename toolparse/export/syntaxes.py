@@ -1,20 +1,22 @@
 """Rules -> text: GBNF (llama.cpp), EBNF (xgrammar) and Lark (lark and llguidance).
 
-Markers that are tokens of their own: llama.cpp and xgrammar match the text of every token, so that a marker stays text
-for them. llguidance lets no text match a special token; in Lark such markers are written as tokens, by their ids.
+Markers that are tokens of their own are written as tokens, by their ids, in EBNF and Lark. In GBNF they stay text:
+llama.cpp matches the text of every token.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 
+from toolparse.errors import ExportError
 from toolparse.export.expressions import (
     EMPTY,
     MAX_CHAR,
     Alt,
     Chars,
     Expr,
+    Holding,
     Lit,
     Ranges,
     Ref,
@@ -24,9 +26,9 @@ from toolparse.export.expressions import (
     Scan,
     Schema,
     Seq,
-    alt,
     as_expression,
     complement,
+    quoted,
     quoted_class,
     references,
     seq,
@@ -39,18 +41,6 @@ _LOOSE, _ROW, _TIGHT = range(3)
 def write(rules: Rules, root: Expr, syntax: str) -> str:
     """A grammar as text. `syntax`: one of `SYNTAXES`; the tokens of `rules` are written where a syntax needs them."""
     return SYNTAXES[syntax](rules, root)
-
-
-def _used(rules: Rules, root: Expr) -> dict[str, Rule]:
-    """The rules that the root needs, those near to it first."""
-    order: dict[str, Rule] = {}
-    pending = [root]
-    for expr in pending:
-        for name in references(expr):
-            if name not in order:
-                order[name] = rules.rules[name]
-                pending.append(rules.rules[name].expr)
-    return order
 
 
 def _bracketed(text: str, holds: int, wanted: int) -> str:
@@ -68,6 +58,15 @@ def _class(ranges: Ranges, char: Callable[[str], str]) -> str:
     return f"[{'^' if negated else ''}{inner}]"
 
 
+def split(text: str, tokens: Mapping[str, int]) -> list[str | int]:
+    """A literal's texts and tokens, in order; the longest token where several begin."""
+    if not tokens:
+        return [text] if text else []
+    words = sorted(tokens, key=lambda word: (-len(word), word))
+    pieces = enumerate(re.split("(" + "|".join(map(re.escape, words)) + ")", text))
+    return [tokens[piece] if number % 2 else piece for number, piece in pieces if piece]
+
+
 def _single(ranges: Ranges) -> bool:
     return len(ranges) == 1 and ranges[0][0] == ranges[0][1]
 
@@ -82,11 +81,12 @@ class _Bnf:
     both kinds run such rules without growing a stack.
     """
 
-    def __init__(self, rules: Rules, root: Expr, *, separator: str) -> None:
+    def __init__(self, rules: Rules, root: Expr, *, separator: str, tokens: Mapping[str, int]) -> None:
         self.separator = separator
+        self.tokens = tokens
         self.lines: list[str] = []
         self._scans: dict[Scan, str] = {}
-        used = _used(rules, root)
+        used = rules.used(root)
         self._taken = {self.name(name) for name in used} | {"root"}
         self.rule("root", root)
         for name, rule in used.items():
@@ -103,10 +103,13 @@ class _Bnf:
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
-            return '"' + "".join(_bnf_char(char, '"') for char in expr.text) + '"'
+            parts = [
+                f"Token({one})" if isinstance(one, int) else _bnf_text(one) for one in split(expr.text, self.tokens)
+            ]
+            return _bracketed(" ".join(parts) or '""', _ROW if len(parts) > 1 else _TIGHT, wanted)
         if isinstance(expr, Chars):
             if _single(expr.ranges):
-                return self.write(Lit(chr(expr.ranges[0][0])), wanted)
+                return _bnf_text(chr(expr.ranges[0][0]))
             return _class(expr.ranges, lambda char: _bnf_char(char, "]^-["))
         if isinstance(expr, Ref):
             return self.name(expr.name)
@@ -156,6 +159,10 @@ class _Bnf:
         return found
 
 
+def _bnf_text(text: str) -> str:
+    return '"' + "".join(_bnf_char(char, '"') for char in text) + '"'
+
+
 def _bnf_char(char: str, special: str) -> str:
     simple = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}.get(char)
     if simple is not None and (char != '"' or '"' in special):
@@ -173,11 +180,11 @@ def _times(low: int, high: int | None) -> str:
 
 
 def _gbnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="-").lines) + "\n"
+    return "\n".join(_Bnf(rules, root, separator="-", tokens={}).lines) + "\n"
 
 
 def _ebnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="_").lines) + "\n"
+    return "\n".join(_Bnf(rules, root, separator="_", tokens=rules.tokens).lines) + "\n"
 
 
 # -- Lark -------------------------------------------------------------------------------------------------------------
@@ -191,12 +198,10 @@ class _Lark:
     """
 
     def __init__(self, rules: Rules, root: Expr) -> None:
-        self.rules = _used(rules, root)
-        words = sorted(rules.tokens, key=lambda word: (-len(word), word))
+        self.rules = rules.used(root)
         self.tokens = rules.tokens
-        self.special = re.compile("(" + "|".join(map(re.escape, words)) + ")") if words else None
-        self._special: dict[str, bool] = {}
-        self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._rule_holds(name)}
+        self._holds = Holding(rules, lambda expr: isinstance(expr, Lit) and any(w in expr.text for w in self.tokens))
+        self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._holds.rule(name)}
         lines = [f"start: {self.write(root, _LOOSE)}"]
         within = {name for name in self.terminals for name in references(self.rules[name].expr)}
         within |= {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
@@ -206,21 +211,31 @@ class _Lark:
         }
         for name, rule in self.rules.items():
             if name not in within:  # what only tokens mention is written out there
-                terminal = name in self.terminals
-                write = self.mixed if rule.token else self.write
-                lines.append(f"{self.name(name)}: {f'/{self.regex(rule.expr)}/' if terminal else write(rule.expr, 0)}")
+                lines.append(f"{self.name(name)}: {self.rule(name, rule)}")
         self.lines = lines
 
     def name(self, name: str) -> str:
         plain = name.replace("-", "_")
         return plain.upper() if name in self.terminals else "start_" if plain == "start" else plain
 
+    def rule(self, name: str, rule: Rule) -> str:
+        try:
+            if name in self.terminals:
+                return f"/{self.regex(rule.expr)}/"
+            return self.mixed(rule.expr, 0) if rule.token else self.write(rule.expr, 0)
+        except RecursionError:
+            reason = (
+                "'pattern' needs too large a regular expression, which Lark's terminals are; 'ebnf' and 'gbnf' say it"
+            )
+            raise ExportError(f"{name!r} (the tool and the path): {reason}") from None
+
     def regex(self, expr: Expr) -> str:
         return _regex(expr, self.rules)
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
-            texts = [self._token(text) if special else _lark_text(text) for text, special in self._split(expr)]
+            pieces = split(expr.text, self.tokens)
+            texts = [f"<[{one}]>" if isinstance(one, int) else _lark_text(one) for one in pieces]
             return _bracketed(" ".join(texts), _ROW if len(texts) > 1 else _TIGHT, wanted) if texts else '""'
         if isinstance(expr, Ref):
             return self.name(expr.name)
@@ -256,52 +271,17 @@ class _Lark:
             if not self._holds(item):
                 plain.append(item)
                 continue
-            parts = self._split(item) if isinstance(item, Lit) else [("", True)]
-            for text, special in parts:
-                if not special:
-                    plain.append(Lit(text))
+            for one in split(item.text, self.tokens) if isinstance(item, Lit) else [None]:
+                if isinstance(one, str):
+                    plain.append(Lit(one))
                     continue
                 if plain:
                     written.append(f"/{self.regex(seq(*plain))}/")
                     plain = []
-                written.append(self._token(text) if text else self.mixed(item, _ROW))
+                written.append(f"<[{one}]>" if one is not None else self.mixed(item, _ROW))
         if plain:
             written.append(f"/{self.regex(seq(*plain))}/")
         return _bracketed(" ".join(written), _ROW if len(written) > 1 else _TIGHT, wanted)
-
-    def _token(self, text: str) -> str:
-        return f"<[{self.tokens[text]}]>"
-
-    def _split(self, literal: Lit) -> list[tuple[str, bool]]:
-        """A literal's text and special tokens, in order, with which is which."""
-        if self.special is None:
-            return [(literal.text, False)]
-        pieces = enumerate(self.special.split(literal.text))
-        return [(piece, bool(number % 2)) for number, piece in pieces if piece]
-
-    def _holds(self, expr: Expr) -> bool:
-        """Whether an expression holds a special token."""
-        if isinstance(expr, Lit):
-            return self.special is not None and self.special.search(expr.text) is not None
-        if isinstance(expr, Ref):
-            return self._rule_holds(expr.name)
-        return any(map(self._holds, _inner(expr)))
-
-    def _rule_holds(self, name: str) -> bool:
-        known = self._special.get(name)
-        if known is None:
-            self._special[name] = False  # for the time being: a rule that mentions itself adds nothing
-            known = self._special[name] = self._holds(self.rules[name].expr)
-        return known
-
-
-def _inner(expr: Expr) -> Iterator[Expr]:
-    if isinstance(expr, Seq):
-        yield from expr.items
-    elif isinstance(expr, Alt):
-        yield from expr.options
-    elif isinstance(expr, Rep):
-        yield expr.item
 
 
 def _lark_text(text: str) -> str:
@@ -325,7 +305,8 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     if isinstance(expr, Ref):
         return _regex(rules[expr.name].expr, rules, wanted)
     if isinstance(expr, Scan):
-        return _regex(_quoted_classes(as_expression(expr.automaton), expr.quoted), rules, wanted)
+        scanned = as_expression(expr.automaton)
+        return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted)
     if isinstance(expr, Rep):
         return _regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high)
     if isinstance(expr, Seq):
@@ -335,21 +316,6 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
         raise TypeError(f"{type(expr).__name__} can't stand in a regular expression")
     text = "|".join(_regex(option, rules, _ROW) for option in expr.options)
     return text if wanted == _LOOSE else f"(?:{text})"
-
-
-def _quoted_classes(expr: Expr, quoted: bool) -> Expr:
-    """The expression of an automaton, its classes as they are spelled inside a JSON string."""
-    if not quoted:
-        return expr
-    if isinstance(expr, Chars):
-        return quoted_class(expr.ranges)
-    if isinstance(expr, Seq):
-        return Seq(tuple(_quoted_classes(item, quoted) for item in expr.items))
-    if isinstance(expr, Alt):
-        return alt(*(_quoted_classes(option, quoted) for option in expr.options))
-    if isinstance(expr, Rep):
-        return Rep(_quoted_classes(expr.item, quoted), expr.low, expr.high)
-    return expr
 
 
 def _regex_char(char: str, special: str) -> str:

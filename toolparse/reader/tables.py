@@ -78,7 +78,7 @@ def _matches(pattern: str) -> Any:
     return re.compile(pattern, re.DOTALL).match
 
 
-def _markerless(shape: Shape, program: Program) -> bool:
+def is_markerless(shape: Shape, program: Program) -> bool:
     """Whether a call lacks its family's marker: it begins with a bracket, or amid the family's own head."""
     first = shape.opener_first or shape.head_first
     if not shape.strong:
@@ -111,7 +111,7 @@ class CallPlan:
         self.needs_tool = self.weak and shape.anchored
         #: what is noted of each such call
         self.slip = "no marker of its family" if self.rescued else SLIP if shape.slip else ""
-        self.markerless = self.rescued or _markerless(shape, program)
+        self.markerless = self.rescued or is_markerless(shape, program)
         self.lead = shape.lead
         #: the call's closing markers, which of them closes the body, and the pattern of the others
         self.tail = shape.tail
