@@ -27,7 +27,7 @@ def reader(tokenizer: Any) -> AnyParser:
 
 @lru_cache(maxsize=8)
 def _chosen(source: str, tokenizer: Any) -> AnyParser:
-    parser = parser_for(source)
+    parser: AnyParser = parser_for(source)
     if not isinstance(parser, Parser):
         return parser
     return Parser(parser.format, tokenizer=tokenizer, prefill=parser.prefill, style=parser.style)

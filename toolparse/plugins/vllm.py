@@ -2,7 +2,7 @@
 
 For vLLM 0.33, whose `Parser` reads thoughts, content and calls from the token ids and is told when they end. With
 `--reasoning-parser` of another name, `ToolparseToolParser` reads the text that is left when that parser has taken the
-thought away; with another tool parser, `ToolparseReasoningParser` takes it. Calls that may not be executed stay content.
+thought away; for another tool parser `ToolparseReasoningParser` takes it. Calls that may not be executed stay content.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NAME = "toolparse"
 def adjusted(request: Any, tokenizer: Any, prompt: Any, *, reasoning: bool) -> Any:
     """The request, with markers kept in its text and its choice of tools as a grammar."""
     request.skip_special_tokens = False
-    syntaxes = ("structural_tag", "ebnf", "lark")
-    held = constraint(reader(tokenizer), asked_of(request), syntaxes, prompt=prompt, reasoning=reasoning)
+    parser, asked = reader(tokenizer), asked_of(request)
+    held = constraint(parser, asked, ("structural_tag", "ebnf", "lark"), prompt=prompt, reasoning=reasoning)
     if held is not None:
         field = "structural_tag" if held[0] == "structural_tag" else "grammar"
         request.structured_outputs = StructuredOutputsParams(**{field: held[1]})
