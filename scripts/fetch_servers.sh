@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Python files of vLLM's and SGLang's wheels (376 MB, of which 30 stay), and the small packages that their parsers
+# The Python files of vLLM's and SGLang's wheels (376 MB to fetch), and the small packages that their parsers
 # import, for tests/serving/test_plugins.py to run the plugins against. Usage: fetch_servers.sh PYTHON [FOLDER]
 set -euo pipefail
 python=${1:?which python}

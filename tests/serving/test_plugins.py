@@ -19,6 +19,7 @@ import fixtures
 import toolparse
 from tests.serving import stand_ins
 from toolparse.errors import UnknownFormat
+from toolparse.plugins import flags
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[test]'")
 
@@ -502,3 +503,23 @@ def test_stand_ins_have_the_signatures_of_the_originals(server: str, modules: di
                 assert name in theirs or name.partition(".")[2] in vars(object), (module, name)
                 extra = set(parameters) - set(theirs.get(name, parameters))
                 assert not extra, (module, name, extra)
+
+
+@pytest.mark.parametrize(
+    ("server", "path", "generic"),
+    [
+        ("vLLM 0.33", "vllm/tool_parsers/__init__.py", "hf"),
+        ("SGLang 0.5", "sglang/srt/function_call/parser_names.py", "response_template"),
+    ],
+)
+def test_the_servers_have_these_parsers(server: str, path: str, generic: str) -> None:
+    """The names that `toolparse inspect` knows."""
+    if not (stand_ins.SERVERS / path).is_file():
+        pytest.skip("no files of the servers: make servers")
+    listed = next(
+        node.value
+        for node in ast.parse((stand_ins.SERVERS / path).read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()
+    )
+    names = listed.keys if isinstance(listed, ast.Dict) else listed.elts  # type: ignore[attr-defined]
+    assert {ast.literal_eval(name) for name in names} == {*flags.PARSERS[server].split(), generic}  # type: ignore[arg-type]
