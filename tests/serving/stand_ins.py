@@ -307,10 +307,9 @@ def real_vllm() -> Iterator[None]:
     """vLLM's own files, around the vLLM plugin."""
     with _real("vllm"):
         yield
-        # What the plugin put in; vLLM stays imported, since torch takes some of its types only once.
-        sys.modules["vllm.parser.parser_manager"].ParserManager._compose_parser = staticmethod(
-            sys.modules["toolparse.plugins.vllm"]._compose
-        )
+        # What the plugin put in goes; vLLM stays imported, since torch takes some of its types only once.
+        if plugin := sys.modules.get("toolparse.plugins.vllm"):
+            plugin.ParserManager._compose_parser = staticmethod(plugin._compose)
 
 
 # ------------------------------------------------------------------------------------------------------------ SGLang

@@ -618,6 +618,7 @@ def test_responses_that_are_cut_off_are_incomplete(endpoint: Serve) -> None:
     served = endpoint(TEMPLATE, lambda _: "Hello there.")
     cut = response(served.url, max_output_tokens=3).json()
     assert (cut["status"], cut["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert cut["output"][0]["status"] == "incomplete"
     assert '"type":"response.incomplete"' in response(served.url, max_output_tokens=3, stream=True).text
 
 

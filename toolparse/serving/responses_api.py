@@ -113,7 +113,8 @@ class ResponseEvents:
         for piece in delta.get("tool_calls", ()):
             made += self._call(piece)
         if choice["finish_reason"] is not None:
-            made += [*self._close(), self._end(choice["finish_reason"], output_tokens)]
+            cut = choice["finish_reason"] == "length"
+            made += [*self._close("incomplete" if cut else "completed"), self._end(cut, output_tokens)]
         return made
 
     def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
@@ -157,11 +158,11 @@ class ResponseEvents:
         self.message["output"][-1]["arguments"] += arguments
         return [*made, self._of_item("function_call_arguments.delta", delta=arguments)] if arguments else made
 
-    def _close(self) -> list[dict[str, Any]]:
+    def _close(self, status: str = "completed") -> list[dict[str, Any]]:
         if self._open is None:
             return []
         item = self.message["output"][-1]
-        item["status"] = "completed"
+        item["status"] = status
         if item["type"] == "function_call":
             done = {"arguments": item["arguments"], "name": item["name"]}
             made = [self._of_item("function_call_arguments.done", **done)]
@@ -173,8 +174,7 @@ class ResponseEvents:
         self._open = None
         return [*made, self._event("output_item.done", output_index=len(self.message["output"]) - 1, item=item)]
 
-    def _end(self, reason: str, output_tokens: int) -> dict[str, Any]:
-        cut = reason == "length"
+    def _end(self, cut: bool, output_tokens: int) -> dict[str, Any]:
         self.message["status"] = "incomplete" if cut else "completed"
         if cut:
             self.message["incomplete_details"] = {"reason": "max_output_tokens"}
