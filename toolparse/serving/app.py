@@ -30,12 +30,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from toolparse.codecs.json import decode
-from toolparse.openai import Broken, RequestError, read_chat_request
+from toolparse.openai import Broken, ChatRequest, RequestError, read_chat_request
 from toolparse.serving import messages_api, responses_api
 from toolparse.serving.completion import Answer, Completion, Several, Wanted
 from toolparse.serving.engine import Engine, EngineError, Sampling
 from toolparse.serving.messages_api import MessageEvents
-from toolparse.serving.model import ChatModel
+from toolparse.serving.model import ChatModel, Prompt
 from toolparse.serving.responses_api import ResponseEvents
 
 log = logging.getLogger("toolparse.serving")
@@ -129,7 +129,7 @@ class _Fields(BaseModel):
     frequency_penalty: Annotated[_Number, Field(ge=-2, le=2)] = None
     repetition_penalty: Annotated[_Number, Field(gt=0)] = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
-    n: Annotated[_Whole, Field(ge=1, le=16)] = None
+    n: Annotated[_Whole, Field(ge=1)] = None
     logprobs: bool | None = False
     top_logprobs: Annotated[_Whole, Field(ge=0, le=0)] = None
     return_token_ids: bool | None = False
@@ -183,6 +183,8 @@ class Endpoint:
         broken: What becomes of calls that may not be executed: part of the content, or reported in `broken_calls`.
         live: Whether streams hand out arguments before their call has ended (see `toolparse.openai.ChatDeltas`).
     """
+
+    most_answers = 16  # to one request
 
     def __init__(
         self,
@@ -244,7 +246,7 @@ class Endpoint:
     async def chat_completions(self, request: Request) -> Response | _Events:
         """An answer of the Chat Completions API, whole or as a stream."""
         body, size = await self._body(request)
-        completion, fields = await self._completion(body, size, self._broken, self._live)
+        completion, fields = await self._completion(request, body, size, self._broken, self._live)
         if not fields.stream:
             return await self._answer(request, completion, completion.whole())
         include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
@@ -266,9 +268,9 @@ class Endpoint:
         self, request: Request, body: Any, size: int, events: Callable[[int], _OtherEvents], shape: _Shape
     ) -> Response | _Events:
         """An answer in the events of another API."""
-        if body.get("n") not in (None, 1):
+        if body.get("n") is not None:
             raise RequestError("this API gives one answer", param="n")
-        completion, fields = await self._completion(body, size, "content", False)
+        completion, fields = await self._completion(request, body, size, "content", False)
         made = events(completion.usage.prompt)
         if not fields.stream:
             return await self._answer(request, completion, _whole_other(completion, made))
@@ -294,7 +296,9 @@ class Endpoint:
         except (ValueError, RecursionError) as error:
             raise _ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
 
-    async def _completion(self, body: Any, size: int, broken: Broken, live: bool) -> tuple[Answer, _Fields]:
+    async def _completion(
+        self, request: Request, body: Any, size: int, broken: Broken, live: bool
+    ) -> tuple[Answer, _Fields]:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
@@ -304,21 +308,12 @@ class Endpoint:
                 param="model",
                 code="model_not_found",
             )
+        count = fields.n or 1
+        if count > self.most_answers:
+            raise _ApiError(400, f"at most {self.most_answers} answers are given to one request", param="n")
         variables = dict(fields.chat_template_kwargs or {})
         if fields.reasoning_effort is not None:
             variables.setdefault("reasoning_effort", fields.reasoning_effort)
-        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
-        # would take longer than the work.
-        rendered = partial(self.model.prompt, asked, variables)
-        prompt = await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
-        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
-        sampling = Sampling(
-            self._max_tokens(fields, len(prompt.ids)),
-            **{name: getattr(fields, name) for name in _SAMPLED},
-            stop_ids=self.model.stop_ids,
-            logprobs=bool(fields.logprobs),
-            constraint=held,
-        )
         stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
         wanted = Wanted(
             bool(fields.logprobs),
@@ -327,11 +322,37 @@ class Endpoint:
             broken,
             live,
         )
-        made = [
-            Completion(self.model, self.engine, asked, prompt, each, wanted)
-            for each in _seeded(sampling, fields.n or 1)
-        ]
-        return (made[0] if len(made) == 1 else Several(made)), fields
+        made = await self._made(request, asked, fields, variables, wanted, size)
+        if count == 1:
+            return made, fields
+        return Several([replace(made, sampling=made.sampling.nth(number)) for number in range(count)]), fields
+
+    async def _made(
+        self,
+        request: Request,
+        asked: ChatRequest,
+        fields: _Fields,
+        variables: dict[str, Any],
+        wanted: Wanted,
+        size: int,
+    ) -> Completion:
+        """The answer to a request that was read. Raises RequestError and _ApiError."""
+        prompt = await self._prompt(asked, variables, size)
+        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
+        sampling = Sampling(
+            self._max_tokens(fields, len(prompt.ids)),
+            **{name: getattr(fields, name) for name in _SAMPLED},
+            stop_ids=self.model.stop_ids,
+            logprobs=bool(fields.logprobs),
+            constraint=held,
+        )
+        return Completion(self.model, self.engine, asked, prompt, sampling, wanted)
+
+    async def _prompt(self, asked: ChatRequest, variables: Mapping[str, Any], size: int) -> Prompt:
+        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
+        # would take longer than the work.
+        rendered = partial(self.model.prompt, asked, variables)
+        return await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
 
     def _fields(self, body: Mapping[str, Any]) -> _Fields:
         for name in _REFUSED:
@@ -437,13 +458,8 @@ class Endpoint:
         except BaseException:
             self._leave()
             raise
-
-        async def done() -> None:
-            await completion.aclose()
-            self._leave()
-
         sent = self._events(completion, events, shape)
-        return _Events(sent, self.limits, deadline, shape.event(self._too_late()), done)
+        return _Events(sent, self.limits, deadline, shape.event(self._too_late()), completion.aclose, self._leave)
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.limits.seconds
@@ -507,13 +523,6 @@ class Endpoint:
         given = header.removeprefix("Bearer ").encode()
         if not any(hmac.compare_digest(given, key) for key in self._keys):
             raise _ApiError(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
-
-
-def _seeded(sampling: Sampling, count: int) -> list[Sampling]:
-    """How each of several answers is drawn: a seed would make them all the same."""
-    if count == 1 or sampling.seed is None:
-        return [sampling] * count
-    return [replace(sampling, seed=sampling.seed + at) for at in range(count)]
 
 
 _LONG_BODY = 32_768
@@ -662,12 +671,14 @@ class _Events:
         limits: ServerLimits,
         deadline: float,
         too_late: bytes,
-        done: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+        done: Callable[[], None],
     ) -> None:
         self._events = events
         self._limits = limits
         self._deadline = deadline
         self._too_late = too_late
+        self._close = close
         self._done = done
         self._now = asyncio.get_running_loop().time
         self._sending: float | None = None  # since when
@@ -699,7 +710,8 @@ class _Events:
         finally:
             await _cancelled(pump, watcher)
             await self._events.aclose()
-            await self._done()
+            await self._close()  # events that were never asked for stop nothing themselves
+            self._done()
 
     def _patience(self) -> float:
         """Seconds until something may have to be done."""
