@@ -452,6 +452,32 @@ def test_a_client_that_goes_away_stops_the_generation(endpoint: Serve, stream: b
     assert until(lambda: "cancelled_requests_total 1" in httpx.get(f"{served.url}/metrics").text)
 
 
+def test_a_stream_that_nobody_takes_lets_its_engine_go(endpoint: Serve) -> None:
+    """The client goes between its request and the head of the answer."""
+    import asyncio
+
+    served = endpoint(TEMPLATE, lambda _: "Hello. " * 50, engine={"delay": 0.001})
+    app = served.endpoint.app()
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}
+    asked = [json.dumps({"messages": USER, "stream": True}).encode()]
+
+    async def receive() -> dict[str, Any]:
+        if asked:
+            return {"type": "http.request", "body": asked.pop(), "more_body": False}
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        raise OSError("gone")
+
+    async def run() -> tuple[int, int]:
+        await app(scope, receive, send)
+        return served.engine.turns, served.engine.closed  # before the loop ends, which closes what is left open
+
+    assert asyncio.run(run()) == (1, 1)
+
+
 def test_a_client_that_stops_reading_loses_its_place(endpoint: Serve) -> None:
     from toolparse.serving.app import ServerLimits
 
