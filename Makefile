@@ -10,7 +10,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers \
-  bench-serve tokenizers engines export-check clean
+  bench-serve tokenizers engines servers export-check clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -27,6 +27,7 @@ help:
 	@echo "make pure        remove what was compiled: the sources run as they are"
 	@echo "make test-pure   laws, streams, hostile and linear tests on a copy without compiled modules"
 	@echo "make bench-serve  the endpoint under load"
+	@echo "make servers     fetch the interface files of vLLM and SGLang (376 MB), for the plugins' tests"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -108,6 +109,10 @@ real: $(STAMP)
 # wants it installs it, and the check finds it.
 engines: $(STAMP)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llguidance xgrammar apache-tvm-ffi
+
+# For the plugins' tests, which use stand-ins of the same signatures where this was not run.
+servers: engines
+	scripts/fetch_servers.sh $(PY)
 
 export-check: engines tokenizers
 	$(PY) scripts/export_check.py $(SAMPLE)

@@ -12,7 +12,7 @@ import fixtures
 import toolparse
 from tests.conftest import ROOT
 from toolparse import openai as shapes
-from toolparse.openai import ChatDeltas, RequestError, read_chat_request, template_messages
+from toolparse.openai import ChatDeltas, RequestError, constraint, read_chat_request, read_tools, template_messages
 from toolparse.parser import FunctionParser
 from toolparse.templates.induction.message_style import NAMED_ID, MessageStyle
 
@@ -398,3 +398,41 @@ def test_no_web_library_is_needed() -> None:
     source = (ROOT / "toolparse" / "openai.py").read_text("utf-8")
     for library in ("starlette", "httpx", "uvicorn", "import openai", "anthropic."):
         assert library not in source
+
+
+def test_a_structural_tag_knows_what_the_prompt_opened() -> None:
+    parser = toolparse.parser_for("deepseek-v31")
+    asked = read_tools({"tools": fixtures.TOOLS, "tool_choice": "required"})
+    tags = {
+        prompt: json.loads(constraint(parser, asked, ("structural_tag",), prompt=prompt)[1])  # type: ignore[index]
+        for prompt in ("<｜Assistant｜><think>", "<｜Assistant｜></think>")
+    }
+    opened, closed = (tag["format"]["elements"][0] for tag in tags.values())
+    assert "</think>" in json.dumps(opened)
+    assert opened != closed
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_schemas_that_no_grammar_says_are_given_up_only_where_nobody_asked(strict: bool) -> None:
+    """The call is required all the same."""
+    parameters = {"type": "object", "properties": {"x": {"not": {"type": "string"}}}}
+    tool = {"type": "function", "function": {"name": "odd", "parameters": parameters, "strict": strict}}
+    parser = toolparse.parser_for("qwen3-coder")
+    asked = read_tools({"tools": [tool], "tool_choice": "required"})
+    if strict:
+        with pytest.raises(RequestError, match="no grammar can say"):
+            constraint(parser, asked, ("structural_tag",))
+    else:
+        found = constraint(parser, asked, ("structural_tag",))
+        assert found is not None
+        assert "odd" in found[1]
+
+
+def test_a_tool_may_be_called_auto() -> None:
+    tool = {"type": "function", "function": {"name": "auto", "parameters": {"type": "object", "properties": {}}}}
+    choice = {"type": "function", "function": {"name": "auto"}}
+    found = constraint(
+        toolparse.parser_for("qwen"), read_tools({"tools": [tool], "tool_choice": choice}), ("structural_tag",)
+    )
+    assert found is not None
+    assert json.loads(found[1])["format"]["elements"][-1]["at_least_one"] is True

@@ -27,7 +27,6 @@ from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelt
 from toolparse.format import Format
 from toolparse.message import ParsedMessage, ToolCall, fill_id
 from toolparse.parser import AnyParser, EventStream, Parser, TextOrIds
-from toolparse.prompts import prefill_of
 
 if TYPE_CHECKING:
     from toolparse.templates.induction.message_style import MessageStyle
@@ -640,7 +639,7 @@ def constraint(
     asked: ChatRequest,
     syntaxes: Sequence[Syntax],
     *,
-    prompt: str | None = None,
+    prompt: TextOrIds | None = None,
     reasoning: bool = True,
 ) -> tuple[Syntax, str] | None:
     """What an engine must hold the model to so that the choice of tools is kept: None where nothing is asked for.
@@ -649,7 +648,7 @@ def constraint(
         parser: Reads the model.
         asked: The request.
         syntaxes: What the engine takes, the one to prefer first.
-        prompt: The end of the rendered prompt, which may open a thought; the parser's own state at the start if None.
+        prompt: The rendered prompt, which may open a thought; the parser's own state at the start if None.
         reasoning: Whether the grammar covers the thought; not if the engine applies it behind the thought only.
 
     Raises:
@@ -671,26 +670,18 @@ def constraint(
     raise RequestError(f"no grammar can say this: {'; '.join(reasons)}", param=where)
 
 
-def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: str | None, reasoning: bool) -> str:
-    if syntax == "structural_tag":
-        tag = parser.structural_tag(
-            asked.offered,
-            choice=asked.name or asked.choice,
-            parallel=asked.parallel,
-            reasoning=reasoning,
-            prompt=prompt,
-        )
-        return encode(tag)
-    required = asked.choice in ("required", "named")
-    return parser.grammar(
-        asked.offered,
-        syntax=syntax,
-        parallel=asked.parallel,
-        content=not required,
-        reasoning=reasoning,
-        required=required,
-        prefill=parser.prefill if prompt is None else prefill_of(parser.format, prompt),
-    )
+def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: TextOrIds | None, reasoning: bool) -> str:
+    forced = asked.choice in ("required", "named")
+    options: dict[str, Any] = {"parallel": asked.parallel, "reasoning": reasoning, "prompt": prompt}
+    if syntax != "structural_tag":
+        return parser.grammar(asked.offered, syntax=syntax, content=not forced, required=forced, **options)
+    options["choice"] = "required" if forced else asked.choice
+    try:
+        return encode(parser.structural_tag(asked.offered, **options))
+    except ExportError:
+        if asked.strict:
+            raise
+        return encode(parser.structural_tag(asked.offered, strict=False, **options))  # calls, whatever they hold
 
 
 # -------------------------------------------------------------------------------------------------- for the template

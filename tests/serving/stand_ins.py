@@ -1,42 +1,59 @@
 """Modules with the names and signatures of vLLM 0.33's and SGLang 0.5's interfaces, for the plugins to be run against.
 
-Only what the plugins touch is here; what the servers do with a parser is played in `test_plugins.py`.
+Only what the plugins touch is here; what the servers do with a parser is played in `test_plugins.py`. `real_vllm` and
+`real_sglang` give the servers' own files instead, where `make servers` has fetched them; a test compares the signatures.
 """
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
+import os
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import pytest
 from pydantic import BaseModel, Field
+
+from tests.conftest import ROOT
+
+#: Where the Python files of the servers' wheels lie.
+SERVERS = Path(os.environ.get("TOOLPARSE_SERVERS") or ROOT / ".cache" / "servers")
 
 
 @contextmanager
 def modules(made: dict[str, dict[str, Any]], plugin: str) -> Iterator[None]:
-    """Modules with these names in `sys.modules`; they and the plugin that was imported against them go at the end."""
-    names: set[str] = set()
+    """Modules with these names in `sys.modules`, and nothing else of their packages; what was there returns at the end."""
+    roots = {name.partition(".")[0] for name in made}
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in roots}
     for name, content in made.items():
         parts = name.split(".")
         for depth in range(1, len(parts) + 1):
             parent = ".".join(parts[:depth])
-            if parent not in names:
-                names.add(parent)
-                module = types.ModuleType(parent)
-                module.__path__ = []
-                sys.modules[parent] = module
+            if parent not in sys.modules:
+                sys.modules[parent] = types.ModuleType(parent)
+                sys.modules[parent].__path__ = []
         sys.modules[name].__dict__.update(content)
     try:
         yield
     finally:
-        for name in [*names, plugin]:
-            sys.modules.pop(name, None)
-        parent, _, child = plugin.rpartition(".")
-        if hasattr(sys.modules.get(parent), child):
-            delattr(sys.modules[parent], child)
+        for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
+            del sys.modules[name]
+        sys.modules.update(before)
+        forget(plugin)
+
+
+def forget(plugin: str) -> None:
+    """Whoever imports the plugin next imports it anew."""
+    sys.modules.pop(plugin, None)
+    parent, _, child = plugin.rpartition(".")
+    if hasattr(sys.modules.get(parent), child):
+        delattr(sys.modules[parent], child)
 
 
 # -------------------------------------------------------------------------------------------------------------- vLLM
@@ -126,18 +143,64 @@ class ToolParser:
 
 
 class ToolParserManager:
-    def __init__(self) -> None:
-        self.lazy_parsers: dict[str, tuple[str, str]] = {}
+    lazy_parsers: ClassVar[dict[str, tuple[str, str]]] = {}
 
-    def register_module(self, name: str | list[str] | None = None, force: bool = True, module: Any = None) -> Any:
+    @classmethod
+    def register_module(cls, name: str | list[str] | None = None, force: bool = True, module: Any = None) -> Any:
         def decorate(made: Any) -> Any:
-            self.lazy_parsers[str(name)] = (made.__module__, made.__name__)
+            cls.lazy_parsers[str(name)] = (made.__module__, made.__name__)
             return made
 
         return decorate
 
 
-class VLLMParser:
+class ReasoningParser:
+    engine_based_streaming: bool = False
+
+    def __init__(self, tokenizer: Any, *args: Any, **kwargs: Any) -> None:
+        self.model_tokenizer = tokenizer
+
+    def set_prompt_token_ids(self, prompt_token_ids: Any) -> None:
+        return
+
+
+class BaseThinkingReasoningParser(ReasoningParser):
+    start_token: Any
+    end_token: Any
+
+    def __init__(self, tokenizer: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(tokenizer, *args, **kwargs)
+        vocabulary = tokenizer.get_vocab()
+        self.start_token_id = vocabulary[self.start_token]
+        self.end_token_id = vocabulary[self.end_token]
+
+    def is_reasoning_end(self, input_ids: Any) -> bool:
+        found = [id for id in input_ids if id in (self.start_token_id, self.end_token_id)]
+        return found[-1:] == [self.end_token_id]
+
+    def is_reasoning_end_streaming(self, input_ids: Any, delta_ids: Any) -> bool:
+        return self.end_token_id in delta_ids
+
+    def extract_reasoning(self, model_output: str, request: Any) -> Any:
+        raise NotImplementedError
+
+    def extract_reasoning_streaming(
+        self,
+        previous_text: str,
+        current_text: str,
+        delta_text: str,
+        previous_token_ids: Any,
+        current_token_ids: Any,
+        delta_token_ids: Any,
+    ) -> DeltaMessage | None:
+        raise NotImplementedError
+
+
+class ReasoningParserManager(ToolParserManager):
+    lazy_parsers: ClassVar[dict[str, tuple[str, str]]] = {}
+
+
+class Parser:
     reasoning_parser_cls: Any = None
     tool_parser_cls: Any = None
     tool_strict_level: Any = None
@@ -209,26 +272,44 @@ class ParserManager:
         tool_strict_level: str | None,
         tokenizer: Any,
     ) -> Any:
-        return f"vLLM's own, {tool_parser_name} and {reasoning_parser_name}"
+        return type("Own", (Parser,), {})
 
 
-def vllm() -> Any:
+VLLM = {
+    "vllm.entrypoints.generate.base.protocol": (
+        DeltaFunctionCall,
+        DeltaMessage,
+        DeltaToolCall,
+        ExtractedToolCallInformation,
+        FunctionCall,
+        ToolCall,
+    ),
+    "vllm.parser.abstract_parser": (Parser,),
+    "vllm.parser.parser_manager": (ParserManager,),
+    "vllm.reasoning.abs_reasoning_parsers": (ReasoningParser, ReasoningParserManager),
+    "vllm.reasoning.basic_parsers": (BaseThinkingReasoningParser,),
+    "vllm.sampling_params": (StructuredOutputsParams,),
+    "vllm.tool_parsers.abstract_tool_parser": (ToolParser, ToolParserManager),
+}
+
+
+@contextmanager
+def vllm() -> Iterator[None]:
     """vLLM's modules, around the vLLM plugin."""
-    protocol = (DeltaMessage, ExtractedToolCallInformation, FunctionCall, ToolCall)
-    manager = type("ParserManager", (), dict(ParserManager.__dict__))
-    return modules(
-        {
-            "vllm.entrypoints.generate.base.protocol": {made.__name__: made for made in protocol},
-            "vllm.parser.abstract_parser": {"Parser": VLLMParser},
-            "vllm.parser.parser_manager": {"ParserManager": manager},
-            "vllm.sampling_params": {"StructuredOutputsParams": StructuredOutputsParams},
-            "vllm.tool_parsers.abstract_tool_parser": {
-                "ToolParser": ToolParser,
-                "ToolParserManager": ToolParserManager(),
-            },
-        },
-        "toolparse.plugins.vllm",
-    )
+    fresh = {ParserManager: type("ParserManager", (), dict(ParserManager.__dict__))}  # the plugin changes it
+    made = {name: {each.__name__: fresh.get(each, each) for each in classes} for name, classes in VLLM.items()}
+    with modules(made, "toolparse.plugins.vllm"):
+        yield
+
+
+@contextmanager
+def real_vllm() -> Iterator[None]:
+    """vLLM's own files, around the vLLM plugin."""
+    with _real("vllm"):
+        yield
+        # What the plugin put in goes; vLLM stays imported, since torch takes some of its types only once.
+        if plugin := sys.modules.get("toolparse.plugins.vllm"):
+            plugin.ParserManager._compose_parser = staticmethod(plugin._compose)
 
 
 # ------------------------------------------------------------------------------------------------------------ SGLang
@@ -267,21 +348,104 @@ class FunctionCallParser:
     ToolCallParserEnum: ClassVar[dict[str, Any]] = {"hermes": BaseFormatDetector}
 
 
+class BaseReasoningFormatDetector:
+    def __init__(
+        self,
+        think_start_token: str,
+        think_end_token: str,
+        think_excluded_tokens: list[str] | None = None,
+        force_reasoning: bool = False,
+        stream_reasoning: bool = True,
+    ) -> None:
+        self.think_start_token = think_start_token
+        self.think_end_token = think_end_token
+
+
+class SGLangReasoningParser:
+    DetectorMap: ClassVar[dict[str, Any]] = {}
+
+
 class StructuralTag(BaseModel):
     format: dict[str, Any]
 
 
-def sglang() -> Any:
+SGLANG = {
+    "sglang.srt.function_call.base_format_detector": (BaseFormatDetector,),
+    "sglang.srt.function_call.core_types": (StreamingParseResult, ToolCallItem),
+    "sglang.srt.function_call.function_call_parser": (FunctionCallParser,),
+    "sglang.srt.parser.reasoning_parser": (BaseReasoningFormatDetector,),
+}
+
+
+@contextmanager
+def sglang() -> Iterator[None]:
     """SGLang's modules, around the SGLang plugin."""
-    calls = "sglang.srt.function_call"
-    parser = type("FunctionCallParser", (), {"ToolCallParserEnum": dict(FunctionCallParser.ToolCallParserEnum)})
-    return modules(
-        {
-            f"{calls}.base_format_detector": {"BaseFormatDetector": BaseFormatDetector},
-            f"{calls}.core_types": {"StreamingParseResult": StreamingParseResult, "ToolCallItem": ToolCallItem},
-            f"{calls}.function_call_parser": {"FunctionCallParser": parser},
-            f"{calls}.parser_names": {"TOOL_CALL_PARSER_NAMES": ["hermes"]},
-            "xgrammar": {"StructuralTag": StructuralTag},
-        },
-        "toolparse.plugins.sglang",
-    )
+    made: dict[str, dict[str, Any]] = {
+        name: {each.__name__: each for each in classes} for name, classes in SGLANG.items()
+    }
+    made["sglang.srt.function_call.parser_names"] = {"TOOL_CALL_PARSER_NAMES": ["hermes"]}
+    made["sglang.srt.parser.reasoning_parser"]["ReasoningParser"] = SGLangReasoningParser
+    made["sglang.srt.parser.reasoning_parser_names"] = {"REASONING_PARSER_NAMES": []}
+    made["xgrammar"] = {"StructuralTag": StructuralTag}
+    with modules(made, "toolparse.plugins.sglang"):
+        yield
+
+
+@contextmanager
+def real_sglang() -> Iterator[None]:
+    """SGLang's own files, around the SGLang plugin."""
+    with _real("sglang"):
+        yield
+
+
+# -------------------------------------------------------------------------------------------------- the servers' files
+
+
+@contextmanager
+def _real(server: str) -> Iterator[None]:
+    if not (SERVERS / server).is_dir():
+        pytest.skip(f"no files of {server}: make servers")
+    if str(SERVERS) not in sys.path:
+        sys.path.append(str(SERVERS))
+    absent = _Absent()
+    if server == "sglang":
+        sys.meta_path.append(absent)
+    plugin = f"toolparse.plugins.{server}"
+    try:
+        yield
+    finally:
+        forget(plugin)
+        if absent in sys.meta_path:
+            sys.meta_path.remove(absent)
+
+
+class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """What SGLang imports at its top and no parser uses: too large to fetch."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name.partition(".")[0] not in ("triton", "IPython"):
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: Any) -> types.ModuleType:
+        return _Anything(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+class _Anything(types.ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _AnyType(name, (), {})
+
+
+class _AnyType(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _AnyType(name, (), {})
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if args and callable(args[0]) else super().__call__()  # it may decorate

@@ -142,6 +142,30 @@ def test_openai_streamed(weather: Any) -> None:
     check(weather, conversation(ask))
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_openai_responses(weather: Any, streamed: bool) -> None:
+    client = openai_client(weather)
+    tool = {"type": "function", "strict": False, **TOOL["function"]}  # type: ignore[dict-item]
+    items: list[Any] = [{"role": "user", "content": QUESTION}]
+    for calls in (2, 0):
+        body: Any = {"model": "tiny", "input": items, "tools": [tool]}
+        if streamed:
+            with client.responses.stream(**body) as stream:
+                for _ in stream:
+                    pass
+                answer = stream.get_final_response()
+        else:
+            answer = client.responses.create(**body)
+        assert answer.status == "completed"
+        items += [item.to_dict() for item in answer.output]
+        asked = [item for item in answer.output if item.type == "function_call"]
+        assert len(asked) == calls
+        for item in asked:
+            result = get_weather(**json.loads(item.arguments))
+            items.append({"type": "function_call_output", "call_id": item.call_id, "output": result})
+    check(weather, answer.output_text)
+
+
 # ---------------------------------------------------------------------------------------------- the anthropic client
 
 
@@ -176,7 +200,8 @@ def test_anthropic(weather: Any, streamed: bool) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_openai_agents(weather: Any, streamed: bool) -> None:
+@pytest.mark.parametrize("api", ["OpenAIChatCompletionsModel", "OpenAIResponsesModel"])
+def test_openai_agents(weather: Any, api: str, streamed: bool) -> None:
     needs("agents", "openai")
     import agents
     import openai
@@ -185,7 +210,7 @@ def test_openai_agents(weather: Any, streamed: bool) -> None:
 
     async def run() -> str:
         client = openai.AsyncOpenAI(base_url=f"{weather.url}/v1", api_key="none", max_retries=0, timeout=30)
-        model = agents.OpenAIChatCompletionsModel("tiny", client)
+        model = getattr(agents, api)("tiny", client)
         agent = agents.Agent("forecaster", model=model, tools=[agents.function_tool(get_weather, strict_mode=False)])
         if not streamed:
             return str((await agents.Runner.run(agent, QUESTION, max_turns=3)).final_output)

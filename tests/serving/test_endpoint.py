@@ -273,7 +273,8 @@ BAD_BODIES: list[tuple[dict[str, Any], int, str | None]] = [
     ({"max_tokens": 0}, 400, "max_tokens"),
     ({"max_tokens": 301}, 400, "max_tokens"),
     ({"max_tokens": 10**30}, 400, "max_tokens"),
-    ({"n": 2}, 400, "n"),
+    ({"n": 17}, 400, "n"),
+    ({"n": True}, 400, "n"),
     ({"top_logprobs": 3, "logprobs": True}, 400, "top_logprobs"),
     ({"stop": [5]}, 400, "stop"),
     ({"stop": "x" * 1001}, 400, "stop"),
@@ -300,6 +301,14 @@ def test_bad_requests_are_told_what_is_wrong(plain: Any, body: dict[str, Any], s
         assert error["param"] == param
         assert error["message"]
         assert error["type"] == "invalid_request_error"
+
+
+def test_fields_may_be_null(plain: Any) -> None:
+    """Some clients send what nobody chose."""
+    from toolparse.serving.app import _Fields
+
+    answer = ask(plain.url, **dict.fromkeys([*_Fields.model_fields, "tools", "tool_choice", "functions"]))
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize(
@@ -443,6 +452,32 @@ def test_a_client_that_goes_away_stops_the_generation(endpoint: Serve, stream: b
     assert until(lambda: "cancelled_requests_total 1" in httpx.get(f"{served.url}/metrics").text)
 
 
+def test_a_stream_that_nobody_takes_lets_its_engine_go(endpoint: Serve) -> None:
+    """The client goes between its request and the head of the answer."""
+    import asyncio
+
+    served = endpoint(TEMPLATE, lambda _: "Hello. " * 50, engine={"delay": 0.001})
+    app = served.endpoint.app()
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}
+    asked = [json.dumps({"messages": USER, "stream": True}).encode()]
+
+    async def receive() -> dict[str, Any]:
+        if asked:
+            return {"type": "http.request", "body": asked.pop(), "more_body": False}
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        raise OSError("gone")
+
+    async def run() -> tuple[int, int]:
+        await app(scope, receive, send)
+        return served.engine.turns, served.engine.closed  # before the loop ends, which closes what is left open
+
+    assert asyncio.run(run()) == (1, 1)
+
+
 def test_a_client_that_stops_reading_loses_its_place(endpoint: Serve) -> None:
     from toolparse.serving.app import ServerLimits
 
@@ -508,6 +543,138 @@ def test_many_at_once_are_kept_apart(endpoint: Serve) -> None:
     text = httpx.get(f"{served.url}/metrics").text
     assert "toolparse_running_requests 0" in text
     assert "toolparse_calls_total 30" in text
+
+
+# ------------------------------------------------------------------------------------------------- several answers
+
+
+def test_several_answers(endpoint: Serve) -> None:
+    """Each is one of its own, with its own calls, seed and end."""
+    turns = [f"First.\n{PING}", "Second.", f"{TRIP}\n{PING}"]
+    served = endpoint(TEMPLATE, turns * 2, engine={"delay": 0.001})
+    body = {"n": 3, "tools": fixtures.TOOLS, "seed": 7, "return_token_ids": True, "logprobs": True}
+    whole = ask(served.url, **body).json()
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2]
+    assert [sampling.seed for _, sampling in served.engine.asked] == [7, 8, 9]
+    assert [choice["finish_reason"] for choice in whole["choices"]] == ["tool_calls", "stop", "tool_calls"]
+    assert [len(choice["message"].get("tool_calls", ())) for choice in whole["choices"]] == [1, 0, 2]
+    sampled = [choice["token_ids"] for choice in whole["choices"]]
+    assert [len(choice["logprobs"]["content"]) for choice in whole["choices"]] == list(map(len, sampled))
+    assert whole["usage"]["completion_tokens"] == sum(map(len, sampled))
+    assert whole["usage"]["prompt_tokens"] == len(whole["prompt_token_ids"])
+    events = streamed(served.url, **body, stream_options={"include_usage": True})
+    assert events[-1] == "[DONE]"
+    assert events[-2]["usage"] == whole["usage"]
+    assert len({event["id"] for event in events[:-1]}) == 1
+    for choice in whole["choices"]:
+        mine = [event for event in events[:-2] if event["choices"][0]["index"] == choice["index"]]
+        found = message_of(mine)
+        assert without_ids(found["message"]) == without_ids(choice["message"])
+        assert (found["finish_reason"], found["token_ids"]) == (choice["finish_reason"], choice["token_ids"])
+
+
+def test_one_of_several_answers_fails(endpoint: Serve) -> None:
+    from toolparse.serving import EngineError
+
+    turns = ["Fine. " * 50, EngineError("out of memory"), "Fine. " * 50, [*b"Hel", "gone"]]
+    served = endpoint(TEMPLATE, turns, engine={"delay": 0.001})
+    assert ask(served.url, n=2).status_code == 502
+    assert "went away" in streamed(served.url, n=2)[-1]["error"]["message"]
+    assert until(lambda: served.engine.closed >= 2)
+    assert "toolparse_running_requests 0" in httpx.get(f"{served.url}/metrics").text
+
+
+# ------------------------------------------------------------------------------------------ the Responses API
+
+
+def response(url: str, **body: Any) -> Any:
+    return httpx.post(f"{url}/v1/responses", json={"input": "Hi", **body}, timeout=20)
+
+
+FLAT = [{"type": "function", **tool["function"]} for tool in fixtures.TOOLS]
+
+
+def test_responses_whole_and_streamed(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, lambda _: f"<think>\nHm.\n</think>\n\nOn it.\n{PING}\n{BAD}\n{TRIP}")
+    whole = response(served.url, tools=FLAT, instructions="Be brief.").json()
+    assert "Be brief." in served.prompt()
+    kinds = [item["type"] for item in whole["output"]]
+    assert kinds == ["reasoning", "message", "function_call", "message", "function_call"]
+    assert whole["output"][3]["content"][0]["text"].strip() == BAD
+    assert json.loads(whole["output"][4]["arguments"]) == {"city": "Oslo", "days": 2}
+    assert (whole["status"], whole["usage"]["output_tokens"] > 0) == ("completed", True)
+    events = []
+    for event in response(served.url, tools=FLAT, stream=True).text.strip().split("\n\n"):
+        name, data = event.split("\n")
+        events.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {events[-1]['type']}"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")
+    texts: dict[int, str] = {}
+    for event in events:
+        if event["type"].endswith(".delta"):
+            texts[event["output_index"]] = texts.get(event["output_index"], "") + event["delta"]
+    said = [item.get("arguments") or item["content"][0]["text"] for item in whole["output"]]
+    assert [texts.get(index, "{}") for index in range(len(said))] == said
+    last = events[-1]["response"]
+    for item in (*last["output"], *whole["output"]):
+        item.pop("call_id", None)
+        item.pop("id")
+    assert last["output"] == whole["output"]
+
+
+def test_responses_take_their_own_items_back(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, [f"<think>\nHm.\n</think>\n\nOn it.\n{PING}\n{TRIP}", "Done."])
+    first = response(served.url, tools=FLAT).json()
+    results = [
+        {"type": "function_call_output", "call_id": item["call_id"], "output": f"result of {item['name']}"}
+        for item in first["output"]
+        if item["type"] == "function_call"
+    ]
+    items = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}, *first["output"], *results]
+    second = response(served.url, tools=FLAT, input=items).json()
+    assert second["output"][0]["content"][0]["text"] == "Done."
+    prompt = served.prompt()
+    assert prompt.count("<|im_start|>assistant") == 2  # the calls are one answer's; the second is to come
+    assert "On it." in prompt
+    assert prompt.index("result of ping") < prompt.index("result of plan_trip")
+
+
+def test_responses_that_are_cut_off_are_incomplete(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, lambda _: "Hello there.")
+    cut = response(served.url, max_output_tokens=3).json()
+    assert (cut["status"], cut["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert cut["output"][0]["status"] == "incomplete"
+    assert '"type":"response.incomplete"' in response(served.url, max_output_tokens=3, stream=True).text
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": []}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": [5]}, "input[0]"),
+        ({"input": [{"type": "computer_call"}]}, "input[0]"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"text": {"format": {"type": "json_object"}}}, "response_format"),
+        ({"text": "x"}, "text"),
+        ({"reasoning": 5}, "reasoning"),
+        ({"max_output_tokens": 0}, "max_tokens"),
+        ({"n": 2}, "n"),
+    ],
+)
+def test_responses_bad_requests(plain: Any, body: dict[str, Any], param: str) -> None:
+    answer = response(plain.url, **body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
+
+
+def test_responses_when_the_engine_dies(endpoint: Serve) -> None:
+    served = endpoint(TEMPLATE, lambda _: [*b"Hel", "gone"], engine={"end": None})
+    assert response(served.url).json()["error"]["type"] == "server_error"
+    assert response(served.url, stream=True).text.split("\n\n")[-2].startswith("event: error\n")
 
 
 # ------------------------------------------------------------------------------------------- the Messages API

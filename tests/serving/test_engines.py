@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 import fixtures
+from tests.serving import stand_ins
 from tests.serving.conftest import served
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed: pip install '.[serve]'")
@@ -53,6 +56,33 @@ def whole(engine: Engine, sampling: Sampling) -> Piece:
 
 def ids_of(pieces: list[Piece]) -> list[int]:
     return [id for piece in pieces for id in piece.ids]
+
+
+EVERYTHING = Sampling(
+    9, 0.5, 0.9, 5, 0.1, 7, 0.2, 0.3, 1.1, stop_ids=(7,), logprobs=True, constraint=Constraint("ebnf", 'root ::= "a"')
+)
+
+
+def test_vllm_knows_every_field_that_it_is_sent() -> None:
+    with stand_ins.real_vllm():
+        protocol = importlib.import_module("vllm.entrypoints.openai.completion.protocol")
+        body = VLLMEngine("http://x", model="m")._body(PROMPT, EVERYTHING)
+        assert set(body) <= set(protocol.CompletionRequest.model_fields)
+        read = protocol.CompletionRequest(**body).to_sampling_params(9, {})
+        assert (read.stop_token_ids, read.seed, read.logprobs, read.skip_special_tokens) == ([7], 7, 0, False)
+        assert read.structured_outputs.grammar == 'root ::= "a"'
+
+
+def test_sglang_knows_every_field_that_it_is_sent() -> None:
+    with stand_ins.real_sglang():
+        body = SGLangEngine("http://x")._body(PROMPT, EVERYTHING)
+        sampling = importlib.import_module("sglang.srt.sampling.sampling_params").SamplingParams
+        assert set(body["sampling_params"]) <= set(sampling.__struct_fields__)
+        source = (stand_ins.SERVERS / "sglang" / "srt" / "managers" / "io_struct.py").read_text("utf-8")
+        known = re.search(r"class GenerateReqInput.*?(?=\nclass )", source, re.DOTALL)
+        assert known is not None
+        for name in body:
+            assert re.search(rf"^    {name}: ", known[0], re.MULTILINE), name
 
 
 FAKES = ["vllm", "sglang", "sglang-incremental"]

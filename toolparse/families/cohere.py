@@ -28,7 +28,7 @@ COMMAND_R7B = Format(
     ends=("<|END_OF_TURN_TOKEN|>",),
     synonyms=(("name", "tool_name"), ("arguments", "parameters"), ("id", "tool_call_id")),
     also=(Also(section="<|START_ACTION|>{{calls}}<|END_ACTION|>"),),
-    aliases=("cohere", "command-a", "command3", "cmd3"),
+    aliases=("cohere", "command-a", "command3", "cmd3", "cohere-command3"),
     models="Command R7B, Command A, Command A Vision, Command A Reasoning",
     source="Command R7B's tool_use chat template; smg `cohere`, llama.cpp `Command R7B`",
 )
@@ -37,7 +37,7 @@ COMMAND4 = COMMAND_R7B.variant(
     "command4",
     content="<|START_TEXT|>{{text}}<|END_TEXT|>",
     prefill="<|START_THINKING|>",
-    aliases=("cmd4", "cohere2-moe", "command-a-plus"),
+    aliases=("cmd4", "cohere2-moe", "command-a-plus", "cohere-command4"),
     models="Command A+, North-Mini-Code-1.0, Cohere2 MoE",
     source="Command A+'s chat template; smg `cohere`",
 )

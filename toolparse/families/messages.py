@@ -54,7 +54,7 @@ MUSE = Format(
         '<atem:invoke name="{{name}}">\n{{params}}</atem:invoke>\n</atem:function_calls>',
         Also(content=" to=commentary<|message|>{{text}}<|eom|>"),
     ),
-    aliases=("muse-glimmer", "muse-spark", "atem"),
+    aliases=("muse-glimmer", "muse-spark", "musespark1x", "atem"),
     models="Muse Spark, Muse Glimmer",
     source="vLLM's Muse Glimmer chat template; vLLM and SGLang `muse`, `muse_glimmer`",
 )

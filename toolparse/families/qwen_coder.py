@@ -38,7 +38,7 @@ QWEN3_CODER = Format(
         Also(call='<tool_call>\n{"name": {{name}}, "arguments": {{arguments}}}\n</tool_call>', slip=True),
         *_SPELT_OTHERWISE,
     ),
-    aliases=("qwen3-xml", "qwen35", "qwen3-5", "qwen-coder"),
+    aliases=("qwen3-xml", "qwen35", "qwen3-5", "qwen-coder", "nanbeige"),
     models="Qwen3-Coder, Qwen3-Coder-Next, Qwen3.5, 3.6, 3.8",
     source="Qwen3-Coder's and Qwen3.5's chat templates; vLLM `qwen3_coder` and `qwen3_xml`, SGLang `qwen3_coder`",
 )

@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+from toolparse.api import parser_for
+from toolparse.errors import UnknownFormat
 from toolparse.openai import ChatDeltas, ChatRequest, read_tools, without_calls
-from toolparse.parser import AnyParser, TextOrIds
+from toolparse.parser import AnyParser, Parser, TextOrIds
+from toolparse.serving.completion import Ending
 from toolparse.serving.model import end_tokens
 
 
-def tools_of(request: Any, *, auto: bool = True) -> ChatRequest:
-    """The tools of a server's request, whose parts may be pydantic models. Raises RequestError.
+def reader(tokenizer: Any) -> AnyParser:
+    """The parser of the tokenizer that is served; of the family or template file that `TOOLPARSE_FORMAT` names, if set.
+
+    A server that was given a chat template of its own renders by that one and doesn't tell its plugins.
+    """
+    chosen = os.environ.get("TOOLPARSE_FORMAT")
+    return _chosen(chosen, tokenizer) if chosen else parser_for(tokenizer)
+
+
+@lru_cache(maxsize=8)
+def _chosen(source: str, tokenizer: Any) -> AnyParser:
+    parser: AnyParser = parser_for(source)
+    if not isinstance(parser, Parser):
+        return parser
+    return Parser(parser.format, tokenizer=tokenizer, prefill=parser.prefill, style=parser.style)
+
+
+def thought_markers(tokenizer: Any) -> tuple[str, str]:
+    """What stands before and behind a thought. Raises UnknownFormat where the format shows none."""
+    parser = reader(tokenizer)
+    picture = parser.format.reasoning if isinstance(parser, Parser) else None
+    if not picture:
+        raise UnknownFormat("this model's format shows no thoughts: it needs no reasoning parser")
+    before, _, behind = picture.partition("{{text}}")
+    return before.strip(), behind.strip()
+
+
+def asked_of(request: Any = None, *, auto: bool = True, **fields: Any) -> ChatRequest:
+    """What a server's request (or `fields`) says of functions; parts may be pydantic models. Raises RequestError.
 
     `auto`: whether the server hands on calls that nobody required.
     """
     names = ("tools", "tool_choice", "parallel_tool_calls")
-    asked = read_tools({name: plain(getattr(request, name, None)) for name in names})
-    return asked if auto or asked.choice != "auto" else dataclasses.replace(asked, choice="none")
+    body = {name: _plain(fields.get(name, getattr(request, name, None))) for name in names}
+    body["tools"] = [tool for tool in body["tools"] or () if tool.get("type") == "function"]
+    asked = read_tools(body)
+    return asked if auto or asked.choice != "auto" else replace(asked, choice="none")
 
 
-def plain(value: Any) -> Any:
-    """A value with its pydantic models as dicts, without what they leave unset."""
+def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(exclude_none=True)
-    return [plain(item) for item in value] if isinstance(value, list) else value
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 class Turn:
-    """One answer. `prompt`: what the model continues; "" where the server's reasoning parser took the thought away."""
+    """One answer. `prompt`: what the model continues; "" where the server's reasoning parser took the thought away.
 
-    def __init__(self, parser: AnyParser, asked: ChatRequest, prompt: TextOrIds) -> None:
-        reader = parser if asked.reads_calls else without_calls(parser)
-        self.deltas = ChatDeltas(reader.stream(tools=asked.tool_set(), prompt=prompt))
-        self._unread = frozenset[int]() if parser.tokenizer is None else end_tokens(parser, parser.tokenizer)[1]
+    `stop`: texts at which the server cut the answer off; the ids go further.
+    """
+
+    def __init__(self, tokenizer: Any, asked: ChatRequest, prompt: TextOrIds = "", stop: Sequence[str] = ()) -> None:
+        parser = reader(tokenizer)
+        stream = (parser if asked.reads_calls else without_calls(parser)).stream(tools=asked.tool_set(), prompt=prompt)
+        self._stream = Ending(stream, tuple(stop))
+        self._deltas = ChatDeltas(self._stream)
+        self._unread = end_tokens(parser, tokenizer)[1]
 
     def feed(self, piece: TextOrIds, *, finished: bool = False) -> dict[str, Any]:
         """What a piece says: `content`, `reasoning` and `tool_calls`, those that it has."""
-        stream = self.deltas.stream
         piece = piece if isinstance(piece, str) else [id for id in piece if id not in self._unread]
-        events = stream.feed(piece) if piece else []
-        return joined(self.deltas.deltas([*events, *(stream.finish() if finished else ())]))
+        events = self._stream.feed(piece) if piece else []
+        return _joined(self._deltas.deltas([*events, *(self._stream.finish() if finished else ())]))
 
 
-def joined(deltas: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _joined(deltas: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Some deltas as one; the pieces of a call that begins among them are one entry."""
     made: dict[str, Any] = {}
     for delta in deltas:
@@ -59,4 +96,4 @@ def joined(deltas: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                     calls[-1]["function"]["arguments"] += piece["function"]["arguments"]
                 else:
                     calls.append({**piece, "function": dict(piece["function"])})
-    return made
+    return {name: value for name, value in made.items() if value}

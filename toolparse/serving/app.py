@@ -1,4 +1,4 @@
-"""The endpoint: `/v1/chat/completions`, `/v1/messages`, `/v1/models`, `/health` and `/metrics` over an engine.
+"""The endpoint: `/v1/chat/completions`, `/v1/responses`, `/v1/messages`, `/v1/models`, `/health`, `/metrics`.
 
 Every error has the API's own shape, `{"error": {"message", "type", "param", "code"}}`; behind the head of a stream it
 is an event of that shape. What a request may use is limited: bytes of body, tokens, time, and how many requests run
@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -30,11 +30,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from toolparse.codecs.json import decode
-from toolparse.openai import Broken, RequestError, read_chat_request
-from toolparse.serving.completion import Completion, Wanted
+from toolparse.openai import Broken, ChatRequest, RequestError, read_chat_request
+from toolparse.serving import messages_api, responses_api
+from toolparse.serving.completion import Answer, Completion, Several, Wanted
 from toolparse.serving.engine import Engine, EngineError, Sampling
-from toolparse.serving.messages_api import MessageEvents, chat_body
-from toolparse.serving.model import ChatModel
+from toolparse.serving.messages_api import MessageEvents
+from toolparse.serving.model import ChatModel, Prompt
+from toolparse.serving.responses_api import ResponseEvents
 
 log = logging.getLogger("toolparse.serving")
 
@@ -127,7 +129,7 @@ class _Fields(BaseModel):
     frequency_penalty: Annotated[_Number, Field(ge=-2, le=2)] = None
     repetition_penalty: Annotated[_Number, Field(gt=0)] = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
-    n: Annotated[_Whole, Field(ge=1, le=1)] = None
+    n: Annotated[_Whole, Field(ge=1)] = None
     logprobs: bool | None = False
     top_logprobs: Annotated[_Whole, Field(ge=0, le=0)] = None
     return_token_ids: bool | None = False
@@ -182,6 +184,8 @@ class Endpoint:
         live: Whether streams hand out arguments before their call has ended (see `toolparse.openai.ChatDeltas`).
     """
 
+    most_answers = 16  # to one request
+
     def __init__(
         self,
         model: ChatModel,
@@ -209,6 +213,7 @@ class Endpoint:
         """The ASGI application."""
         routes = [
             Route("/v1/chat/completions", self._guarded(self.chat_completions, _CHAT), methods=["POST"]),
+            Route("/v1/responses", self._guarded(self.responses, _RESPONSES), methods=["POST"]),
             Route("/v1/messages", self._guarded(self.messages, _MESSAGES), methods=["POST"]),
             Route("/v1/models", self._guarded(self.models, _CHAT)),
             Route("/health", self.health),
@@ -241,19 +246,35 @@ class Endpoint:
     async def chat_completions(self, request: Request) -> Response | _Events:
         """An answer of the Chat Completions API, whole or as a stream."""
         body, size = await self._body(request)
-        completion, fields = await self._completion(body, size, self._broken, self._live)
+        completion, fields = await self._completion(request, body, size, self._broken, self._live)
         if not fields.stream:
             return await self._answer(request, completion, completion.whole())
         include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
         return await self._stream(request, completion, _chat_events(completion, include_usage), _CHAT)
 
+    async def responses(self, request: Request) -> Response | _Events:
+        """An answer of the Responses API, whole or as a stream; broken calls are content."""
+        body, size = await self._body(request)
+        return await self._other(
+            request, responses_api.chat_body(body), size, partial(ResponseEvents, body), _RESPONSES
+        )
+
     async def messages(self, request: Request) -> Response | _Events:
         """An answer of Anthropic's Messages API, whole or as a stream; broken calls are content."""
         body, size = await self._body(request)
-        completion, fields = await self._completion(chat_body(body), size, "content", False)
+        return await self._other(request, messages_api.chat_body(body), size, MessageEvents, _MESSAGES)
+
+    async def _other(
+        self, request: Request, body: Any, size: int, events: Callable[[int], _OtherEvents], shape: _Shape
+    ) -> Response | _Events:
+        """An answer in the events of another API."""
+        if body.get("n") is not None:
+            raise RequestError("this API gives one answer", param="n")
+        completion, fields = await self._completion(request, body, size, "content", False)
+        made = events(completion.usage.prompt)
         if not fields.stream:
-            return await self._answer(request, completion, _whole_message(completion))
-        return await self._stream(request, completion, _message_events(completion), _MESSAGES)
+            return await self._answer(request, completion, _whole_other(completion, made))
+        return await self._stream(request, completion, _other_events(completion, made), shape)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -275,7 +296,9 @@ class Endpoint:
         except (ValueError, RecursionError) as error:
             raise _ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
 
-    async def _completion(self, body: Any, size: int, broken: Broken, live: bool) -> tuple[Completion, _Fields]:
+    async def _completion(
+        self, request: Request, body: Any, size: int, broken: Broken, live: bool
+    ) -> tuple[Answer, _Fields]:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
@@ -285,21 +308,12 @@ class Endpoint:
                 param="model",
                 code="model_not_found",
             )
+        count = fields.n or 1
+        if count > self.most_answers:
+            raise _ApiError(400, f"at most {self.most_answers} answers are given to one request", param="n")
         variables = dict(fields.chat_template_kwargs or {})
         if fields.reasoning_effort is not None:
             variables.setdefault("reasoning_effort", fields.reasoning_effort)
-        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
-        # would take longer than the work.
-        rendered = partial(self.model.prompt, asked, variables)
-        prompt = await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
-        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
-        sampling = Sampling(
-            self._max_tokens(fields, len(prompt.ids)),
-            **{name: getattr(fields, name) for name in _SAMPLED},
-            stop_ids=self.model.stop_ids,
-            logprobs=bool(fields.logprobs),
-            constraint=held,
-        )
         stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
         wanted = Wanted(
             bool(fields.logprobs),
@@ -308,7 +322,37 @@ class Endpoint:
             broken,
             live,
         )
-        return Completion(self.model, self.engine, asked, prompt, sampling, wanted), fields
+        made = await self._made(request, asked, fields, variables, wanted, size)
+        if count == 1:
+            return made, fields
+        return Several([replace(made, sampling=made.sampling.nth(number)) for number in range(count)]), fields
+
+    async def _made(
+        self,
+        request: Request,
+        asked: ChatRequest,
+        fields: _Fields,
+        variables: dict[str, Any],
+        wanted: Wanted,
+        size: int,
+    ) -> Completion:
+        """The answer to a request that was read. Raises RequestError and _ApiError."""
+        prompt = await self._prompt(asked, variables, size)
+        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
+        sampling = Sampling(
+            self._max_tokens(fields, len(prompt.ids)),
+            **{name: getattr(fields, name) for name in _SAMPLED},
+            stop_ids=self.model.stop_ids,
+            logprobs=bool(fields.logprobs),
+            constraint=held,
+        )
+        return Completion(self.model, self.engine, asked, prompt, sampling, wanted)
+
+    async def _prompt(self, asked: ChatRequest, variables: Mapping[str, Any], size: int) -> Prompt:
+        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
+        # would take longer than the work.
+        rendered = partial(self.model.prompt, asked, variables)
+        return await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
 
     def _fields(self, body: Mapping[str, Any]) -> _Fields:
         for name in _REFUSED:
@@ -319,7 +363,7 @@ class Endpoint:
         if form is not None and (not isinstance(form, Mapping) or form.get("type") != "text"):
             raise _ApiError(400, "only response_format 'text' is served here", param="response_format")
         try:
-            fields = _Fields.model_validate(body)
+            fields = _Fields.model_validate({name: value for name, value in body.items() if value is not None})
         except ValidationError as error:
             first = error.errors()[0]
             raise _ApiError(400, first["msg"], param=str(first["loc"][0])) from None
@@ -371,7 +415,7 @@ class Endpoint:
         self._running -= 1
         self._places.release()
 
-    def _count(self, completion: Completion) -> None:
+    def _count(self, completion: Answer) -> None:
         usage = completion.usage
         self.metrics.prompt_tokens += usage.prompt
         self.metrics.completion_tokens += usage.completion
@@ -381,7 +425,7 @@ class Endpoint:
     # -- answers --------------------------------------------------------------------------------------------------
 
     async def _answer(
-        self, request: Request, completion: Completion, work: Coroutine[Any, Any, dict[str, Any]]
+        self, request: Request, completion: Answer, work: Coroutine[Any, Any, dict[str, Any]]
     ) -> Response:
         """A whole answer. Raises _ApiError."""
         deadline = self._deadline()
@@ -404,7 +448,7 @@ class Endpoint:
             raise self._too_late() from None
 
     async def _stream(
-        self, request: Request, completion: Completion, events: AsyncGenerator[bytes, None], shape: _Shape
+        self, request: Request, completion: Answer, events: AsyncGenerator[bytes, None], shape: _Shape
     ) -> _Events:
         """A stream, once the engine has taken the request. Raises _ApiError and EngineError."""
         deadline = self._deadline()
@@ -415,7 +459,7 @@ class Endpoint:
             self._leave()
             raise
         sent = self._events(completion, events, shape)
-        return _Events(sent, self.limits, deadline, shape.event(self._too_late()), self._leave)
+        return _Events(sent, self.limits, deadline, shape.event(self._too_late()), completion.aclose, self._leave)
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.limits.seconds
@@ -424,7 +468,7 @@ class Endpoint:
         return _ApiError(504, f"the answer took longer than {self.limits.seconds:g} seconds")
 
     async def _events(
-        self, completion: Completion, events: AsyncGenerator[bytes, None], shape: _Shape
+        self, completion: Answer, events: AsyncGenerator[bytes, None], shape: _Shape
     ) -> AsyncGenerator[bytes, None]:
         """The events, and what went wrong with them as the last one."""
         try:
@@ -495,7 +539,7 @@ _SAMPLED = (
 )
 
 
-async def _chat_events(completion: Completion, include_usage: bool) -> AsyncGenerator[bytes, None]:
+async def _chat_events(completion: Answer, include_usage: bool) -> AsyncGenerator[bytes, None]:
     head: dict[str, Any] = {}
     async with aclosing(completion.chunks()) as chunks:
         async for chunk in chunks:
@@ -507,16 +551,17 @@ async def _chat_events(completion: Completion, include_usage: bool) -> AsyncGene
     yield b"data: [DONE]\n\n"
 
 
-async def _message_events(completion: Completion) -> AsyncGenerator[bytes, None]:
-    made = MessageEvents(completion.usage.prompt)
+_OtherEvents = MessageEvents | ResponseEvents
+
+
+async def _other_events(completion: Answer, made: _OtherEvents) -> AsyncGenerator[bytes, None]:
     async with aclosing(completion.chunks()) as chunks:
         async for chunk in chunks:
             for event in made.feed(chunk, completion.usage.completion):
                 yield _event(event, event["type"])
 
 
-async def _whole_message(completion: Completion) -> dict[str, Any]:
-    made = MessageEvents(completion.usage.prompt)
+async def _whole_other(completion: Answer, made: _OtherEvents) -> dict[str, Any]:
     await completion.begin(0.0)
     async with aclosing(completion.chunks()) as chunks:
         async for chunk in chunks:
@@ -555,7 +600,13 @@ class _MessagesShape(_Shape):
         return _event(self.data(error), "error")
 
 
-_CHAT, _MESSAGES = _Shape(), _MessagesShape()
+class _ResponsesShape(_Shape):
+    def event(self, error: _ApiError) -> bytes:
+        told = {"type": "error", "code": error.code or _type_of(error.status), "message": str(error)}
+        return _event({**told, "param": error.param, "sequence_number": 0}, "error")
+
+
+_CHAT, _RESPONSES, _MESSAGES = _Shape(), _ResponsesShape(), _MessagesShape()
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -620,12 +671,14 @@ class _Events:
         limits: ServerLimits,
         deadline: float,
         too_late: bytes,
+        close: Callable[[], Awaitable[None]],
         done: Callable[[], None],
     ) -> None:
         self._events = events
         self._limits = limits
         self._deadline = deadline
         self._too_late = too_late
+        self._close = close
         self._done = done
         self._now = asyncio.get_running_loop().time
         self._sending: float | None = None  # since when
@@ -657,6 +710,7 @@ class _Events:
         finally:
             await _cancelled(pump, watcher)
             await self._events.aclose()
+            await self._close()  # events that were never asked for stop nothing themselves
             self._done()
 
     def _patience(self) -> float:

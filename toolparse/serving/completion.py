@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from toolparse.events import CallEnded, ContentDelta, Event
+from toolparse.message import ParsedMessage
 from toolparse.openai import Broken, ChatDeltas, ChatRequest, Finish, ids_for
 from toolparse.parser import EventStream, TextOrIds
 from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
@@ -56,6 +57,7 @@ class Completion:
     sampling: Sampling
     wanted: Wanted
     usage: Usage = field(init=False)
+    message: ParsedMessage | None = field(init=False, default=None)  # what was read, once it has ended
     _spelled: TokenText | None = field(init=False, default=None)
     _pieces: AsyncGenerator[Piece, None] | None = field(init=False, default=None)
     _first: asyncio.Future[Piece | None] | None = field(init=False, default=None)
@@ -142,7 +144,7 @@ class Completion:
                 yield self.deltas.chunk(delta)
         for chunk in self.deltas.finish(finish):
             yield chunk
-        message = self._ends.close()
+        self.message = message = self._ends.close()
         self.usage.calls = self.deltas.whole_calls
         self.usage.broken = sum(not call.ok for call in message.tool_calls)
 
@@ -246,6 +248,79 @@ class Whole:
         if self._ids is not None:
             choice["token_ids"] = self._ids
         return {**self._head, "choices": [choice]}
+
+
+class Several:
+    """Several answers to one request (`n`), drawn side by side."""
+
+    def __init__(self, parts: Sequence[Completion]) -> None:
+        self._parts = parts
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far; the prompt counts once."""
+        each = [part.usage for part in self._parts]
+        sums = (sum(getattr(usage, name) for usage in each) for name in ("completion", "calls", "broken"))
+        return Usage(each[0].prompt, *sums)
+
+    async def begin(self, patience: float) -> None:
+        """As of one answer: each must begin. Raises EngineError."""
+        begun = await asyncio.gather(*(part.begin(patience) for part in self._parts), return_exceptions=True)
+        for failed in begun:
+            if failed is not None:
+                await self.aclose()
+                raise failed
+
+    async def aclose(self) -> None:
+        """Stop the generation."""
+        for part in self._parts:
+            await part.aclose()
+
+    async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The chunks as they come, each with the index of its answer. Raises EngineError."""
+        queue: asyncio.Queue[tuple[int, dict[str, Any] | BaseException | None]] = asyncio.Queue(len(self._parts))
+
+        async def pump(index: int, part: Completion) -> None:
+            try:
+                async with aclosing(part.chunks()) as chunks:
+                    async for chunk in chunks:
+                        await queue.put((index, chunk))
+                await queue.put((index, None))
+            except Exception as error:  # noqa: BLE001 - whoever reads the chunks raises it
+                await queue.put((index, error))
+
+        pumps = [asyncio.ensure_future(pump(index, part)) for index, part in enumerate(self._parts)]
+        head: dict[str, Any] = {}
+        left = len(pumps)
+        try:
+            while left:
+                index, chunk = await queue.get()
+                if chunk is None:
+                    left -= 1
+                    continue
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                head = head or {name: chunk[name] for name in ("id", "created")}
+                chunk["choices"][0]["index"] = index
+                yield {**chunk, **head}
+        finally:
+            for task in pumps:
+                task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def whole(self) -> dict[str, Any]:
+        """The `chat.completion` object. Raises EngineError."""
+        answers = [Whole() for _ in self._parts]
+        await self.begin(0.0)
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                answers[chunk["choices"][0]["index"]].add(chunk)
+        made = [answer.completion() for answer in answers]
+        choices = [{**each["choices"][0], "index": index} for index, each in enumerate(made)]
+        return {**made[0], "choices": choices, "usage": self.usage.data()}
+
+
+Answer = Completion | Several
 
 
 class Ending(EventStream):

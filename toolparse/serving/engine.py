@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolparse.openai import Finish, Syntax
 
@@ -45,6 +45,10 @@ class Sampling:
     stop_ids: tuple[int, ...] = ()
     logprobs: bool = False
     constraint: Constraint | None = None
+
+    def nth(self, number: int) -> Sampling:
+        """For one of several answers: with one seed all would be the same."""
+        return self if self.seed is None else replace(self, seed=self.seed + number)
 
     def given(self, **names: str) -> dict[str, float | int]:
         """The sampling fields that are set, under the engine's own names where they differ."""
