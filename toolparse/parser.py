@@ -39,6 +39,7 @@ class Parser:
     `tools`: functions, pydantic models or OpenAI-style dicts, the default for every call. `tokenizer`: needed to read
     token ids. `prefill`: what the generation prompt holds of the turn by default (the format's own if None).
     `repair`: whether slips of the model (trailing commas, single quotes, ...) are mended and noted, or are errors.
+    `verified`: whether the format proved itself on a template; None where it was given, not found.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Parser:
         coerce: bool = False,
         infer: bool = False,
         style: Style | None = None,
+        verified: bool | None = None,
     ) -> None:
         if tokenizer is not None and format.has_suffix:
             from toolparse.tokens import Vocabulary
@@ -64,6 +66,7 @@ class Parser:
         self.prefill = format.prefill if prefill is None else prefill
         self.options = Options(repair=repair, bare=bare, rescue=rescue, coerce=coerce, infer=infer)
         self.style = style
+        self.verified = verified
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
         # What is read may be more than what is written.
@@ -72,7 +75,8 @@ class Parser:
         self._starts: dict[tuple[str, str], tuple[Prepared, Start]] = {}  # by suffix and prefill
 
     def __repr__(self) -> str:
-        return f"Parser({self.format.name!r})"
+        proved = {True: ", proved on its template", False: ", not verified", None: ""}[self.verified]
+        return f"Parser({self.format.name!r}{proved})"
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -74,8 +74,8 @@ class Proof:
 class Detection:
     """What was found, and why.
 
-    `how`: `exact text`, `behaviour`, `induced`, `response_template`, `vocabulary` or `nothing`. `verified`: the format
-    read everything that the template writes. `evidence`: lines for people. `problems`: what the template does to the
+    `how`: `exact text`, `behaviour`, `induced`, `response_template`, `vocabulary`, `name` or `nothing`. `verified`: the
+    format read everything that the template writes. `evidence`: lines for people. `problems`: what the template does to the
     data. `message_style`: how messages must be built for the template. `prefill`: what the generation prompt holds of
     the turn. `checks`: the proof. `fingerprint`: of the behaviour, where it was seen.
     """
