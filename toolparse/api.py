@@ -181,5 +181,7 @@ def _warn(source: Any, detection: Any) -> None:
 def _describe(source: Any) -> str:
     if isinstance(source, str):
         return "this chat template" if registry.kind_of(source) == "text" else repr(source)
+    if isinstance(source, Mapping):
+        return "this chat template" if len(source) == 1 else "these chat templates"
     name = getattr(source, "name_or_path", "")
     return f"{type(source).__name__}{f' {name!r}' if name else ''}"

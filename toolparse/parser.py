@@ -194,14 +194,27 @@ class Parser:
     # -- writing --------------------------------------------------------------------------------------------------
 
     def render(
-        self, calls: Iterable[CallLike] = (), *, content: str = "", reasoning: str | None = None, end: bool = False
+        self,
+        calls: ParsedMessage | Mapping[str, Any] | Iterable[CallLike] = (),
+        *,
+        content: str = "",
+        reasoning: str | None = None,
+        end: bool = False,
     ) -> str:
         """The text of a turn with these calls: the inverse of parse.
+
+        `calls`: ToolCalls, dicts or pairs (name, arguments); or a whole message, which is what `parse` gave or a dict
+        with a role, and brings its content and reasoning. `end`: with the marker that ends the turn.
 
         Raises RenderError, naming the call and the argument, for what the format cannot carry.
         """
         from toolparse.render import render
 
+        if isinstance(calls, ParsedMessage):
+            content, reasoning, calls = content or calls.content, reasoning or calls.reasoning, calls.tool_calls
+        elif isinstance(calls, Mapping):
+            content, reasoning = content or calls.get("content") or "", reasoning or calls.get("reasoning_content")
+            calls = calls.get("tool_calls") or () if "role" in calls else [calls]
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
 
     def to_message(self, message: ParsedMessage) -> dict[str, Any]:

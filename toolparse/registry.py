@@ -141,10 +141,8 @@ def get(name: str | Entry) -> Entry:
     entry = named(name)
     if entry is not None:
         return entry
-    near = near_names(name)
-    meant = f"; did you mean {' or '.join(near)}?" if near else "."
     raise UnknownFormat(
-        f"no format is called {name!r}{meant}",
+        f"no format is called {name!r}{meant(name)}",
         " toolparse.families() lists them; toolparse.register(Format(...)) adds one",
     )
 
@@ -157,8 +155,10 @@ def named(name: str) -> Entry | None:
         return _entries[canonical] if canonical is not None else None
 
 
-def near_names(name: str) -> list[str]:
-    """Names of families and of their models that `name` begins with or is nearly spelled like, one for each family."""
+def meant(name: str) -> str:
+    """`; did you mean ...?` with the names of families and of their models that `name` begins with or is nearly
+    spelled like, one for each family; a full stop where there is none.
+    """
     from difflib import SequenceMatcher, get_close_matches
 
     _load()
@@ -179,7 +179,7 @@ def near_names(name: str) -> list[str]:
         if alike[known] >= alike[near[0]] - 0.1:
             shown = repr(family_name) if known == normal(family_name) else f"{spelled[known]!r} ({family_name})"
             found.setdefault(family_name, shown)
-    return list(found.values())[:3]
+    return f"; did you mean {' or '.join(list(found.values())[:3])}?" if found else "."
 
 
 def _models() -> Iterator[tuple[str, Format]]:

@@ -64,7 +64,8 @@ def read_source(source: Any) -> Source:
             raise SourceError(f"{path} can't be read: {error.strerror or error}") from error
     if isinstance(source, Mapping):
         named = _named(source)
-        return Source(named, notes=[f"named templates were given: {', '.join(sorted(named)) or 'none'}"])
+        given = f"named templates were given: {', '.join(sorted(named)) or 'none'}"
+        return Source(named, notes=["a template's text was given" if [*named] == ["default"] else given])
     return _from_tokenizer(source)
 
 
