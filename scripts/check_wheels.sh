@@ -23,7 +23,8 @@ names = zipfile.ZipFile(wheel).namelist()
 tops = {name.partition("/")[0] for name in names if ".dist-info" not in name and not name.endswith(".so")}
 assert tops == {"toolparse", "trl_integration"}, tops
 assert "toolparse/py.typed" in names
-assert not [name for name in names if name.endswith((".jinja", ".jsonl")) or "/tests/" in name]
+others = [name for name in names if name.startswith(("tests/", "fixtures/")) or "chat_template" in name]
+assert not others, others
 compiled = [name for name in names if name.endswith((".so", ".pyd"))]
 assert bool(compiled) == (kind == "compiled"), compiled
 assert wheel.endswith("-py3-none-any.whl") == (kind == "pure"), wheel

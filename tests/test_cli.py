@@ -439,6 +439,26 @@ def test_a_template_on_stdin(source: str) -> None:
     assert done.returncode == BAD_INPUT
 
 
+def test_the_list_of_commands_is_not_cut_off() -> None:
+    shown = run("--help").stdout
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert re.search(r"inspect +Say which format SOURCE writes\.", shown)
+
+
+def test_source_and_file_the_wrong_way_round(tmp_path: Path) -> None:
+    for command in ("parse", "render"):
+        result = run(command, write(tmp_path / "output.txt", CALL), "qwen")
+        told = "Error: 'qwen' is a family's name, and stands where FILE belongs: SOURCE comes first\n"
+        assert (result.exit_code, result.stderr) == (BAD_INPUT, told)
+
+
+@pytest.mark.parametrize("command", [["inspect", "qwen"], ["families", "kimi-k2"], ["inspect", "-"]])
+def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(command: list[str]) -> None:
+    shown = run(*command, stdin=fixtures.template("qwen3-coder")).stdout
+    assert [line for line in shown.split("\n") if line != line.rstrip()] == []
+    assert shown.count("\n\n\n") == 0
+
+
 def test_a_listed_model_is_marked() -> None:
     for command, stdin in (("parse", "Hi."), ("render", "[]")):
         result = run(command, "gpt-oss-20b", stdin=stdin)

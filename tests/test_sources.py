@@ -87,8 +87,12 @@ def test_a_listed_model_is_read_and_marked(model: str, family: str) -> None:
         assert repr(toolparse.parser_for(model)) == f"Parser('{family}')"
         return
     assert found.how == "name"
-    with pytest.warns(UnverifiedFormatWarning, match=f"is read as '{family}', which is not proved"):
+    with pytest.warns(UnverifiedFormatWarning, match=f"is read as '{family}', which is not proved") as warned:
         parser = toolparse.parser_for(model)
+    assert warned[0].filename == __file__
+    with pytest.warns(UnverifiedFormatWarning) as warned:
+        toolparse.parse("Hi.", model)
+    assert warned[0].filename == __file__
     assert repr(parser) == f"Parser('{family}', not verified)"
     assert repr(parser.__class__(parser.format)) == f"Parser('{family}')"
 
@@ -310,6 +314,21 @@ def test_hub_ids(hub: Hub, tmp_path: Path) -> None:
         assert ask(hub, "Qwen/Qwen3-8B", tmp_path, **environment) == "Parser('qwen', proved on its template)"
     assert hub.asked == []
     assert ask(hub, "new/Split", tmp_path) == PROVED
+
+
+def test_commands_take_hub_ids(hub: Hub, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
+    for arguments, code, told in (
+        (["inspect", "Qwen/Qwen3-8B"], 0, ""),
+        (["doctor", "Qwen/Qwen3-8B"], 0, ""),
+        (["induce", "Qwen/Qwen3-8B"], 0, ""),
+        (["inspect", "no/such"], 2, "Error: 'no/such' is no file or folder here, and the hub knows no such model"),
+    ):
+        command = [sys.executable, "-m", "toolparse", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stderr
+        assert done.stderr.startswith(told)
+        assert len(done.stderr.splitlines()) == (code != 0)
 
 
 def test_a_hub_id_is_never_answered_with_a_family_of_another_kind(hub: Hub, tmp_path: Path) -> None:

@@ -165,16 +165,20 @@ def _detected(source: Any) -> AnyParser:
 
 
 def _warn(source: Any, detection: Any) -> None:
-    """Say that a format is not proved: once for each source, as warnings with the same words are."""
+    """Say that a format is not proved, to whoever called: once for each source, as warnings with the same words are."""
+    import sys
     import warnings
 
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "toolparse":
+        level, frame = level + 1, frame.f_back
     why = next((line for line in detection.evidence if line.startswith("unproved")), detection.evidence[-1])
     warnings.warn(
         f"{_describe(source)} is read as {detection.format.name!r}, which is not proved ({detection.how}: {why}). "
-        "Pass a family's name or a template with tools instead; warnings.simplefilter('ignore', "
-        "toolparse.errors.UnverifiedFormatWarning) silences this.",
+        f"Pass {detection.format.name!r} itself if that is right, or a template with tools; "
+        "warnings.simplefilter('ignore', toolparse.errors.UnverifiedFormatWarning) silences this.",
         UnverifiedFormatWarning,
-        stacklevel=4,
+        stacklevel=level,
     )
 
 

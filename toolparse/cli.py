@@ -101,7 +101,18 @@ def command(function: Callable[..., int]) -> click.Command:
         sys.exit(code)
 
     takes_source = any(parameter.name == "source" for parameter in getattr(run, "__click_params__", ()))
-    return cli.command(epilog=f"{SOURCE_HELP}\n{EXIT_CODES}" if takes_source else EXIT_CODES)(run)
+    # In the list of commands stands what a command does, up to the first point, colon or comma.
+    short = re.split(r"[.:,(]", function.__doc__ or "")[0].strip() + "."
+    return cli.command(epilog=f"{SOURCE_HELP}\n{EXIT_CODES}" if takes_source else EXIT_CODES, short_help=short)(run)
+
+
+class InputFile(click.File):
+    """A file to read; a name in its place was meant as SOURCE."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not os.path.exists(value) and named(value) is not None:
+            raise BadInput(f"{value!r} is a family's name, and stands where FILE belongs: SOURCE comes first")
+        return super().convert(value, param, ctx)
 
 
 def output_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -212,6 +223,20 @@ def stdout() -> Console:
     """Made when needed: it looks at what stdout is then. Tables for a pipe are not squeezed into 80 columns."""
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=WIDTH_OF_A_PIPE)
+
+
+def show(*tables: Table | str) -> None:
+    """Tables and lines on stdout, a blank line between them; a pipe gets no blanks at the ends of lines."""
+    console = stdout()
+    with console.capture() as shown:
+        for number, table in enumerate(tables):
+            if number:
+                console.print()
+            console.print(table)
+    text = shown.get()
+    if not console.is_terminal:
+        text = "\n".join(line.rstrip() for line in text.rstrip().split("\n")) + "\n"
+    sys.stdout.write(text)
 
 
 def write_json(value: Any, *, pretty: bool = False) -> None:
@@ -325,7 +350,6 @@ def inspect(source: str, as_json: bool) -> int:
     if as_json:
         write_json({"source": source, **found.to_dict(), **_shown(shown)})
         return code
-    console = stdout()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -341,10 +365,7 @@ def inspect(source: str, as_json: bool) -> int:
     if shown:
         for server, flag in server_flags(shown).items():
             facts.add_row(server, escape(flag))
-    console.print(facts)
-    if shown:
-        console.print()
-        console.print(format_table(shown))
+    show(facts, *([format_table(shown)] if shown else []))
     return code
 
 
@@ -390,10 +411,8 @@ def _inspect_family(fmt: Format, as_json: bool) -> int:
         declared = {"source": fmt.name, "family": fmt.name, "how": "declared", "verified": None}
         write_json({**declared, "evidence": [], "problems": [], **_shown(fmt)})
         return OK
-    console = stdout()
     about = f" ({escape(fmt.models)})" if fmt.models else ""
-    console.print(f"[bold green]{escape(fmt.name)}[/]{about}, as declared\n")
-    console.print(format_table(fmt))
+    show(f"[bold green]{escape(fmt.name)}[/]{about}, as declared", format_table(fmt))
     return OK
 
 
@@ -408,7 +427,7 @@ def _format_of(fmt: object) -> Format | None:
 
 @command
 @click.argument("source")
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=InputFile("rb"), default="-")
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
 @click.option("--prompt", metavar="TEXT", help="The end of the prompt, where it opens a thought or a call.")
 @click.option("--lines/--whole", default=None, help="Input is JSON lines, or one text. Default: by name and look.")
@@ -546,7 +565,7 @@ def progress(file: BinaryIO) -> Iterator[Iterable[bytes]]:
 
 @command
 @click.argument("source")
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=InputFile("rb"), default="-")
 @output_options
 def render(source: str, file: BinaryIO, as_json: bool) -> int:
     """Write calls the way SOURCE does: the inverse of parse.
