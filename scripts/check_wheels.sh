@@ -14,7 +14,9 @@ for kind in compiled pure; do
   # Out of a copy: a build leaves nothing in the tree, and nothing in the tree gets into a wheel but what git knows.
   git ls-files -z | xargs -0 -I{} cp --parents {} "$(mkdir -p "$made/$kind" && echo "$made/$kind")"
   if [ $kind = pure ]; then export TOOLPARSE_PURE=1; fi
-  quiet "$made/build/bin/python" -m pip wheel --no-deps -w "$made/$kind-wheel" "$made/$kind"
+  "$made/build/bin/python" -m pip wheel -v --no-deps -w "$made/$kind-wheel" "$made/$kind" > "$made/log" 2>&1 ||
+    { tail -50 "$made/log"; exit 1; }
+  grep "built without compiled modules" "$made/log" || true
   wheel=$(echo "$made/$kind-wheel"/toolparse-*.whl)
   "$python" - "$kind" "$wheel" <<'PYTHON'
 import sys, zipfile
