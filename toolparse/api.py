@@ -44,8 +44,8 @@ def parse(
     that the model continued. Raises UnknownFormat when nothing fits the source, TypeError when something else than a
     completion is given; never raises on what the model wrote. `options`: as for `Parser`.
     """
-    if not isinstance(text_or_ids, str):
-        _check_completion(text_or_ids)
+    if isinstance(text_or_ids, Parser | FunctionParser | Format) or hasattr(text_or_ids, "chat_template"):
+        raise TypeError(SWAPPED)
     try:
         parser: AnyParser = parser_for(source, **options)
     except (UnknownFormat, TypeError):
@@ -53,24 +53,6 @@ def parse(
             raise TypeError(SWAPPED) from None
         raise
     return parser.parse(text_or_ids, tools=tools, prompt=prompt)
-
-
-def _check_completion(given: Any) -> None:
-    """Raises TypeError, saying what was meant, for what is no list of token ids."""
-    if isinstance(given, Parser | FunctionParser | Format) or hasattr(given, "chat_template"):
-        raise TypeError(SWAPPED)
-    if isinstance(given, bytes | bytearray):
-        raise TypeError("bytes were given: decode them first, text.decode()")
-    if isinstance(given, Mapping):
-        raise TypeError(
-            'a dict was given: parse reads the text that a model wrote; of a message that is message["content"]'
-        )
-    if given is None:
-        raise TypeError("None was given where the model's text or its token ids belong")
-    if isinstance(given, list | tuple) and any(isinstance(part, str) for part in given[:1]):
-        raise TypeError("a list of texts was given: use parser_for(source).parse_batch(texts)")
-    if isinstance(given, list | tuple) and any(isinstance(part, Mapping) for part in given[:1]):
-        raise TypeError("a list of messages was given: parse reads the text that a model wrote, one at a time")
 
 
 @overload

@@ -90,10 +90,11 @@ class Parser:
         prefill = self.prefill if prompt is None else self._prefill(prompt)
         if isinstance(text_or_ids, str):
             return self._read(text_or_ids, tools, prefill)
+        ids = _as_ids(text_or_ids)
         from toolparse.tokens import TokenText
 
         tokens = TokenText(self._ids(), self._markers())
-        text = tokens.feed(_as_ids(text_or_ids), final=True)
+        text = tokens.feed(ids, final=True)
         return tokens.finish(self._read(text, tools, prefill))
 
     def _read(self, text: str, tools: ToolSet | None, prefill: str) -> ParsedMessage:
@@ -131,6 +132,8 @@ class Parser:
         prompts: Iterable[TextOrIds | None] | None = None,
     ) -> list[ParsedMessage]:
         """Many completions, in order: what `parse` gives for each. `prompts`: one for each."""
+        if isinstance(items, str):
+            raise TypeError("one text was given: parse_batch takes a list of texts; parse reads one")
         items = list(items)
         heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
         if len(heads) != len(items):
@@ -306,7 +309,32 @@ def _as_ids(ids: Any) -> list[int]:
         ids = ids.tolist()
         if ids and isinstance(ids[0], list):
             raise TypeError("a batch of ids was given; pass one row at a time, or use parse_batch")
+    elif not (isinstance(ids, list) and ids and type(ids[0]) is int):
+        _check_ids(ids)
     return list(ids)
+
+
+def _check_ids(given: Any) -> None:
+    """Raises TypeError, saying what was meant, for what is neither a text nor token ids."""
+    if isinstance(given, bytes | bytearray):
+        raise TypeError("bytes were given: decode them first, text.decode()")
+    if isinstance(given, Mapping):
+        raise TypeError(
+            'a dict was given: parse reads the text that a model wrote; of a message that is message["content"]'
+        )
+    if given is None:
+        raise TypeError("None was given where the model's text or its token ids belong")
+    if isinstance(given, ParsedMessage):
+        raise TypeError("a message was given that has been read already; its text is message.text")
+    first = given[0] if isinstance(given, list | tuple) and given else None
+    if isinstance(first, str):
+        raise TypeError("a list of texts was given: use parser_for(source).parse_batch(texts)")
+    if isinstance(first, Mapping):
+        raise TypeError("a list of messages was given: parse reads the text that a model wrote, one at a time")
+    if not isinstance(given, Iterable):
+        raise TypeError(
+            f"{type(given).__name__} {given!r:.40} was given where the model's text or its token ids belong"
+        )
 
 
 class EventStream:
@@ -370,11 +398,12 @@ class Stream(EventStream):
             return self._take(piece)
         if self._text:
             raise TypeError("this stream was fed text; go on with text")
+        ids = _as_ids(piece)
         if self._tokens is None:
             from toolparse.tokens import TokenText
 
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
-        return self._unmasked(self._take(self._tokens.feed(_as_ids(piece))))
+        return self._unmasked(self._take(self._tokens.feed(ids)))
 
     def _take(self, text: str) -> list[Event]:
         return self._reader.feed(text) if text else []
@@ -432,6 +461,7 @@ class FunctionParser:
     def parse(self, text_or_ids: TextOrIds, *, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:
         """What the function finds, validated against the tools. Errors of the function are the caller's to see."""
         tools = self.tools if tools is None else _tools(tools)
+        ids = [] if isinstance(text_or_ids, str) else _as_ids(text_or_ids)
         if isinstance(text_or_ids, str):
             text = text_or_ids
         elif self.tokenizer is None:
@@ -439,7 +469,7 @@ class FunctionParser:
         else:
             from toolparse.tokens import Vocabulary
 
-            text = Vocabulary(self.tokenizer).decode(_as_ids(text_or_ids))
+            text = Vocabulary(self.tokenizer).decode(ids)
         found = self.function(text)
         if isinstance(found, ParsedMessage):
             return found

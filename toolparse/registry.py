@@ -138,6 +138,8 @@ def get(name: str | Entry) -> Entry:
     """
     if isinstance(name, Format | FunctionParser):
         return name
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a family belongs here, not {type(name).__name__}")
     entry = named(name)
     if entry is not None:
         return entry
