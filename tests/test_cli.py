@@ -393,7 +393,7 @@ def test_inspect_doctor_and_induce_have_the_same_fields_and_words(template: Path
             assert f"{problem['severity']}: {problem['message']}" in said
 
 
-@pytest.mark.parametrize("command", ["inspect", "doctor", "induce", "parse", "render", "serve"])
+@pytest.mark.parametrize("command", ["inspect", "doctor", "induce", "parse", "render"])
 def test_help_says_what_a_source_may_be(command: str) -> None:
     told = " ".join(run(command, "--help").stdout.split())
     for kind in (

@@ -370,3 +370,16 @@ def test_sources_are_the_same_everywhere(tmp_path: Path) -> None:
             warnings.simplefilter("ignore", UnverifiedFormatWarning)
             assert toolparse.parse(text, source).tool_calls[0].name == "f"
             assert toolparse.parser_for(source).format.name == toolparse.detect(source).format.name  # type: ignore[union-attr]
+
+
+def test_every_listed_model_leads_to_the_family_that_lists_it() -> None:
+    """But where it is called like a family: a name of a family comes first."""
+    from toolparse import registry
+
+    wrong = []
+    for model, family in registry._models():
+        found = registry.by_model(model)
+        if found is None or (found[0] is not family and registry.named(model) is None):
+            wrong.append((model, family.name, found and found[0].name))
+    assert wrong == []
+    assert len(list(registry._models())) > 150

@@ -100,7 +100,8 @@ def command(function: Callable[..., int]) -> click.Command:
             raise BadInput(f"{error.strerror or error}: {error.filename or 'input'}") from error
         sys.exit(code)
 
-    takes_source = any(parameter.name == "source" for parameter in getattr(run, "__click_params__", ()))
+    asked = [parameter.name for parameter in getattr(run, "__click_params__", ())]
+    takes_source = "source" in asked and "engine_url" not in asked  # what is served is a model, and nothing else
     # In the list of commands stands what a command does, up to the first point, colon or comma.
     short = re.split(r"[.:,(]", function.__doc__ or "")[0].strip() + "."
     return cli.command(epilog=f"{SOURCE_HELP}\n{EXIT_CODES}" if takes_source else EXIT_CODES, short_help=short)(run)
