@@ -151,6 +151,7 @@ def _from_path(path: Path) -> Source:
         found = _from_folder(path, f"looked at folder {path.name!r}")
         if not (found.templates or found.names or found._added or found.response_template):
             raise SourceError(f"the folder {path} holds no chat template, no tokenizer and no config.json")
+        found.names = tuple(dict.fromkeys((*found.names, path.resolve().name)))
         return found
     if not path.is_file():
         if path.exists():
