@@ -53,6 +53,36 @@ def test_wrong_uses(given: Any, source: Any, told: str) -> None:
         toolparse.parse(given, source)
 
 
+@pytest.mark.parametrize("parser", [toolparse.parser_for("hermes"), toolparse.parser_for(TOKENIZER)], ids=repr)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (b"x", "decode"),
+        (None, "None was given"),
+        ({"role": "assistant", "content": TEXT}, r'message\["content"\]'),
+        ([{"role": "assistant"}], "list of messages"),
+        ([TEXT, TEXT], "parse_batch"),
+        ((TEXT,), "parse_batch"),
+        (toolparse.parse("x", "hermes"), "message.text"),
+        (2.5, "float 2.5 was given"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
+)
+def test_wrong_uses_of_a_parser(parser: Any, given: Any, told: str) -> None:
+    """The same words wherever a text belongs; with a tokenizer nothing else is taken for ids."""
+    function = toolparse.FunctionParser(lambda text: [], name="mine")
+    for use in (parser.parse, parser.stream().feed, function.parse, lambda given: parser.parse_batch([given])):
+        with pytest.raises(TypeError, match=told):
+            use(given)
+
+
+def test_a_text_is_no_batch_and_none_no_name() -> None:
+    with pytest.raises(TypeError, match="parse_batch takes a list of texts; parse reads one"):
+        toolparse.parser_for("hermes").parse_batch(TEXT)
+    with pytest.raises(TypeError, match="the name of a family belongs here, not NoneType"):
+        toolparse.get(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("source", [None, b"x", 5, [1, 2], ["hermes"], {"role": "user"}], ids=str)
 @pytest.mark.parametrize("function", [toolparse.parser_for, toolparse.detect])
 def test_what_is_no_source(function: Any, source: Any) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ from rich.console import Console
 import fixtures
 import toolparse
 from tests.conftest import ROOT
-from toolparse.cli import BAD_INPUT, LONG_INPUT, NOT_FOUND, OK, cli
+from tests.test_sources import write
+from toolparse.cli import BAD_INPUT, INTERRUPTED, LONG_INPUT, NOT_FOUND, OK, cli
 
 CALL = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
 
@@ -63,7 +65,7 @@ def test_inspect_template(template: Path) -> None:
     result = run("inspect", template)
     assert result.exit_code == OK, result.output
     assert "qwen3-coder" in result.stdout
-    assert "reads its own template" in result.stdout
+    assert re.search(r"proof +proved on its template", result.stdout)
     assert "<function={{name}}>" in result.stdout
 
 
@@ -146,8 +148,10 @@ def test_template_that_is_not_text(tmp_path: Path) -> None:
 def test_unknown_source_names_the_nearest() -> None:
     result = run("inspect", "quen")
     assert result.exit_code == BAD_INPUT
-    assert "'quen' is neither a file nor a folder" in result.stderr
-    assert "did you mean 'qwen'" in result.stderr
+    assert result.stderr == (
+        "Error: 'quen' is neither a file nor a folder nor a name that is known; did you mean 'qwen'? "
+        "`toolparse families` lists the families\n"
+    )
     assert result.stdout == ""
 
 
@@ -355,10 +359,133 @@ def test_induce_prints_a_format_that_python_reads() -> None:
     template = ROOT / "fixtures" / "templates" / "hermes.jinja"
     told = CliRunner().invoke(cli, ["induce", str(template), "--name", "mine"])
     assert told.exit_code == 0
-    format = eval(told.output, {"Format": toolparse.Format, "Syntax": toolparse.Syntax, "Also": toolparse.Also})
+    pasted: dict[str, Any] = {}
+    exec(told.stdout, pasted)
+    format = pasted["FORMAT"]
     assert format.name == "mine"
     assert '"name": {{name}}' in format.call
+    assert "None" not in told.stdout  # what is as by default is not said
     assert CliRunner().invoke(cli, ["induce", "hermes"]).exit_code == 2
+
+
+def test_induce_of_what_is_not_proved_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolparse.templates.judging import doctor
+
+    found = dataclasses.replace(toolparse.detect(fixtures.template("hermes"), use_registry=False), verified=False)
+    monkeypatch.setattr(doctor, "climb", lambda _source, use_registry: found)
+    result = run("induce", write(tmp_path / "a.jinja", fixtures.template("hermes")))
+    assert result.exit_code == NOT_FOUND
+    assert result.stdout.startswith("from toolparse import Format")
+    assert result.stderr == "not verified: it doesn't read all of its own template back\n"
+
+
+def test_inspect_doctor_and_induce_have_the_same_fields_and_words(template: Path) -> None:
+    found = {command: lines(run(command, template, "--json"))[0] for command in ("inspect", "doctor", "induce")}
+    shared = {"source", "family", "how", "verified", "evidence", "problems", "checks", "format", "flags", "prefill"}
+    for report in found.values():
+        assert shared <= set(report)
+    for field in ("family", "how", "verified", "evidence", "problems", "checks"):
+        assert found["inspect"][field] == found["doctor"][field]
+    for command in ("inspect", "doctor"):
+        said = run(command, template).stdout
+        assert "proved on its template" in said
+        for problem in found["inspect"]["problems"]:
+            assert f"{problem['severity']}: {problem['message']}" in said
+
+
+@pytest.mark.parametrize("command", ["inspect", "doctor", "induce", "parse", "render"])
+def test_help_says_what_a_source_may_be(command: str) -> None:
+    told = " ".join(run(command, "--help").stdout.split())
+    for kind in (
+        "SOURCE is a model folder",
+        "Qwen/Qwen3-8B",
+        ".jinja",
+        "tokenizer_config.json",
+        ".gguf",
+        "`-`",
+        "SmolLM3",
+    ):
+        assert kind in told
+
+
+NAMELESS = "is a name, which has no template to {}; give a folder, a file or a hub id"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "told"),
+    [
+        (["doctor", "qwen"], "", f"Error: 'qwen' {NAMELESS.format('examine')}"),
+        (["induce", "gpt-oss-20b"], "", f"Error: 'gpt-oss-20b' {NAMELESS.format('learn from')}"),
+        (["inspect", "absent.jinja"], "", "Error: there is no file or folder absent.jinja"),
+        (["inspect", "-"], " \n", "Error: <stdin> is empty: no chat template"),
+        (["parse", "-"], "x", "Error: stdin can't be SOURCE and FILE at once: give one of them as a file"),
+        (["inspect", "{{ messages }}"], "", "Error: SOURCE holds braces or newlines, so it is no name; `-` reads a template "
+         "from stdin"),
+        (["families", "quen"], "", "Error: no family is called 'quen'; did you mean 'qwen'?"),
+        (["inspect", "gptoss-20b"], "", "Error: 'gptoss-20b' is neither a file nor a folder nor a name that is known; did you "
+         "mean 'gpt-oss-20b' (harmony)? `toolparse families` lists the families"),
+    ],
+)  # fmt: skip
+def test_what_a_person_reads(arguments: list[str], stdin: str, told: str) -> None:
+    result = run(*arguments, stdin=stdin)
+    assert (result.exit_code, result.stdout, result.stderr) == (BAD_INPUT, "", told + "\n")
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_a_template_on_stdin(source: str) -> None:
+    for command in ("inspect", "doctor", "induce"):
+        assert program(command, source, stdin=fixtures.template("qwen3-coder")).returncode == OK
+    done = program("parse", source, "-", stdin=fixtures.template("qwen3-coder"))
+    assert done.returncode == BAD_INPUT
+
+
+def test_the_list_of_commands_is_not_cut_off() -> None:
+    shown = run("--help").stdout
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert re.search(r"inspect +Say which format SOURCE writes\.", shown)
+
+
+def test_source_and_file_the_wrong_way_round(tmp_path: Path) -> None:
+    for command in ("parse", "render"):
+        result = run(command, write(tmp_path / "output.txt", CALL), "qwen")
+        told = "Error: 'qwen' is a family's name, and stands where FILE belongs: SOURCE comes first\n"
+        assert (result.exit_code, result.stderr) == (BAD_INPUT, told)
+
+
+@pytest.mark.parametrize("command", [["inspect", "qwen"], ["families", "kimi-k2"], ["inspect", "-"]])
+def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(command: list[str]) -> None:
+    shown = run(*command, stdin=fixtures.template("qwen3-coder")).stdout
+    assert [line for line in shown.split("\n") if line != line.rstrip()] == []
+    assert shown.count("\n\n\n") == 0
+
+
+def test_a_listed_model_is_marked() -> None:
+    for command, stdin in (("parse", "Hi."), ("render", "[]")):
+        result = run(command, "gpt-oss-20b", stdin=stdin)
+        assert (result.exit_code, result.stderr) == (NOT_FOUND, "not verified: harmony is a guess from the name\n")
+    result = run("inspect", "gpt-oss-20b")
+    assert result.exit_code == NOT_FOUND
+    assert re.search(r"proof +not verified", result.stdout)
+    assert "'gpt-oss-20b' is listed under 'harmony': no template was looked at" in result.stdout
+    assert run("inspect", "gpt-oss").exit_code == OK
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts are sent as POSIX signals")
+def test_ctrl_c() -> None:
+    command = [sys.executable, "-m", "toolparse", "parse", "qwen", "--lines"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as run:
+        assert run.stdin
+        assert run.stdout
+        assert run.stderr
+        run.stdin.write(b'"Hi."\n' * 500)  # less than the pipes hold
+        run.stdin.flush()
+        assert run.stdout.readline()  # it is at work
+        run.send_signal(signal.SIGINT)
+        run.stdout.read()
+        assert run.wait(60) == INTERRUPTED
+        assert "Traceback" not in run.stderr.read().decode()
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input
@@ -436,7 +563,7 @@ def test_bad_input_is_one_line_and_the_right_code(arguments: list[str], stdin: s
 
 @pytest.mark.parametrize(
     "template",
-    [[5], [{}], [{"name": 1, "template": "x"}], {}, {"a": 5}, 5, [{"name": "a"}]],
+    [[5], [{}], {}, {"a": 5}, 5, [{"name": "a"}]],
     ids=str,
 )
 def test_configs_of_wrong_types(tmp_path: Path, template: Any) -> None:
@@ -486,7 +613,7 @@ def test_pipes(tmp_path: Path) -> None:
 def test_unverified_formats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = toolparse.detect(fixtures.template("hermes"))
     doubtful = dataclasses.replace(found, verified=False)
-    monkeypatch.setattr(toolparse, "detect", lambda _source: doubtful)
+    monkeypatch.setattr("toolparse.api.detect", lambda _source: doubtful)
     path = tmp_path / "a.jinja"
     path.write_text(fixtures.template("hermes"), encoding="utf-8")
     for command, stdin in (("parse", "Hi."), ("render", "[]")):

@@ -296,9 +296,8 @@ def test_a_folder_its_tokenizer_and_its_template_agree(tmp_path: Path, called: s
 
 
 def test_a_missing_path_is_told(tmp_path: Path) -> None:
-    found = detect(tmp_path / "absent")
-    assert found.format is None
-    assert "there is no file or folder" in found.evidence[0]
+    with pytest.raises(toolparse.UnknownFormat, match="there is no file or folder"):
+        detect(tmp_path / "absent")
 
 
 def test_where_pictures_are_the_same_the_model_s_name_decides() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.templates_at_hand import fixture_templates
-from toolparse import Format, Syntax, UnknownFormat, detect
+from toolparse import Format, UnknownFormat, detect
 from toolparse.templates.judging import doctor
 
 FIXTURES = fixture_templates()
@@ -35,7 +35,7 @@ def codes(text: str) -> set[str]:
 def test_a_good_template_has_notes_only() -> None:
     report = doctor.report(template(GOOD))
     assert report.exit_code == doctor.HEALTHY
-    assert {problem.severity for problem in report.problems} <= {"note"}
+    assert {problem.severity for problem in report.detection.problems} <= {"note"}
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,11 @@ def test_nothing_found_is_not_well() -> None:
 
 
 def test_what_induce_prints_is_a_format() -> None:
-    printed = doctor.induced(FIXTURES["gemma4"], name="mine")
-    format = eval(printed, {"Format": Format, "Syntax": Syntax})
-    assert format.name == "mine"
+    found = doctor.induced(FIXTURES["gemma4"], name="mine").format
+    assert isinstance(found, Format)
+    pasted: dict[str, object] = {}
+    exec(doctor.as_python(found), pasted)
+    assert pasted["FORMAT"] == found
+    assert found.name == "mine"
     with pytest.raises(UnknownFormat, match="never looks at tool calls"):
         doctor.induced("{{ messages }}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from toolparse import registry
-from toolparse.detect import SWAPPED, check_source, detect, is_name
+from toolparse.detect import SWAPPED, check_source, detect
 from toolparse.errors import UnknownFormat, UnverifiedFormatWarning
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
@@ -39,45 +39,20 @@ def parse(
 ) -> ParsedMessage:
     """Every tool call, content and reasoning of a completion.
 
-    `source`: a tokenizer, processor, chat template text, Format or family name. `tools`: functions, pydantic
-    models or OpenAI-style dicts. `prompt`: the rendered prompt that the model continued. Raises UnknownFormat when
-    nothing fits the source, TypeError when something else than a completion is given; never raises on what the model
-    wrote. `options`: as for `Parser`.
+    `source`: a tokenizer, processor, chat template text, model folder or file, a model's id on the hub, a Format or a
+    family's name. `tools`: a list of functions, pydantic models or OpenAI-style dicts. `prompt`: the rendered prompt
+    that the model continued. Raises UnknownFormat when nothing fits the source, TypeError when something else than a
+    completion is given; never raises on what the model wrote. `options`: as for `Parser`.
     """
-    if not isinstance(text_or_ids, str):
-        _check_completion(text_or_ids)
+    if isinstance(text_or_ids, Parser | FunctionParser | Format) or hasattr(text_or_ids, "chat_template"):
+        raise TypeError(SWAPPED)
     try:
         parser: AnyParser = parser_for(source, **options)
     except (UnknownFormat, TypeError):
-        if isinstance(text_or_ids, str) and text_or_ids and _is_family(text_or_ids):
+        if isinstance(text_or_ids, str) and registry.named(text_or_ids) is not None:
             raise TypeError(SWAPPED) from None
         raise
     return parser.parse(text_or_ids, tools=tools, prompt=prompt)
-
-
-def _check_completion(given: Any) -> None:
-    """Raises TypeError, saying what was meant, for what is no list of token ids."""
-    if isinstance(given, Parser | FunctionParser | Format) or hasattr(given, "chat_template"):
-        raise TypeError(SWAPPED)
-    if isinstance(given, bytes | bytearray):
-        raise TypeError("bytes were given: decode them first, text.decode()")
-    if isinstance(given, Mapping):
-        raise TypeError(
-            'a dict was given: parse reads the text that a model wrote; of a message that is message["content"]'
-        )
-    if given is None:
-        raise TypeError("None was given where the model's text or its token ids belong")
-    if isinstance(given, list | tuple) and any(isinstance(part, str) for part in given[:1]):
-        raise TypeError("a list of texts was given: use parser_for(source).parse_batch(texts)")
-    if isinstance(given, list | tuple) and any(isinstance(part, Mapping) for part in given[:1]):
-        raise TypeError("a list of messages was given: parse reads the text that a model wrote, one at a time")
-
-
-def _is_family(name: str) -> bool:
-    try:
-        return is_name(name) and registry.get(name) is not None
-    except (UnknownFormat, ValueError, OSError):
-        return False
 
 
 @overload
@@ -85,7 +60,8 @@ def parser_for(source: FunctionParser, *, tools: Any = None) -> FunctionParser: 
 @overload
 def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptions]) -> Parser: ...
 def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptions]) -> AnyParser:
-    """A parser for a tokenizer, processor, chat template text, model folder, Format, FunctionParser or family name.
+    """A parser for a tokenizer, processor, chat template text, model folder or file, a model on the hub, a Format, a
+    FunctionParser, or the name of a family, a server's parser or a listed model.
 
     To type checkers the name of a function that was registered gives a `Parser`, whose methods it has.
     Parsers of tokenizers are remembered until their template changes. Raises UnknownFormat, saying what was looked at,
@@ -106,9 +82,10 @@ def parser_for(source: Any, *, tools: Any = None, **options: Unpack[ReadingOptio
     if isinstance(source, Format):
         return Parser(source, tools=tools)
     check_source(source)
-    if isinstance(source, str) and is_name(source):
-        entry = registry.get(source)
-        return entry if isinstance(entry, FunctionParser) else Parser(entry, tools=tools)
+    if isinstance(source, str) and registry.kind_of(source) == "name":
+        entry = registry.named(source)
+        if entry is not None:
+            return entry if isinstance(entry, FunctionParser) else Parser(entry, tools=tools)
     if tools is not None:
         found: AnyParser = parser_for(source)
         return parser_for(found, tools=tools)
@@ -137,6 +114,7 @@ def _rebound(parser: Parser, tools: Any, options: ReadingOptions | None = None) 
         tokenizer=parser.tokenizer,
         prefill=parser.prefill,
         style=parser.style,
+        verified=parser.verified,
         **chosen,
     )
 
@@ -148,8 +126,8 @@ def _detected(source: Any) -> AnyParser:
     if detection.format is None:
         looked = "\n".join(f"  - {line}" for line in detection.evidence)
         raise UnknownFormat(
-            f"no tool-call format fits {_describe(source)}. Looked at:\n{looked}\n"
-            "Register one with toolparse.register(Format(...)), or pass a family name (toolparse.families())."
+            f"no tool-call format fits {_describe(source)}. Looked at:\n{looked}",
+            "\nRegister one with toolparse.register(Format(...)), or pass a family name (toolparse.families()).",
         )
     if isinstance(detection.format, FunctionParser):
         return detection.format
@@ -160,26 +138,36 @@ def _detected(source: Any) -> AnyParser:
         tokenizer = None
     prefill = getattr(detection, "prefill", None)
     return Parser(
-        detection.format, tokenizer=tokenizer, prefill=prefill, style=getattr(detection, "message_style", None)
+        detection.format,
+        tokenizer=tokenizer,
+        prefill=prefill,
+        style=getattr(detection, "message_style", None),
+        verified=detection.verified,
     )
 
 
 def _warn(source: Any, detection: Any) -> None:
-    """Say that a format is not proved: once for each source, as warnings with the same words are."""
+    """Say that a format is not proved, to whoever called: once for each source, as warnings with the same words are."""
+    import sys
     import warnings
 
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "toolparse":
+        level, frame = level + 1, frame.f_back
     why = next((line for line in detection.evidence if line.startswith("unproved")), detection.evidence[-1])
     warnings.warn(
         f"{_describe(source)} is read as {detection.format.name!r}, which is not proved ({detection.how}: {why}). "
-        "Pass a family's name or a template with tools instead; warnings.simplefilter('ignore', "
-        "toolparse.errors.UnverifiedFormatWarning) silences this.",
+        f"Pass {detection.format.name!r} itself if that is right, or a template with tools; "
+        "warnings.simplefilter('ignore', toolparse.errors.UnverifiedFormatWarning) silences this.",
         UnverifiedFormatWarning,
-        stacklevel=4,
+        stacklevel=level,
     )
 
 
 def _describe(source: Any) -> str:
     if isinstance(source, str):
-        return "this chat template" if "{" in source else repr(source)
+        return "this chat template" if registry.kind_of(source) == "text" else repr(source)
+    if isinstance(source, Mapping):
+        return "this chat template" if len(source) == 1 else "these chat templates"
     name = getattr(source, "name_or_path", "")
     return f"{type(source).__name__}{f' {name!r}' if name else ''}"

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,24 +28,30 @@ from rich.text import Text
 
 import toolparse
 from toolparse.compile import compile_format
-from toolparse.errors import RenderError, ToolError, ToolparseError, UnknownFormat
+from toolparse.errors import RenderError, SourceError, ToolError, ToolparseError, UnknownFormat, UnverifiedFormatWarning
 from toolparse.families.proved import PROVED
 from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import FunctionParser
 from toolparse.plugins.flags import server_flags
+from toolparse.registry import by_model, kind_of, meant, named
 
-OK, NOT_FOUND, BAD_INPUT = 0, 1, 2
+OK, NOT_FOUND, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 EXIT_CODES = """
 Exit codes: 0 all is well; 1 nothing was found, or what was found does not hold (no format fits or the format is not
-verified; a call may not be executed; a format can't carry the calls); 2 wrong usage or bad input.
+verified; a call may not be executed; a format can't carry the calls; a template loses data); 2 wrong usage or bad
+input; 130 interrupted.
 """
 
 SOURCE_HELP = """
-SOURCE is the name of a family (see `toolparse families`), a chat template (a .jinja file, or `-` for stdin), a
-tokenizer_config.json or a model folder.
+SOURCE is a model folder, a model on the hub (Qwen/Qwen3-8B), a file (a chat template as .jinja, tokenizer_config.json,
+tokenizer.json, .gguf), `-` for a template on stdin, or a name: of a family (`toolparse families` lists them), of a
+server's parser (qwen3_xml), of a model that a family lists (SmolLM3; not verified).
 """
+
+# What stands for stdin, as SOURCE or as FILE.
+STDIN = ("-", "/dev/stdin")
 
 # From this size of input on a progress bar is worth its lines.
 LONG_INPUT = 1_000_000
@@ -71,13 +78,20 @@ def command(function: Callable[..., int]) -> click.Command:
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> NoReturn:
         try:
+            twice = options.get("source") in STDIN and "file" in options
+            if twice and _name_of(options["file"]) in ("<stdin>", *STDIN):
+                raise BadInput("stdin can't be SOURCE and FILE at once: give one of them as a file")
             code = function(*args, **options)
             sys.stdout.flush()
-        except ToolError as error:
+        except (ToolError, SourceError) as error:
             raise BadInput(str(error)) from error
         except ToolparseError as error:
-            err.print(f"[bold red]error:[/] {escape(str(error))}")
+            told = error.told if isinstance(error, UnknownFormat) else str(error)
+            err.print(f"[bold red]error:[/] {escape(told)}")
             code = NOT_FOUND
+        except KeyboardInterrupt:
+            err.print("interrupted")
+            code = INTERRUPTED
         except BrokenPipeError:
             # The reader went away (`| head`): nothing is wrong with us, and Python must not flush again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,7 +100,20 @@ def command(function: Callable[..., int]) -> click.Command:
             raise BadInput(f"{error.strerror or error}: {error.filename or 'input'}") from error
         sys.exit(code)
 
-    return cli.command(epilog=EXIT_CODES)(run)
+    asked = [parameter.name for parameter in getattr(run, "__click_params__", ())]
+    takes_source = "source" in asked and "engine_url" not in asked  # what is served is a model, and nothing else
+    # In the list of commands stands what a command does, up to the first point, colon or comma.
+    short = re.split(r"[.:,(]", function.__doc__ or "")[0].strip() + "."
+    return cli.command(epilog=f"{SOURCE_HELP}\n{EXIT_CODES}" if takes_source else EXIT_CODES, short_help=short)(run)
+
+
+class InputFile(click.File):
+    """A file to read; a name in its place was meant as SOURCE."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not os.path.exists(value) and named(value) is not None:
+            raise BadInput(f"{value!r} is a family's name, and stands where FILE belongs: SOURCE comes first")
+        return super().convert(value, param, ctx)
 
 
 def output_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -106,6 +133,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # stderr is for what went wrong
     cli(prog_name="toolparse")
 
 
@@ -114,23 +142,31 @@ def main() -> None:
 
 def load_source(source: str) -> Any:
     """What SOURCE names, in a form that `toolparse.detect` and `toolparse.parser_for` accept."""
-    if source == "-":
-        return _decoded(sys.stdin.buffer.read(), "<stdin>")
-    path = Path(source)
-    if path.is_dir():
-        return path
-    if path.is_file():
-        return _load_file(path)
-    if path.exists():
-        raise BadInput(f"{source} is neither a file nor a folder, but a pipe or a device; `-` reads from stdin")
-    try:
-        return toolparse.get(source)
-    except UnknownFormat as error:
-        near = re.search(r"; did you mean [^?]*\?", str(error))
-        raise BadInput(
-            f"{source!r} is neither a file nor a folder nor a family{near[0] if near else '.'} "
-            "`toolparse families` lists the families"
-        ) from error
+    if source in STDIN:
+        text = _decoded(sys.stdin.buffer.read(), "<stdin>")
+        if not text.strip():
+            raise BadInput("<stdin> is empty: no chat template")
+        return {"default": text}
+    kind = kind_of(source)
+    if kind == "text":
+        raise BadInput("SOURCE holds braces or newlines, so it is no name; `-` reads a template from stdin")
+    if kind == "name":
+        entry = named(source)
+        if entry is None and by_model(source) is None:
+            raise BadInput(
+                f"{source!r} is neither a file nor a folder nor a name that is known{meant(source)} "
+                "`toolparse families` lists the families"
+            )
+        return entry or source
+    return source
+
+
+def load_template(source: str, command: str) -> Any:
+    """As `load_source`, for commands that need a template."""
+    loaded = load_source(source)
+    if isinstance(loaded, Format | FunctionParser) or (isinstance(loaded, str) and kind_of(loaded) == "name"):
+        raise BadInput(f"{source!r} is a name, which has no template to {command}; give a folder, a file or a hub id")
+    return loaded
 
 
 def read_json(data: bytes | str, name: str, hint: str = "") -> Any:
@@ -144,46 +180,20 @@ def read_json(data: bytes | str, name: str, hint: str = "") -> Any:
         raise BadInput(f"{name} is not JSON: {str(error).split('; use sys.')[0]}{hint}") from error
 
 
-def _load_file(path: Path) -> Any:
-    text = _decoded(path.read_bytes(), str(path))
-    if path.suffix != ".json":
-        return text
-    config = read_json(text, str(path))
-    template = config.get("chat_template") if isinstance(config, dict) else None
-    if isinstance(template, str):
-        return template
-    if isinstance(template, list):
-        named = [entry for entry in template if isinstance(entry, dict)]
-        template = {entry.get("name"): entry.get("template") for entry in named}
-    if isinstance(template, dict):
-        if not template or not all(isinstance(part, str) for pair in template.items() for part in pair):
-            raise BadInput(f"{path}: chat_template must be a text, or texts with their names")
-        return template
-    if (path.parent / "chat_template.jinja").is_file():
-        return path.parent
-    raise BadInput(f"{path} holds no chat_template, and there is no chat_template.jinja beside it")
-
-
 def load_parser(source: str, *, tools: Any = None) -> tuple[Any, bool]:
     """The parser for SOURCE, and whether its format holds; if not, that is said on stderr."""
-    loaded = load_source(source)
-    if isinstance(loaded, Format | FunctionParser):
-        return toolparse.parser_for(loaded, tools=tools), True
-    found = toolparse.detect(loaded)
-    if found.format is None:
-        raise UnknownFormat(
-            "\n".join([f"no tool-call format fits {source}. Looked at:", *map(_indented, found.evidence)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnverifiedFormatWarning)
+        parser = toolparse.parser_for(load_source(source), tools=tools)
+    holds = getattr(parser, "verified", None) is not False
+    if not holds:
+        why = (
+            "is a guess from the name"
+            if kind_of(source) == "name"
+            else f"is a guess; `toolparse doctor {source}` says why"
         )
-    if not found.verified:
-        err.print(
-            f"[bold yellow]not verified:[/] {escape(found.format.name)} ({escape(str(found.how))}) is a guess; "
-            f"`toolparse doctor {escape(source)}` says why"
-        )
-    return toolparse.parser_for(loaded, tools=tools), found.verified
-
-
-def _indented(line: str) -> str:
-    return f"  - {line}"
+        err.print(f"[bold yellow]not verified:[/] {escape(parser.format.name)} {escape(why)}")
+    return parser, holds
 
 
 def _name_of(file: BinaryIO) -> str:
@@ -191,10 +201,9 @@ def _name_of(file: BinaryIO) -> str:
 
 
 def _decoded(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    from toolparse.templates.judging.inputs import decoded
+
+    return decoded(data, name)
 
 
 def load_tools(path: Path | None) -> list[dict[str, Any]] | None:
@@ -215,6 +224,20 @@ def stdout() -> Console:
     """Made when needed: it looks at what stdout is then. Tables for a pipe are not squeezed into 80 columns."""
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=WIDTH_OF_A_PIPE)
+
+
+def show(*tables: Table | str) -> None:
+    """Tables and lines on stdout, a blank line between them; a pipe gets no blanks at the ends of lines."""
+    console = stdout()
+    with console.capture() as shown:
+        for number, table in enumerate(tables):
+            if number:
+                console.print()
+            console.print(table)
+    text = shown.get()
+    if not console.is_terminal:
+        text = "\n".join(line.rstrip() for line in text.rstrip().split("\n")) + "\n"
+    sys.stdout.write(text)
 
 
 def write_json(value: Any, *, pretty: bool = False) -> None:
@@ -321,44 +344,29 @@ def inspect(source: str, as_json: bool) -> int:
     loaded = load_source(source)
     if isinstance(loaded, Format):
         return _inspect_family(loaded, as_json)
-    from toolparse.detect import detect
-
-    found = detect(loaded)
+    found = toolparse.detect(loaded)
     fmt = found.format
-    code = OK if fmt is not None and found.verified else NOT_FOUND
+    shown = _format_of(fmt)
+    code = OK if found.verified else NOT_FOUND
     if as_json:
-        known = {
-            "source": source,
-            "family": fmt.name if fmt else None,
-            "how": found.how,
-            "verified": found.verified,
-        }
-        shown = _format_of(fmt)
-        pictures = format_data(shown) if shown else None
-        problems = [dataclasses.asdict(problem) for problem in found.problems]
-        flags = server_flags(shown) if shown else {}
-        write_json({**known, "evidence": found.evidence, "problems": problems, "format": pictures, "flags": flags})
+        write_json({"source": source, **found.to_dict(), **_shown(shown)})
         return code
-    console = stdout()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     facts.add_row("family", f"[bold green]{escape(fmt.name)}[/]" if fmt else "[bold red]none found[/]")
-    facts.add_row("found by", escape(str(found.how)))
-    facts.add_row("proof", "[green]reads its own template[/]" if found.verified else "[yellow]not verified[/]")
+    if fmt:
+        facts.add_row("found by", escape(str(found.how)))
+        facts.add_row("proof", f"[{'green' if found.verified else 'yellow'}]{found.proof}[/]")
     for number, line in enumerate(found.evidence):
         facts.add_row("" if number else "evidence", escape(line))
     for number, problem in enumerate(found.problems):
         colour = {"error": "red", "warning": "yellow"}.get(problem.severity, "dim")
-        facts.add_row("" if number else "problems", f"[{colour}]{problem.severity}[/] {escape(problem.message)}")
-    shown = _format_of(fmt)
+        facts.add_row("" if number else "problems", f"[{colour}]{problem.severity}:[/] {escape(problem.message)}")
     if shown:
         for server, flag in server_flags(shown).items():
             facts.add_row(server, escape(flag))
-    console.print(facts)
-    if shown:
-        console.print()
-        console.print(format_table(shown))
+    show(facts, *([format_table(shown)] if shown else []))
     return code
 
 
@@ -369,10 +377,9 @@ def doctor(source: str, as_json: bool) -> int:
     """Examine SOURCE's template: what it does to calls, and what that means for training and serving."""
     from toolparse.templates.judging.doctor import report
 
-    loaded = load_source(source)
-    found = report(loaded)
+    found = report(load_template(source, "examine"))
     if as_json:
-        write_json(found.to_dict())
+        write_json({"source": source, **found.to_dict(), **_shown(_format_of(found.detection.format))})
     else:
         console = stdout()
         for line in found.lines():
@@ -382,16 +389,19 @@ def doctor(source: str, as_json: bool) -> int:
 
 @command
 @click.argument("source")
-@click.option("--name", default="my-model", help="The name that the format gets.")
-def induce(source: str, name: str) -> int:
+@click.option("--name", default="my-model", show_default=True, help="The name that the format gets.")
+@output_options
+def induce(source: str, name: str, as_json: bool) -> int:
     """Print the format that SOURCE's template teaches, as Python, without looking at the known families."""
-    from toolparse.templates.judging.doctor import induced
+    from toolparse.templates.judging.doctor import as_python, induced
 
-    loaded = load_source(source)
-    if isinstance(loaded, Format):
-        raise BadInput(f"{source!r} is a family's name; give a template, a tokenizer_config.json or a folder")
-    stdout().print(induced(loaded, name=name), soft_wrap=True, markup=False, highlight=False)
-    if toolparse.detect(loaded, use_registry=False).verified:
+    found = induced(load_template(source, "learn from"), name=name)
+    format = _format_of(found.format)
+    if as_json:
+        write_json({"source": source, **found.to_dict(), **_shown(format)})
+    elif format is not None:
+        stdout().print(as_python(format), soft_wrap=True, markup=False, highlight=False)
+    if found.verified:
         return OK
     err.print("[bold yellow]not verified:[/] it doesn't read all of its own template back")
     return NOT_FOUND
@@ -400,13 +410,15 @@ def induce(source: str, name: str) -> int:
 def _inspect_family(fmt: Format, as_json: bool) -> int:
     if as_json:
         declared = {"source": fmt.name, "family": fmt.name, "how": "declared", "verified": None}
-        write_json({**declared, "evidence": [], "problems": [], "format": format_data(fmt)})
+        write_json({**declared, "evidence": [], "problems": [], **_shown(fmt)})
         return OK
-    console = stdout()
     about = f" ({escape(fmt.models)})" if fmt.models else ""
-    console.print(f"[bold green]{escape(fmt.name)}[/]{about}, as declared\n")
-    console.print(format_table(fmt))
+    show(f"[bold green]{escape(fmt.name)}[/]{about}, as declared", format_table(fmt))
     return OK
+
+
+def _shown(fmt: Format | None) -> dict[str, Any]:
+    return {"format": format_data(fmt) if fmt else None, "flags": server_flags(fmt) if fmt else {}}
 
 
 def _format_of(fmt: object) -> Format | None:
@@ -416,7 +428,7 @@ def _format_of(fmt: object) -> Format | None:
 
 @command
 @click.argument("source")
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=InputFile("rb"), default="-")
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
 @click.option("--prompt", metavar="TEXT", help="The end of the prompt, where it opens a thought or a call.")
 @click.option("--lines/--whole", default=None, help="Input is JSON lines, or one text. Default: by name and look.")
@@ -553,7 +565,7 @@ def progress(file: BinaryIO) -> Iterator[Iterable[bytes]]:
 
 @command
 @click.argument("source")
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("file", type=InputFile("rb"), default="-")
 @output_options
 def render(source: str, file: BinaryIO, as_json: bool) -> int:
     """Write calls the way SOURCE does: the inverse of parse.
@@ -605,11 +617,9 @@ def families(name: str | None, as_json: bool) -> int:
     where it was proved, models, other names, and what a call looks like.
     """
     if name is not None:
-        try:
-            return _inspect_family(_declared(name), as_json)
-        except UnknownFormat as error:
-            hint = re.search(r"; did you mean [^?]*\?", str(error))
-            raise BadInput(f"no family is called {name!r}{hint[0] if hint else ''}") from error
+        if named(name) is None:
+            raise BadInput(f"no family is called {name!r}{meant(name)}")
+        return _inspect_family(_declared(name), as_json)
     formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
     if as_json:
         write_json([{**format_data(fmt), **overview(fmt)} for fmt in formats])

@@ -7,10 +7,8 @@ What a detection says is in `templates/judging/detection.py`; its names can be h
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from toolparse import registry
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
 
@@ -24,9 +22,11 @@ def detect(source: Any, *, use_registry: bool = True, isolation: str | None = No
     """The format in which the model behind `source` writes tool calls.
 
     `source`: a tokenizer, a processor, a chat template's text, a dict of named templates, a model folder or one of its
-    files, or a family's name (its declaration, not verified). `use_registry=False` leaves out the known families: what
-    is found is learnt from the template alone. A template seen before costs microseconds; a new one some milliseconds
-    beyond its compilation. Raises TypeError for what can't be a source.
+    files (`.jinja`, `tokenizer_config.json`, `tokenizer.json`, GGUF), a model on the hub (`Qwen/Qwen3-8B`), or the name
+    of a family, a server's parser or a model that a family lists: nothing was looked at then, and nothing is verified.
+    `use_registry=False` leaves out the known families: what is found is learnt from the template alone. A template
+    seen before costs microseconds; a new one some milliseconds beyond its compilation. Raises TypeError for what can't
+    be a source, SourceError for what can't be read, UnknownFormat for a name that nothing has.
 
     `isolation`: a template that nobody vouched for is examined in a process of its own where the system can start one
     (`auto`, the default, or what `TOOLPARSE_ISOLATION` says), nowhere else (`required`: OSError where there is none),
@@ -37,10 +37,6 @@ def detect(source: Any, *, use_registry: bool = True, isolation: str | None = No
 
         return Detection(source, "exact text", ("a format was given",))
     check_source(source)
-    if isinstance(source, str) and is_name(source):
-        from toolparse.templates.judging.detection import Detection
-
-        return Detection(registry.get(source), "exact text", ("a family's name was given: nothing was looked at",))
     from toolparse.templates.judging.ladder import climb
 
     return climb(source, use_registry=use_registry, isolation=isolation)
@@ -60,13 +56,6 @@ def check_source(source: Any) -> None:
         raise TypeError("a list was given as the source: make one parser for each, parser_for(source)")
     if isinstance(source, dict) and "role" in source:
         raise TypeError("a message was given as the source: pass the tokenizer of the model that wrote it")
-
-
-def is_name(source: str) -> bool:
-    """Whether a string is meant as a family's name rather than as a template or a path."""
-    if "{" in source or "\n" in source:
-        return False
-    return not (os.sep in source or os.path.exists(source))
 
 
 def __getattr__(name: str) -> object:

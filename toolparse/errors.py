@@ -16,7 +16,18 @@ class RenderError(ToolparseError, ValueError):
 
 
 class UnknownFormat(ToolparseError, LookupError):
-    """No format is known for a source; the message says what was looked at and how to register one."""
+    """No format is known for a source; the message says what was looked at and how to register one.
+
+    `told` is the message without the advice for Python programs.
+    """
+
+    def __init__(self, told: str, advice: str = "") -> None:
+        super().__init__(told + advice)
+        self.told = told
+
+
+class SourceError(UnknownFormat):
+    """A file, folder or model that could not be read; the message says what happened and what to do."""
 
 
 class TemplateError(ToolparseError, ValueError):

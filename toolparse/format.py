@@ -66,6 +66,9 @@ class Syntax:
     texts: bool = False
     json: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return _differing(self)
+
     def of(self, kind: str) -> Syntax:
         """How an argument of a JSON type is spelled."""
         return JSON if kind in self.json else self
@@ -117,8 +120,12 @@ class Also:
     types: Mapping[str, str] | tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self, "Also(...)")
         if isinstance(self.types, Mapping):
             object.__setattr__(self, "types", tuple(self.types.items()))  # hashable
+
+    def __repr__(self) -> str:
+        return _differing(self)
 
 
 class _Kept:
@@ -201,14 +208,11 @@ class Format(_Kept):
     variant_of: str | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self, f"format {self.name!r}")
         if not self.name or self.name != self.name.strip():
             raise FormatError("a format needs a name without surrounding blanks, such as Format('my-model', call=...)")
         if isinstance(self.types, Mapping):
             object.__setattr__(self, "types", tuple(self.types.items()))  # formats are hashable
-        for field in ("aliases", "ends", "also", "no_call", "synonyms", "escapes"):
-            value = getattr(self, field)
-            if isinstance(value, str):
-                raise FormatError(f"format {self.name!r}, field {field!r}: write a tuple, such as ({value!r},)")
         if any(not end.strip() for end in self.ends):
             raise FormatError(f"format {self.name!r}, field 'ends': an end marker must not be blank")
         if self.calls_in_reasoning not in ("draft", "call", "end"):
@@ -352,11 +356,56 @@ class Format(_Kept):
     def __str__(self) -> str:
         """The declaration as Python: evaluating it gives an equal format."""
         lines = [f"Format(\n    {self.name!r},"]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name != "name" and value != field.default:
-                lines.append(f"    {field.name}={value!r},")
+        for name, value in _given(self):
+            if name != "name":
+                lines.append(f"    {name}={value!r},")
         return "\n".join([*lines, ")"])
+
+    def __repr__(self) -> str:
+        """The name and what a call looks like; `str` gives the whole declaration."""
+        look = (self.section.replace("{{calls}}", self.call) or "also=...").replace("\n", "⏎")
+        return f"<Format {self.name!r}: {look if len(look) <= 90 else look[:89] + '…'}>"
+
+
+def _given(value: Any) -> list[tuple[str, Any]]:
+    """The fields of a declaration that are not what they are by default."""
+    fields = [(field.name, getattr(value, field.name), field.default) for field in dataclasses.fields(value)]
+    return [(name, given) for name, given, default in fields if given != default]
+
+
+def _differing(value: Any) -> str:
+    """A declaration as Python, with what differs from the defaults."""
+    return f"{type(value).__name__}({', '.join(f'{name}={given!r}' for name, given in _given(value))})"
+
+
+#: What the fields of declarations may hold, by the beginning of their annotation.
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a text"),
+    "bool": ((bool,), "True or False"),
+    "Syntax": ((Syntax,), "a Syntax"),
+    "Literal": ((str,), "a text"),
+    "tuple": ((tuple,), "a tuple"),
+    "Mapping": ((Mapping, tuple, type(None)), "a dict"),
+}
+
+
+def _check_types(value: Any, owner: str) -> None:
+    """Raises FormatError, naming the field, for a value of another type than the declaration has."""
+    for field in dataclasses.fields(value):
+        given: Any = getattr(value, field.name)
+        declared = str(field.type)
+        kinds, wanted = _TYPES[declared.partition("[")[0].partition(" ")[0]]
+        if isinstance(given, kinds) or (given is None and "None" in declared):
+            parts = {"tuple[str, ...]": (str,), "tuple[Also | str, ...]": (str, Also)}.get(declared, ())
+            members: tuple[Any, ...] = getattr(value, field.name) if parts else ()
+            wrong = [part for part in members if not isinstance(part, parts)]
+            if not wrong:
+                continue
+            given, wanted = wrong[0], "a tuple of texts" if parts == (str,) else "a tuple of pictures and Also(...)"
+        said = f"{wanted} belongs here, not {type(given).__name__} {given!r:.40}"
+        if wanted == "a tuple" and isinstance(given, str):
+            said = f"write a tuple, such as ({given!r},)"
+        raise FormatError(f"{owner}, field {field.name!r}: {said}")
 
 
 @lru_cache(maxsize=256)

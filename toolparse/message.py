@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -140,6 +141,27 @@ class ToolCall(msgspec.Struct, frozen=True, eq=False):
         """Whether nothing of the arguments could be read."""
         return not self.arguments and any(issue.code in UNREAD for issue in self.issues)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain data, and whether the call is `ok`."""
+        made = msgspec.to_builtins(self)
+        return {**made, "issues": list(made["issues"]), "ok": self.ok}
+
+    def to_openai(self) -> dict[str, Any]:
+        """The call as the Chat Completions API gives it: arguments as JSON text; a missing id is made up."""
+        from toolparse.openai import to_chat_call
+
+        return to_chat_call(self)
+
+    def __repr__(self) -> str:
+        told = "" if self.id is None else f", id={self.id!r}"
+        told += "".join(f", {issue.code}" for issue in self.issues)
+        return f"<ToolCall {self.index}: {self._written()}{told}>"
+
+    def _written(self) -> str:
+        """The call as Python would write it, shortened."""
+        arguments = ", ".join(f"{key}={_short(value)}" for key, value in self.arguments.items())
+        return f"{self.name or '?'}({_cut(arguments)})"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ToolCall):
             return NotImplemented
@@ -169,6 +191,39 @@ class ParsedMessage(msgspec.Struct, frozen=True):
         """The issues that are not mere notes."""
         return tuple(issue for issue in self.issues if issue.code not in NOTES)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain data; calls as their own `to_dict` gives them."""
+        made = msgspec.to_builtins(self)
+        lists = {"issues": list(made["issues"]), "spans": list(made["spans"])}
+        return {**made, **lists, "tool_calls": [call.to_dict() for call in self.tool_calls]}
+
+    def to_openai(self) -> dict[str, Any]:
+        """The message as the Chat Completions API gives it: arguments as JSON text, every call with an id.
+
+        Calls that may not be executed are part of the content; `toolparse.openai.to_chat_message` has the choices.
+        """
+        from toolparse.openai import to_chat_message
+
+        return to_chat_message(self)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("content", _short(self.content))] if self.content or not self.tool_calls else []
+        if self.reasoning is not None:
+            rows.append(("reasoning", _short(self.reasoning)))
+        rows += [(f"call {call.index}", call._written()) for call in self.tool_calls]
+        rows += [
+            ("note" if issue.is_note else "error", _cut(f"{issue.code}: {issue.message}")) for issue in self.issues
+        ]
+        return [*rows, ("truncated", "the text ended inside a call")] if self.truncated else rows
+
+    def __repr__(self) -> str:
+        calls, errors = len(self.tool_calls), len(self.errors)
+        head = f"{calls} call{'' if calls == 1 else 's'}, {errors} error{'' if errors == 1 else 's'}"
+        return "\n".join([f"<ParsedMessage: {head}", *(f"  {name:9}  {text}" for name, text in self._rows())]) + ">"
+
+    def _repr_html_(self) -> str:
+        return table_html(self._rows())
+
     def to_message(
         self, *, id_picture: str = "call_{{index}}", broken: Literal["leave out", "keep"] = "leave out"
     ) -> dict[str, Any]:
@@ -192,6 +247,36 @@ class ParsedMessage(msgspec.Struct, frozen=True):
                 for call in calls
             ]
         return message
+
+
+# How much of a value a repr shows.
+_SHOWN = 90
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _short(value: Any) -> str:
+    """The repr of a value, shortened; of a long value only the beginning is looked at."""
+    if isinstance(value, str):
+        return repr(value) if len(value) < _SHOWN else repr(value[: _SHOWN - 1]) + "…"
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # integers beyond Python's limit of digits, depth
+        return f"<{type(value).__name__}>"
+
+
+def table_html(rows: Iterable[tuple[str, str]]) -> str:
+    """Rows of a name and a text as a table for notebooks."""
+    from html import escape
+
+    cells = (
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        f"<td style='text-align:left'><code>{escape(text)}</code></td></tr>"
+        for name, text in rows
+    )
+    return f"<table>{''.join(cells)}</table>"
 
 
 def fill_id(picture: str, name: str, index: int) -> str:

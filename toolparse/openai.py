@@ -169,7 +169,7 @@ def to_chat_message(
         elif kind == "reasoning":
             reasoning.append(value)
         elif value.ok:
-            calls.append(_chat_call(value, new_id))
+            calls.append(to_chat_call(value, new_id))
         else:
             reported.append(_broken_call(value))
     text = "".join(content)
@@ -183,7 +183,8 @@ def to_chat_message(
     return made
 
 
-def _chat_call(call: ToolCall, new_id: NewId) -> dict[str, Any]:
+def to_chat_call(call: ToolCall, new_id: NewId = new_call_id) -> dict[str, Any]:
+    """One call as the Chat Completions API gives it."""
     return {
         "id": call.id or new_id(call.name, call.index),
         "type": "function",

@@ -43,6 +43,7 @@ class Parser:
     `tools`: functions, pydantic models or OpenAI-style dicts, the default for every call. `tokenizer`: needed to read
     token ids. `prefill`: what the generation prompt holds of the turn by default (the format's own if None).
     `repair`: whether slips of the model (trailing commas, single quotes, ...) are mended and noted, or are errors.
+    `verified`: whether the format proved itself on a template; None where it was given, not found.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Parser:
         coerce: bool = False,
         infer: bool = False,
         style: Style | None = None,
+        verified: bool | None = None,
     ) -> None:
         if tokenizer is not None and format.has_suffix:
             from toolparse.tokens import Vocabulary
@@ -68,6 +70,7 @@ class Parser:
         self.prefill = format.prefill if prefill is None else prefill
         self.options = Options(repair=repair, bare=bare, rescue=rescue, coerce=coerce, infer=infer)
         self.style = style
+        self.verified = verified
         self.tools = _tools(tools)
         self._vocabulary: Vocabulary | None = None
         # What is read may be more than what is written.
@@ -76,7 +79,8 @@ class Parser:
         self._starts: dict[tuple[str, str], tuple[Prepared, Start]] = {}  # by suffix and prefill
 
     def __repr__(self) -> str:
-        return f"Parser({self.format.name!r})"
+        proved = {True: ", proved on its template", False: ", not verified", None: ""}[self.verified]
+        return f"Parser({self.format.name!r}{proved})"
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -90,10 +94,11 @@ class Parser:
         prefill = self.prefill if prompt is None else self._prefill(prompt)
         if isinstance(text_or_ids, str):
             return self._read(text_or_ids, tools, prefill)
+        ids = _as_ids(text_or_ids)
         from toolparse.tokens import TokenText
 
         tokens = TokenText(self._ids(), self._markers())
-        text = tokens.feed(_as_ids(text_or_ids), final=True)
+        text = tokens.feed(ids, final=True)
         return tokens.finish(self._read(text, tools, prefill))
 
     def _read(self, text: str, tools: ToolSet | None, prefill: str) -> ParsedMessage:
@@ -131,6 +136,8 @@ class Parser:
         prompts: Iterable[TextOrIds | None] | None = None,
     ) -> list[ParsedMessage]:
         """Many completions, in order: what `parse` gives for each. `prompts`: one for each."""
+        if isinstance(items, str):
+            raise TypeError("one text was given: parse_batch takes a list of texts; parse reads one")
         items = list(items)
         heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
         if len(heads) != len(items):
@@ -194,14 +201,27 @@ class Parser:
     # -- writing --------------------------------------------------------------------------------------------------
 
     def render(
-        self, calls: Iterable[CallLike] = (), *, content: str = "", reasoning: str | None = None, end: bool = False
+        self,
+        calls: ParsedMessage | Mapping[str, Any] | Iterable[CallLike] = (),
+        *,
+        content: str = "",
+        reasoning: str | None = None,
+        end: bool = False,
     ) -> str:
         """The text of a turn with these calls: the inverse of parse.
+
+        `calls`: ToolCalls, dicts or pairs (name, arguments); or a whole message, which is what `parse` gave or a dict
+        with a role, and brings its content and reasoning. `end`: with the marker that ends the turn.
 
         Raises RenderError, naming the call and the argument, for what the format cannot carry.
         """
         from toolparse.render import render
 
+        if isinstance(calls, ParsedMessage):
+            content, reasoning, calls = content or calls.content, reasoning or calls.reasoning, calls.tool_calls
+        elif isinstance(calls, Mapping):
+            content, reasoning = content or calls.get("content") or "", reasoning or calls.get("reasoning_content")
+            calls = calls.get("tool_calls") or () if "role" in calls else [calls]
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=self.prefill, end=end)
 
     def to_message(
@@ -301,7 +321,32 @@ def _as_ids(ids: Any) -> list[int]:
         ids = ids.tolist()
         if ids and isinstance(ids[0], list):
             raise TypeError("a batch of ids was given; pass one row at a time, or use parse_batch")
+    elif not (isinstance(ids, list) and ids and type(ids[0]) is int):
+        _check_ids(ids)
     return list(ids)
+
+
+def _check_ids(given: Any) -> None:
+    """Raises TypeError, saying what was meant, for what is neither a text nor token ids."""
+    if isinstance(given, bytes | bytearray):
+        raise TypeError("bytes were given: decode them first, text.decode()")
+    if isinstance(given, Mapping):
+        raise TypeError(
+            'a dict was given: parse reads the text that a model wrote; of a message that is message["content"]'
+        )
+    if given is None:
+        raise TypeError("None was given where the model's text or its token ids belong")
+    if isinstance(given, ParsedMessage):
+        raise TypeError("a message was given that has been read already; its text is message.text")
+    first = given[0] if isinstance(given, list | tuple) and given else None
+    if isinstance(first, str):
+        raise TypeError("a list of texts was given: use parser_for(source).parse_batch(texts)")
+    if isinstance(first, Mapping):
+        raise TypeError("a list of messages was given: parse reads the text that a model wrote, one at a time")
+    if not isinstance(given, Iterable):
+        raise TypeError(
+            f"{type(given).__name__} {given!r:.40} was given where the model's text or its token ids belong"
+        )
 
 
 class EventStream:
@@ -365,11 +410,12 @@ class Stream(EventStream):
             return self._take(piece)
         if self._text:
             raise TypeError("this stream was fed text; go on with text")
+        ids = _as_ids(piece)
         if self._tokens is None:
             from toolparse.tokens import TokenText
 
             self._tokens = TokenText(self._parser._ids(), self._parser._markers())
-        return self._unmasked(self._take(self._tokens.feed(_as_ids(piece))))
+        return self._unmasked(self._take(self._tokens.feed(ids)))
 
     def _take(self, text: str) -> list[Event]:
         return self._reader.feed(text) if text else []
@@ -427,6 +473,7 @@ class FunctionParser:
     def parse(self, text_or_ids: TextOrIds, *, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:
         """What the function finds, validated against the tools. Errors of the function are the caller's to see."""
         tools = self.tools if tools is None else _tools(tools)
+        ids = [] if isinstance(text_or_ids, str) else _as_ids(text_or_ids)
         if isinstance(text_or_ids, str):
             text = text_or_ids
         elif self.tokenizer is None:
@@ -434,7 +481,7 @@ class FunctionParser:
         else:
             from toolparse.tokens import Vocabulary
 
-            text = Vocabulary(self.tokenizer).decode(_as_ids(text_or_ids))
+            text = Vocabulary(self.tokenizer).decode(ids)
         found = self.function(text)
         if isinstance(found, ParsedMessage):
             return found

@@ -103,7 +103,12 @@ def __getattr__(name: str) -> Any:
     # Importing TRL takes seconds; a transcript or an executor shouldn't.
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    try:
+        value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("toolparse", __name__):
+            raise
+        raise ImportError(f"{name} needs {error.name}: pip install 'toolparse[trl]'") from error
     globals()[name] = value
     return value
 

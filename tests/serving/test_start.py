@@ -60,7 +60,7 @@ def started(*arguments: str) -> Iterator[tuple[str, list[str]]]:
 def test_a_model_folder(folder: Path) -> None:
     with started(str(folder)) as (url, said):
         text = "\n".join(said)
-        assert re.search(r"proof +reads its own template", text)
+        assert re.search(r"proof +proved on its template", text)
         assert re.search(r"stops at +<\|im_end\|>", text)
         assert "TransformersEngine" in text
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "seed": 1}

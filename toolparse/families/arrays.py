@@ -14,7 +14,7 @@ JAMBA = Format(
     ends=("<|eom|>",),
     synonyms=(("parameters", "arguments"),),
     aliases=("jamba-15", "ai21"),
-    models="AI21-Jamba-1.5 Mini and Large, Jamba 1.6",
+    models="AI21-Jamba-1.5-Mini, AI21-Jamba-1.5-Large, Jamba-1.6",
     source="Jamba 1.5's chat template; vLLM `jamba`",
 )
 
@@ -45,7 +45,7 @@ HUNYUAN_A13B = JAMBA.variant(
     ends=("<|eos|>",),
     also=(Also(content="助手：{{text}}"),),
     aliases=("hunyuan",),
-    models="Hunyuan-A13B-Instruct and its dense siblings",
+    models="Hunyuan-A13B-Instruct (and its dense siblings)",
     source="vLLM's Hunyuan-A13B chat template and `hunyuan_a13b` parser",
 )
 
@@ -70,7 +70,7 @@ NEMOTRON_NANO_V2 = JAMBA.variant(
     ends=("<SPECIAL_12>",),
     also=(Also(call="{{name}}({{kwargs}})", syntax=PYTHON),),
     aliases=("nemotron-v2", "nemotron-nano", "llama-nemotron-json"),
-    models="NVIDIA-Nemotron-Nano-9B-v2, -12B-v2; Llama-3.x-Nemotron",
+    models="NVIDIA-Nemotron-Nano-9B-v2, NVIDIA-Nemotron-Nano-12B-v2, Llama-3.x-Nemotron",
     source="Nemotron-Nano-9B-v2's chat template; llama.cpp `Nemotron v2`",
 )
 
@@ -89,7 +89,7 @@ XLAM = JAMBA.variant(
         Also(section="<tool_call>[{{calls}}]</tool_call>"),
     ),
     aliases=("xlam-2", "xlam2"),
-    models="Llama-xLAM-2-8B-fc-r and -70B-fc-r, xLAM-2-32B-fc-r, xLAM-2-1B and -3B-fc-r",
+    models="Llama-xLAM-2-8B-fc-r, Llama-xLAM-2-70B-fc-r, xLAM-2-1B-fc-r, xLAM-2-3B-fc-r, xLAM-2-32B-fc-r",
     source="vLLM's xLAM chat templates and `xlam` parser",
 )
 
@@ -113,7 +113,7 @@ FIREFUNCTION_V2 = PHI4_MINI.variant(
     ends=("<|eot_id|>",),
     also=(),
     aliases=("firefunction",),
-    models="Firefunction v2",
+    models="Firefunction-v2",
     source="Firefunction v2's chat template; llama.cpp `FireFunction v2`",
 )
 

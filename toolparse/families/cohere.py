@@ -13,7 +13,7 @@ COMMAND_R_PLUS = Format(
     no_call=("directly-answer", "directly_answer"),
     also=(Also(content="<|CHATBOT_TOKEN|>{{text}}"),),
     aliases=("command-r", "command-r-plus-08-2024"),
-    models="Command R, Command R+ and their 08-2024 revisions",
+    models="Command-R, Command-R+ (and their 08-2024 revisions)",
     source="Command R+'s tool_use chat template",
 )
 
@@ -29,7 +29,7 @@ COMMAND_R7B = Format(
     synonyms=(("name", "tool_name"), ("arguments", "parameters"), ("id", "tool_call_id")),
     also=(Also(section="<|START_ACTION|>{{calls}}<|END_ACTION|>"),),
     aliases=("cohere", "command-a", "command3", "cmd3", "cohere-command3"),
-    models="Command R7B, Command A, Command A Vision, Command A Reasoning",
+    models="Command-R7B, Command-A, Command-A-Vision, Command-A-Reasoning",
     source="Command R7B's tool_use chat template; smg `cohere`, llama.cpp `Command R7B`",
 )
 
@@ -38,7 +38,7 @@ COMMAND4 = COMMAND_R7B.variant(
     content="<|START_TEXT|>{{text}}<|END_TEXT|>",
     prefill="<|START_THINKING|>",
     aliases=("cmd4", "cohere2-moe", "command-a-plus", "cohere-command4"),
-    models="Command A+, North-Mini-Code-1.0, Cohere2 MoE",
+    models="Command-A+, North-Mini-Code-1.0, Cohere2-MoE",
     source="Command A+'s chat template; smg `cohere`",
 )
 
@@ -54,7 +54,7 @@ COHERE_COFL = Format(
     reasoning="<|START_THINKING|>{{text}}<|END_THINKING|>",
     ends=("<|END_OF_TURN_TOKEN|>",),
     aliases=("cofl", "cohere-xml"),
-    models="Command (XML generation)",
+    models="Command with its XML prompt",
     source="xgrammar `cohere`",
 )
 

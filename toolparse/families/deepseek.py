@@ -15,7 +15,7 @@ DEEPSEEK_V3 = Format(
         Also(call="<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}\n{{arguments}}<｜tool▁call▁end｜>", slip=True),
     ),
     aliases=("deepseekv3", "deepseek-v3-0324"),
-    models="DeepSeek-V3, V3-0324",
+    models="DeepSeek-V3, DeepSeek-V3-0324",
     source="DeepSeek-V3's chat template; vLLM `deepseek_v3`, SGLang `deepseekv3`",
 )
 
@@ -25,7 +25,7 @@ DEEPSEEK_R1 = DEEPSEEK_V3.variant(
     prefill="<think>\n",
     also=("<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}{{arguments}}<｜tool▁call▁end｜>",),
     aliases=("deepseekr1", "deepseek-r1-distill"),
-    models="DeepSeek-R1, R1-0528, R1-Distill",
+    models="DeepSeek-R1, DeepSeek-R1-0528, DeepSeek-R1-Distill",
     source="DeepSeek-R1's chat templates; llama.cpp `DeepSeek R1`",
 )
 
@@ -36,7 +36,7 @@ DEEPSEEK_V31 = DEEPSEEK_V3.variant(
     also=(),
     reasoning="<think>{{text}}</think>",
     aliases=("deepseekv31", "deepseek-v3-1"),
-    models="DeepSeek-V3.1, V3.1-Terminus, V3.2-Exp",
+    models="DeepSeek-V3.1, DeepSeek-V3.1-Terminus, DeepSeek-V3.2-Exp",
     source="DeepSeek-V3.1's chat template; vLLM `deepseek_v31`",
 )
 
@@ -54,7 +54,7 @@ DEEPSEEK_V4 = Format(
         '<｜DSML｜invoke name="{{name}}">\n{{arguments}}</｜DSML｜invoke>\n',
     ),
     aliases=("deepseekv4",),
-    models="DeepSeek-V4, V4-Pro, V4-Flash",
+    models="DeepSeek-V4, DeepSeek-V4-Pro, DeepSeek-V4-Flash",
     source="DeepSeek-V4's chat template; vLLM `deepseek_v4`, SGLang `deepseekv4`",
 )
 

@@ -7,7 +7,7 @@ FUNCTIONARY_V31 = Format(
     call="<function={{name}}>{{arguments}}</function>",
     ends=("<|eom_id|>", "<|eot_id|>"),
     aliases=("functionary-v31-llama-31", "functionary-31"),
-    models="functionary-small-v3.1, functionary-medium-v3.1; the custom-tool prompt of Llama 3.1",
+    models="functionary-small-v3.1, functionary-medium-v3.1, Llama 3.1 with its custom-tool prompt",
     source="functionary v3.1's chat template; llama.cpp `Functionary v3.1 Llama 3.1`",
 )
 
@@ -18,7 +18,7 @@ FUNCTIONARY_V32 = Format(
     prefill=">>>",
     ends=("<|eot_id|>", "<|eom_id|>"),
     aliases=("functionary-32", "functionary-v3-llama-3", "functionary-v32-llama-31"),
-    models="functionary-small-v3.2, functionary-medium-v3.2, functionary v3.llama3",
+    models="functionary-small-v3.2, functionary-medium-v3.2, functionary-v3.llama3",
     source="functionary v3.2's chat template; llama.cpp `Functionary v3.2`",
 )
 
@@ -33,7 +33,7 @@ FUNCTIONARY_V2 = Format(
         ),
     ),
     aliases=("functionary-v2-llama3", "functionary"),
-    models="functionary-small-v2.5, functionary v2.llama3; functionary v2",
+    models="functionary-small-v2.5, functionary-v2.llama3, functionary-v2",
     source="functionary v2.llama3's prompt template in MeetKai's repository",
 )
 

@@ -22,7 +22,7 @@ GEMMA4 = Format(
     ends=("<turn|>", "<|tool_response>"),
     also=(Also(call="<|tool_call>:{{name}}{{arguments}}<tool_call|>", slip=True),),
     aliases=("gemma-4", "gemma"),
-    models="Gemma-4 E2B to 31B, diffusion-gemma",
+    models="Gemma-4 (E2B to 31B), diffusion-gemma",
     source="Gemma 4's chat template; vLLM and SGLang `gemma4`",
 )
 

@@ -40,7 +40,7 @@ GIGACHAT35 = DEEPSEEK_V4.variant(
         '<｜GCML｜invoke name="{{name}}">\n{{arguments}}</｜GCML｜invoke>\n',
     ),
     aliases=("gigachat-35",),
-    models="GigaChat 3.5",
+    models="GigaChat-3.5",
     source="SGLang `gigachat35`",
 )
 

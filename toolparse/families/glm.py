@@ -17,7 +17,7 @@ GLM45 = Format(
         Also(param="<arg_key>{{key}}</arg_key>\n<arg_value>{{value}}</arg_value></arg_value>\n", slip=True),
     ),
     aliases=("glm4-moe", "glm-45", "glm"),
-    models="GLM-4.5, 4.5-Air, 4.5V, 4.6, 4.6V",
+    models="GLM-4.5, GLM-4.5-Air, GLM-4.5V, GLM-4.6, GLM-4.6V",
     source="GLM-4.6's chat template; vLLM `glm45`",
 )
 
@@ -30,7 +30,7 @@ GLM47 = GLM45.variant(
     reasoning="<think>{{text}}</think>",
     prefill="<think>",
     aliases=("glm-47", "glm5", "glm-5"),
-    models="GLM-4.7, 5, 5.1, 5.2, 5.3; Atria-Dawn",
+    models="GLM-4.7, GLM-5, GLM-5.1, GLM-5.2, GLM-5.3, Atria-Dawn",
     source="GLM-4.7's chat template; vLLM `glm47`",
 )
 
@@ -50,7 +50,7 @@ SPARK25 = GLM47.variant(
     "spark25",
     ends=("<｜end▁of▁sentence｜>",),
     aliases=("spark-x25", "spark"),
-    models="Spark-X2.5 1.7B and 4B",
+    models="Spark-X2.5",
     source="Spark-X2.5's chat template; SGLang `spark25`",
 )
 
@@ -60,7 +60,7 @@ LAGUNA = GLM45.variant(
     prefill="</think>",
     ends=("</assistant>", "〈|EOS|〉"),
     aliases=("poolside-v1", "poolside"),
-    models="Laguna XS.2, M.1, XS-2.1, S-2.1",
+    models="Laguna-XS.2, Laguna-M.1, Laguna-XS-2.1, Laguna-S-2.1",
     source="Laguna XS.2's chat template; vLLM `poolside_v1`",
 )
 

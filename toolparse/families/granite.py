@@ -17,7 +17,7 @@ GRANITE3 = Format(
         Also(content="<response>{{text}}</response>"),
     ),
     aliases=("granite", "granite-3"),
-    models="Granite 3.0, 3.1, 3.3; 3.2",
+    models="Granite-3.0, Granite-3.1, Granite-3.2, Granite-3.3",
     source="Granite 3.0 to 3.3 chat templates; vLLM `granite`",
 )
 
@@ -26,7 +26,7 @@ GRANITE4 = HERMES.variant(
     reasoning=None,
     ends=("<|end_of_text|>",),
     aliases=("granite-4",),
-    models="Granite 4.0, 4.1",
+    models="Granite-4.0, Granite-4.1",
     source="Granite 4.0's chat template; vLLM `granite4`",
 )
 
@@ -47,7 +47,7 @@ GRANITE_THINKING = NEMOTRON3.variant(
     "granite-thinking",
     ends=("<|end_of_text|>",),
     aliases=("granite42", "granite-42"),
-    models="Granite 4.2",
+    models="Granite-4.2",
     source="Granite 4.2's chat template; vLLM and SGLang read it as Nemotron 3",
 )
 

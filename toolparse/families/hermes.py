@@ -23,7 +23,7 @@ HERMES = Format(
         ),
     ),
     aliases=("hermes-2-pro", "hermes2pro", "json-tools", "hermes-3"),
-    models="Nous Hermes 2 Pro, Hermes 3, Hermes 4; Kolibri-1, Youtu-LLM, Reka-Edge, Bielik v3, MiMo-7B/VL, SmolLM3",
+    models="Hermes-2-Pro, Hermes-3, Hermes-4, Kolibri-1, Youtu-LLM, Reka-Edge, Bielik-v3, MiMo-7B, MiMo-VL, SmolLM3",
     source="Hermes-2-Pro's chat template and function-calling prompt; vLLM `hermes`, SGLang `hermes`",
 )
 
@@ -39,7 +39,7 @@ EXAONE4 = HERMES.variant(
     call='<tool_call>{"name": {{name}}, "arguments": {{arguments}}}</tool_call>',
     ends=("[|endofturn|]",),
     aliases=("exaone", "exaone-4"),
-    models="EXAONE 4.0 1.2B and 32B",
+    models="EXAONE-4.0",
     source="EXAONE 4.0's chat template; xgrammar `exaone`",
 )
 
@@ -61,7 +61,7 @@ TRINITY = QWEN.variant(
     "trinity",
     calls_in_reasoning="call",
     aliases=("arcee",),
-    models="Arcee Trinity Mini, Trinity Large",
+    models="Trinity-Mini, Trinity-Large (Arcee)",
     source="SGLang `trinity`: calls stand inside the thought",
 )
 
@@ -69,7 +69,7 @@ LING2 = HERMES.variant(
     "ling2",
     ends=("<|role_end|>",),
     aliases=("ling", "ring2", "bailing", "ling-v2"),
-    models="Ling-mini, -flash, -1T and Ring (versions 1 and 2), Ling-lite, Ling-plus",
+    models="Ling-mini, Ling-flash, Ling-1T, Ring (versions 1 and 2), Ling-lite, Ling-plus",
     source="Ling 2's tool prompt as LLaMA-Factory trains it",
 )
 

@@ -14,7 +14,7 @@ HY3 = Format(
     ends=("<｜hy_eos{{suffix}}｜>",),
     also=("<tool_call{{suffix}}>{{name}}\n{{params}}</tool_call{{suffix}}>",),
     aliases=("hy-v3", "hunyuan-v3"),
-    models="Hunyuan Hy3, Hy3-FP8, Hy3-preview",
+    models="Hy3, Hy3-FP8, Hy3-preview (Hunyuan)",
     source="Hy3's chat template; vLLM `hy_v3`, SGLang `hunyuan`",
 )
 
@@ -26,7 +26,7 @@ HY4 = HY3.variant(
     prefill="<think{{suffix}}>",
     also=(),
     aliases=("hy-v4", "hunyuan-v4"),
-    models="Hunyuan Hy4-preview",
+    models="Hy4-preview (Hunyuan)",
     source="vLLM `hy_v4`, smg `hy_v4`",
 )
 

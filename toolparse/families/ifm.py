@@ -25,7 +25,7 @@ K2_HORIZON = GLM45.variant(
         Also(reasoning="<ifm|think_faster>\n{{text}}\n</ifm|think_faster>\n"),
     ),
     aliases=("k2-v3", "ifm"),
-    models="K2-Horizon 32B, 36B, 375B-A23B",
+    models="K2-Horizon",
     source="vLLM and SGLang `k2_horizon`",
 )
 

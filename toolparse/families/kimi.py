@@ -11,7 +11,7 @@ KIMI_K2 = Format(
     ends=("<|im_end|>",),
     also=(Also(section="<|tool_call_section_begin|>{{calls}}<|tool_call_section_end|>"),),
     aliases=("kimi", "kimik2"),
-    models="Kimi-K2-Instruct, K2-Instruct-0905",
+    models="Kimi-K2-Instruct, Kimi-K2-Instruct-0905",
     source="Kimi-K2-Instruct's chat template and tool-call guide; vLLM `kimi_k2`",
 )
 
@@ -19,7 +19,7 @@ KIMI_K2_THINKING = KIMI_K2.variant(
     "kimi-k2-thinking",
     prefill="<think>",
     aliases=("kimi-k25", "kimi-k2-5"),
-    models="Kimi-K2-Thinking, K2.5, K2.6, K2.7-Code",
+    models="Kimi-K2-Thinking, Kimi-K2.5, Kimi-K2.6, Kimi-K2.7-Code",
     source="Kimi-K2-Thinking's chat template; vLLM `kimi_k2`, llama.cpp `Kimi K2`",
 )
 

@@ -14,7 +14,7 @@ LLAMA3_JSON = Format(
         '{"type": "function", "function": {"name": {{name}}, "parameters": {{arguments}}}}',
     ),
     aliases=("llama3", "llama-3x", "llama31-json", "llama3x"),
-    models="Llama 3.1, 3.2, 3.3 and their fine-tunes",
+    models="Llama-3.1, Llama-3.2, Llama-3.3 (and their fine-tunes)",
     source="Llama 3.1 and 3.2 chat templates; vLLM `llama3_json`, SGLang `llama3`",
 )
 
@@ -29,7 +29,7 @@ LLAMA4_JSON = LLAMA3_JSON.variant(
         *LLAMA3_JSON.also[1:],
     ),
     aliases=("llama4-json-tools",),
-    models="Llama 4 Scout and Maverick with a JSON template",
+    models="Llama-4 with a JSON template",
     source="Llama 4's JSON chat templates; vLLM `llama4_json`",
 )
 

@@ -55,7 +55,7 @@ MUSE = Format(
         Also(content=" to=commentary<|message|>{{text}}<|eom|>"),
     ),
     aliases=("muse-glimmer", "muse-spark", "musespark1x", "atem"),
-    models="Muse Spark, Muse Glimmer",
+    models="Muse-Spark, Muse-Glimmer",
     source="vLLM's Muse Glimmer chat template; vLLM and SGLang `muse`, `muse_glimmer`",
 )
 

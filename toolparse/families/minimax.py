@@ -16,7 +16,7 @@ MINIMAX_M2 = Format(
     prefill="<think>\n",
     ends=("[e~[",),
     aliases=("minimaxm2", "minimax-m25"),
-    models="MiniMax-M2, M2.5, M2.7",
+    models="MiniMax-M2, MiniMax-M2.5, MiniMax-M2.7",
     source="MiniMax-M2's chat template; vLLM `minimax_m2`",
 )
 

@@ -10,7 +10,10 @@ MISTRAL_V3 = Format(
     new_id="call{{index:05}}",
     ends=("</s>",),
     also=(Also(section="[TOOL_CALLS]{{calls}}"),),
-    models="Mistral 7B v0.3, Mixtral 8x22B v0.3, Nemo 2407, Small 2409, Ministral 8B 2410",
+    models=(
+        "Mistral-7B-Instruct-v0.3, Mixtral-8x22B-Instruct-v0.3, Mistral-Nemo-Instruct-2407, "
+        "Mistral-Small-Instruct-2409, Ministral-8B-Instruct-2410"
+    ),
     source="Mistral-Nemo-Instruct-2407's chat template; mistral-common v3 and v7; vLLM `mistral`",
 )
 
@@ -23,7 +26,7 @@ MISTRAL_V11 = Format(
         "[TOOL_CALLS]{{name}}[ARGS]{{arguments}}",
         "[TOOL_CALLS]{{name}}{{arguments}}",
     ),
-    models="Mistral Small 3.2",
+    models="Mistral-Small-3.2",
     source="Mistral-Small-3.2-24B-Instruct-2506's chat template; mistral-common v11",
 )
 
@@ -38,7 +41,7 @@ MISTRAL_V13 = Format(
         "[TOOL_CALLS]{{name}}{{arguments}}",
         Also(reasoning="<think>{{text}}</think>"),
     ),
-    models="Devstral 2507 and later, Magistral, Ministral 3, Devstral Small 2",
+    models="Devstral-Small-2507 (and later), Devstral-Small-2, Magistral-Small, Magistral-Medium, Ministral-3",
     source="Devstral-Small-2507's chat template; mistral-common v13",
 )
 

@@ -18,7 +18,7 @@ PLAMO3 = Format(
         "<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|>",
     ),
     aliases=("plamo", "plamo-3"),
-    models="PLaMo 3",
+    models="PLaMo-3",
     source="PLaMo 3's chat template; vLLM `plamo3`",
 )
 

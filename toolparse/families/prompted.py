@@ -16,7 +16,7 @@ REACT = Format(
         "Action: {{name}}\nAction Input: ```\n{{arguments}}\n```",
     ),
     aliases=("toolbench",),
-    models="Qwen1.x, ToolBench, fine-tunes",
+    models="Qwen1.x, ToolBench (and fine-tunes)",
     source="the ReAct prompt; LLaMA-Factory's default tool format",
 )
 

@@ -14,7 +14,7 @@ PYTHONIC = Format(
         Also(section="{{calls}}", slip=True),
     ),
     aliases=("llama32-pythonic", "toolace"),
-    models="Llama-3.2-1B/3B with the pythonic prompt, ToolACE-8B, ultravox-ToolACE",
+    models="Llama-3.2-1B and -3B with the pythonic prompt, ToolACE-8B, ultravox-ToolACE",
     source="vLLM's pythonic chat templates and `pythonic` parser; Llama 3.2's prompt guide",
 )
 
@@ -22,7 +22,7 @@ LLAMA4_PYTHONIC = PYTHONIC.variant(
     "llama4-pythonic",
     ends=("<|eot|>", "<|eom|>"),
     aliases=("llama4",),
-    models="Llama-4 Scout and Maverick",
+    models="Llama-4-Scout, Llama-4-Maverick",
     source="Llama 4's chat template; vLLM `llama4_pythonic`",
 )
 
@@ -62,7 +62,7 @@ GEMMA3_TOOL_CODE = OLMO3.variant(
     ends=("<end_of_turn>",),
     also=("print({{name}}({{kwargs}}))",),
     aliases=("gemma3", "tool-code"),
-    models="Gemma 3 with a tool_code prompt",
+    models="Gemma-3 with a tool_code prompt",
     source="Google's prompt for Gemma 3 with tool_code blocks",
 )
 
@@ -76,7 +76,7 @@ SARASHINA = Format(
     synonyms=(("parameters", "arguments"),),
     also=(Also(section="[{{calls}}]"), Also(section="<|tool_calls|>{{calls}}")),
     aliases=("sarashina2",),
-    models="Sarashina 2.2 and later",
+    models="Sarashina2.2 (and later)",
     source="smg `sarashina`",
 )
 

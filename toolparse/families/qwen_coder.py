@@ -39,7 +39,7 @@ QWEN3_CODER = Format(
         *_SPELT_OTHERWISE,
     ),
     aliases=("qwen3-xml", "qwen35", "qwen3-5", "qwen-coder", "nanbeige"),
-    models="Qwen3-Coder, Qwen3-Coder-Next, Qwen3.5, 3.6, 3.8",
+    models="Qwen3-Coder, Qwen3-Coder-Next, Qwen3.5, Qwen3.6, Qwen3.8",
     source="Qwen3-Coder's and Qwen3.5's chat templates; vLLM `qwen3_coder` and `qwen3_xml`, SGLang `qwen3_coder`",
 )
 
@@ -49,7 +49,10 @@ NEMOTRON3 = QWEN3_CODER.variant(
     reasoning="<think>\n{{text}}\n</think>\n",
     prefill="<think>\n",
     aliases=("nemotron-3", "nemotron-nano-v3", "nano-v3"),
-    models="Nemotron-3 Nano, Super and Ultra, 3.5 Lightning and Super, Cascade-2",
+    models=(
+        "Nemotron-3-Nano, Nemotron-3-Super, Nemotron-3-Ultra, Nemotron-3.5-Lightning, Nemotron-3.5-Super, "
+        "Nemotron-Cascade-2"
+    ),
     source="Nemotron 3's chat templates; SGLang and vLLM read it as `qwen3_coder`",
 )
 

@@ -90,8 +90,7 @@ def about(model: ChatModel, engine: Engine) -> list[str]:
     found = model.detection
     parser = model.parser
     lines = [f"format    [bold green]{escape(parser.format.name)}[/], found by {escape(str(found.how))}"]
-    proof = "[green]reads its own template[/]" if found.verified else "[yellow]not verified[/]"
-    lines.append(f"proof     {proof}")
+    lines.append(f"proof     [{'green' if found.verified else 'yellow'}]{found.proof}[/]")
     lines += [f"          {escape(line)}" for line in found.evidence]
     lines += [f"problem   {escape(problem.message)}" for problem in found.problems if problem.severity != "note"]
     if isinstance(parser, Parser):

@@ -8,6 +8,11 @@ Each law takes a Format and raises AssertionError with the example that breaks i
 `laws` holds the laws and what they assert, `strategies` what they are tried with.
 """
 
+try:
+    import hypothesis as _  # noqa: F401 - said once, before anything else asks for it
+except ImportError as error:
+    raise ImportError("toolparse.testing needs hypothesis: pip install 'toolparse[test]'") from error
+
 from toolparse.testing.laws import (
     LAWS,
     assert_calls,

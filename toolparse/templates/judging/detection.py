@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from toolparse.format import Format
+from toolparse.message import table_html
 from toolparse.parser import FunctionParser
 from toolparse.templates.induction.message_style import MessageStyle
 
@@ -74,10 +76,10 @@ class Proof:
 class Detection:
     """What was found, and why.
 
-    `how`: `exact text`, `behaviour`, `induced`, `response_template`, `vocabulary` or `nothing`. `verified`: the format
-    read everything that the template writes. `evidence`: lines for people. `problems`: what the template does to the
-    data. `message_style`: how messages must be built for the template. `prefill`: what the generation prompt holds of
-    the turn. `checks`: the proof. `fingerprint`: of the behaviour, where it was seen.
+    `how`: `exact text`, `behaviour`, `induced`, `response_template`, `vocabulary`, `name` or `nothing`. `verified`: the
+    format read everything that the template writes. `evidence`: lines for people. `problems`: what the template does
+    to the data, the worst first. `message_style`: how messages must be built for the template. `prefill`: what the
+    generation prompt holds of the turn. `checks`: the proof. `fingerprint`: of the behaviour, where it was seen.
     """
 
     format: Entry | None
@@ -91,6 +93,48 @@ class Detection:
     checks: tuple[Check, ...] = ()
     fingerprint: str = ""
 
+    def __post_init__(self) -> None:
+        rank = {"error": 0, "warning": 1, "note": 2}
+        object.__setattr__(self, "problems", tuple(sorted(self.problems, key=lambda item: rank[item.severity])))
+
     def __bool__(self) -> bool:
         """Whether anything was found."""
         return self.format is not None
+
+    @property
+    def family(self) -> str | None:
+        """The name of the format."""
+        return self.format.name if self.format is not None else None
+
+    @property
+    def proof(self) -> str:
+        """Whether the format is proved, in words."""
+        return "proved on its template" if self.verified else "not verified"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the format and the template, as plain data."""
+        return {
+            "family": self.family,
+            "how": self.how,
+            "verified": self.verified,
+            "evidence": list(self.evidence),
+            "problems": [dataclasses.asdict(item) for item in self.problems],
+            "prefill": self.prefill,
+            "message_style": dataclasses.asdict(self.message_style) if self.message_style is not None else None,
+            "checks": [dataclasses.asdict(check) for check in self.checks],
+            "fingerprint": self.fingerprint,
+        }
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("family", self.family or "none found")]
+        if self.format is not None:
+            rows += [("found by", self.how), ("proof", self.proof)]
+        rows += [("evidence", line) for line in self.evidence]
+        return rows + [("problem", f"{item.severity}: {item.message}") for item in self.problems]
+
+    def __repr__(self) -> str:
+        (_, family), *rows = self._rows()
+        return "\n".join([f"<Detection: {family}", *(f"  {name:8}  {text}" for name, text in rows)]) + ">"
+
+    def _repr_html_(self) -> str:
+        return table_html(self._rows())

@@ -25,40 +25,20 @@ class Report:
     detection: Detection
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The problems, the worst first."""
-        rank = {"error": 0, "warning": 1, "note": 2}
-        return tuple(sorted(self.detection.problems, key=lambda item: rank[item.severity]))
-
-    @property
     def exit_code(self) -> int:
         """For CI."""
-        if not self.detection.verified or any(item.severity == "error" for item in self.problems):
+        if not self.detection.verified or any(item.severity == "error" for item in self.detection.problems):
             return SICK
         return HEALTHY
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""
-        found = self.detection
-        return {
-            "format": found.format.name if found.format is not None else None,
-            "how": found.how,
-            "verified": found.verified,
-            "fingerprint": found.fingerprint,
-            "prefill": found.prefill,
-            "evidence": list(found.evidence),
-            "message_style": dataclasses.asdict(found.message_style) if found.message_style is not None else None,
-            "checks": [dataclasses.asdict(check) for check in found.checks],
-            "problems": [dataclasses.asdict(item) for item in self.problems],
-            "exit_code": self.exit_code,
-        }
+        return {**self.detection.to_dict(), "exit_code": self.exit_code}
 
     def lines(self, *, evidence: bool = True) -> Iterator[str]:
         """The report as text."""
         found = self.detection
-        name = found.format.name if found.format is not None else "no format"
-        proof = "proved on the template" if found.verified else "not proved"
-        yield f"{name} ({found.how}, {proof})" if found.format is not None else "no tool-call format was found"
+        yield f"{found.family} ({found.how}, {found.proof})" if found else "no tool-call format was found"
         for line in found.evidence:
             yield f"  {line}"
         yield from self._style()
@@ -68,13 +48,13 @@ class Report:
             for check in found.checks:
                 detail = f": {check.detail}" if check.detail else ""
                 yield f"  {_MARKS[check.status]} {check.name} {check.status}{detail}"
-        if self.problems:
+        if found.problems:
             yield ""
             yield "Problems"
         elif found.verified:
             yield ""
             yield "No problems: what goes into this template comes out of it."
-        for item in self.problems:
+        for item in found.problems:
             yield from self._problem(item, evidence)
 
     def _style(self) -> Iterator[str]:
@@ -103,8 +83,8 @@ def report(source: Any) -> Report:
     return Report(climb(source))
 
 
-def induced(source: Any, *, name: str = "my-model") -> str:
-    """The format that a template teaches, as Python, without looking at the known families.
+def induced(source: Any, *, name: str = "my-model") -> Detection:
+    """What a template teaches, without a look at the known families, as a format of that name.
 
     Raises UnknownFormat where nothing could be learnt.
     """
@@ -112,4 +92,11 @@ def induced(source: Any, *, name: str = "my-model") -> str:
     if not isinstance(found.format, Format):
         looked = "\n".join(f"  - {line}" for line in found.evidence)
         raise UnknownFormat(f"no format could be learnt from this source. Looked at:\n{looked}")
-    return str(dataclasses.replace(found.format, name=name))
+    return dataclasses.replace(found, format=dataclasses.replace(found.format, name=name))
+
+
+def as_python(format: Format) -> str:
+    """A format as a module that can be pasted: imports, then the declaration."""
+    declared = str(format)
+    names = [name for name in ("Also", "Format", "Syntax") if f"{name}(" in declared]
+    return f"from toolparse import {', '.join(names)}\n\nFORMAT = {declared}"

@@ -1,18 +1,24 @@
-"""Reading what a user hands in: tokenizer, processor, template text, named templates, model folder or file."""
+"""Reading what a user hands in: tokenizer, processor, template text, named templates, model folder, file or hub id."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolparse.errors import SourceError
+from toolparse.registry import kind_of
 from toolparse.tokens import tokenizer_of
 
 #: Names under which a set of templates holds the one for tools, best first.
 PREFERRED = ("tool_use", "default")
+
+# No template and no tokenizer.json comes near it.
+_MOST_BYTES = 256_000_000
 
 
 @dataclass
@@ -40,24 +46,27 @@ class Source:
 
 
 def read_source(source: Any) -> Source:
-    """The evidence in a source. Never raises for a source without any."""
-    if isinstance(source, str) and _is_template(source):
-        return Source({"default": source}, notes=["a template's text was given"])
+    """The evidence in a source; a tokenizer may have none.
+
+    Raises SourceError for a file, a folder or a model on the hub that can't be read or holds nothing of the kind.
+    """
+    if isinstance(source, str):
+        kind = kind_of(source)
+        if kind == "text":
+            return Source({"default": source}, notes=["a template's text was given"])
+        if kind == "hub":
+            return _from_hub(source)
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(Path(source))
+        path = Path(source).expanduser()
+        try:
+            return _from_path(path)
+        except OSError as error:
+            raise SourceError(f"{path} can't be read: {error.strerror or error}") from error
     if isinstance(source, Mapping):
         named = _named(source)
-        return Source(named, notes=[f"named templates were given: {', '.join(sorted(named)) or 'none'}"])
+        given = f"named templates were given: {', '.join(sorted(named)) or 'none'}"
+        return Source(named, notes=["a template's text was given" if [*named] == ["default"] else given])
     return _from_tokenizer(source)
-
-
-def _is_template(text: str) -> bool:
-    if "{" in text or "\n" in text:
-        return True
-    try:
-        return not os.path.exists(text) and os.sep not in text
-    except ValueError:
-        return True
 
 
 def _named(value: Any) -> dict[str, str]:
@@ -128,69 +137,156 @@ def _added_tokens(tokenizer: Any) -> frozenset[str]:
 # ------------------------------------------------------------------------------------------------- files and folders
 
 
+def _from_hub(model: str) -> Source:
+    from toolparse.templates.judging.hub import folder_of
+
+    found = _from_folder(folder_of(model), f"looked at {model!r} on the hub")
+    # Types of models are shared by those that call tools and those that don't: the id says more.
+    found.names = (model.rpartition("/")[2],)
+    return found
+
+
 def _from_path(path: Path) -> Source:
-    if not path.exists():
-        return Source(notes=[f"there is no file or folder {str(path)!r}"])
-    if path.is_file():
-        return _from_file(path)
-    found = Source(notes=[f"looked at folder {path.name!r}"])
-    _read_templates(path, found)
-    config = _json(path / "tokenizer_config.json")
-    if config:
-        _read_tokenizer_config(config, found)
-    model = _json(path / "config.json")
-    kinds = [model.get("model_type"), *(model.get("architectures") or [])]
-    found.names = tuple(dict.fromkeys(str(kind) for kind in (*kinds, path.resolve().name) if kind))
-    added = _json(path / "tokenizer.json").get("added_tokens") or []
-    extra = {_text(token) for token in added if isinstance(token, Mapping)}
-    found._added = frozenset({*(found._added or ()), *extra} - {""})
+    if path.is_dir():
+        found = _from_folder(path, f"looked at folder {path.name!r}")
+        if not (found.templates or found.names or found._added or found.response_template):
+            raise SourceError(f"the folder {path} holds no chat template, no tokenizer and no config.json")
+        found.names = tuple(dict.fromkeys((*found.names, path.resolve().name)))
+        return found
+    if not path.is_file():
+        if path.exists():
+            raise SourceError(f"{path} is neither a file nor a folder, but a pipe or a device")
+        raise SourceError(f"there is no file or folder {path}{_instead(str(path))}")
+    if path.suffix == ".gguf":
+        return _from_gguf(path)
+    found = Source(notes=[f"read {path.name!r}"])
+    if path.suffix != ".json":
+        text = text_of(path)
+        if not text.strip():
+            raise SourceError(f"{path} is empty: no chat template")
+        found.templates["default"] = text
+        return found
+    _read_config(path, found)
+    if not found.templates:
+        beside = _from_folder(path.parent, f"looked at {path.name!r} and what is beside it")
+        if not (beside.templates or found._added or found.response_template):
+            raise SourceError(f"{path} holds no chat_template, and there is no chat_template.jinja beside it")
+        return beside if beside.templates else found
+    return found
+
+
+def _instead(path: str) -> str:
+    """Where else a path that does not exist may have been meant to lead."""
+    hub = re.fullmatch(r"https?:/+[^/]+/([\w.-]+/[\w.-]+)(/.*)?", path)
+    return f"; a model on the hub is given by its id, {hub[1]!r}" if hub else ""
+
+
+def _from_folder(path: Path, note: str) -> Source:
+    found = Source(notes=[note])
+    for name in ("chat_template.json", "tokenizer_config.json", "tokenizer.json", "config.json"):
+        if (path / name).is_file():
+            try:
+                _read_config(path / name, found)
+            except SourceError as error:
+                found.notes.append(f"passed over: {error}")
+    extra = sorted((path / "additional_chat_templates").glob("*.jinja"))
+    for file in [path / "chat_template.jinja", *extra]:
+        if file.is_file():
+            found.templates["default" if file.parent == path else file.stem] = text_of(file)
     if not found.templates:
         found.notes.append("the folder holds no chat template")
     return found
 
 
-def _from_file(path: Path) -> Source:
-    if path.suffix != ".json":
-        text = _read(path)
-        return Source({"default": text} if text else {}, notes=[f"read {path.name!r}"])
-    found = Source(notes=[f"read {path.name!r}"])
-    _read_tokenizer_config(_json(path), found)
-    return found
-
-
-def _read_templates(folder: Path, found: Source) -> None:
-    named = _named(_json(folder / "chat_template.json").get("chat_template"))
-    found.templates.update(named)
-    text = _read(folder / "chat_template.jinja")
-    if text:
-        found.templates["default"] = text
-    for extra in sorted((folder / "additional_chat_templates").glob("*.jinja")):
-        found.templates[extra.stem] = _read(extra)
-
-
-def _read_tokenizer_config(config: Mapping[str, Any], found: Source) -> None:
-    for name, text in _named(config.get("chat_template")).items():
+def _read_config(path: Path, found: Source) -> None:
+    """What a JSON file of a model folder says; what others said before it stands."""
+    try:
+        config = json.loads(text_of(path))
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise SourceError(f"{path} is not JSON: {reason}") from error
+    if not isinstance(config, Mapping):
+        raise SourceError(f"{path} holds no chat_template: it is JSON, but no object")
+    template = config.get("chat_template")
+    named = _named(template)
+    if template is not None and not named:
+        raise SourceError(f"{path}: chat_template must be a text, or texts with their names")
+    for name, text in named.items():
         found.templates.setdefault(name, text)
     for name in ("bos_token", "eos_token"):
         token = _text(config.get(name))
         if token:
             found.tokens.setdefault(name, token)
     decoder = config.get("added_tokens_decoder")
-    if isinstance(decoder, Mapping):
-        found._added = frozenset(_text(token) for token in decoder.values())
+    added = [*(decoder.values() if isinstance(decoder, Mapping) else ()), *(config.get("added_tokens") or ())]
+    texts = {_text(token) for token in added if isinstance(token, Mapping)} - {""}
+    if texts:
+        found._added = frozenset({*(found._added or ()), *texts})
     found.response_template = found.response_template or config.get("response_template")
+    kinds = [config.get("model_type"), *(config.get("architectures") or [])] if path.name == "config.json" else []
+    found.names = (*found.names, *(str(kind) for kind in kinds if kind))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _from_gguf(path: Path) -> Source:
+    """The metadata of a GGUF file: templates, special tokens, names."""
     try:
-        value = json.loads(_read(path) or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise SourceError(
+            f"{path.name}: GGUF files are read by the gguf package: pip install 'toolparse[gguf]'"
+        ) from error
 
+    class Metadata(GGUFReader):  # type: ignore[misc]
+        """The header alone: a file that is cut off raises where it ends, weights are not looked at."""
 
-def _read(path: Path) -> str:
+        def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **options: Any) -> Any:
+            found = super()._get(offset, dtype, count, *order, **options)
+            if len(found) != count:
+                raise ValueError("it ends within its header")
+            return found
+
+        def _build_tensors(self, *_: Any) -> None:
+            pass
+
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+        data = {name: field.contents() for name, field in Metadata(path).fields.items()}
+    except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RuntimeError) as error:
+        raise SourceError(
+            f"{path} is not a whole GGUF file ({str(error) or type(error).__name__}); fetch it again"
+        ) from error
+    head = "tokenizer.chat_template"
+    found = Source(notes=[f"read the metadata of {path.name!r}"])
+    for key, text in data.items():
+        if isinstance(text, str) and (key == head or key.startswith(f"{head}.")):
+            found.templates[key[len(head) + 1 :] or "default"] = text
+    tokens = data.get("tokenizer.ggml.tokens") or []
+    kinds = data.get("tokenizer.ggml.token_type") or []
+    control, user_defined = 3, 4
+    found._added = frozenset(text for text, kind in zip(tokens, kinds, strict=False) if kind in (control, user_defined))
+    for name in ("bos", "eos"):
+        id = data.get(f"tokenizer.ggml.{name}_token_id")
+        if isinstance(id, int) and id < len(tokens):
+            found.tokens[f"{name}_token"] = tokens[id]
+    found.names = tuple(str(data[key]) for key in ("general.basename", "general.name") if data.get(key))
+    if not found.templates:
+        found.notes.append("it holds no chat template")
+    return found
+
+
+def text_of(path: Path) -> str:
+    """The text of a file. Raises SourceError where it is none."""
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise SourceError(f"{path} is {size // 1_000_000} MB long: no template or tokenizer file is")
+    return decoded(path.read_bytes(), str(path))
+
+
+def decoded(data: bytes, name: str) -> str:
+    """UTF-8 text, whatever byte order mark it begins with. Raises SourceError, saying where it is none."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    if "\0" in text:
+        raise SourceError(f"{name} is binary, not text")
+    return text

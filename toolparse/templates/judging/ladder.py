@@ -9,6 +9,8 @@ template: what the template writes must read back (`templates/judging/proof.py`)
 4. response_template, vocabulary: where no template writes calls, and unverified;
 5. nothing.
 
+A name is no evidence: what is called so is answered, unverified, before anything is climbed.
+
 Rungs 2 and 3 are climbed in `examination.py`, in another process where nobody vouched for the template
 (`isolation.py`).
 """
@@ -21,7 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 from toolparse import registry
-from toolparse.errors import TemplateError, UnknownFormat
+from toolparse.errors import TemplateError
 from toolparse.format import Format
 from toolparse.parser import FunctionParser
 from toolparse.templates.judging import detection_store
@@ -34,11 +36,9 @@ from toolparse.templates.judging.vocabulary import by_names, by_response_templat
 def climb(source: Any, *, use_registry: bool = True, isolation: str | None = None) -> Detection:
     """What `detect` gives for a source."""
     asked = isolated.mode(isolation)
+    if isinstance(source, str) and registry.kind_of(source) == "name":
+        return _by_name(source)
     found = read_source(source)
-    if not found.templates and isinstance(source, str) and use_registry:
-        named = _by_name(source)
-        if named is not None:
-            return named
     evidence = list(found.notes)
     best: Detection | None = None
     for name, text in found.ordered():
@@ -57,11 +57,13 @@ def climb(source: Any, *, use_registry: bool = True, isolation: str | None = Non
     return _without_template(found, best, evidence, use_registry)
 
 
-def _by_name(name: str) -> Detection | None:
-    try:
-        return Detection(registry.get(name), "exact text", (f"{name!r} is the name of a known format",))
-    except UnknownFormat:
-        return None
+def _by_name(name: str) -> Detection:
+    """What a family, a server's parser or a listed model of that name gives. Raises UnknownFormat for others."""
+    listed = registry.by_model(name) if registry.named(name) is None else None
+    if listed is None:
+        return Detection(registry.get(name), "exact text", ("a family's name was given: nothing was looked at",))
+    family, model = listed
+    return Detection(family, "name", (f"{model!r} is listed under {family.name!r}: no template was looked at",))
 
 
 def _without_template(found: Source, best: Detection | None, evidence: list[str], use_registry: bool) -> Detection:

@@ -76,34 +76,25 @@ def _literals(family: Format) -> Iterable[str]:
 
 
 def by_names(names: Iterable[str]) -> tuple[Format | None, str]:
-    """A family that is called like the model's type, or with which its name begins, and why."""
+    """A family that is called like the model's type, or that lists its name, and why."""
     tried = []
     for name in names:
         for spelling in (name, re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name)):
             tried.append(spelling)
-            try:
-                entry = registry.get(spelling)
-            except ToolparseError:
-                continue
+            entry = registry.named(spelling)
             if isinstance(entry, Format):
                 return entry, f"the model's type {name!r} is the name of {entry.name!r}; no template proves it"
     for name in names:
-        family = _begins_with(registry.normal(re.sub(r"(?<=\d)\.0(?!\d)", "", name)))
-        if family is not None:
-            return family, f"the model's name {name!r} begins with that of {family.name!r}; no template proves it"
-    return None, f"no family is called {', '.join(map(repr, tried))}" if tried else "no model type or name to look at"
-
-
-def _begins_with(name: str) -> Format | None:
-    """The family with the longest name that a model's name begins with: behind it stands no version of another one."""
-    found: list[tuple[int, int, Format]] = []
-    for order, family in enumerate(registry.formats()):
-        for alias in (family.name, *family.aliases):
-            own = registry.normal(alias)
-            rest = name[len(own) :]
-            if name.startswith(own) and len(own) > 3 and re.match(r"$|-(?!\d+(?:-|$))", rest):
-                found.append((-len(own), order, family))
-    return min(found, key=lambda entry: entry[:2])[2] if found else None
+        listed = registry.by_model(name)
+        if listed is not None:
+            family, model = listed
+            return family, f"{model!r} is listed under {family.name!r}; no template proves it"
+    return (
+        None,
+        f"no family is called {', '.join(map(repr, dict.fromkeys(tried)))}"
+        if tried
+        else "no model type or name to look at",
+    )
 
 
 def by_response_template(template: Any) -> tuple[Format | None, str]:
