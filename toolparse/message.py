@@ -180,6 +180,16 @@ class ParsedMessage(msgspec.Struct, frozen=True):
             ]
         return message
 
+    def to_row(self) -> dict[str, Any]:
+        """The message as a flat row for tables, every value of one type in all rows.
+
+        `content`, `reasoning` (or None), `calls` (dicts of name, arguments as JSON text, id, ok), `ok` (no call that
+        may not be executed), `truncated`, `codes` of the issues. `toolparse.corpora.schema()` has the Arrow types.
+        """
+        from toolparse.corpora.rows import row_of
+
+        return row_of(self)
+
 
 def fill_id(picture: str, name: str, index: int) -> str:
     """An id made from its picture: `{{name}}:{{index}}`; `{{index:05}}` has five digits, `{{index:1}}` begins at 1."""
