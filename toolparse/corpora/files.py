@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import msgspec
 
 from toolparse.codecs.json import encode as json_text
-from toolparse.corpora.rows import COLUMNS, arrow, column_values, schema, table_of, within
+from toolparse.corpora.rows import COLUMNS, arrow, column_values, columns_of, schema, within
 from toolparse.errors import ToolError, ToolparseError
 from toolparse.message import ParsedMessage
 from toolparse.openai import SURROGATE
@@ -164,9 +164,9 @@ class Work:
             options["prompt"] = _json(prompt)
         if (tools := record.get("tools")) is not None:
             options["tools"] = self._toolset(bytes(tools))
+        self._check_names(record)
         if self.table:
             return self._checked(text, options, {name: _json(value) for name, value in record.items()})
-        self._check_names(record)
         return self._checked(text, options, _encode(record))
 
     def _value(self, value: Any) -> _Row:
@@ -185,9 +185,9 @@ class Work:
         options = {"prompt": value.get("prompt", value.get("prefill"))}
         if value.get("tools") is not None:
             options["tools"] = self._toolset(json_text(value["tools"]).encode())
+        self._check_names(value)
         if self.table:
             return self._checked(text, options, value)
-        self._check_names(value)
         return self._checked(text, options, _json_bytes(value))
 
     def _table_rows(self, batch: Any) -> Iterator[_Row]:
@@ -274,7 +274,7 @@ class Work:
     def _batch(self, found: list[tuple[ParsedMessage, Any]], places: list[int], chunk: Chunk) -> bytes:
         """The rows as a record batch, in Arrow's stream format; its schema goes before the first."""
         pa = arrow()
-        table = table_of([message for message, _ in found], self.prefix)
+        table = pa.Table.from_batches([columns_of([message for message, _ in found], self.prefix)])
         if hasattr(chunk.data, "schema"):
             name = self.field or next(name for name in TEXT_FIELDS if name in chunk.data.schema.names)
             others = chunk.data.select([column for column in chunk.data.schema.names if column != name])
@@ -421,7 +421,7 @@ def open_corpus(file: BinaryIO, name: str, shape: str = "", *, field: str | None
 def _is_json_line(line: bytes) -> bool:
     """Whether a first line looks like a record: a JSON string, or an object that holds a text and no call."""
     try:
-        value = json.loads(line.removeprefix(codecs.BOM_UTF8))
+        value = json.loads(line.removeprefix(codecs.BOM_UTF8), parse_int=len, parse_float=len)
     except (ValueError, RecursionError):
         return False
     return isinstance(value, str) or (
@@ -439,6 +439,31 @@ def _zstandard() -> Any:
     except ImportError as error:
         raise CorpusError("Zstandard needs zstandard: pip install 'toolparse[data]'") from error
     return zstandard
+
+
+class _Frames:
+    """Zstandard frames, one behind the other. The library's own reader is silent where the last one is cut off."""
+
+    def __init__(self, stream: Any, zstandard: Any) -> None:
+        self._stream, self._zstandard = stream, zstandard
+        self._frame: Any = None
+        self._left = b""
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            data = (
+                self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+            ) or self._stream.read(CHUNK_BYTES)
+            if self._frame is None or self._frame.eof:
+                if not data:
+                    return 0
+                self._frame = self._zstandard.ZstdDecompressor().decompressobj()
+            if not data:
+                raise EOFError("the last frame has no end")
+            self._left = self._frame.decompress(data)
+        size = min(len(buffer), len(self._left))
+        buffer[:size], self._left = self._left[:size], self._left[size:]
+        return size
 
 
 class _Checked(io.RawIOBase):
@@ -464,8 +489,7 @@ def _unpacked(stream: Any, name: str) -> Any:
         packed: Any = _Checked(gzip.GzipFile(fileobj=stream), name, (EOFError, gzip.BadGzipFile, zlib.error))
     elif start == b"\x28\xb5\x2f\xfd":
         zstandard = _zstandard()
-        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-        packed = _Checked(reader, name, (EOFError, zstandard.ZstdError))
+        packed = _Checked(_Frames(stream, zstandard), name, (EOFError, zstandard.ZstdError))
     else:
         return stream
     return io.BufferedReader(packed, CHUNK_BYTES)
@@ -492,11 +516,20 @@ def _array(stream: Any, name: str) -> Iterator[Chunk]:
     """The elements of a JSON array, cut out of it one after the other."""
     text = codecs.getreader("utf-8-sig")(stream)
     scan = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
-    buffer, at = text.read(CHUNK_BYTES).lstrip(), 1
-    if buffer[:1] != "[":
-        raise CorpusError(f"{name} is not a JSON array")
+
+    def read(size: int) -> str:
+        try:
+            return text.read(size)
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"{name} is not UTF-8 text from element {first + len(elements)} on, or a few on"
+            ) from error
+
     first, size, comma = 1, 0, False
     elements: list[bytes] = []
+    buffer, at = read(CHUNK_BYTES).lstrip(), 1
+    if buffer[:1] != "[":
+        raise CorpusError(f"{name} is not a JSON array")
     while True:
         at = _BLANKS.match(buffer, at).end()  # type: ignore[union-attr]
         char = buffer[at : at + 1]
@@ -522,15 +555,13 @@ def _array(stream: Any, name: str) -> Iterator[Chunk]:
                         f"{place} is not JSON, and those behind it can't be found: {error.msg}"
                     ) from error
         if not complete:
-            try:
-                added = text.read(max(CHUNK_BYTES, len(buffer) - at))
-            except UnicodeDecodeError as error:
-                raise CorpusError(f"{place} or one soon behind it is not UTF-8 text: {error.reason}") from error
+            added = read(max(CHUNK_BYTES, len(buffer) - at))
             if not added:
                 raise CorpusError(f"{place} is cut off: the array has no end")
             buffer, at = buffer[at:] + added, 0
             continue
-        elements.append(buffer[at:end].encode("utf-8", "surrogatepass"))
+        # Between the parts of an element lines may end; within its strings they do not.
+        elements.append(buffer[at:end].replace("\n", "").replace("\r", "").encode("utf-8", "surrogatepass"))
         size += end - at
         at, comma = end, True
         if size >= CHUNK_BYTES:

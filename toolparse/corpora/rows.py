@@ -52,19 +52,18 @@ def schema(prefix: str = "") -> Any:
     return pa.schema([(prefix + name, type) for name, type in zip(COLUMNS, types, strict=True)])
 
 
-def table_of(messages: Sequence[ParsedMessage | None], prefix: str = "") -> Any:
-    """The typed columns of messages as an Arrow table; a row of nulls for None.
+def columns_of(messages: Sequence[ParsedMessage | None], prefix: str = "") -> Any:
+    """The typed columns of messages as an Arrow record batch; a row of nulls for None.
 
     Arrow's texts are UTF-8: a lone surrogate stands there as `�`.
     """
     pa = arrow()
     rows = [dict.fromkeys(COLUMNS) if message is None else row_of(message) for message in messages]
-    wanted = schema()
     try:
-        table = pa.Table.from_pylist(rows, schema=wanted)
+        batch = pa.RecordBatch.from_pylist(rows, schema=schema())
     except UnicodeEncodeError:
-        table = pa.Table.from_pylist(_encodable(rows), schema=wanted)
-    return table.rename_columns([prefix + name for name in COLUMNS])
+        batch = pa.RecordBatch.from_pylist(_encodable(rows), schema=schema())
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema(prefix))
 
 
 def _encodable(value: Any) -> Any:
@@ -113,7 +112,7 @@ class Batch:
             return self._arrow(batch)
         if isinstance(batch, Mapping):
             self._check(batch)
-            return {**batch, **self._table(batch.__getitem__).to_pydict()}
+            return {**batch, **self._columns(batch.__getitem__).to_pydict()}
         raise TypeError(
             f"a batch is an Arrow table, a Polars frame or a dict of columns, not a {type(batch).__name__}; "
             "datasets.map gives batches with batched=True"
@@ -127,25 +126,24 @@ class Batch:
             None if text is None else parse(text, prompt=prompt) for text, prompt in zip(texts, prompts, strict=True)
         ]
 
-    def _table(self, column: Callable[[str], Any]) -> Any:
-        return table_of(self._messages(column), self.prefix)
+    def _columns(self, column: Callable[[str], Any]) -> Any:
+        return columns_of(self._messages(column), self.prefix)
 
     def _arrow(self, batch: Any) -> Any:
         self._check(batch.schema.names)
-        table = self._table(batch.column)
-        for name in table.column_names:
-            column = table.column(name)
-            batch = batch.append_column(name, column if hasattr(batch, "itercolumns") else column.combine_chunks())
+        found = self._columns(batch.column)
+        for name, column in zip(found.schema.names, found.columns, strict=True):
+            batch = batch.append_column(name, column)
         return batch
 
     def _polars(self, batch: Any) -> Any:
         import polars
 
         if isinstance(batch, polars.Series):
-            found: Any = polars.from_arrow(self._table({self.field: batch}.__getitem__))
+            found: Any = polars.from_arrow(self._columns({self.field: batch}.__getitem__))
             return found.to_struct(batch.name)
         self._check(batch.columns)
-        return batch.hstack(polars.from_arrow(self._table(batch.get_column)))
+        return batch.hstack(polars.from_arrow(self._columns(batch.get_column)))
 
     def _check(self, names: Iterable[str]) -> None:
         twice = sorted({self.prefix + name for name in COLUMNS} & set(names))
