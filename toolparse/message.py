@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -191,6 +192,7 @@ class ParsedMessage(msgspec.Struct, frozen=True):
         return row_of(self)
 
 
+@lru_cache(256)
 def fill_id(picture: str, name: str, index: int) -> str:
     """An id made from its picture: `{{name}}:{{index}}`; `{{index:05}}` has five digits, `{{index:1}}` begins at 1."""
     head, hole, tail = picture.replace("{{name}}", name).partition("{{index")

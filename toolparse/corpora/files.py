@@ -96,15 +96,16 @@ class Work:
     packed: str = ""  # .gz or .zst, for JSON lines
     table: bool = False  # record batches are written, not JSON lines
     columns: Any = None  # their schema, once the first chunk has said it
+    _written: set[str] = dataclasses.field(default_factory=set, repr=False)
     _tools: dict[bytes, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def read(self, chunk: Chunk) -> Done:
         """Read the rows of a chunk. Raises CorpusError where no row of the file can be read or written."""
         rows = self._table_rows(chunk.data) if hasattr(chunk.data, "schema") else map(self._line, _lines(chunk.data))
-        found: list[tuple[ParsedMessage, Any]] = []
-        places: list[int] = []
+        lines: list[bytes] = []
+        found: list[tuple[int, ParsedMessage, Any]] = []  # for tables, with the place of the row
         skipped: list[str] = []
-        stop = None
+        well, stop = True, None
         number = chunk.first - 1
         while True:
             number += 1
@@ -112,8 +113,7 @@ class Work:
                 row = next(rows)
                 if row is None:
                     continue
-                found.append((self._parse(row), row.kept))
-                places.append(number - chunk.first)
+                message = self._parse(row)
             except StopIteration:
                 break
             except CorpusError as error:
@@ -122,9 +122,15 @@ class Work:
                     stop = said
                     break
                 skipped.append(said)
-        well = not skipped and all(call.ok for message, _ in found for call in message.tool_calls)
-        written = self._batch(found, places, chunk) if self.table else self._json_lines(found)
-        return Done(written, chunk.rows, well, skipped, stop)
+                continue
+            if message.issues and well:
+                well = all(call.ok for call in message.tool_calls)
+            if self.table:
+                found.append((number - chunk.first, message, row.kept))
+            else:  # at once: many messages that are held slow Python's collector down
+                lines.append(self._json_line(message, row.kept))
+        written = self._batch(found, chunk) if self.table else self._pack(b"".join(lines))
+        return Done(written, chunk.rows, well and not skipped, skipped, stop)
 
     def _parse(self, row: _Row) -> ParsedMessage:
         try:
@@ -132,6 +138,8 @@ class Work:
         except ToolError as error:
             raise CorpusError(f"has tools that can't be used: {error}") from error
         except TypeError as error:
+            if isinstance(row.text, str):
+                raise
             raise CorpusError("holds token ids, which need a tokenizer; give their text") from error
 
     # -- rows -----------------------------------------------------------------------------------------------------
@@ -225,8 +233,9 @@ class Work:
 
     def _check_names(self, names: dict[str, Any]) -> None:
         """Raises CorpusError where a column that is kept has a name that is written."""
-        written = COLUMNS if self.table else _MESSAGE
-        twice = {self.prefix + name for name in written} & names.keys()
+        if not self._written:
+            self._written = {self.prefix + name for name in (COLUMNS if self.table else _MESSAGE)}
+        twice = self._written & names.keys()
         if "role" in twice and _json_or_none(names["role"]) == "assistant":
             twice.remove("role")
             del names["role"]
@@ -255,32 +264,30 @@ class Work:
 
     # -- what is written ------------------------------------------------------------------------------------------
 
-    def _json_lines(self, found: list[tuple[ParsedMessage, Any]]) -> bytes:
-        prefix = self.prefix
-        written = []
-        for message, kept in found:
-            data = message_data(message, self.parser)
-            if prefix:
-                data = {prefix + name: value for name, value in data.items()}
-            line = _json_bytes(data)
-            written.append(line if kept == b"{}" else kept[:-1] + b"," + line[1:])
-        text = b"".join([line + b"\n" for line in written])
-        if self.packed == ".gz":
-            return gzip.compress(text, compresslevel=6, mtime=0)
-        if self.packed == ".zst":
-            return bytes(_zstandard().ZstdCompressor().compress(text))
-        return text
+    def _json_line(self, message: ParsedMessage, kept: bytes) -> bytes:
+        data = message_data(message, self.parser)
+        if self.prefix:
+            data = {self.prefix + name: value for name, value in data.items()}
+        line = _json_bytes(data)
+        return (line if kept == b"{}" else kept[:-1] + b"," + line[1:]) + b"\n"
 
-    def _batch(self, found: list[tuple[ParsedMessage, Any]], places: list[int], chunk: Chunk) -> bytes:
+    def _pack(self, lines: bytes) -> bytes:
+        if self.packed == ".gz":
+            return gzip.compress(lines, compresslevel=6, mtime=0)
+        if self.packed == ".zst":
+            return bytes(_zstandard().ZstdCompressor().compress(lines))
+        return lines
+
+    def _batch(self, found: list[tuple[int, ParsedMessage, Any]], chunk: Chunk) -> bytes:
         """The rows as a record batch, in Arrow's stream format; its schema goes before the first."""
         pa = arrow()
-        table = pa.Table.from_batches([columns_of([message for message, _ in found], self.prefix)])
+        table = pa.Table.from_batches([columns_of([message for _, message, _ in found], self.prefix)])
         if hasattr(chunk.data, "schema"):
             name = self.field or next(name for name in TEXT_FIELDS if name in chunk.data.schema.names)
             others = chunk.data.select([column for column in chunk.data.schema.names if column != name])
-            others = pa.Table.from_batches([others.take(pa.array(places, pa.int64()))])
+            others = pa.Table.from_batches([others.take(pa.array([place for place, _, _ in found], pa.int64()))])
         else:
-            others = self._others([kept for _, kept in found], chunk.first)
+            others = self._others([kept for _, _, kept in found], chunk.first)
         for number, column in enumerate(others.schema):
             values = others.column(number)
             if pa.types.is_dictionary(column.type):
