@@ -138,7 +138,7 @@ class Work:
         except ToolError as error:
             raise CorpusError(f"has tools that can't be used: {error}") from error
         except TypeError as error:
-            if isinstance(row.text, str):
+            if isinstance(row.text, str) and not isinstance(row.options["prompt"], list):
                 raise
             raise CorpusError("holds token ids, which need a tokenizer; give their text") from error
 
