@@ -1,7 +1,8 @@
 """The site's pages that do not lie in docs/, and their order: a hook of MkDocs, see mkdocs.yml.
 
-README.md is the front page, CHANGELOG.md and its neighbours are pages; links between them and docs/ are turned to where the pages
-are then, links to other files of the repository become plain text. A page that is not named in ORDER stands under "More".
+README.md is the front page, CHANGELOG.md and its neighbours are pages; links between them and docs/ are turned to
+where the pages are then, links to other files of the repository become plain text. A page that is not named in ORDER
+stands under "More".
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
     pages = sorted(file.src_uri for file in files.documentation_pages())
     named = {f"{name}.md": title for title, names in ORDER.items() for name in names}
-    nav: list[Any] = ["index.md"]
+    nav: list[Any] = [{"Start": "index.md"}]
     nav += [{title: [f"{name}.md" for name in names if f"{name}.md" in pages]} for title, names in ORDER.items()]
     left = [page for page in pages if page not in named and page != "index.md" and "/" not in page]
     nav += [{"More": left}] if left else []
@@ -50,7 +51,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - MkDocs gives it
     """Turn the page's links to where its targets are on the site."""
     here = page.file.src_uri
     places = {page: name for name, page in OUTSIDE.items()}
@@ -65,3 +66,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     text = _LINK.sub(turned, markdown)
     return re.sub(r"\[([^\[\]]*)\]\{\.file\}", r"\1", text)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - MkDocs gives them
+    """In code in tables GitHub takes `\\|` for a bar, Python-Markdown for two characters."""
+    return re.sub(r"<td.*?</td>", lambda cell: cell[0].replace("\\|", "|"), html, flags=re.DOTALL)

@@ -37,18 +37,15 @@ def code(picture: str) -> str:
 
 def table() -> str:
     """The table, as Markdown."""
-    rows = [
-        "| family | models | a turn with calls | arguments | ids | parallel | reasoning | proved on |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = ["| family | models | a turn with calls | arguments | has | proved on |", "|---|---|---|---|---|---|"]
     for name in toolparse.families():
         fmt = toolparse.get(name)
         if isinstance(fmt, Format):
             facts = overview(fmt)
-            signs = " | ".join("yes" if facts[key] else "no" for key in ("ids", "parallel", "reasoning"))
+            has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key]) or "–"
             look = code(fmt.section.replace("{{calls}}", fmt.call))
             proved = facts["proved"].partition(":")[2] or "–"
-            rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {signs} | {proved} |")
+            rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {has} | {proved} |")
     return "\n".join(rows)
 
 
