@@ -728,7 +728,7 @@ def parse_corpus(
         work.packed = suffix if suffix in (".gz", ".zst") else ""
         kind = Path(output.name.removesuffix(work.packed)).suffix
         work.table = kind in _TABLES and not work.packed
-        if not work.table and kind not in (".jsonl", ".ndjson", ".json"):
+        if not work.table and kind not in (".jsonl", ".ndjson"):
             raise CorpusError(f"{output}: an output is called .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .arrow")
         same = {"input": corpus.name, "field": work.field, "prefix": work.prefix, "prompt": work.prompt}
         same["source"] = repr(work.parser)
