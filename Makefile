@@ -10,7 +10,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers \
-  bench-serve tokenizers engines servers export-check clean
+  bench-serve bench-corpora docs tokenizers engines servers export-check clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -28,6 +28,8 @@ help:
 	@echo "make test-pure   laws, streams, hostile and linear tests on a copy without compiled modules"
 	@echo "make bench-serve  the endpoint under load"
 	@echo "make servers     fetch the interface files of vLLM and SGLang (376 MB), for the plugins' tests"
+	@echo "make bench-corpora  completions a second, in memory and from files"
+	@echo "make docs        the site, in build/site; a link that leads nowhere fails"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -38,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) is too old or absent: say which to use, as in 'make PYTHON=python3.12 demo'"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,test,test-serve,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,data,test,test-serve,test-data,dev]'
 	# Some environments keep Python from writing bytecode; without it an import takes three times as long.
 	$(PY) -m compileall -q toolparse trl_integration
 	@touch $(STAMP)
@@ -128,6 +130,13 @@ bench-peers: $(STAMP)
 
 bench-serve: $(STAMP)
 	$(PY) benchmarks/serve.py
+
+bench-corpora: $(STAMP)
+	$(PY) benchmarks/corpora.py
+
+docs: $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material 'mkdocstrings[python]'
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

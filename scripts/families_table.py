@@ -1,8 +1,8 @@
-"""The table of families in README.md, made from the declarations.
+"""The table of families in docs/families.md, made from the declarations.
 
 python scripts/families_table.py            print it
-python scripts/families_table.py --write    put it into README.md, between its markers
-python scripts/families_table.py --check    exit with 1 if README.md holds another one
+python scripts/families_table.py --write    put it into docs/families.md, between its markers
+python scripts/families_table.py --check    exit with 1 if docs/families.md holds another one
 python scripts/families_table.py --prove    detect every real template at hand, note which families they prove
 """
 
@@ -18,8 +18,9 @@ import toolparse
 from toolparse.cli import overview
 from toolparse.format import Format
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-PROVED = README.parent / "toolparse" / "families" / "proved.py"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "families.md"
+PROVED = ROOT / "toolparse" / "families" / "proved.py"
 BEGIN, END = "<!-- families: made by scripts/families_table.py --write -->", "<!-- /families -->"
 
 
@@ -36,18 +37,15 @@ def code(picture: str) -> str:
 
 def table() -> str:
     """The table, as Markdown."""
-    rows = [
-        "| family | models | a turn with calls | arguments | ids | parallel | reasoning | proved on |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = ["| family | models | a turn with calls | arguments | has | proved on |", "|---|---|---|---|---|---|"]
     for name in toolparse.families():
         fmt = toolparse.get(name)
         if isinstance(fmt, Format):
             facts = overview(fmt)
-            signs = " | ".join("yes" if facts[key] else "no" for key in ("ids", "parallel", "reasoning"))
+            has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key]) or "–"
             look = code(fmt.section.replace("{{calls}}", fmt.call))
-            proved = f"`{facts['proved']}`" if facts["proved"] else "no template at hand"
-            rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {signs} | {proved} |")
+            proved = facts["proved"].partition(":")[2] or "–"
+            rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {has} | {proved} |")
     return "\n".join(rows)
 
 
@@ -81,18 +79,18 @@ def write_proofs(proved: dict[str, str]) -> None:
 
 
 def with_table(readme: str) -> str:
-    """The README with the table as it should be."""
+    """The page with the table as it should be."""
     before, found, rest = readme.partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
-        raise SystemExit(f"README.md lacks the markers {BEGIN} and {END}")
+        raise SystemExit(f"docs/families.md lacks the markers {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The table of families in README.md.")
-    parser.add_argument("--write", action="store_true", help="put it into README.md")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if README.md holds another one")
+    parser = argparse.ArgumentParser(description="The table of families in docs/families.md.")
+    parser.add_argument("--write", action="store_true", help="put it into docs/families.md")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if docs/families.md holds another one")
     parser.add_argument("--prove", action="store_true", help="detect every real template, note what it proves")
     options = parser.parse_args(arguments)
     if options.prove:
@@ -100,13 +98,16 @@ def main(arguments: list[str] | None = None) -> int:
         write_proofs(proved)
         print(f"{len(proved)} of {len(toolparse.families())} families are proved by a real template")
         return 0
-    readme = README.read_text(encoding="utf-8")
+    readme = PAGE.read_text(encoding="utf-8")
     wanted = with_table(readme)
     if options.write:
-        README.write_text(wanted, encoding="utf-8")
+        PAGE.write_text(wanted, encoding="utf-8")
     elif options.check:
         if readme != wanted:
-            print("README.md holds an old table of families: python scripts/families_table.py --write", file=sys.stderr)
+            print(
+                "docs/families.md holds an old table of families: python scripts/families_table.py --write",
+                file=sys.stderr,
+            )
             return 1
     else:
         print(table())

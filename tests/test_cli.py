@@ -526,7 +526,7 @@ DEEP = "[" * 100_000
         (["parse", "qwen", "--whole"], CALL.replace("{}", f'{{"n": {DEEP}'), NOT_FOUND),
         (["parse", "qwen", "--lines"], DEEP, BAD_INPUT),
         (["parse", "qwen"], DEEP, OK),
-        (["parse", "qwen", "--lines"], f'{{"text": "a", "n": {HUGE}}}', BAD_INPUT),
+        (["parse", "qwen", "--lines"], f'{{"text": "a", "n": {HUGE}}}', OK),
         (["parse", "qwen", "--lines"], "[]", BAD_INPUT),
         (["parse", "qwen", "--lines"], "5", BAD_INPUT),
         (["parse", "qwen", "--lines"], '{"text": "a", "tools": "x"}', BAD_INPUT),

@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"detect"},
     {"api"},
     {"openai", "testing"},
+    {"corpora"},
     {"serving"},
     {"plugins"},
     {"", "cli"},
@@ -49,7 +50,10 @@ ALONE: dict[str, set[str]] = {
 }
 
 # Methods that hand on to what stands above, which is imported when they are called.
-HANDED_ON = {("toolparse.message", f"toolparse.openai{name}") for name in ("", ".to_chat_call", ".to_chat_message")}
+HANDED_ON = {
+    *(("toolparse.message", f"toolparse.openai{name}") for name in ("", ".to_chat_call", ".to_chat_message")),
+    *(("toolparse.message", f"toolparse.corpora.rows{name}") for name in ("", ".row_of")),
+}
 
 HEAVY = ("transformers", "torch", "tokenizers", "trl", "accelerate", "datasets", "numpy")
 # What brings libraries of its own: nothing imports these but the command line, and whoever asks for them.

@@ -30,6 +30,7 @@ from toolparse.registry import families, get, register
 
 if TYPE_CHECKING:
     from toolparse import testing
+    from toolparse.corpora import batch
     from toolparse.detect import Detection
     from toolparse.tools import tool_schema
 
@@ -62,6 +63,7 @@ __all__ = [
     "ToolError",
     "ToolparseError",
     "UnknownFormat",
+    "batch",
     "detect",
     "families",
     "get",
@@ -76,6 +78,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Detection": ("toolparse.templates.judging.detection", "Detection"),
+    "batch": ("toolparse.corpora", "batch"),
     "tool_schema": ("toolparse.tools", "tool_schema"),
     "testing": ("toolparse.testing", ""),
 }

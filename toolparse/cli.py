@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -28,10 +28,10 @@ from rich.text import Text
 
 import toolparse
 from toolparse.compile import compile_format
+from toolparse.corpora.files import TEXT_FIELDS, CorpusError, Work, open_corpus, parse_corpus
 from toolparse.errors import RenderError, SourceError, ToolError, ToolparseError, UnknownFormat, UnverifiedFormatWarning
 from toolparse.families.proved import PROVED
 from toolparse.format import Format
-from toolparse.message import ParsedMessage
 from toolparse.parser import FunctionParser
 from toolparse.plugins.flags import server_flags
 from toolparse.registry import by_model, kind_of, meant, named
@@ -57,9 +57,6 @@ STDIN = ("-", "/dev/stdin")
 LONG_INPUT = 1_000_000
 
 WIDTH_OF_A_PIPE = 200
-
-# Where a JSON line may hold the model's output.
-TEXT_FIELDS = ("text", "output", "completion", "response", "content")
 
 READER = f"reader: {'compiled' if getattr(toolparse, 'COMPILED', False) else 'plain Python'}"
 
@@ -431,117 +428,64 @@ def _format_of(fmt: object) -> Format | None:
 @click.argument("file", type=InputFile("rb"), default="-")
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
 @click.option("--prompt", metavar="TEXT", help="The end of the prompt, where it opens a thought or a call.")
-@click.option("--lines/--whole", default=None, help="Input is JSON lines, or one text. Default: by name and look.")
-@click.option("--field", metavar="NAME", help=f"Where a JSON line holds the text. Default: {', '.join(TEXT_FIELDS)}.")
+@click.option("--lines", "shape", flag_value="lines", help="The input is JSON lines. Default: by look and name.")
+@click.option("--array", "shape", flag_value="array", help="The input is a JSON array.")
+@click.option("--whole", "shape", flag_value="whole", help="The input is one text.")
+@click.option("--field", metavar="NAME", help=f"Where the text is, as in `a.0.b`. Default: {', '.join(TEXT_FIELDS)}.")
+@click.option("--prefix", default="", metavar="TEXT", help="Before the names of what is written.")
+@click.option("--errors", type=click.Choice(["stop", "skip"]), default="stop", help="At rows that can't be used.")
+@click.option("--jobs", type=click.IntRange(1), default=1, metavar="N", help="Processes that read.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of stdout.")
+@click.option("--resume", is_flag=True, help="Go on with an --output that was not finished.")
 @output_options
 def parse(
     source: str,
     file: BinaryIO,
     tools_file: Path | None,
     prompt: str | None,
-    lines: bool | None,
+    shape: str | None,
     field: str | None,
+    prefix: str,
+    errors: str,
+    jobs: int,
+    output: Path | None,
+    resume: bool,
     as_json: bool,
 ) -> int:
     """Read model output from FILE (or stdin) and write messages as JSON, one a line.
 
-    The input is one text, or JSON lines: strings, or objects that hold the text, and `tools` and `prompt` if they
-    differ from line to line. A message has `issues` where something is wrong; a call that has one that is not just a
-    note must not be executed.
+    FILE is one text, JSON lines, a JSON array, Parquet or Arrow, perhaps packed (.gz, .zst). A row is a text, or has it
+    in a column, and `tools` and `prompt` if they differ from row to row; its other columns are kept. A message has
+    `issues` where something is wrong; a call that has one that is not just a note must not be executed. OUTPUT ends in
+    .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .arrow.
     """
     parser, holds = load_parser(source, tools=load_tools(tools_file))
-    code = OK if holds else NOT_FOUND
+    work = Work(parser, "", field=field, prompt=prompt, prefix=prefix, skip=errors == "skip")
+    pretty = stdout().is_terminal and not as_json
+
+    def write(lines: bytes) -> None:
+        if pretty:
+            for line in lines.splitlines():
+                stdout().print_json(line.decode("utf-8"))
+        else:
+            sys.stdout.write(lines.decode("utf-8"))
+
     with progress(file) as stream:
-        for where, item in _items(stream, _name_of(file), lines, field):
-            options = {"prompt": prompt, **item}
-            try:
-                message = parser.parse(options.pop("text"), **options)
-            except ToolError as error:
-                raise BadInput(f"{where}: {error}") from error
-            except TypeError as error:
-                raise BadInput(f"{where} holds token ids, which need a tokenizer; give their text") from error
-            write_json(message_data(message, parser), pretty=not as_json and stdout().is_terminal)
-            if not all(call.ok for call in message.tool_calls):
-                code = NOT_FOUND
-    return code
-
-
-def message_data(message: ParsedMessage, parser: Any) -> dict[str, Any]:
-    """The message as chat templates take it, with what is wrong with it."""
-    data: dict[str, Any] = getattr(parser, "to_message", ParsedMessage.to_message)(message, broken="keep")
-    if message.truncated:
-        data["truncated"] = True
-    if message.issues:
-        data["issues"] = [
-            {"code": issue.code, "message": issue.message, "call": issue.call_index} for issue in message.issues
-        ]
-    return data
-
-
-def _items(
-    stream: Iterable[bytes], name: str, lines: bool | None, field: str | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is to be parsed, each with its place: dicts with `text` and perhaps `tools` and `prompt`."""
-    by_name = {".jsonl": True, ".ndjson": True, ".txt": False}.get(Path(name).suffix)
-    lines = by_name if lines is None else lines
-    rows = iter(stream)
-    if lines is None:
-        first = next(rows, b"")
-        lines = field is not None or _is_json_line(first)
-        rows = _chain(first, rows)
-    if not lines:
-        yield name, {"text": b"".join(rows).decode("utf-8", "replace")}
-        return
-    for number, row in enumerate(rows, 1):
-        if row.strip():
-            where = f"{name}, line {number}"
-            yield where, _item(row, where, field)
-
-
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
-def _is_json_line(row: bytes) -> bool:
-    """Whether a first line looks like a record: a JSON string, or an object that holds a text and no call."""
-    try:
-        value = json.loads(row)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, str) or (isinstance(value, dict) and isinstance(_text_in(value, None), str))
-
-
-def _text_in(record: dict[str, Any], field: str | None) -> Any:
-    if field is not None:
-        return record.get(field)
-    return next((record[name] for name in TEXT_FIELDS if isinstance(record.get(name), str)), None)
-
-
-def _item(row: bytes, where: str, field: str | None) -> dict[str, Any]:
-    record = read_json(row, where, " (--whole reads the input as one text)")
-    if isinstance(record, str):
-        return {"text": record}
-    text = _text_in(record, field) if isinstance(record, dict) else None
-    if not isinstance(text, str) and not _are_ids(text):
-        wanted = field or " or ".join(TEXT_FIELDS)
-        raise BadInput(f"{where} holds no text in {wanted}; --field says where it is")
-    prompt = record.get("prompt", record.get("prefill"))
-    if not isinstance(prompt, str | list | None) or (isinstance(prompt, list) and not _are_ids(prompt)):
-        raise BadInput(f"{where}: the prompt must be a text or token ids")
-    if not isinstance(record.get("tools"), list | None):
-        raise BadInput(f"{where}: the tools must be a list of OpenAI-style tools")
-    extra = {"tools": record.get("tools"), "prompt": prompt}
-    return {"text": text} | {name: value for name, value in extra.items() if value is not None}
-
-
-def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int for number in value)
+        try:
+            corpus = open_corpus(stream, _name_of(file), shape or "", field=field, whole=jobs > 1 or output is not None)
+            well = parse_corpus(
+                corpus, work, write, lambda said: err.print(escape(said)), jobs=jobs, output=output, resume=resume
+            )
+        except (CorpusError, ImportError) as error:
+            raise BadInput(str(error)) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+    return OK if holds and well else NOT_FOUND
 
 
 @contextmanager
-def progress(file: BinaryIO) -> Iterator[Iterable[bytes]]:
-    """The lines of a file, with a bar on stderr if there is much to read and somebody to see it."""
+def progress(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The file, with a bar on stderr if there is much to read and somebody to see it."""
     try:
         size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError):
@@ -553,14 +497,8 @@ def progress(file: BinaryIO) -> Iterator[Iterable[bytes]]:
     # stdout is the answer's: the bar must not take it over.
     bar = Progress(*columns, TimeRemainingColumn(), console=err, transient=True, redirect_stdout=False)
     with bar:
-        task = bar.add_task("parsing", total=size)
-
-        def counted() -> Iterator[bytes]:
-            for line in file:
-                yield line
-                bar.advance(task, len(line))
-
-        yield counted()
+        counted = bar.wrap_file(file, size, description="parsing")
+        yield counted
 
 
 @command

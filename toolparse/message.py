@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -248,6 +249,16 @@ class ParsedMessage(msgspec.Struct, frozen=True):
             ]
         return message
 
+    def to_row(self) -> dict[str, Any]:
+        """The message as a flat row for tables, every value of one type in all rows.
+
+        `content`, `reasoning` (or None), `calls` (dicts of name, arguments as JSON text, id, ok), `ok` (no call that
+        may not be executed), `truncated`, `codes` of the issues. `toolparse.corpora.schema()` has the Arrow types.
+        """
+        from toolparse.corpora.rows import row_of
+
+        return row_of(self)
+
 
 # How much of a value a repr shows.
 _SHOWN = 90
@@ -279,6 +290,7 @@ def table_html(rows: Iterable[tuple[str, str]]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
+@lru_cache(256)
 def fill_id(picture: str, name: str, index: int) -> str:
     """An id made from its picture: `{{name}}:{{index}}`; `{{index:05}}` has five digits, `{{index:1}}` begins at 1."""
     head, hole, tail = picture.replace("{{name}}", name).partition("{{index")

@@ -68,10 +68,11 @@ def ids_for(style: MessageStyle | None, messages: Sequence[Mapping[str, Any]]) -
 
 def arguments_text(arguments: Any) -> str:
     """Arguments as the JSON text that the APIs carry; what UTF-8 can't hold is escaped."""
-    return _SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", encode(arguments))
+    return SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", encode(arguments))
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: Half of a surrogate pair, which UTF-8 can't hold.
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 # ---------------------------------------------------------------------------------------------------------- messages

@@ -139,11 +139,24 @@ class Parser:
         if isinstance(items, str):
             raise TypeError("one text was given: parse_batch takes a list of texts; parse reads one")
         items = list(items)
-        heads: list[TextOrIds | None] = [None] * len(items) if prompts is None else list(prompts)
-        if len(heads) != len(items):
+        heads = None if prompts is None else list(prompts)
+        if heads is not None and len(heads) != len(items):
             raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
+        return list(self.parse_iter(items, tools=tools, prompts=heads))
+
+    def parse_iter(
+        self,
+        items: Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompts: Iterable[TextOrIds | None] | None = None,
+    ) -> Iterator[ParsedMessage]:
+        """As `parse_batch`, one message after the other: nothing is held but the completion that is being read."""
         tools = self.tools if tools is None else _tools(tools)
-        return [self.parse(item, tools=tools, prompt=head) for item, head in zip(items, heads, strict=True)]
+        parse = self.parse
+        if prompts is None:
+            return (parse(item, tools=tools) for item in items)
+        return (parse(item, tools=tools, prompt=prompt) for item, prompt in zip(items, prompts, strict=True))
 
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
         """A stream: feed it pieces of text or ids, get events; close it for the message.
@@ -496,7 +509,13 @@ class FunctionParser:
 
     def parse_batch(self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None) -> list[ParsedMessage]:
         """Many completions, in order."""
-        return [self.parse(item, tools=tools) for item in items]
+        return list(self.parse_iter(items, tools=tools))
+
+    def parse_iter(
+        self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None
+    ) -> Iterator[ParsedMessage]:
+        """Many completions, one message after the other."""
+        return (self.parse(item, tools=tools) for item in items)
 
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> FunctionStream:
         """A stream that says everything at its end."""

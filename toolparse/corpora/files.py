@@ -1,0 +1,822 @@
+"""Files of completions, read and written row by row: what `toolparse parse` does.
+
+A file is cut into chunks (a megabyte of lines, some thousand rows of a table), and `Work.read` turns a chunk into the
+bytes that are written for it: in this process or in others, which get no more than the chunk. With an output, those
+bytes go to `OUTPUT.part`; `OUTPUT.part.json` says how many rows they stand for, so that a run can be taken up again.
+Columns of JSON lines that are not read are copied as they are written.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import msgspec
+
+from toolparse.codecs.json import encode as json_text
+from toolparse.corpora.rows import COLUMNS, arrow, column_values, columns_of, schema, within
+from toolparse.errors import ToolError, ToolparseError
+from toolparse.message import ParsedMessage
+from toolparse.openai import SURROGATE
+from toolparse.parser import AnyParser
+from toolparse.tools import ToolSet
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+#: Where a record may hold the model's output.
+TEXT_FIELDS = ("text", "output", "completion", "response", "content")
+
+CHUNK_BYTES = 1_000_000
+CHUNK_ROWS = 1_000
+
+#: Of so many rows that were skipped it is said what is wrong with them; the others are counted.
+SKIPPED_SHOWN = 10
+
+_MESSAGE = ("role", "content", "reasoning_content", "tool_calls", "truncated", "issues")
+_SUFFIXES = {".jsonl": "lines", ".ndjson": "lines", ".txt": "whole"}
+_TABLES = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+
+
+class CorpusError(ToolparseError, ValueError):
+    """A file of completions that can't be read or written; the message names the row."""
+
+
+class Chunk(NamedTuple):
+    """Rows of a file. `first`: the number of the first; `data`: lines, the elements of an array, a record batch."""
+
+    first: int
+    rows: int
+    data: Any
+
+
+class Done(NamedTuple):
+    """What became of a chunk. `stop`: what was wrong with the row at which reading stopped."""
+
+    data: bytes
+    rows: int
+    well: bool
+    skipped: list[str]
+    stop: str | None
+
+
+class _Row(NamedTuple):
+    """A completion, how it is read, and the columns that are kept: a dict, or the JSON text of one."""
+
+    text: Any
+    options: dict[str, Any]
+    kept: Any
+
+
+# ------------------------------------------------------------------------------------------------------ from a chunk
+
+
+@dataclasses.dataclass
+class Work:
+    """How rows are read and what is written for them; travels to other processes."""
+
+    parser: AnyParser
+    name: str
+    unit: str = "line"
+    field: str | None = None
+    prompt: str | None = None
+    prefix: str = ""
+    skip: bool = False
+    packed: str = ""  # .gz or .zst, for JSON lines
+    table: bool = False  # record batches are written, not JSON lines
+    columns: Any = None  # their schema, once the first chunk has said it
+    _written: set[str] = dataclasses.field(default_factory=set, repr=False)
+    _tools: dict[bytes, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def read(self, chunk: Chunk) -> Done:
+        """Read the rows of a chunk. Raises CorpusError where no row of the file can be read or written."""
+        rows = self._table_rows(chunk.data) if hasattr(chunk.data, "schema") else map(self._line, _lines(chunk.data))
+        lines: list[bytes] = []
+        found: list[tuple[int, ParsedMessage, Any]] = []  # for tables, with the place of the row
+        skipped: list[str] = []
+        well, stop = True, None
+        number = chunk.first - 1
+        while True:
+            number += 1
+            try:
+                row = next(rows)
+                if row is None:
+                    continue
+                message = self._parse(row)
+            except StopIteration:
+                break
+            except CorpusError as error:
+                said = f"{self.name}, {self.unit} {number} {error}"
+                if not self.skip:
+                    stop = said
+                    break
+                skipped.append(said)
+                continue
+            if message.issues and well:
+                well = all(call.ok for call in message.tool_calls)
+            if self.table:
+                found.append((number - chunk.first, message, row.kept))
+            else:  # at once: many messages that are held slow Python's collector down
+                lines.append(self._json_line(message, row.kept))
+        written = self._batch(found, chunk) if self.table else self._pack(b"".join(lines))
+        return Done(written, chunk.rows, well and not skipped, skipped, stop)
+
+    def _parse(self, row: _Row) -> ParsedMessage:
+        try:
+            return self.parser.parse(row.text, **row.options)
+        except ToolError as error:
+            raise CorpusError(f"has tools that can't be used: {error}") from error
+        except TypeError as error:
+            if isinstance(row.text, str) and not isinstance(row.options["prompt"], list):
+                raise
+            raise CorpusError("holds token ids, which need a tokenizer; give their text") from error
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def _line(self, line: bytes) -> _Row | None:
+        """A JSON line or an element of an array; None for a blank one."""
+        try:
+            record = _record(line)
+        except msgspec.MsgspecError:
+            if not line.strip():
+                return None
+            return self._value(_slow_json(line))
+        if not line.isascii():
+            _decoded(line)
+        try:
+            return self._raw_record(record)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # what only the standard library takes, or is wrong
+            return self._value(_slow_json(line))
+
+    def _raw_record(self, record: dict[str, msgspec.Raw]) -> _Row:
+        """A record whose columns are decoded only where they are read."""
+        options: dict[str, Any] = {}
+        if self.field is not None and self.field not in record:
+            name, *path = self.field.split(".")
+            text = within(_json(record[name]), path) if name in record else None
+        else:
+            name = self.field or next((name for name in TEXT_FIELDS if _is_text(record.get(name))), "")
+            text = _json(record.pop(name)) if name else None
+        if (prompt := record.get("prompt", record.get("prefill"))) is not None:
+            options["prompt"] = _json(prompt)
+        if (tools := record.get("tools")) is not None:
+            options["tools"] = self._toolset(bytes(tools))
+        self._check_names(record)
+        if self.table:
+            return self._checked(text, options, {name: _json(value) for name, value in record.items()})
+        return self._checked(text, options, _encode(record))
+
+    def _value(self, value: Any) -> _Row:
+        """A row whose columns are Python's values."""
+        if isinstance(value, str):
+            return self._checked(value, {}, {} if self.table else b"{}")
+        if not isinstance(value, dict):
+            raise CorpusError(f"is neither a text nor an object, but {type(value).__name__}")
+        value = dict(value)
+        if self.field is not None and self.field not in value:
+            name, *path = self.field.split(".")
+            text = within(value.get(name), path)
+        else:
+            name = self.field or next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), "")
+            text = value.pop(name, None)
+        options = {"prompt": value.get("prompt", value.get("prefill"))}
+        if value.get("tools") is not None:
+            options["tools"] = self._toolset(json_text(value["tools"]).encode())
+        self._check_names(value)
+        if self.table:
+            return self._checked(text, options, value)
+        return self._checked(text, options, _json_bytes(value))
+
+    def _table_rows(self, batch: Any) -> Iterator[_Row]:
+        """The rows of a record batch. Kept are no columns, if a table is written: they are taken as they are."""
+        names = batch.schema.names
+        name = self.field or next((name for name in TEXT_FIELDS if name in names), None)
+        if name is None or (name not in names and name.split(".")[0] not in names):
+            wanted = name or " or ".join(TEXT_FIELDS)
+            raise CorpusError(f"{self.name} has no column {wanted}, but {', '.join(names)}; --field says where it is")
+        kept = [column for column in names if column != name]
+        self._check_names(dict.fromkeys(kept))
+        texts = column_values(batch.column, name)
+        options: list[dict[str, Any]] = [{} for _ in texts]
+        for option in ("prompt", "prefill"):
+            if option in names and not any(options):
+                options = [{"prompt": prompt} for prompt in batch.column(option).to_pylist()]
+        tools = batch.column("tools").to_pylist() if "tools" in names else [None] * len(texts)
+        others = [b"{}"] * len(texts) if self.table else map(_json_bytes, batch.select(kept).to_pylist())
+        return map(self._table_row, texts, options, tools, others)
+
+    def _table_row(self, text: Any, options: dict[str, Any], tools: Any, kept: bytes) -> _Row:
+        if tools is not None:
+            options["tools"] = self._toolset((tools if isinstance(tools, str) else json_text(_filled(tools))).encode())
+        return self._checked(text, options, kept)
+
+    def _checked(self, text: Any, options: dict[str, Any], kept: Any) -> _Row:
+        if not isinstance(text, str) and not _are_ids(text):
+            wanted = self.field or " or ".join(TEXT_FIELDS)
+            raise CorpusError(f"holds no text in {wanted}; --field says where it is")
+        if options.get("prompt") is None:
+            options["prompt"] = self.prompt
+        elif not isinstance(options["prompt"], str) and not _are_ids(options["prompt"]):
+            raise CorpusError("has a prompt that is neither a text nor token ids")
+        return _Row(text, options, kept)
+
+    def _check_names(self, names: dict[str, Any]) -> None:
+        """Raises CorpusError where a column that is kept has a name that is written."""
+        if not self._written:
+            self._written = {self.prefix + name for name in (COLUMNS if self.table else _MESSAGE)}
+        twice = self._written & names.keys()
+        if "role" in twice and _json_or_none(names["role"]) == "assistant":
+            twice.remove("role")
+            del names["role"]
+        if twice:
+            raise CorpusError(
+                f"has a column {', '.join(sorted(twice))}, which is what is written for the message; "
+                "--prefix NAME_ gives what is written other names"
+            )
+
+    def _toolset(self, raw: bytes) -> Any:
+        """The tools of a row; rows that have the same share them."""
+        known = self._tools.get(raw)
+        if known is None:
+            tools = _slow_json(raw)
+            if tools is None:
+                return None
+            if not isinstance(tools, list):
+                raise CorpusError("has tools that are not a list of OpenAI-style tools")
+            if len(self._tools) > 64:
+                self._tools.clear()
+            try:
+                known = self._tools[raw] = ToolSet.of(tools)
+            except (ToolError, TypeError) as error:
+                raise CorpusError(f"has tools that can't be used: {error}") from error
+        return known
+
+    # -- what is written ------------------------------------------------------------------------------------------
+
+    def _json_line(self, message: ParsedMessage, kept: bytes) -> bytes:
+        data = message_data(message, self.parser)
+        if self.prefix:
+            data = {self.prefix + name: value for name, value in data.items()}
+        line = _json_bytes(data)
+        return (line if kept == b"{}" else kept[:-1] + b"," + line[1:]) + b"\n"
+
+    def _pack(self, lines: bytes) -> bytes:
+        if self.packed == ".gz":
+            return gzip.compress(lines, compresslevel=6, mtime=0)
+        if self.packed == ".zst":
+            return bytes(_zstandard().ZstdCompressor().compress(lines))
+        return lines
+
+    def _batch(self, found: list[tuple[int, ParsedMessage, Any]], chunk: Chunk) -> bytes:
+        """The rows as a record batch, in Arrow's stream format; its schema goes before the first."""
+        pa = arrow()
+        table = pa.Table.from_batches([columns_of([message for _, message, _ in found], self.prefix)])
+        if hasattr(chunk.data, "schema"):
+            name = self.field or next(name for name in TEXT_FIELDS if name in chunk.data.schema.names)
+            others = chunk.data.select([column for column in chunk.data.schema.names if column != name])
+            others = pa.Table.from_batches([others.take(pa.array([place for place, _, _ in found], pa.int64()))])
+        else:
+            others = self._others([kept for _, _, kept in found], chunk.first)
+        for number, column in enumerate(others.schema):
+            values = others.column(number)
+            if pa.types.is_dictionary(column.type):
+                values = values.cast(column.type.value_type)
+            table = table.add_column(number, column.name, values)
+        if self.columns is None:
+            self.columns = table.schema.remove_metadata()
+        table = table.cast(self.columns)
+        return b"".join(bytes(batch.serialize()) for batch in table.combine_chunks().to_batches())
+
+    def _others(self, kept: list[dict[str, Any]], first: int) -> Any:
+        pa = arrow()
+        names = list(dict.fromkeys(name for row in kept for name in row))
+        wanted = None
+        if self.columns is not None:
+            wanted = pa.schema([column for column in self.columns if column.name not in schema(self.prefix).names])
+            if new := [name for name in names if name not in wanted.names]:
+                raise CorpusError(
+                    f"{self.name}: from {self.unit} {first} on there is a column {', '.join(new)} that the first rows "
+                    "don't have, and a table's columns are those of its first rows; JSON lines can be written"
+                )
+            names = wanted.names
+        try:
+            if not names:
+                return pa.table({})
+            return pa.Table.from_pydict({name: [row.get(name) for row in kept] for name in names}, schema=wanted)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            raise CorpusError(
+                f"{self.name}: of the rows from {self.unit} {first} on no columns can be made "
+                f"({str(error).splitlines()[0]}); JSON lines can be written"
+            ) from error
+
+
+def message_data(message: ParsedMessage, parser: AnyParser) -> dict[str, Any]:
+    """The message as chat templates take it, with what is wrong with it."""
+    data = parser.to_message(message, broken="keep")
+    if message.truncated:
+        data["truncated"] = True
+    if message.issues:
+        data["issues"] = [
+            {"code": issue.code, "message": issue.message, "call": issue.call_index} for issue in message.issues
+        ]
+    return data
+
+
+def _lines(data: Any) -> Sequence[bytes]:
+    return data.split(b"\n") if isinstance(data, bytes) else data
+
+
+_record = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_json = msgspec.json.decode
+_encode = msgspec.json.Encoder().encode
+
+
+def _is_text(raw: Any) -> bool:
+    return raw is not None and bytes(memoryview(raw)[:1]) == b'"'
+
+
+def _json_or_none(value: Any) -> Any:
+    return _json(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _slow_json(line: bytes) -> Any:
+    """A JSON value as the standard library takes it: with lone surrogates and integers of any length."""
+    text = _decoded(line)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise CorpusError("is JSON that is nested too deeply (--whole reads the input as one text)") from error
+    except ValueError as error:
+        said = str(error).split("; use sys.")[0]
+        raise CorpusError(f"is not JSON: {said} (--whole reads the input as one text)") from error
+
+
+def _json_bytes(value: Any) -> bytes:
+    """A value as JSON; what UTF-8 or msgspec can't hold is escaped or written out."""
+    try:
+        return _encode(value)
+    except (ValueError, OverflowError, RecursionError):
+        return SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", json_text(value)).encode()
+
+
+def _filled(value: Any) -> Any:
+    """Tools from a column of structs, without the nulls that fill up what a tool does not have."""
+    if isinstance(value, dict):
+        return {key: _filled(item) for key, item in value.items() if item is not None}
+    return [_filled(item) for item in value] if isinstance(value, list) else value
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int for number in value)
+
+
+# --------------------------------------------------------------------------------------------------------- to chunks
+
+
+@dataclasses.dataclass
+class Corpus:
+    """An open file of rows: JSON lines, a JSON array, Parquet, Arrow, or one whole text (`unit` is then "")."""
+
+    name: str
+    unit: str
+    chunks: Callable[[], Iterator[Chunk]]
+
+
+def open_corpus(file: BinaryIO, name: str, shape: str = "", *, field: str | None = None, whole: bool = False) -> Corpus:
+    """Find out what a file holds: by `shape` (lines, array, whole), else by its first bytes, its name, its first line.
+
+    `whole`: chunks as large as CHUNK_BYTES are waited for; else what a pipe has at hand is one.
+    """
+    stream = _unpacked(_buffered(file), name)
+    start = stream.peek(8)[:8]
+    if not shape and start[:4] == b"PAR1":
+        return Corpus(name, "row", lambda: _parquet(stream, name))
+    if not shape and (start[:6] == b"ARROW1" or start[:4] == b"\xff\xff\xff\xff"):
+        return Corpus(name, "row", lambda: _arrow_rows(stream, name, stream_format=start[:4] == b"\xff\xff\xff\xff"))
+    suffix = Path(name.removesuffix(".gz").removesuffix(".zst")).suffix
+    shape = shape or _SUFFIXES.get(suffix, "")
+    if not shape and suffix == ".json" and stream.peek(64)[:64].removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
+        shape = "array"
+    if shape == "array":
+        return Corpus(name, "element", lambda: _array(stream, name))
+    if shape == "lines":
+        return Corpus(name, "line", lambda: _line_chunks(b"", stream, whole))
+    first = b"" if shape else stream.readline()
+    if not shape and (field is not None or _is_json_line(first)):
+        return Corpus(name, "line", lambda: _line_chunks(first, stream, whole))
+    return Corpus(name, "", lambda: iter([Chunk(1, 1, [_encode((first + stream.read()).decode("utf-8", "replace"))])]))
+
+
+def _is_json_line(line: bytes) -> bool:
+    """Whether a first line looks like a record: a JSON string, or an object that holds a text and no call."""
+    try:
+        value = json.loads(line.removeprefix(codecs.BOM_UTF8), parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, str) or (
+        isinstance(value, dict) and any(isinstance(value.get(name), str) for name in TEXT_FIELDS)
+    )
+
+
+def _buffered(file: Any) -> Any:
+    return file if hasattr(file, "peek") else io.BufferedReader(file)
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise CorpusError("Zstandard needs zstandard: pip install 'toolparse[data]'") from error
+    return zstandard
+
+
+class _Frames:
+    """Zstandard frames, one behind the other. The library's own reader is silent where the last one is cut off."""
+
+    def __init__(self, stream: Any, zstandard: Any) -> None:
+        self._stream, self._zstandard = stream, zstandard
+        self._frame: Any = None
+        self._left = b""
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            data = (
+                self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+            ) or self._stream.read(CHUNK_BYTES)
+            if self._frame is None or self._frame.eof:
+                if not data:
+                    return 0
+                self._frame = self._zstandard.ZstdDecompressor().decompressobj()
+            if not data:
+                raise EOFError("the last frame has no end")
+            self._left = self._frame.decompress(data)
+        size = min(len(buffer), len(self._left))
+        buffer[:size], self._left = self._left[:size], self._left[size:]
+        return size
+
+
+class _Checked(io.RawIOBase):
+    """What is unpacked, with errors that name the file."""
+
+    def __init__(self, stream: Any, name: str, errors: tuple[type[Exception], ...]) -> None:
+        self._stream, self._name, self._errors = stream, name, errors
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return self._stream.readinto(buffer)  # type: ignore[no-any-return]
+        except self._errors as error:
+            raise CorpusError(f"{self._name} is cut off or damaged: {error}") from error
+
+
+def _unpacked(stream: Any, name: str) -> Any:
+    """The stream without its compression, which its first bytes tell."""
+    start = stream.peek(4)[:4]
+    if start[:2] == b"\x1f\x8b":
+        packed: Any = _Checked(gzip.GzipFile(fileobj=stream), name, (EOFError, gzip.BadGzipFile, zlib.error))
+    elif start == b"\x28\xb5\x2f\xfd":
+        zstandard = _zstandard()
+        packed = _Checked(_Frames(stream, zstandard), name, (EOFError, zstandard.ZstdError))
+    else:
+        return stream
+    return io.BufferedReader(packed, CHUNK_BYTES)
+
+
+def _line_chunks(first: bytes, stream: Any, whole: bool) -> Iterator[Chunk]:
+    number = 1
+    data = first.removeprefix(codecs.BOM_UTF8)
+    read = stream.read if whole else stream.read1
+    while True:
+        data += read(CHUNK_BYTES)
+        if not data:
+            return
+        data += stream.readline() if not data.endswith(b"\n") else b""
+        if number == 1:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        rows = data.count(b"\n")
+        yield Chunk(number, rows if data.endswith(b"\n") else rows + 1, data.removesuffix(b"\n"))
+        number += rows
+        data = b""
+
+
+def _array(stream: Any, name: str) -> Iterator[Chunk]:
+    """The elements of a JSON array, cut out of it one after the other."""
+    text = codecs.getreader("utf-8-sig")(stream)
+    scan = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
+
+    def read(size: int) -> str:
+        try:
+            return text.read(size)
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"{name} is not UTF-8 text from element {first + len(elements)} on, or a few on"
+            ) from error
+
+    first, size, comma = 1, 0, False
+    elements: list[bytes] = []
+    buffer, at = read(CHUNK_BYTES).lstrip(), 1
+    if buffer[:1] != "[":
+        raise CorpusError(f"{name} is not a JSON array")
+    while True:
+        at = _BLANKS.match(buffer, at).end()  # type: ignore[union-attr]
+        char = buffer[at : at + 1]
+        place = f"{name}, element {first + len(elements)}"
+        complete = bool(char)
+        if char == "]" and (comma or place.endswith(" 1")):
+            break
+        if comma and char:
+            if char != ",":
+                raise CorpusError(f"{place}: a comma or ] is missing before {char!r}")
+            at, comma = at + 1, False
+            continue
+        if char:
+            try:
+                end = scan(buffer, at)[1]
+            except RecursionError as error:
+                raise CorpusError(f"{place} is nested too deeply") from error
+            except json.JSONDecodeError as error:
+                # An element that goes on behind the buffer looks wrong at its end, or as a string that has none.
+                complete = error.pos < len(buffer) - 16 and not error.msg.startswith("Unterminated")
+                if complete:
+                    raise CorpusError(
+                        f"{place} is not JSON, and those behind it can't be found: {error.msg}"
+                    ) from error
+        if not complete:
+            added = read(max(CHUNK_BYTES, len(buffer) - at))
+            if not added:
+                raise CorpusError(f"{place} is cut off: the array has no end")
+            buffer, at = buffer[at:] + added, 0
+            continue
+        # Between the parts of an element lines may end; within its strings they do not.
+        elements.append(buffer[at:end].replace("\n", "").replace("\r", "").encode("utf-8", "surrogatepass"))
+        size += end - at
+        at, comma = end, True
+        if size >= CHUNK_BYTES:
+            yield Chunk(first, len(elements), elements)
+            first, elements, size = first + len(elements), [], 0
+    if elements:
+        yield Chunk(first, len(elements), elements)
+
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+def _parquet(stream: Any, name: str) -> Iterator[Chunk]:
+    pa = arrow()
+    parquet = arrow("pyarrow.parquet")
+    try:
+        yield from _batches(parquet.ParquetFile(_seekable(stream)).iter_batches(batch_size=CHUNK_ROWS))
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{name} is no Parquet file that can be read: {_first_line(error)}") from error
+
+
+def _arrow_rows(stream: Any, name: str, *, stream_format: bool) -> Iterator[Chunk]:
+    pa = arrow()
+    ipc = arrow("pyarrow.ipc")
+    try:
+        if stream_format:
+            yield from _batches(iter(ipc.open_stream(stream)))
+        else:
+            file = ipc.open_file(_seekable(stream))
+            yield from _batches(file.get_batch(number) for number in range(file.num_record_batches))
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{name} is no Arrow file that can be read: {_first_line(error)}") from error
+
+
+def _seekable(stream: Any) -> Any:
+    return stream if stream.seekable() else io.BytesIO(stream.read())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _batches(batches: Iterator[Any]) -> Iterator[Chunk]:
+    first = 1
+    for batch in batches:
+        for start in range(0, batch.num_rows, CHUNK_ROWS):
+            part = batch.slice(start, CHUNK_ROWS)
+            yield Chunk(first, part.num_rows, part)
+            first += part.num_rows
+
+
+# --------------------------------------------------------------------------------------------------------- to a file
+
+
+class Output:
+    """A file that comes to be. What is written lies in `PATH.part` until `finish`, and can be gone on with."""
+
+    def __init__(self, path: Path, work: Work, same: dict[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self.rows = 0  # of the input, that were dealt with
+        self.well = True
+        self._work = work
+        self._same = same
+        self._part = path.with_name(path.name + ".part")
+        self._state = path.with_name(path.name + ".part.json")
+        if self._part.exists() and not resume:
+            raise CorpusError(f"{self._part} is left of a run that did not end: --resume goes on with it; or remove it")
+        self._file = open(self._part, "r+b" if resume and self._state.exists() else "wb")  # noqa: SIM115 - until closed
+        if resume and self._state.exists():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        state = json.loads(self._state.read_bytes())
+        if state["same"] != self._same:
+            self._file.close()
+            other = [name for name, value in self._same.items() if state["same"].get(name) != value]
+            raise CorpusError(f"{self._part} comes of a run with another {', '.join(other)}; it can't be gone on with")
+        self.rows, self.well = state["rows"], state["well"]
+        self._file.truncate(state["bytes"])
+        self._file.seek(0, os.SEEK_END)
+        if state["columns"] is not None:
+            self._work.columns = arrow("pyarrow.ipc").read_schema(arrow().py_buffer(bytes.fromhex(state["columns"])))
+
+    def write(self, done: Done) -> None:
+        """Write what became of a chunk, and that it is written."""
+        columns = self._work.columns
+        if columns is not None and self._file.tell() == 0:
+            self._file.write(bytes(columns.serialize()))
+        self._file.write(done.data)
+        self._file.flush()
+        self.rows += done.rows
+        self.well = self.well and done.well
+        described = None if columns is None else bytes(columns.serialize()).hex()
+        state = {"rows": self.rows, "bytes": self._file.tell(), "well": self.well, "columns": described}
+        new = self._state.with_name(self._state.name + ".new")
+        new.write_text(json.dumps({**state, "same": self._same}), encoding="utf-8")
+        new.replace(self._state)
+
+    def finish(self) -> None:
+        """The last row is written: the file gets its name."""
+        if self._work.table:
+            self._to_table()
+        else:
+            self._file.close()
+            self._part.replace(self.path)
+        self._part.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+
+    def _to_table(self) -> None:
+        ipc = arrow("pyarrow.ipc")
+        if self._work.columns is None:
+            self._work.columns = schema(self._work.prefix)
+            self._file.write(bytes(self._work.columns.serialize()))
+        self._file.close()
+        new = self.path.with_name(self.path.name + ".new")
+        parquet = _TABLES[self.path.suffix] == "parquet"
+        with open(self._part, "rb") as part, open(new, "wb") as file:
+            reader = ipc.open_stream(part)
+            make = arrow("pyarrow.parquet").ParquetWriter if parquet else ipc.new_file
+            with make(file, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+        new.replace(self.path)
+
+    def close(self) -> str:
+        """The run ends early: what can be done about it."""
+        self._file.close()
+        if self.rows:
+            return f"{self.rows:,} rows are in {self._part}; --resume goes on from there"
+        self._part.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+        return "nothing was written"
+
+
+# --------------------------------------------------------------------------------------------------------- and a run
+
+
+def parse_corpus(
+    corpus: Corpus,
+    work: Work,
+    write: Callable[[bytes], object],
+    say: Callable[[str], object],
+    *,
+    jobs: int = 1,
+    output: Path | None = None,
+    resume: bool = False,
+) -> bool:
+    """Read a corpus and write what was found, in order; whether all of it is well.
+
+    `write` gets the bytes of JSON lines where there is no `output`; `say` gets what people should know. Memory stays
+    the same however long the corpus is. Raises CorpusError where reading stops.
+    """
+    work.unit, work.name = corpus.unit or "line", corpus.name
+    target = None
+    if output is not None:
+        suffix = output.suffix
+        work.packed = suffix if suffix in (".gz", ".zst") else ""
+        kind = Path(output.name.removesuffix(work.packed)).suffix
+        work.table = kind in _TABLES and not work.packed
+        if not work.table and kind not in (".jsonl", ".ndjson"):
+            raise CorpusError(f"{output}: an output is called .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .arrow")
+        same = {"input": corpus.name, "field": work.field, "prefix": work.prefix, "prompt": work.prompt}
+        same["source"] = repr(work.parser)
+        target = Output(output, work, same, resume=resume)
+    elif resume:
+        raise CorpusError("--resume goes on with an --output, and there is none")
+    skipped = 0
+    before = target.rows if target else 0
+    well = True
+    chunks = corpus.chunks() if not before else _behind(corpus.chunks(), before)
+    try:
+        for done in _results(chunks, work, jobs):
+            for said in done.skipped[: max(0, SKIPPED_SHOWN - skipped)]:
+                say(said)
+            skipped += len(done.skipped)
+            well = well and done.well
+            if done.stop is not None:
+                if target is None:
+                    write(done.data)
+                raise CorpusError(f"{done.stop} (--errors skip leaves such rows out)" if corpus.unit else done.stop)
+            if target is None:
+                write(done.data)
+            else:
+                target.write(done)
+        if target is not None:
+            target.finish()
+            well = target.well
+    except BaseException as error:
+        if target is not None:
+            left = target.close()
+            if isinstance(error, CorpusError):
+                raise CorpusError(f"{error}; {left}") from error
+            say(f"stopped: {left}")
+        raise
+    if skipped:
+        say(f"{skipped:,} rows were left out" + (", the first of them named above" if skipped > SKIPPED_SHOWN else ""))
+    return well
+
+
+def _behind(chunks: Iterator[Chunk], rows: int) -> Iterator[Chunk]:
+    """The rows behind the first so many."""
+    for chunk in chunks:
+        over = rows - (chunk.first - 1)
+        if over <= 0:
+            yield chunk
+        elif over < chunk.rows:
+            data = chunk.data.slice(over) if hasattr(chunk.data, "schema") else _lines(chunk.data)[over:]
+            yield Chunk(chunk.first + over, chunk.rows - over, data)
+
+
+def _results(chunks: Iterator[Chunk], work: Work, jobs: int) -> Iterator[Done]:
+    """What becomes of each chunk, in order; by several processes, with two chunks each under way."""
+    if jobs > 1 and work.table:  # the first chunk says the columns
+        for chunk in chunks:
+            yield work.read(chunk)
+            break
+    if jobs <= 1:
+        yield from map(work.read, chunks)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    waiting: deque[Future[Done]] = deque()
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_hold, initargs=(work,))
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(_read, chunk))
+            if len(waiting) >= 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise CorpusError("a process was ended from outside, perhaps for want of memory") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_held: Work | None = None
+
+
+def _hold(work: Work) -> None:
+    global _held
+    _held = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that writes is told, and ends these
+
+
+def _read(chunk: Chunk) -> Done:
+    assert _held is not None
+    return _held.read(chunk)
