@@ -30,11 +30,11 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from toolparse.codecs.json import decode
-from toolparse.openai import Broken, RequestError, read_chat_request
+from toolparse.openai import Broken, ChatRequest, RequestError, read_chat_request
 from toolparse.serving.completion import Completion, Wanted
 from toolparse.serving.engine import Engine, EngineError, Sampling
 from toolparse.serving.messages_api import MessageEvents, chat_body
-from toolparse.serving.model import ChatModel
+from toolparse.serving.model import ChatModel, Prompt
 
 log = logging.getLogger("toolparse.serving")
 
@@ -241,7 +241,7 @@ class Endpoint:
     async def chat_completions(self, request: Request) -> Response | _Events:
         """An answer of the Chat Completions API, whole or as a stream."""
         body, size = await self._body(request)
-        completion, fields = await self._completion(body, size, self._broken, self._live)
+        completion, fields = await self._completion(request, body, size, self._broken, self._live)
         if not fields.stream:
             return await self._answer(request, completion, completion.whole())
         include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
@@ -250,7 +250,7 @@ class Endpoint:
     async def messages(self, request: Request) -> Response | _Events:
         """An answer of Anthropic's Messages API, whole or as a stream; broken calls are content."""
         body, size = await self._body(request)
-        completion, fields = await self._completion(chat_body(body), size, "content", False)
+        completion, fields = await self._completion(request, chat_body(body), size, "content", False)
         if not fields.stream:
             return await self._answer(request, completion, _whole_message(completion))
         return await self._stream(request, completion, _message_events(completion), _MESSAGES)
@@ -275,7 +275,9 @@ class Endpoint:
         except (ValueError, RecursionError) as error:
             raise _ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
 
-    async def _completion(self, body: Any, size: int, broken: Broken, live: bool) -> tuple[Completion, _Fields]:
+    async def _completion(
+        self, request: Request, body: Any, size: int, broken: Broken, live: bool
+    ) -> tuple[Completion, _Fields]:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
@@ -288,18 +290,6 @@ class Endpoint:
         variables = dict(fields.chat_template_kwargs or {})
         if fields.reasoning_effort is not None:
             variables.setdefault("reasoning_effort", fields.reasoning_effort)
-        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
-        # would take longer than the work.
-        rendered = partial(self.model.prompt, asked, variables)
-        prompt = await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
-        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
-        sampling = Sampling(
-            self._max_tokens(fields, len(prompt.ids)),
-            **{name: getattr(fields, name) for name in _SAMPLED},
-            stop_ids=self.model.stop_ids,
-            logprobs=bool(fields.logprobs),
-            constraint=held,
-        )
         stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
         wanted = Wanted(
             bool(fields.logprobs),
@@ -308,7 +298,34 @@ class Endpoint:
             broken,
             live,
         )
-        return Completion(self.model, self.engine, asked, prompt, sampling, wanted), fields
+        return await self._made(request, asked, fields, variables, wanted, size), fields
+
+    async def _made(
+        self,
+        request: Request,
+        asked: ChatRequest,
+        fields: _Fields,
+        variables: dict[str, Any],
+        wanted: Wanted,
+        size: int,
+    ) -> Completion:
+        """The answer to a request that was read. Raises RequestError and _ApiError."""
+        prompt = await self._prompt(asked, variables, size)
+        held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
+        sampling = Sampling(
+            self._max_tokens(fields, len(prompt.ids)),
+            **{name: getattr(fields, name) for name in _SAMPLED},
+            stop_ids=self.model.stop_ids,
+            logprobs=bool(fields.logprobs),
+            constraint=held,
+        )
+        return Completion(self.model, self.engine, asked, prompt, sampling, wanted)
+
+    async def _prompt(self, asked: ChatRequest, variables: Mapping[str, Any], size: int) -> Prompt:
+        # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
+        # would take longer than the work.
+        rendered = partial(self.model.prompt, asked, variables)
+        return await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
 
     def _fields(self, body: Mapping[str, Any]) -> _Fields:
         for name in _REFUSED:

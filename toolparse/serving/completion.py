@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolparse.events import CallEnded, ContentDelta, Event
+from toolparse.message import ParsedMessage
 from toolparse.openai import Broken, ChatDeltas, ChatRequest, Finish, ids_for
 from toolparse.parser import EventStream, TextOrIds
 from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
@@ -56,6 +57,7 @@ class Completion:
     sampling: Sampling
     wanted: Wanted
     usage: Usage = field(init=False)
+    message: ParsedMessage | None = field(init=False, default=None)  # what was read, once it has ended
     _spelled: TokenText | None = field(init=False, default=None)
     _pieces: AsyncGenerator[Piece, None] | None = field(init=False, default=None)
     _first: asyncio.Future[Piece | None] | None = field(init=False, default=None)
@@ -142,7 +144,7 @@ class Completion:
                 yield self.deltas.chunk(delta)
         for chunk in self.deltas.finish(finish):
             yield chunk
-        message = self._ends.close()
+        self.message = message = self._ends.close()
         self.usage.calls = self.deltas.whole_calls
         self.usage.broken = sum(not call.ok for call in message.tool_calls)
 

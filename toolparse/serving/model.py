@@ -35,19 +35,23 @@ class ChatModel:
         tokenizer: Of transformers, or anything with `encode`, `decode` and a `chat_template`.
         name: The model's name in answers.
         family: The format by name, where the template doesn't show it.
+        parser: A parser to use in place of the one that is found.
 
     Raises:
         UnknownFormat: The tokenizer has no chat template, or nobody knows what it writes.
     """
 
-    def __init__(self, tokenizer: Any, *, name: str, family: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, *, name: str, family: str | None = None, parser: AnyParser | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.name = name
         self.detection: Detection = detect(tokenizer)
         template = self.detection.template or _template_of(tokenizer)
         if template is None:
             raise UnknownFormat(f"{name!r} has no chat template: messages can't be made into a prompt")
-        self.parser: AnyParser = parser_for(tokenizer) if family is None else self._by_name(family)
+        found = parser_for(tokenizer) if family is None and parser is None else None
+        self.parser: AnyParser = parser or found or self._by_name(str(family))
         self.plain: AnyParser = without_calls(self.parser)
         self.style: MessageStyle = self.detection.message_style or MessageStyle()
         self.template: CompiledTemplate = compile_template(template, mutable=self.style.mutable)
