@@ -118,7 +118,8 @@ class AgentRollout(MultiTurnRollout):
         trace: str | Path | None = None,
         prefix: str = "",
     ) -> None:
-        if not (callable(run) or isinstance(run, str) or (run and all(isinstance(word, str) for word in run))):
+        words = isinstance(run, list | tuple) and bool(run) and all(isinstance(word, str) for word in run)
+        if not (callable(run) or isinstance(run, str) or words):
             raise TypeError(f"run must be a function or a command, got {run!r}")
         super().__init__(
             (),

@@ -274,9 +274,9 @@ class _SessionEndpoint(Endpoint):
             prompt = _Planned(self.model.tokens.decode(ids[-_TAIL:]), ids, plan)
         else:
             rendered = await self._prompt(asked, variables, size)
-            prompt = _Planned(rendered.text, rendered.ids, plan)
-        if plan.row is None:
-            log.info("%s: a new row begins: %s", session.index, plan.why)
+            prompt = _Planned(rendered.text, rendered.ids, plan.rendered(rendered.ids))
+        if prompt.plan.row is None:
+            log.info("session %d: a new row begins: %s", session.index, plan.why)
         sampling = self._sampling(session, prompt, self._max_tokens(fields, len(prompt.ids)), asked)
         return _Recorded(self.model, self.engine, asked, prompt, sampling, wanted, session)
 

@@ -19,7 +19,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from toolparse.codecs.json import decode
@@ -119,6 +119,13 @@ class Plan:
     def row(self) -> Row | None:
         """The row that the answer continues; None if it begins a new one."""
         return self.turn.row if self.turn is not None and self.segments is not None and self.turn.last else None
+
+    def rendered(self, ids: Sequence[int]) -> Plan:
+        """The plan with the prompt that the template wrote: if it goes on from the very ids, the row does too."""
+        own = self.turn.ids if self.turn is not None else []
+        if not own or list(ids[: len(own)]) != own or len(ids) == len(own):
+            return self
+        return replace(self, segments=(Segment.of(Author.SCAFFOLD, ids[len(own) :]),))
 
 
 class Session:
