@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 _KEPT_OUTPUT = 1 << 16
 _GATHER = 0.02  # seconds in which requests of several agents become one batch
 _LOOK = 0.5
+_POLL = 0.05
 
 
 @dataclass(frozen=True)
@@ -268,34 +270,37 @@ class AgentRollout(MultiTurnRollout):
     async def _command(self, command: str | Sequence[str], task: AgentTask) -> CommandResult:
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         around = os.environ if self.environment is None else self.environment
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        row = {name: value for name, value in task.row.items() if name != "prompt"}
+        given = (json_line({"prompt": task.prompt, "row": row}) + "\n").encode("utf-8")
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**around, **task.environment},
             start_new_session=True,
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        row = {name: value for name, value in task.row.items() if name != "prompt"}
-        given = (json_line({"prompt": task.prompt, "row": row}) + "\n").encode("utf-8")
         out, err = bytearray(), bytearray()
-        pumps = [_head(process.stdout, out), _head(process.stderr, err), _fed(process.stdin, given)]
-        tasks = [asyncio.ensure_future(pump) for pump in pumps]
+        pumps = [
+            threading.Thread(target=work, args=(process, *rest), daemon=True)
+            for work, *rest in ((_feed, given), (_keep_head, "stdout", out), (_keep_head, "stderr", err))
+        ]
+        for pump in pumps:
+            pump.start()
         try:
-            await process.wait()
+            while process.poll() is None:
+                await asyncio.sleep(_POLL)
         finally:
             # The whole group: what it started has no business once it has ended, and none once it is stopped.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            # What left the group may hold the pipes for ever.
-            await asyncio.wait(tasks, timeout=1)
-            for pump in tasks:
-                pump.cancel()
+            process.wait()
+        for _ in range(20):  # what left the group may hold the pipes for ever
+            if not any(pump.is_alive() for pump in pumps):
+                break
+            await asyncio.sleep(_POLL)
         texts = [bytes(kept).decode("utf-8", errors="replace") for kept in (out, err)]
-        return CommandResult(process.returncode or 0, *texts)
+        return CommandResult(process.returncode, *texts)
 
     # -- the engine --------------------------------------------------------------------------------------------
 
@@ -396,14 +401,14 @@ class AgentRollout(MultiTurnRollout):
         return row
 
 
-async def _head(stream: asyncio.StreamReader, kept: bytearray) -> None:
+def _keep_head(process: subprocess.Popen[bytes], name: str, kept: bytearray) -> None:
     """Keep the first bytes of an output; the others are read and dropped."""
-    while piece := await stream.read(1 << 16):
-        kept += piece[: _KEPT_OUTPUT - len(kept)]
+    with getattr(process, name) as stream:
+        while piece := stream.read1(1 << 16):
+            kept += piece[: _KEPT_OUTPUT - len(kept)]
 
 
-async def _fed(stream: asyncio.StreamWriter, data: bytes) -> None:
-    with contextlib.suppress(ConnectionError):
+def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError), process.stdin as stream:
         stream.write(data)
-        await stream.drain()
-        stream.close()

@@ -1,0 +1,181 @@
+"""Random conversations over real tokenizers: rows against masks of whole conversations, token by token.
+
+The model's turns are what the template writes for them. Where a template rewrites no history, a row must have the ids and
+the mask that `assistant_mask` proves for the conversation, which an oracle of its own judges (`mask_oracle`). Where it
+does, only the engine's own record can tell (`rows_of`), and the conversation must be one row all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trl_integration import Budget
+from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
+
+from . import mask_oracle
+from .gateway_helpers import Client, Recording, play
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("still_clock")]
+
+#: tokenizer, template (None: its own), whether it carries tools, whether it rewrites the history of these conversations
+TOKENIZERS = [
+    ("qwen3", None, True, True),
+    ("qwen2_5", None, True, False),
+    ("llama3_2", "shared:tool_chat_template_llama3.2_json", True, False),
+    ("mistral_nemo", "shared:mistralai-Mistral-Nemo-Instruct-2407", True, False),
+    ("deepseek_v3", "shared:tool_chat_template_deepseekv3", True, False),
+    ("gptoss", "trl:gptoss", True, True),
+    ("gemma3", None, False, False),
+]
+EACH = 80
+
+
+@pytest.fixture(params=TOKENIZERS, ids=[name for name, *_ in TOKENIZERS])
+def real(
+    request: pytest.FixtureRequest, real_tokenizer: Callable[[str], Any], real_templates: dict[str, str]
+) -> tuple[Any, bool, bool]:
+    name, template, tools, rewrites = request.param
+    loaded = real_tokenizer(name)
+    if template is not None:
+        if template not in real_templates:
+            pytest.skip(f"the template {template} is not at hand")
+        loaded.chat_template = real_templates[template]
+    return loaded, tools, rewrites
+
+
+def talks(tok: Any, tools: bool) -> list[tuple[mask_oracle.Talk, AssistantMask]]:
+    """Conversations that the template can carry at all."""
+    out = []
+    for seed in range(4 * EACH):
+        talk = mask_oracle.random_talk(seed)
+        if not tools and (set(talk.name) & set("cdefnot") or talk.name.startswith("s")):
+            talk = mask_oracle._talk("ua" * (1 + seed % 6))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MaskWarning)
+            try:
+                found = assistant_mask(talk.messages, tok, tools=mask_oracle.tools() if tools else [])
+            except MaskError:
+                continue
+        if all(turn.end_of_turn is not None for turn in found.turns[:-1]):
+            out.append((talk, found))
+        if len(out) == EACH:
+            break
+    return out
+
+
+def told_by_a_client(message: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """A message as some client sends it back."""
+    made = dict(message)
+    if chance.random() < 0.5:
+        made.pop("reasoning_content", None)
+    if chance.random() < 0.3 and made["content"]:
+        made["content"] = [{"type": "text", "text": made["content"]}]
+    if chance.random() < 0.5 and made.get("tool_calls"):
+        made["tool_calls"] = [
+            {**call, "function": {**call["function"], "arguments": _respelled(call["function"]["arguments"])}}
+            for call in made["tool_calls"]
+        ]
+    return made
+
+
+def _respelled(text: str) -> str:
+    return json.dumps(dict(reversed(json.loads(text).items())), indent=1)
+
+
+def playing(conversations: list[tuple[mask_oracle.Talk, AssistantMask]], tools: bool) -> Callable[[Any], None]:
+    """The user and the tools of a conversation."""
+
+    def run(task: Any) -> None:
+        talk, _ = conversations[task.index]
+        chance = random.Random(task.index)
+        client, messages = Client(task, tools=mask_oracle.tools() if tools else []), []
+        given: list[Any] = []
+        for message in talk.messages:
+            if message["role"] == "assistant":
+                answer = client.ask(messages)
+                given = [call["id"] for call in answer.get("tool_calls", ())]
+                assert [call["function"]["name"] for call in answer.get("tool_calls", ())] == [
+                    call["function"]["name"] for call in message.get("tool_calls", ())
+                ]
+                messages.append(told_by_a_client(answer, chance))
+            elif message["role"] == "tool":
+                messages.append({"role": "tool", "tool_call_id": given.pop(0), "content": message["content"]})
+            else:
+                messages.append(message)
+
+    return run
+
+
+def test_rows_have_the_tokens_and_the_mask_of_the_conversation(
+    real: tuple[Any, bool, bool], record_property: Any
+) -> None:
+    tok, tools, rewrites = real
+    conversations = talks(tok, tools)
+    assert len(conversations) >= 40
+
+    def turn(index: int, number: int) -> list[int]:
+        found = conversations[index][1]
+        span = found.turns[number]
+        return found.ids[span.start : span.end]
+
+    backend = Recording(turn, encode=None)
+    rows, _ = play(
+        "",
+        turn,
+        playing(conversations, tools),
+        count=len(conversations),
+        tok=tok,
+        backend=backend,
+        max_concurrency=16,
+        seconds=300.0,
+        budget=_ENDLESS,
+    )
+    same = single = retokenized = several = 0
+    for row, (talk, found) in zip(rows, conversations, strict=True):
+        assert row.stop_reason in ("answered", "done"), (talk.name, row.detail)
+        end = found.turns[-1].end
+        whole = [0] * row.transcript.prompt_length + row.transcript.tool_mask
+        single += len(row.session.rows) == 1
+        several += len(found.turns) > 1
+        retokenized += rows_of_retokenizing(tok, row, backend)
+        same += row.transcript.ids == found.ids[:end] and whole == found.mask[:end]
+        if not rewrites:
+            assert tok.decode(row.transcript.ids) == tok.decode(found.ids[:end]), talk.name
+            assert (row.transcript.ids, whole) == (found.ids[:end], found.mask[:end]), talk.name
+    record_property("conversations", len(rows))
+    record_property("one row", single)
+    record_property("rows if re-tokenized", retokenized)
+    record_property("identical to the mask of the conversation", same)
+    print(
+        f"\n{len(rows)} conversations, {several} of several turns: one row {single}, "
+        f"rows if re-tokenized {retokenized}, identical to the conversation's mask {same}"
+    )
+    assert single == len(rows)
+
+
+def rows_of_retokenizing(tok: Any, row: Any, backend: Recording) -> int:
+    """How many rows the same conversation is if every prompt is what the template writes for the messages so far."""
+    from trl_integration.bridge import Bridge
+
+    bridge = Bridge(tok, parser=None)
+    tools = mask_oracle.tools() if "fnalpha" in tok.decode(row.transcript.prompt_ids) else []
+    rows, before = 0, [-1]
+    messages = [*row.prompt, *row.messages]
+    turn = 0
+    for at, message in enumerate(messages):
+        if at < len(row.prompt) or message["role"] != "assistant":
+            continue
+        prompt = bridge.prompt_ids(messages[:at], tools)
+        rows += prompt[: len(before)] != before
+        before = [*prompt, *backend.seen[row.index][turn][1].ids]
+        turn += 1
+    return rows
+
+
+_ENDLESS = Budget(turns=None)
