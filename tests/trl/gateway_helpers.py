@@ -114,11 +114,12 @@ def play(
     **options: Any,
 ) -> tuple[list[Row], Recording]:
     """Run agents against a script; every row is checked against the oracle."""
+    made = parser(name) if tok is None else None
     tok = tok or tokenizer(name)
     backend = backend or Recording(script, encode=lambda text: list(tok(text, add_special_tokens=False)["input_ids"]))
     size = count if count is not None else len(prompts if prompts is not None else script)  # type: ignore[arg-type]
     options.setdefault("seconds", 30.0)
-    rollout = AgentRollout(run, parser=parser(name) if tok is tokenizer(name) else None, budget=budget, **options)
+    rollout = AgentRollout(run, parser=made, budget=budget, **options)
     try:
         rollout.bind(tok, eos_ids=eos_ids)
         rows = rollout.run(list(prompts) if prompts is not None else [GO] * size, backend)

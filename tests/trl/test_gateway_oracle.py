@@ -49,9 +49,22 @@ def real(
     return loaded, tools, rewrites
 
 
-def talks(tok: Any, tools: bool) -> list[tuple[mask_oracle.Talk, AssistantMask]]:
-    """Conversations that the template can carry at all."""
+Conversation = tuple[mask_oracle.Talk, AssistantMask, list[list[int]]]
+
+
+def sampled_turns(tok: Any, talk: mask_oracle.Talk, found: AssistantMask, offered: list[Any]) -> list[list[int]]:
+    """The ids of each turn as the template writes it while it is the last: with its thought, and its end."""
     out = []
+    for turn in found.turns:
+        so_far = assistant_mask(talk.messages[: turn.message + 1], tok, tools=offered)
+        out.append(so_far.ids[so_far.turns[-1].start : so_far.turns[-1].end])
+    return out
+
+
+def talks(tok: Any, tools: bool) -> list[Conversation]:
+    """Conversations that the template can carry at all, with what the model samples in them."""
+    out = []
+    offered = mask_oracle.tools() if tools else []
     for seed in range(4 * EACH):
         talk = mask_oracle.random_talk(seed)
         if not tools and (set(talk.name) & set("cdefnot") or talk.name.startswith("s")):
@@ -59,11 +72,12 @@ def talks(tok: Any, tools: bool) -> list[tuple[mask_oracle.Talk, AssistantMask]]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MaskWarning)
             try:
-                found = assistant_mask(talk.messages, tok, tools=mask_oracle.tools() if tools else [])
+                found = assistant_mask(talk.messages, tok, tools=offered)
+                turns = sampled_turns(tok, talk, found, offered)
             except MaskError:
                 continue
         if all(turn.end_of_turn is not None for turn in found.turns[:-1]):
-            out.append((talk, found))
+            out.append((talk, found, turns))
         if len(out) == EACH:
             break
     return out
@@ -88,11 +102,11 @@ def _respelled(text: str) -> str:
     return json.dumps(dict(reversed(json.loads(text).items())), indent=1)
 
 
-def playing(conversations: list[tuple[mask_oracle.Talk, AssistantMask]], tools: bool) -> Callable[[Any], None]:
+def playing(conversations: list[Conversation], tools: bool) -> Callable[[Any], None]:
     """The user and the tools of a conversation."""
 
     def run(task: Any) -> None:
-        talk, _ = conversations[task.index]
+        talk, *_ = conversations[task.index]
         chance = random.Random(task.index)
         client, messages = Client(task, tools=mask_oracle.tools() if tools else []), []
         given: list[Any] = []
@@ -120,9 +134,7 @@ def test_rows_have_the_tokens_and_the_mask_of_the_conversation(
     assert len(conversations) >= 40
 
     def turn(index: int, number: int) -> list[int]:
-        found = conversations[index][1]
-        span = found.turns[number]
-        return found.ids[span.start : span.end]
+        return conversations[index][2][number]
 
     backend = Recording(turn, encode=None)
     rows, _ = play(
@@ -137,7 +149,7 @@ def test_rows_have_the_tokens_and_the_mask_of_the_conversation(
         budget=_ENDLESS,
     )
     same = single = retokenized = several = 0
-    for row, (talk, found) in zip(rows, conversations, strict=True):
+    for row, (talk, found, _) in zip(rows, conversations, strict=True):
         assert row.stop_reason in ("answered", "done"), (talk.name, row.detail)
         end = found.turns[-1].end
         whole = [0] * row.transcript.prompt_length + row.transcript.tool_mask
