@@ -1,7 +1,7 @@
-"""GRPO on an agent that owns its loop and knows of the model only where to ask it: ``python examples/train_agent.py MODEL``.
+"""GRPO on an agent that owns its loop: ``python examples/train_agent.py MODEL``.
 
-The agent is a plain function here; any program that speaks to an OpenAI endpoint will do (docs/gateway.md). Without a model
-a tiny random one is made on the spot, which shows that everything runs and learns nothing.
+The agent is a plain function here; any program that speaks to an OpenAI endpoint will do (docs/gateway.md). Without a
+model, a tiny random one is made on the spot, which shows that everything runs and learns nothing.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class MultiTurnRollout(ToolLoop):
         prefix: Put before the names of the fields handed to reward functions, should they clash with columns.
     """
 
-    FIELDS = (
+    FIELDS: tuple[str, ...] = (
         "rollouts",
         "messages",
         "tool_calls",

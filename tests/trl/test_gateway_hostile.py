@@ -53,7 +53,7 @@ def test_an_agent_that_hangs_is_given_up_and_its_key_is_dead() -> None:
         except (Refused, httpx.HTTPError) as error:
             refused.append(error)
 
-    row, _ = one_good_among(hanging, seconds=1.5)
+    row, _ = one_good_among(hanging, seconds=5.0)
     assert (row.stop_reason, row.truncated, row.transcript.turns) == ("agent_timeout", True, 1)
     go_on.set()
     for _ in range(100):
@@ -207,7 +207,7 @@ def test_a_client_that_goes_away_leaves_no_turn() -> None:
 
     [_, row], _ = _unjudged(run, backend)
     assert (row.stop_reason, row.session.turns, row.outcome) == ("answered", 1, "Word.")
-    assert len(backend.seen[1]) == 2
+    assert len(backend.seen[1]) in (1, 2)  # it may have gone before it was its turn
 
 
 def _unjudged(run: Any, backend: Any) -> Any:

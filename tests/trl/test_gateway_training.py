@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from fixtures.tiny import tiny_model
 from trl_integration import Budget, Rollout, ToolGRPOTrainer, per_rollout
 
 from .gateway_helpers import SCHEMAS, Recording, judged, run_call
-from .helpers import ids_of, parser, tokenizer
+from .helpers import ROOT, ids_of, parser, tokenizer
 from .test_training import config, questions
 
 pytestmark = pytest.mark.slow
@@ -58,18 +62,20 @@ class Steered:
         return out
 
 
-def trained(folder: Path, run: Any, kind: type = ToolGRPOTrainer, **options: Any) -> tuple[Any, Any]:
-    """A few steps; the trainer, and the rollout function whose rows were all compared with the oracle."""
+def trained(folder: Path, run: Any, kind: type = ToolGRPOTrainer, **options: Any) -> tuple[Any, list[Any]]:
+    """A few steps whose rows were all compared with the oracle; the trainer, and the rows of the last step."""
     from trl_integration import TransformersBackend
     from trl_integration.gateway import AgentRollout
 
     steered = Steered()
     checked: list[int] = []
+    last: list[Any] = []
 
     class Checked(AgentRollout):
         def run(self, *args: Any, **kwargs: Any) -> list[Rollout]:
             rollouts = super().run(*args, **kwargs)
-            checked.extend(len(judged(rollout, steered).session.rows) for rollout in rollouts)
+            last[:] = [judged(rollout, steered) for rollout in rollouts]
+            checked.extend(len(row.session.rows) for row in last)
             return rollouts
 
     rollout = Checked(
@@ -98,11 +104,12 @@ def trained(folder: Path, run: Any, kind: type = ToolGRPOTrainer, **options: Any
     assert len(losses) == STEPS
     assert all(entry["rollout/rows"] == 1.0 for entry in losses)
     assert any(not torch.equal(old, new) for old, new in zip(before, trainer.model.parameters(), strict=True))
-    return trainer, rollout
+    return trainer, last
 
 
-def agents_came_through(rollout: Any, turns: int) -> None:
-    for row in rollout.last:
+def agents_came_through(rows: list[Any], turns: int) -> None:
+    assert len(rows) == 4
+    for row in rows:
         assert row.stop_reason in ("answered", "length"), row.detail
         assert row.transcript.turns == turns
         assert [record.text for record in row.calls][:1] == ["3"]
@@ -130,9 +137,9 @@ def hand_written(task: Any) -> str:
 @pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 def test_the_openai_client_in_a_hand_written_loop(tmp_path: Path, kind: type) -> None:
     needs("openai")
-    trainer, rollout = trained(tmp_path, hand_written, kind)
-    agents_came_through(rollout, 2)
-    assert [row.outcome.strip() for row in rollout.last] == [row.turns[-1].content.strip() for row in rollout.last]
+    trainer, rows = trained(tmp_path, hand_written, kind)
+    agents_came_through(rows, 2)
+    assert [row.outcome.strip() for row in rows] == [row.turns[-1].content.strip() for row in rows]
     batch = trainer.state.log_history[0]
     assert batch["tools/call_frequency"] >= 1.0
 
@@ -156,8 +163,8 @@ async def framework(task: Any) -> str:
 
 def test_openai_agents(tmp_path: Path) -> None:
     needs("agents", "openai")
-    _, rollout = trained(tmp_path, framework)
-    agents_came_through(rollout, 2)
+    _, rows = trained(tmp_path, framework)
+    agents_came_through(rows, 2)
 
 
 async def another_framework(task: Any) -> str:
@@ -175,8 +182,8 @@ async def another_framework(task: Any) -> str:
 
 def test_pydantic_ai(tmp_path: Path) -> None:
     needs("pydantic_ai", "openai")
-    _, rollout = trained(tmp_path, another_framework)
-    for row in rollout.last:
+    _, rows = trained(tmp_path, another_framework)
+    for row in rows:
         assert row.transcript.turns >= 2
         assert [record.text for record in row.calls][:1] == ["3"]
 
@@ -200,14 +207,12 @@ ask "$messages" | jq -r '.choices[0].message.content'
 
 
 def test_a_shell_script_with_curl(tmp_path: Path) -> None:
-    import shutil
-
     missing = [name for name in ("curl", "jq") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not on this machine")
-    _, rollout = trained(tmp_path, SCRIPT.replace("TOOLS", json.dumps(SCHEMAS)))
-    agents_came_through(rollout, 2)
-    for row in rollout.last:
+    _, rows = trained(tmp_path, SCRIPT.replace("TOOLS", json.dumps(SCHEMAS)))
+    agents_came_through(rows, 2)
+    for row in rows:
         assert row.outcome.stdout.strip() == row.turns[-1].content.strip()
 
 
@@ -237,9 +242,18 @@ def test_rows_of_a_batch_that_failed_are_left_out(tmp_path: Path) -> None:
     )
     try:
         trainer.train()
+        last = list(rollout.last)
     finally:
         rollout.close()
-    assert [row.stop_reason for row in rollout.last] == ["answered", "no_turn", "answered", "no_turn"]
+    assert [row.stop_reason for row in last] == ["answered", "no_turn", "answered", "no_turn"]
     [entry] = [entry for entry in trainer.state.log_history if "reward" in entry]
     assert entry["rollout/kept"] == 0.5
     assert entry["rollout/stop/no_turn"] == 0.5
+
+
+def test_the_example_runs() -> None:
+    program = ROOT / "examples" / "train_agent.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "rows per agent: [1.0, 1.0]" in done.stdout

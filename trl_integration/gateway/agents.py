@@ -35,7 +35,7 @@ __all__ = ["AgentRollout", "AgentTask", "CommandResult", "most_sampled"]
 logger = logging.getLogger(__name__)
 
 _KEPT_OUTPUT = 1 << 16
-_GATHER = 0.02  # seconds in which requests of several agents become one batch
+_GATHER = (0.02, 0.25, 2.0)  # seconds in which requests become one batch: least, at first, most
 _LOOK = 0.5
 _POLL = 0.05
 
@@ -313,22 +313,26 @@ class AgentRollout(MultiTurnRollout):
     ) -> None:
         """Sample what the agents ask for, a batch at a time, until they are done."""
         engine = self.gateway.engine
+        least, patience, most = _GATHER
         while waiting(not agents.done()):
             if not isinstance(engine, TrainerEngine):
                 with contextlib.suppress(TimeoutError):
                     agents.exception(_LOOK)
                 continue
             alive = sum(not session.closed for session in sessions)
-            taken = engine.take(max(alive, 1), _GATHER, 0.0 if agents.done() else _LOOK)
+            taken = engine.take(max(alive, 1), patience, 0.0 if agents.done() else _LOOK)
             if not waiting(bool(taken)):
                 continue
             answers: Sequence[Sampled | EngineError]
+            started = time.monotonic()
             try:
                 answers = self._generated(taken, backend)
             except Exception as error:
                 # The agents are told and may ask again; if it goes on like this, their rollouts fail.
                 logger.exception("the engine failed")
                 answers = [EngineError(f"the engine failed: {type(error).__name__}: {error}")] * len(taken)
+            # Waiting for stragglers pays as long as it is short beside a batch.
+            patience = min(max((time.monotonic() - started) / 4, least), most)
             for request, answer in zip(taken, answers, strict=True):
                 request.settle(answer)
 
