@@ -174,7 +174,8 @@ def test_rows_have_the_tokens_and_the_mask_of_the_conversation(
         f"rows if re-tokenized {retokenized}, identical to the conversation's mask {same}"
     )
     assert single == len(rows)
-    assert same
+    # A prompt that opens a thought which the history leaves out is never the beginning of the conversation's text.
+    assert same or tok.decode(rows[0].transcript.prompt_ids).rstrip().endswith("<think>")
 
 
 def rows_of_retokenizing(tok: Any, row: Any, backend: Recording) -> int:
