@@ -152,7 +152,7 @@ def test_rows_have_the_tokens_and_the_mask_of_the_conversation(
         budget=_ENDLESS,
     )
     same = single = retokenized = several = 0
-    for row, (talk, found, _) in zip(rows, conversations, strict=True):
+    for row, (talk, found, turns) in zip(rows, conversations, strict=True):
         assert row.stop_reason in ("answered", "done"), (talk.name, row.detail)
         end = found.turns[-1].end
         whole = [0] * row.transcript.prompt_length + row.transcript.tool_mask
@@ -161,7 +161,9 @@ def test_rows_have_the_tokens_and_the_mask_of_the_conversation(
         rows_else = rows_of_retokenizing(tok, row, backend)
         retokenized += rows_else
         begun = found.ids[: row.transcript.prompt_length] == row.transcript.prompt_ids
-        if rows_else == 1 and begun:  # every prompt that the template writes goes on from the one before
+        kept = [found.ids[turn.start : turn.end] for turn in found.turns] == turns
+        # Every prompt that the template writes goes on from the one before, and the end changes nothing of it either.
+        if rows_else == 1 and begun and kept:
             assert tok.decode(row.transcript.ids) == tok.decode(found.ids[:end]), talk.name
             assert (row.transcript.ids, whole) == (found.ids[:end], found.mask[:end]), talk.name
             same += 1
