@@ -9,6 +9,7 @@ loop         the loop, without a trainer               trl_adapter  the loop as 
 trainer      the loop inside GRPOTrainer               rewards      scores of rollouts
 prepare      stock trainers and any chat template      masks        supervised data
 metrics      figures and traces                        view         a rollout as a page
+gateway      agents that own their loop
 """
 
 from __future__ import annotations

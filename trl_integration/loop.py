@@ -359,7 +359,7 @@ class ToolLoop:
             return None
         prompt = rollout.next_prompt
         schemas = rollout.lease.toolbox.schemas
-        rollout.transcript.add_turn(sampled.ids, _logprobs(rollout, sampled), before=rollout.pending)
+        rollout.transcript.add_turn(sampled.ids, logprobs_of(rollout, sampled), before=rollout.pending)
         rollout.pending = []
         # The tail of the prompt tells whether the template opened a thought; older turns don't matter.
         parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=prompt[-_PROMPT_TAIL:])
@@ -650,7 +650,7 @@ def _said(value: Any) -> list[dict[str, Any]]:
     return out
 
 
-def _logprobs(rollout: Rollout, sampled: Sampled) -> list[float] | None:
+def logprobs_of(rollout: Rollout, sampled: Sampled) -> list[float] | None:
     """The turn's log-probs as a transcript takes them.
 
     Where an engine gave none for some token (a NaN, or a turn without any after turns with them), nothing true can be

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,20 @@ def rollout_metrics(
 
 
 def log_metrics(
-    rollouts: Sequence[Rollout], trainer: Any, *, tools: Sequence[str] = (), lost: int = 0
+    rollouts: Sequence[Rollout],
+    trainer: Any,
+    *,
+    tools: Sequence[str] = (),
+    lost: int = 0,
+    more: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, float]:
-    """Add the figures to the trainer's next log entry as ``rollout/...``, averaged over ranks; returns them too.
+    """Add the figures (and ``more`` of them) to the trainer's next log entry as ``rollout/...``, averaged over ranks;
+    returns them too.
 
     Calls per rollout and the share of failed calls are there under TRL's names as well. Reaches into the trainer's
     private ``_metrics``: it has no other way to log from a rollout function.
     """
-    figures = rollout_metrics(rollouts, tools, lost)
+    figures = {**rollout_metrics(rollouts, tools, lost), **(more or {})}
     table = torch.tensor(list(figures.values()), dtype=torch.float64)
     accelerator = getattr(trainer, "accelerator", None)
     if accelerator is not None and getattr(accelerator, "num_processes", 1) > 1:

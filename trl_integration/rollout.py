@@ -16,7 +16,7 @@ __all__ = ["FAILED", "STOP_REASONS", "TRUNCATED", "Budget", "CallRecord", "Rollo
 
 STOP_REASONS = {
     "answered": "the model ended its turn without a call",
-    "done": "the environment said that it is done",
+    "done": "the environment said that it is done, or the agent stopped behind calls",
     "length": "a turn was cut off by the token budget",
     "max_turns": "the turn limit was reached with calls unanswered",
     "overlong": "no room for the tools' answers",
@@ -25,13 +25,19 @@ STOP_REASONS = {
     "empty": "the engine returned no token",
     "prompt_too_long": "the prompt leaves no room for a completion",
     "environment_error": "the environment failed: its reset, its reply, done",
+    "agent_error": "the agent's program failed",
+    "agent_timeout": "the agent's program was stopped at its time limit",
+    "no_turn": "the agent's program never got an answer from the model",
+    "engine_error": "the engine failed, and the agent with it",
 }
 """Why a rollout ended."""
 
-TRUNCATED = frozenset({"length", "max_turns", "overlong", "unbridgeable", "empty", "prompt_too_long"})
+TRUNCATED = frozenset(
+    {"length", "max_turns", "overlong", "unbridgeable", "empty", "prompt_too_long", "agent_error", "agent_timeout"}
+)
 """The reasons that leave a rollout unfinished: what came of it says little about the policy."""
 
-FAILED = frozenset({"environment_error", "empty", "prompt_too_long"})
+FAILED = frozenset({"environment_error", "empty", "prompt_too_long", "no_turn", "engine_error"})
 """The reasons that aren't the model's doing. Such rollouts are never trained on and don't count in a group's mean."""
 
 

@@ -41,7 +41,7 @@ class MultiTurnRollout(ToolLoop):
         prefix: Put before the names of the fields handed to reward functions, should they clash with columns.
     """
 
-    FIELDS = (
+    FIELDS: tuple[str, ...] = (
         "rollouts",
         "messages",
         "tool_calls",
@@ -119,12 +119,31 @@ class MultiTurnRollout(ToolLoop):
         self._warn_of_stops(rollouts, trainer)
         self.last = rollouts
         output = self.output(rollouts)
-        log_metrics(rollouts, trainer, tools=self._tool_names, lost=sum(self.executor.lost.values()))
+        lost = sum(self.executor.lost.values())
+        log_metrics(rollouts, trainer, tools=self._tool_names, lost=lost, more=self.figures(rollouts))
         if self.trace is not None:
             rank = getattr(getattr(trainer, "accelerator", None), "process_index", 0)
             step = int(getattr(getattr(trainer, "state", None), "global_step", 0))
             write_traces(rollouts, self.trace, step=step, rank=rank)
         return output
+
+    def figures(self, rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float]]:
+        """Further figures for the log, as (sum, count)."""
+        return {}
+
+    def fields(self, rollouts: Sequence[Rollout]) -> dict[str, list[Any]]:
+        """What reward functions are given, by name (see ``FIELDS``), one value per rollout."""
+        return {
+            "rollouts": list(rollouts),
+            "messages": [r.messages for r in rollouts],
+            "tool_calls": [[c.call for c in r.calls] for r in rollouts],
+            "tool_results": [r.results for r in rollouts],
+            "tool_issues": [r.issues for r in rollouts],
+            "environments": [r.environment for r in rollouts],
+            "stop_reasons": [r.stop_reason for r in rollouts],
+            "truncated": [r.truncated for r in rollouts],
+            "sampled_masks": [r.transcript.tool_mask for r in rollouts],
+        }
 
     def output(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         """Checked rollouts in the form that TRL takes, with fields for reward functions."""
@@ -137,23 +156,12 @@ class MultiTurnRollout(ToolLoop):
                 if logprobs[at] is None:
                     rollout.keep = False
                     logprobs[at] = [0.0] * rollout.transcript.completion_length
-        fields: dict[str, list[Any]] = {
-            "rollouts": list(rollouts),
-            "messages": [r.messages for r in rollouts],
-            "tool_calls": [[c.call for c in r.calls] for r in rollouts],
-            "tool_results": [r.results for r in rollouts],
-            "tool_issues": [r.issues for r in rollouts],
-            "environments": [r.environment for r in rollouts],
-            "stop_reasons": [r.stop_reason for r in rollouts],
-            "truncated": [r.truncated for r in rollouts],
-            "sampled_masks": [r.transcript.tool_mask for r in rollouts],
-        }
         return {
             "prompt_ids": [r.transcript.prompt_ids for r in rollouts],
             "completion_ids": [r.transcript.completion_ids for r in rollouts],
             "logprobs": None if any(row is None for row in logprobs) else logprobs,
             "env_mask": [[value * int(r.keep) for value in r.transcript.tool_mask] for r in rollouts],
-            **{self.prefix + name: values for name, values in fields.items()},
+            **{self.prefix + name: values for name, values in self.fields(rollouts).items()},
         }
 
     def prepare(self, trainer: Any) -> None:

@@ -1,0 +1,173 @@
+"""What the tests of the gateway share: a plain client, an agent that runs tools, and an oracle of rows."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+import toolparse
+from trl_integration import Budget, Sampled, ScriptedBackend
+from trl_integration.rollout import Rollout
+
+from .helpers import TOOLS, ids_of, parser, tokenizer
+
+httpx = pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
+pytest.importorskip("starlette", reason="the gateway is a server: pip install '.[serve]'")
+pytest.importorskip("uvicorn", reason="the gateway is a server: pip install '.[serve]'")
+
+from trl_integration.gateway import AgentRollout, AgentTask, Row  # noqa: E402
+
+SCHEMAS = [toolparse.tool_schema(tool) for tool in TOOLS]
+GO = [{"role": "user", "content": "Go."}]
+
+
+class Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(f"{status}: {error.get('message')}")
+        self.status = status
+        self.error = error
+
+
+class Client:
+    """A client without any library: what goes over the wire stands in the tests."""
+
+    def __init__(self, task: AgentTask, **body: Any) -> None:
+        self.task = task
+        self.body = {"model": task.model, "tools": SCHEMAS, **body}
+        headers = {"Authorization": f"Bearer {task.api_key}"}
+        self.http = httpx.Client(base_url=task.base_url, headers=headers, timeout=30)
+
+    def whole(self, messages: Sequence[Any], **body: Any) -> dict[str, Any]:
+        """The `chat.completion` object."""
+        answer = self.http.post("chat/completions", json={**self.body, **body, "messages": list(messages)})
+        if answer.status_code != 200:
+            raise Refused(answer.status_code, answer.json()["error"])
+        made: dict[str, Any] = answer.json()
+        return made
+
+    def ask(self, messages: Sequence[Any], **body: Any) -> dict[str, Any]:
+        """The message alone."""
+        message: dict[str, Any] = self.whole(messages, **body)["choices"][0]["message"]
+        return message
+
+
+def run_call(call: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a tool to a call."""
+    function = next(tool for tool in TOOLS if tool.__name__ == call["function"]["name"])
+    value = function(**json.loads(call["function"]["arguments"]))
+    if inspect.isawaitable(value):
+        value = asyncio.run(_awaited(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return {"role": "tool", "tool_call_id": call["id"], "content": text}
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def agent(task: AgentTask) -> str | None:
+    """Asks, runs what is called, and asks again until nothing is called."""
+    client, messages = Client(task), list(task.prompt)
+    while True:
+        message = client.ask(messages)
+        messages.append(message)
+        if not message.get("tool_calls"):
+            return str(message["content"])
+        messages += [run_call(call) for call in message["tool_calls"]]
+
+
+class Recording(ScriptedBackend):
+    """Writes down, for every session, what was fed and what was sampled, in order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: dict[int, list[tuple[list[int], Sampled]]] = {}
+
+    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
+        out = super().generate(prompts, budgets, stop_ids, places)
+        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
+            self.seen.setdefault(index, []).append((list(prompt), sampled))
+        return out
+
+
+Script = Sequence[Sequence[Any]] | Callable[[int, int], Any]
+
+
+def play(
+    name: str,
+    script: Script,
+    run: Any = agent,
+    *,
+    count: int | None = None,
+    prompts: Sequence[Any] | None = None,
+    budget: Budget | None = None,
+    backend: Any = None,
+    eos_ids: Sequence[int] = (),
+    tok: Any = None,
+    **options: Any,
+) -> tuple[list[Row], Recording]:
+    """Run agents against a script; every row is checked against the oracle."""
+    made = parser(name) if tok is None else None
+    tok = tok or tokenizer(name)
+    backend = backend or Recording(script, encode=lambda text: list(tok(text, add_special_tokens=False)["input_ids"]))
+    size = count if count is not None else len(prompts if prompts is not None else script)  # type: ignore[arg-type]
+    options.setdefault("seconds", 30.0)
+    rollout = AgentRollout(run, parser=made, budget=budget, **options)
+    try:
+        rollout.bind(tok, eos_ids=eos_ids)
+        rows = rollout.run(list(prompts) if prompts is not None else [GO] * size, backend)
+        rollout.output(rows)
+    finally:
+        rollout.close()
+    return [judged(row, backend) for row in rows], backend
+
+
+def judged(row: Rollout, backend: Any) -> Row:
+    """The row, after all rows of its session were compared with what the engine saw."""
+    assert isinstance(row, Row)
+    seen = [entry for entry in getattr(backend, "seen", {}).get(row.index, ()) if entry[1].ids]
+    if row.session.rows:
+        told_apart = rows_of(seen)
+        for mine in row.session.rows:
+            mine.transcript.check()
+        found = [
+            (r.transcript.ids, [0] * r.transcript.prompt_length + r.transcript.tool_mask) for r in row.session.rows
+        ]
+        for ids, mask in found:
+            assert (ids, mask) in told_apart
+        assert len(found) == len(told_apart)
+    return row
+
+
+def rows_of(seen: Sequence[tuple[list[int], Sampled]]) -> list[tuple[list[int], list[int]]]:
+    """Ids and mask of every row, from what the engine was fed and gave alone: slow, and knows nothing of messages.
+
+    A request continues the row whose ids are the longest beginning of its prompt, if nothing has continued it there
+    already; else it begins a row, whose prompt is all that it was fed.
+    """
+    rows: list[tuple[list[int], list[int]]] = []
+    for fed, sampled in seen:
+        row = max(
+            (row for row in rows if fed[: len(row[0])] == row[0] and len(fed) > len(row[0])),
+            key=lambda row: len(row[0]),
+            default=None,
+        )
+        if row is None:
+            row = ([], [])
+            rows.append(row)
+        ids, mask = row
+        mask += [0] * (len(fed) - len(ids)) + [1] * len(sampled.ids)
+        ids[:] = [*fed, *sampled.ids]
+    return rows
+
+
+def encoded(name: str, text: str) -> list[int]:
+    """Ids of a text with its markers."""
+    return ids_of(name, text)
