@@ -6,9 +6,11 @@ messages     messages as a template wants them         turn_end     where a turn
 environment  state and tools of one rollout            sandbox      running code in processes
 generation   where tokens come from                    rollout      one rollout, as data
 loop         the loop, without a trainer               trl_adapter  the loop as TRL's rollout function
-trainer      the loop inside GRPOTrainer               rewards      scores of rollouts
+trainer      the loop inside TRL's trainers              rewards      scores of rollouts
 prepare      stock trainers and any chat template      masks        supervised data
-metrics      figures and traces                        view         a rollout as a page
+metrics      figures for the log                       traces       rollouts as JSON
+view         rollouts as pages                         mcp_tools    tools of MCP servers
+async_worker rollouts for AsyncGRPOTrainer
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ if TYPE_CHECKING:
     from .rewards import environment_reward, per_rollout
     from .rollout import Budget, Rollout
     from .sandbox import CodeSandbox, Limits, isolated, run_code
-    from .trainer import ToolGRPOTrainer
+    from .trainer import ToolGRPOTrainer, ToolRLOOTrainer
     from .transcript import Author, Segment, Transcript, TranscriptBatch
     from .trl_adapter import MultiTurnRollout
-    from .view import rollout_html, write_page
+    from .view import rollout_html, write_page, write_pages
 
 _WHERE = {
     "Author": "transcript",
@@ -48,6 +50,7 @@ _WHERE = {
     "ToolExecutor": "executor",
     "ToolGRPOTrainer": "trainer",
     "ToolLoop": "loop",
+    "ToolRLOOTrainer": "trainer",
     "ToolRequest": "executor",
     "ToolResult": "executor",
     "Toolbox": "executor",
@@ -63,6 +66,7 @@ _WHERE = {
     "rollout_html": "view",
     "run_code": "sandbox",
     "write_page": "view",
+    "write_pages": "view",
 }
 
 __all__ = [
@@ -81,6 +85,7 @@ __all__ = [
     "ToolExecutor",
     "ToolGRPOTrainer",
     "ToolLoop",
+    "ToolRLOOTrainer",
     "ToolRequest",
     "ToolResult",
     "Toolbox",
@@ -96,6 +101,7 @@ __all__ = [
     "rollout_html",
     "run_code",
     "write_page",
+    "write_pages",
 ]
 
 

@@ -47,6 +47,7 @@ class Budget:
         tool_seconds: Wall time in tools.
         result_tokens: Tokens of one tool result.
         calls_per_turn: Calls executed in one turn.
+        calls: Calls executed in the whole rollout; those that a turn writes side by side count each.
         answer_tokens: Least room, in tokens, that must be left for the model after the tools' answers.
     """
 
@@ -57,6 +58,7 @@ class Budget:
     tool_seconds: float | None = None
     result_tokens: int | None = None
     calls_per_turn: int = 32
+    calls: int | None = None
     answer_tokens: int = 1
 
     def __post_init__(self) -> None:
@@ -88,7 +90,11 @@ class CallRecord:
 
 @dataclass(eq=False)
 class Rollout:
-    """One rollout, finished or not."""
+    """One rollout, finished or not.
+
+    ``transcript`` is the row that is trained on. Where a conversation was compacted it is the last branch: ``context``
+    are the messages that it began with (before that, the prompt), and ``branches`` the rows before it.
+    """
 
     index: int
     prompt: list[dict[str, Any]]
@@ -102,8 +108,22 @@ class Rollout:
     detail: str | None = None
     tool_seconds: float = 0.0
     keep: bool = True
+    context: list[dict[str, Any]] = field(default_factory=list)
+    context_from: int = 0
+    branches: list[Transcript] = field(default_factory=list)
+    rewards: dict[str, float] = field(default_factory=dict)
+    turn_rewards: dict[str, list[float]] = field(default_factory=dict)
+    advantage: float | None = None
     released: bool = False
     pending: list[Segment] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.context = self.context or self.prompt
+
+    @property
+    def rows(self) -> list[Transcript]:
+        """All rows, the last one included: each as it was sampled, each with masks of its own."""
+        return [*self.branches, self.transcript]
 
     @property
     def environment(self) -> Any:
@@ -141,6 +161,12 @@ class Rollout:
     def next_prompt(self) -> list[int]:
         """The ids that the engine is fed next."""
         return self.transcript.ids + [token for segment in self.pending for token in segment.ids]
+
+    def begin_branch(self, context: list[dict[str, Any]], transcript: Transcript) -> None:
+        """Go on from other messages. What was injected and not yet answered belongs to neither branch."""
+        self.branches.append(self.transcript)
+        self.context, self.context_from, self.transcript = context, len(self.messages), transcript
+        self.pending = []
 
     def finish(self, reason: str, detail: str | None = None) -> None:
         """End the rollout. What was injected and not yet answered is dropped."""

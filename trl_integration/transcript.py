@@ -220,6 +220,17 @@ class Transcript:
             for at, token in enumerate(segment.ids):
                 yield token, segment.author, None if segment.logprobs is None else segment.logprobs[at]
 
+    def per_token(self, values: Sequence[float]) -> list[float]:
+        """One value per turn, spread over the completion: the turn's at each token that it sampled, 0.0 elsewhere."""
+        if len(values) != self._turns:
+            raise TranscriptError(f"{self._turns} turns came with {len(values)} values; give one each")
+        turns = iter(values)
+        return [
+            value
+            for segment in self._completion()
+            for value in [next(turns) if segment.author is Author.MODEL else 0.0] * len(segment.ids)
+        ]
+
     def turn_prompts(self) -> list[list[int]]:
         """The ids that each turn was sampled from, in order."""
         prompts: list[list[int]] = []
