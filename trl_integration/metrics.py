@@ -27,7 +27,8 @@ def rollout_metrics(
     ``tools/seconds`` the wall time of an executed call; ``tool/NAME/calls`` per rollout and ``tool/NAME/seconds`` per
     executed call for each name in ``tools``; ``tools/lost`` how many calls (per process) were given up and still run;
     ``turns``, ``sampled_tokens``, ``injected_tokens`` and ``branches`` (begun by compaction) per rollout;
-    ``stop/REASON`` the share of rollouts that ended so; ``kept`` the share that is trained on; ``tools/failure`` the share of calls that didn't run through.
+    ``stop/REASON`` the share of rollouts that ended so; ``kept`` the share that is trained on; ``tools/failure`` the
+    share of calls that didn't run through.
     """
     count = float(len(rollouts))
     rows = [row for rollout in rollouts for row in rollout.rows]

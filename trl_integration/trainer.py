@@ -1,12 +1,12 @@
 """``ToolGRPOTrainer`` and ``ToolRLOOTrainer``: the full loop inside of TRL's trainers, in one line.
 
-They are thin subclasses. Generation goes through a ``MultiTurnRollout``; what both add is what a rollout function can't
-do by itself: hand over the data set's rows (TRL passes prompts only), give reward functions the real messages instead of
-texts decoded from flat ids, add the rewards of environments, keep failed rollouts out of their group's mean, give credit
-to turns, write traces with rewards, and close environments when their rewards are known.
+They are thin subclasses. Generation goes through a ``MultiTurnRollout``; what both add is what a rollout function
+can't do by itself: hand over the data set's rows (TRL passes prompts only), give reward functions the real messages
+instead of texts decoded from flat ids, add the rewards of environments, keep failed rollouts out of their group's mean,
+give credit to turns, write traces with rewards, and close environments when their rewards are known.
 
-``GRPOTrainer`` takes a rollout function and a mask of injected tokens. ``RLOOTrainer`` has neither, so there the rollouts
-stand in for its own generation, and injected tokens are taken out of every sum of log-probs.
+``GRPOTrainer`` takes a rollout function and a mask of injected tokens. ``RLOOTrainer`` has neither, so there the
+rollouts stand in for its own generation, and injected tokens are taken out of every sum of log-probs.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ OVERRIDDEN: dict[type, tuple[str, ...]] = {
 
 class _ToolTrainer:
     """What both trainers add to TRL's; ``ToolGRPOTrainer`` says what the arguments are."""
+
+    # TRL's, as far as they are used here.
+    accelerator: Any
+    eos_token_ids: list[int]
+    mask_truncated_completions: bool
+    reward_func_names: list[str]
+    _logs: dict[str, Any]
+    _tokenizer: Any
 
     _completions_at: int  # where TRL's _generate returns the completions that rewards see
 
@@ -110,7 +118,7 @@ class _ToolTrainer:
         with warnings.catch_warnings(), _weights(args, len(rewards), len(from_environments)):
             # TRL calls rollout_func experimental; whoever uses this class has chosen it.
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
-            super().__init__(
+            super().__init__(  # type: ignore[call-arg]
                 model,
                 [self._with_turns(function) for function in rewards] + from_environments,
                 args,
@@ -274,6 +282,7 @@ class ToolRLOOTrainer(_ToolTrainer, RLOOTrainer):  # type: ignore[misc]
     """
 
     _completions_at = 2
+    _last_loaded_step: int
     _fields: dict[str, Any]
     _attention: torch.Tensor | None = None
 

@@ -72,8 +72,8 @@ def compare_html(left: Sequence[Trace], right: Sequence[Trace], *, title: str = 
 def write_pages(path: Path, out: Path, *, steps: tuple[int, int] | None = None) -> list[Path]:
     """The pages of a trace: ``index.html`` with the table, one page per rollout, ``compare.html`` for two steps.
 
-    ``steps``: the two to compare; the first and the last of the trace when left out. Raises ``ValueError`` for a file that
-    is no trace.
+    ``steps``: the two to compare; the first and the last of the trace when left out. Raises ``ValueError`` for a file
+    that is no trace.
     """
     traces = read_traces(path)
     if not traces:
@@ -173,7 +173,7 @@ def _facts(trace: Trace) -> dict[str, Any]:
 
 
 def _tokens(segment: dict[str, Any], first: int) -> Iterator[dict[str, Any]]:
-    """What the page shows for every group of tokens that makes whole characters; ``first``: tokens before the segment."""
+    """What the page shows for every group of tokens that makes whole characters; ``first``: tokens before those."""
     author, at = segment["author"], 0
     marks = {
         token: (kind, said)

@@ -44,6 +44,7 @@ def trainer_for(folder: Path, script: Any = script, *, settings: dict[str, Any] 
         "logging_steps": 1,
         "disable_tqdm": True,
         "learning_rate": 1e-3,
+        "beta": 0.0,
     }
     trainer = ToolRLOOTrainer(
         **{
@@ -61,10 +62,16 @@ def trainer_for(folder: Path, script: Any = script, *, settings: dict[str, Any] 
     return trainer
 
 
+def saved_model(folder: Path) -> str:
+    """A model on disk, from which the trainer loads the reference model too."""
+    seeded_model().save_pretrained(folder / "model")
+    return str(folder / "model")
+
+
 def scored(trainer: Any) -> dict[str, Any]:
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
-    batch: dict[str, Any] = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+    batch: dict[str, Any] = trainer._generate_and_score_completions([dict(trainer.train_dataset[0]) for _ in range(4)])
     return batch
 
 
@@ -79,7 +86,7 @@ def log_probs(trainer: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 
 def test_sums_of_log_probs_are_over_sampled_tokens(tmp_path: Path) -> None:
-    trainer = trainer_for(tmp_path, settings={"beta": 0.1})
+    trainer = trainer_for(tmp_path, settings={"beta": 0.1}, model=saved_model(tmp_path))
     batch = scored(trainer)
     rollouts = trainer.rollout.last
     for row, rollout in enumerate(rollouts):
@@ -95,7 +102,7 @@ def test_sums_of_log_probs_are_over_sampled_tokens(tmp_path: Path) -> None:
 
 
 def test_the_gradient_comes_from_sampled_tokens_only(tmp_path: Path) -> None:
-    trainer = trainer_for(tmp_path, settings={"beta": 0.0})
+    trainer = trainer_for(tmp_path)
     batch = scored(trainer)
     trainer.model.zero_grad()
     trainer._compute_loss(trainer.model, batch).backward()
@@ -118,7 +125,7 @@ def test_it_trains_evaluates_and_logs_as_the_other_trainer_does(tmp_path: Path) 
         "per_device_eval_batch_size": 4,
         "beta": 0.1,
     }
-    trainer = trainer_for(tmp_path, settings=settings, eval_dataset=questions(4))
+    trainer = trainer_for(tmp_path, settings=settings, model=saved_model(tmp_path), eval_dataset=questions(4))
     trainer.train()
     entry = next(e for e in trainer.state.log_history if "reward" in e)
     assert entry["reward"] == pytest.approx(0.5)
@@ -182,6 +189,7 @@ def test_real_generation_and_a_ready_rollout(tmp_path: Path) -> None:
             max_completion_length=12,
             report_to="none",
             save_strategy="no",
+            beta=0.0,
         ),
         train_dataset=questions(),
         processing_class=tokenizer(NAME),
