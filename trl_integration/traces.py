@@ -65,7 +65,11 @@ def trace_of(rollout: Rollout, vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _segment(segment: Segment, vocabulary: Vocabulary, parsed: ParsedMessage | None) -> dict[str, Any]:
-    out: dict[str, Any] = {"author": segment.author.value, "ids": list(segment.ids), "texts": _texts(segment.ids, vocabulary)}
+    out: dict[str, Any] = {
+        "author": segment.author.value,
+        "ids": list(segment.ids),
+        "texts": _texts(segment.ids, vocabulary),
+    }
     if segment.logprobs is not None:
         out["logprobs"] = list(segment.logprobs)
     if parsed is not None:
