@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) is too old or absent: say which to use, as in 'make PYTHON=python3.12 demo'"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,test,test-serve,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,test,test-serve,test-trl,dev]'
 	# Some environments keep Python from writing bytecode; without it an import takes three times as long.
 	$(PY) -m compileall -q toolparse trl_integration
 	@touch $(STAMP)

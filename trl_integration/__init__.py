@@ -19,12 +19,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .async_worker import AsyncRollouts
     from .bridge import Bridge, BridgeRefused
     from .environment import Environment
     from .executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
     from .generation import Sampled, ScriptedBackend, TransformersBackend, VLLMBackend
     from .loop import ToolLoop
     from .masks import assistant_mask
+    from .mcp_tools import MCPTools
     from .prepare import prepare
     from .rewards import environment_reward, per_rollout
     from .rollout import Budget, Rollout
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .view import rollout_html, write_page, write_pages
 
 _WHERE = {
+    "AsyncRollouts": "async_worker",
     "Author": "transcript",
     "Bridge": "bridge",
     "BridgeRefused": "bridge",
@@ -42,6 +45,7 @@ _WHERE = {
     "CodeSandbox": "sandbox",
     "Environment": "environment",
     "Limits": "sandbox",
+    "MCPTools": "mcp_tools",
     "MultiTurnRollout": "trl_adapter",
     "Rollout": "rollout",
     "Sampled": "generation",
@@ -70,6 +74,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "AsyncRollouts",
     "Author",
     "Bridge",
     "BridgeRefused",
@@ -77,6 +82,7 @@ __all__ = [
     "CodeSandbox",
     "Environment",
     "Limits",
+    "MCPTools",
     "MultiTurnRollout",
     "Rollout",
     "Sampled",

@@ -152,7 +152,7 @@ class Toolbox:
         self._specs: dict[str, ToolSpec] = {}
         for tool in tools:
             if isinstance(tool, ToolSpec):
-                self._add(tool)
+                self._add(dataclasses.replace(tool, timeout=timeouts.get(tool.name, tool.timeout)))
                 continue
             if not callable(tool):
                 raise TypeError(
@@ -284,7 +284,7 @@ class _Running:
     cancel: Callable[[], None] = lambda: None
 
 
-class _Loop:
+class OwnLoop:
     """An event loop on a daemon thread."""
 
     def __init__(self, name: str) -> None:
@@ -348,8 +348,8 @@ class ToolExecutor:
         self.max_result_chars = max_result_chars
         self.cut = cut
         self.max_lost = max_lost
-        self._scheduler: _Loop | None = None
-        self._tool_loop: _Loop | None = None
+        self._scheduler: OwnLoop | None = None
+        self._tool_loop: OwnLoop | None = None
         self._lock = threading.Lock()
         self._lanes: dict[int, _Lane] = {}
         self._lost: Counter[str] = Counter()
@@ -362,7 +362,7 @@ class ToolExecutor:
             return []
         with self._lock:
             if self._scheduler is None:
-                self._scheduler = _Loop("tool-scheduler")
+                self._scheduler = OwnLoop("tool-scheduler")
             scheduler = self._scheduler
         results: list[ToolResult] = scheduler.submit(self._run_all(requests)).result()
         return results
@@ -504,7 +504,7 @@ class ToolExecutor:
     ) -> None:
         with self._lock:
             if self._tool_loop is None:
-                self._tool_loop = _Loop("async-tools")
+                self._tool_loop = OwnLoop("async-tools")
             loop = self._tool_loop.loop
 
         def begin() -> None:
