@@ -6,6 +6,7 @@ import inspect
 import queue
 import threading
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +170,33 @@ class NoTransfer:
     def destroy(self) -> None: ...
 
 
+class PlainAttention:
+    """Flash attention over segments of different lengths, in plain torch: queries stand at the end of their keys."""
+
+    @staticmethod
+    def flash_attn_varlen_func(
+        q: Any, k: Any, v: Any, ends_q: Any, ends_k: Any, *sizes: Any, softmax_scale: float, **options: Any
+    ) -> Any:
+        parts = []
+        borders = zip(*(pairwise(ends.tolist()) for ends in (ends_q, ends_k)), strict=True)
+        for (q_from, q_to), (k_from, k_to) in borders:
+            rows, width = q_to - q_from, k_to - k_from
+            seen = torch.ones(rows, width, dtype=torch.bool).tril(width - rows)
+            one = [t[a:b].transpose(0, 1) for t, a, b in ((q, q_from, q_to), (k, k_from, k_to), (v, k_from, k_to))]
+            out = torch.nn.functional.scaled_dot_product_attention(*one, attn_mask=seen, scale=softmax_scale)
+            parts.append(out.transpose(0, 1))
+        return torch.cat(parts)
+
+
 def test_the_trainer_itself_takes_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trl.experimental.async_grpo", reason="this trl has no AsyncGRPOTrainer")
     pytest.importorskip("requests", reason="AsyncGRPOTrainer can't be made without the requests package")
-    from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer, async_grpo_trainer
+    from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer, async_grpo_trainer, packing
 
-    # It asks for the name of a CUDA device, to log the share of its peak that is used.
-    monkeypatch.setattr(async_grpo_trainer, "get_peak_flops_per_device", lambda *given: None, raising=False)
+    # It asks for the name of a CUDA device, to log the share of its peak that is used; and its attention is a kernel
+    # for such a device.
+    monkeypatch.setattr(async_grpo_trainer, "get_peak_flops_per_device", lambda *given: None)
+    monkeypatch.setattr(packing, "_flash_attn", PlainAttention)
 
     from .test_training import seeded_model
 
