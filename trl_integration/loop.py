@@ -518,7 +518,7 @@ class ToolLoop:
             turn.answers = [""] * len(turn.calls)
             turn.results = [None] * len(turn.calls)
             running = 0
-            ran = sum(record.executed for record in rollout.calls)
+            ran = sum(record.executed for record in rollout.calls) if budget.calls is not None else 0
             for at, call in enumerate(turn.calls):
                 if not call.ok:
                     turn.answers[at] = complaint(call)

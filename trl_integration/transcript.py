@@ -96,7 +96,7 @@ def _as_ids(ids: Iterable[int], author: Author) -> tuple[int, ...]:
 class Transcript:
     """One rollout: the prompt, then turns of sampled tokens with whatever was injected between them."""
 
-    __slots__ = ("_segments", "_turns", "_without_logprobs")
+    __slots__ = ("_length", "_sampled", "_segments", "_turns", "_without_logprobs")
 
     def __init__(self, prompt_ids: Iterable[int]) -> None:
         """``prompt_ids``: everything before the first sampled token, generation prompt included; at least
@@ -104,6 +104,7 @@ class Transcript:
         """
         self._segments: list[Segment] = [Segment.of(Author.PROMPT, prompt_ids)]
         self._turns = 0
+        self._length = self._sampled = 0
         self._without_logprobs = False
 
     # -- growing -------------------------------------------------------------------------------------------
@@ -137,6 +138,8 @@ class Transcript:
         self._segments.extend(before)
         self._segments.append(turn)
         self._turns += 1
+        self._length += sum(len(segment.ids) for segment in before) + len(turn.ids)
+        self._sampled += len(turn.ids)
         self._without_logprobs = turn.logprobs is None
 
     # -- views ---------------------------------------------------------------------------------------------
@@ -207,12 +210,12 @@ class Transcript:
     @property
     def completion_length(self) -> int:
         """Tokens in the completion, sampled and injected."""
-        return sum(len(segment.ids) for segment in self._completion())
+        return self._length
 
     @property
     def sampled_length(self) -> int:
         """Tokens that the model wrote."""
-        return sum(len(segment.ids) for segment in self._segments if segment.author is Author.MODEL)
+        return self._sampled
 
     def tokens(self) -> Iterator[tuple[int, Author, float | None]]:
         """(id, author, log-prob or None) for every token in order."""
