@@ -63,7 +63,9 @@ def slow(a: int, b: int) -> int:
 class Script:
     """Plays calls and then an answer; ``model`` generates as many tokens from the same prompts, which are thrown away."""
 
-    def __init__(self, call: list[int], answer: list[int], turns: int, model: TransformersBackend | None = None) -> None:
+    def __init__(
+        self, call: list[int], answer: list[int], turns: int, model: TransformersBackend | None = None
+    ) -> None:
         self.call, self.answer, self.turns, self.model = call, answer, turns, model
         self.seconds = 0.0
 
@@ -115,7 +117,9 @@ class Setting:
         with torch.no_grad():
             yield self.model
 
-    def run(self, turns: int, size: int, *, generating: bool = False, call: list[int] | None = None) -> dict[str, float]:
+    def run(
+        self, turns: int, size: int, *, generating: bool = False, call: list[int] | None = None
+    ) -> dict[str, float]:
         """Seconds by part for one batch; ``generation`` is what the model took."""
         spent: Counter[str] = Counter()
         loop = MultiTurnRollout(

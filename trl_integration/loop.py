@@ -404,12 +404,12 @@ class ToolLoop:
         if not sampled.ids:
             self._empty(rollout, "empty")
             return None
-        prompt = rollout.next_prompt
+        tail = rollout.tail(_PROMPT_TAIL)
         schemas = rollout.lease.toolbox.schemas
         rollout.transcript.add_turn(sampled.ids, _logprobs(rollout, sampled), before=rollout.pending)
         rollout.pending = []
         # The tail of the prompt tells whether the template opened a thought; older turns don't matter.
-        parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=prompt[-_PROMPT_TAIL:])
+        parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=tail)
         rollout.turns.append(parsed)
         rollout.messages.append(self._message(rollout, parsed))
         turn = len(rollout.turns) - 1
@@ -438,10 +438,11 @@ class ToolLoop:
         message = copy.deepcopy(parsed.to_message())
         spec = getattr(self.parser, "format", None)
         picture = getattr(spec, "new_id", None) or getattr(spec, "id", None) or _NEW_ID
-        before = [call for m in (*rollout.prompt, *rollout.messages) for call in m.get("tool_calls") or ()]
         for call, entry in zip(parsed.tool_calls, message.get("tool_calls", ()), strict=True):
             if call.id is None:
-                entry["id"] = fill_id(picture, call.name, len(before) + call.index)
+                entry["id"] = fill_id(picture, call.name, rollout.known_calls + call.index)
+        rollout.known_calls += len(parsed.tool_calls)
+        rollout.rounds += bool(parsed.tool_calls)
         return message
 
     def _plan(
@@ -498,8 +499,7 @@ class ToolLoop:
     @staticmethod
     def _earlier(rollout: Rollout) -> int:
         """Rounds of calls before the current turn, those in the prompt included."""
-        before = [*rollout.context, *rollout.messages[rollout.context_from : -1]]
-        return sum(1 for message in before if message.get("tool_calls"))
+        return rollout.rounds - bool(rollout.messages[-1].get("tool_calls"))
 
     def _execute(self, turns: Sequence[_Turn], budget: Budget) -> None:
         """Run the valid calls of all rollouts at once, and answer the others with what is wrong; ask for replies."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,10 +115,14 @@ class Rollout:
     turn_rewards: dict[str, list[float]] = field(default_factory=dict)
     advantage: float | None = None
     released: bool = False
+    rounds: int = 0  # of calls in the branch so far, those in its context included
+    known_calls: int = 0
     pending: list[Segment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.context = self.context or self.prompt
+        self.rounds = _rounds(self.context)
+        self.known_calls = sum(len(message.get("tool_calls") or ()) for message in self.prompt)
 
     @property
     def rows(self) -> list[Transcript]:
@@ -162,10 +166,15 @@ class Rollout:
         """The ids that the engine is fed next."""
         return self.transcript.ids + [token for segment in self.pending for token in segment.ids]
 
+    def tail(self, count: int) -> list[int]:
+        """The end of them."""
+        return (self.transcript.tail(count) + [token for segment in self.pending for token in segment.ids])[-count:]
+
     def begin_branch(self, context: list[dict[str, Any]], transcript: Transcript) -> None:
         """Go on from other messages. What was injected and not yet answered belongs to neither branch."""
         self.branches.append(self.transcript)
         self.context, self.context_from, self.transcript = context, len(self.messages), transcript
+        self.rounds = _rounds(context)
         self.pending = []
 
     def finish(self, reason: str, detail: str | None = None) -> None:
@@ -175,3 +184,7 @@ class Rollout:
         if detail is not None:
             self.detail = detail
         self.pending = []
+
+
+def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
+    return sum(1 for message in messages if message.get("tool_calls"))

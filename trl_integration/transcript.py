@@ -96,7 +96,7 @@ def _as_ids(ids: Iterable[int], author: Author) -> tuple[int, ...]:
 class Transcript:
     """One rollout: the prompt, then turns of sampled tokens with whatever was injected between them."""
 
-    __slots__ = ("_length", "_sampled", "_segments", "_turns", "_without_logprobs")
+    __slots__ = ("_ids", "_sampled", "_segments", "_turns", "_without_logprobs")
 
     def __init__(self, prompt_ids: Iterable[int]) -> None:
         """``prompt_ids``: everything before the first sampled token, generation prompt included; at least
@@ -104,7 +104,8 @@ class Transcript:
         """
         self._segments: list[Segment] = [Segment.of(Author.PROMPT, prompt_ids)]
         self._turns = 0
-        self._length = self._sampled = 0
+        self._sampled = 0
+        self._ids = list(self._segments[0].ids)
         self._without_logprobs = False
 
     # -- growing -------------------------------------------------------------------------------------------
@@ -138,7 +139,8 @@ class Transcript:
         self._segments.extend(before)
         self._segments.append(turn)
         self._turns += 1
-        self._length += sum(len(segment.ids) for segment in before) + len(turn.ids)
+        for segment in (*before, turn):
+            self._ids.extend(segment.ids)
         self._sampled += len(turn.ids)
         self._without_logprobs = turn.logprobs is None
 
@@ -157,7 +159,11 @@ class Transcript:
     @property
     def ids(self) -> list[int]:
         """Prompt and completion, unpadded: what an engine is fed to continue."""
-        return [token for segment in self._segments for token in segment.ids]
+        return self._ids.copy()
+
+    def tail(self, count: int) -> list[int]:
+        """The last of these ids, at most ``count``."""
+        return self._ids[-count:]
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -210,7 +216,7 @@ class Transcript:
     @property
     def completion_length(self) -> int:
         """Tokens in the completion, sampled and injected."""
-        return self._length
+        return len(self._ids) - self.prompt_length
 
     @property
     def sampled_length(self) -> int:
