@@ -10,7 +10,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers \
-  bench-serve tokenizers engines export-check clean
+  bench-serve bench-rollout tokenizers engines export-check clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -27,6 +27,7 @@ help:
 	@echo "make pure        remove what was compiled: the sources run as they are"
 	@echo "make test-pure   laws, streams, hostile and linear tests on a copy without compiled modules"
 	@echo "make bench-serve  the endpoint under load"
+	@echo "make bench-rollout  what a rollout costs beside generation"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -122,6 +123,9 @@ bench-peers: $(STAMP)
 
 bench-serve: $(STAMP)
 	$(PY) benchmarks/serve.py
+
+bench-rollout: $(STAMP)
+	$(PY) benchmarks/rollout.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -61,7 +61,7 @@ def slow(a: int, b: int) -> int:
 
 
 class Script:
-    """Plays calls and then an answer; ``model`` generates as many tokens from the same prompts, which are thrown away."""
+    """Plays calls and then an answer; ``model`` generates as many tokens from the same prompts, for nothing."""
 
     def __init__(
         self, call: list[int], answer: list[int], turns: int, model: TransformersBackend | None = None

@@ -198,3 +198,7 @@ def _tokens(segment: dict[str, Any], first: int) -> Iterator[dict[str, Any]]:
             "text": markupsafe.Markup(shown),
         }
         at += count
+
+
+if __name__ == "__main__":
+    view()
