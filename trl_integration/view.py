@@ -69,9 +69,10 @@ def compare_html(left: Sequence[Trace], right: Sequence[Trace], *, title: str = 
     return _page("compare", title, pairs=pairs)
 
 
-def write_pages(path: Path, out: Path, *, steps: tuple[int, int] | None = None) -> list[Path]:
+def write_pages(path: Path, out: Path, *, steps: tuple[int, int] | None = None, most: int = 500) -> list[Path]:
     """The pages of a trace: ``index.html`` with the table, one page per rollout, ``compare.html`` for two steps.
 
+    Of more than ``most`` rollouts only those of the two steps get pages of their own; all are in the table.
     ``steps``: the two to compare; the first and the last of the trace when left out. Raises ``ValueError`` for a file
     that is no trace.
     """
@@ -80,10 +81,12 @@ def write_pages(path: Path, out: Path, *, steps: tuple[int, int] | None = None) 
         raise ValueError(f"{path} has no rollouts")
     known = sorted({trace.get("step", 0) for trace in traces})
     first, last = steps or (known[0], known[-1])
-    names = [f"{at}.html" for at in range(len(traces))]
+    whole = len(traces) <= most
+    names = [f"{at}.html" if whole or trace.get("step", 0) in (first, last) else "" for at, trace in enumerate(traces)]
     pages = [_write(out / "index.html", table_html(traces, title=f"Rollouts of {path.name}", link=names.__getitem__))]
     for name, trace in zip(names, traces, strict=True):
-        pages.append(_write(out / name, trace_html(trace, title=_name(trace))))
+        if name:
+            pages.append(_write(out / name, trace_html(trace, title=_name(trace))))
     if first != last or steps is not None:
         sides = [[trace for trace in traces if trace.get("step", 0) == step] for step in (first, last)]
         for step, side in zip((first, last), sides, strict=True):
@@ -98,7 +101,8 @@ def write_pages(path: Path, out: Path, *, steps: tuple[int, int] | None = None) 
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: beside TRACE.")
 @click.option("--steps", type=(int, int), help="Two steps to set side by side. Default: the first and the last.")
 def view(trace: Path, out: Path | None, steps: tuple[int, int] | None) -> None:
-    """Make pages of the rollouts in TRACE: a table, one page for each, two steps side by side."""
+    """Make pages of the rollouts in TRACE: a table, one page for each (of more than 500: for those of the two steps
+    only), two steps side by side."""
     try:
         pages = write_pages(trace, out or trace.with_name(f"{trace.stem}-pages"), steps=steps)
     except ValueError as error:

@@ -67,6 +67,14 @@ def test_the_command_makes_all_pages(trace: Path) -> None:
     assert "right by turn" in (folder / "0.html").read_text()
 
 
+def test_of_many_rollouts_only_the_two_steps_have_pages(trace: Path, tmp_path: Path) -> None:
+    lines = trace.read_text().splitlines()
+    trace.write_text("\n".join(lines[:3] + [line.replace('"step": 0', '"step": 2') for line in lines[:3]] + lines[3:]))
+    pages = write_pages(trace, tmp_path / "few", most=5)
+    assert [page.name for page in pages] == ["index.html", *(f"{n}.html" for n in (0, 1, 2, 6, 7, 8)), "compare.html"]
+    assert pages[0].read_text().count("<a ") == 6
+
+
 def test_mistakes_are_named(trace: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(view, [str(trace), "--steps", "0", "9"])
     assert done.exit_code == 2
