@@ -359,7 +359,8 @@ def main() -> None:
         f"mean reward on questions not trained on: {figures['before']:.3f} before, {figures['after']:.3f} after, "
         f"{figures['seconds']:.0f} s in all\n"
         f"{figures['pages']:.0f} pages of {figures['rollouts']:.0f} rollouts; begin with "
-        f"{chosen.out / 'pages/index.html'} (all of them) or {chosen.out / 'after.html'} (one after training); the curve is {chosen.out / 'reward.png'}"
+        f"{chosen.out / 'pages/index.html'} (all of them) or {chosen.out / 'after.html'} (one after training); "
+        f"the curve is {chosen.out / 'reward.png'}"
     )
 
 
