@@ -10,7 +10,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers \
-  bench-serve bench-corpora docs tokenizers engines servers export-check clean
+  bench-serve bench-corpora bench-rollout docs tokenizers engines servers export-check clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -30,6 +30,7 @@ help:
 	@echo "make servers     fetch the interface files of vLLM and SGLang (376 MB), for the plugins' tests"
 	@echo "make bench-corpora  completions a second, in memory and from files"
 	@echo "make docs        the site, in build/site; a link that leads nowhere fails"
+	@echo "make bench-rollout  what a rollout costs beside generation"
 	@echo "make clean       remove caches and .venv"
 
 install: $(STAMP)
@@ -40,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) is too old or absent: say which to use, as in 'make PYTHON=python3.12 demo'"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,data,test,test-serve,test-data,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trl,serve,data,test,test-serve,test-data,test-trl,dev]'
 	# Some environments keep Python from writing bytecode; without it an import takes three times as long.
 	$(PY) -m compileall -q toolparse trl_integration
 	@touch $(STAMP)
@@ -137,6 +138,8 @@ bench-corpora: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material 'mkdocstrings[python]'
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+bench-rollout: $(STAMP)
+	$(PY) benchmarks/rollout.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

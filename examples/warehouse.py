@@ -8,13 +8,15 @@ rewards right answers only.
 
 Written to ``--out``: ``reward.png`` (the curve, from the trainer's own log), ``log.json`` (that log),
 ``before.html`` and ``after.html`` (a rollout on the same held-out question before and after training),
-``rollouts.jsonl`` (all rollouts).
+``rollouts.jsonl`` (all rollouts), ``pages`` (what ``toolparse view`` makes of them: a table, and the first and the last
+step side by side).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -39,7 +41,9 @@ from trl_integration import (
     TranscriptBatch,
     per_rollout,
     write_page,
+    write_pages,
 )
+from trl_integration.traces import read_traces
 
 TEMPLATE = """\
 {%- if tools %}<|im_start|>system
@@ -327,24 +331,36 @@ def run(
     (out / "log.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     for name, (reward, rollout) in (("before", examples[0]), ("after", examples[-1])):
         write_page(rollout, tokenizer, out / f"{name}.html", title=f"A rollout {name} training", reward=reward)
+    made = write_pages(out / "rollouts.jsonl", out / "pages")
     held = [entry["eval_reward"] for entry in history if "eval_reward" in entry]
-    return {"before": held[0], "after": held[-1], "seconds": time.monotonic() - started}
+    figures = {"before": held[0], "after": held[-1], "pages": len(made) + 2}
+    return figures | {"rollouts": len(read_traces(out / "rollouts.jsonl")), "seconds": time.monotonic() - started}
 
 
 def main() -> None:
     """Command line."""
-    # Between TRL and transformers, and nothing that a reader of this could do anything about.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # Between torch, transformers and TRL, and nothing that a reader of this could do anything about.
+    warnings.simplefilter("ignore")
+    for name in ("accelerate", "datasets", "torch", "transformers", "trl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     options = argparse.ArgumentParser(description="Train a tiny model to use a tool, with GRPO on the CPU.")
     options.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results")
     options.add_argument("--steps", type=int, default=40, help="GRPO steps")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--threads", type=int, default=1, help="CPU threads for torch")
     chosen = options.parse_args()
+    print(
+        "A tiny model is asked what lies in the bays of a warehouse, which only a call of lookup(bay) can tell it. "
+        "GRPO rewards right answers and nothing else, so that it learns to look before it answers.",
+        flush=True,
+    )
     figures = run(chosen.out, steps=chosen.steps, seed=chosen.seed, threads=chosen.threads)
     print(
         f"mean reward on questions not trained on: {figures['before']:.3f} before, {figures['after']:.3f} after, "
-        f"{figures['seconds']:.0f} s in all; see {chosen.out / 'reward.png'}"
+        f"{figures['seconds']:.0f} s in all\n"
+        f"{figures['pages']:.0f} pages of {figures['rollouts']:.0f} rollouts; begin with "
+        f"{chosen.out / 'pages/index.html'} (all of them) or {chosen.out / 'after.html'} (one after training); "
+        f"the curve is {chosen.out / 'reward.png'}"
     )
 
 

@@ -15,7 +15,9 @@ for pair in "trl==$(oldest trl) transformers==$(oldest transformers)" "trl trans
   "$py" -m venv "$home"
   "$home/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0
   # shellcheck disable=SC2086
-  TOOLPARSE_PURE=1 "$home/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade $pair '.[trl,test]'
+  TOOLPARSE_PURE=1 "$home/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade $pair '.[trl,test,test-trl]'
   "$home/bin/python" -m pip list --disable-pip-version-check 2>/dev/null | grep -E '^(trl|transformers) '
-  PYTHONPATH=. "$home/bin/python" -m pytest -q -n 0 -p no:cacheprovider tests/trl/test_training.py tests/trl/test_drop_in.py
+  PYTHONPATH=. "$home/bin/python" -m pytest -q -n 0 -p no:cacheprovider \
+    tests/trl/test_training.py tests/trl/test_drop_in.py tests/trl/test_rloo.py tests/trl/test_credit.py \
+    tests/trl/test_models.py tests/trl/test_async_worker.py
 done

@@ -1,4 +1,4 @@
-"""The command line: `toolparse inspect | doctor | induce | parse | render | families | serve`.
+"""The command line: `toolparse inspect | doctor | induce | parse | render | families | serve | view`.
 
 A command is one function under `@command`; what it raises as a ToolparseError, a BadInput or an OSError becomes a line
 on stderr and an exit code. Answers go to stdout, everything else to stderr.
@@ -16,8 +16,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import click
 from rich.console import Console
@@ -117,7 +118,23 @@ def output_options(function: Callable[..., int]) -> Callable[..., int]:
     return click.option("--json", "as_json", is_flag=True, help="Plain JSON, for programs.")(function)
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands here, and those of packages that bring some (entry points `toolparse.commands`)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group="toolparse.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        for entry in entry_points(group="toolparse.commands", name=cmd_name) if found is None else ():
+            try:
+                return cast("click.Command", entry.load())
+            except ImportError as error:
+                raise BadInput(f"{error}; install what training needs: pip install 'toolparse[trl]'") from error
+        return found
+
+
+@click.group(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(message=f"%(prog)s {toolparse.__version__}\n{READER}")
 def cli() -> None:
     """Read the tool calls that language models write, for any chat template."""

@@ -6,9 +6,11 @@ messages     messages as a template wants them         turn_end     where a turn
 environment  state and tools of one rollout            sandbox      running code in processes
 generation   where tokens come from                    rollout      one rollout, as data
 loop         the loop, without a trainer               trl_adapter  the loop as TRL's rollout function
-trainer      the loop inside GRPOTrainer               rewards      scores of rollouts
+trainer      the loop inside TRL's trainers              rewards      scores of rollouts
 prepare      stock trainers and any chat template      masks        supervised data
-metrics      figures and traces                        view         a rollout as a page
+metrics      figures for the log                       traces       rollouts as JSON
+view         rollouts as pages                         mcp_tools    tools of MCP servers
+async_worker rollouts for AsyncGRPOTrainer
 gateway      agents that own their loop
 """
 
@@ -18,22 +20,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .async_worker import AsyncRollouts
     from .bridge import Bridge, BridgeRefused
     from .environment import Environment
     from .executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
     from .generation import Sampled, ScriptedBackend, TransformersBackend, VLLMBackend
     from .loop import ToolLoop
     from .masks import assistant_mask
+    from .mcp_tools import MCPTools
     from .prepare import prepare
     from .rewards import environment_reward, per_rollout
     from .rollout import Budget, Rollout
     from .sandbox import CodeSandbox, Limits, isolated, run_code
-    from .trainer import ToolGRPOTrainer
+    from .trainer import ToolGRPOTrainer, ToolRLOOTrainer
     from .transcript import Author, Segment, Transcript, TranscriptBatch
     from .trl_adapter import MultiTurnRollout
-    from .view import rollout_html, write_page
+    from .view import rollout_html, write_page, write_pages
 
 _WHERE = {
+    "AsyncRollouts": "async_worker",
     "Author": "transcript",
     "Bridge": "bridge",
     "BridgeRefused": "bridge",
@@ -41,6 +46,7 @@ _WHERE = {
     "CodeSandbox": "sandbox",
     "Environment": "environment",
     "Limits": "sandbox",
+    "MCPTools": "mcp_tools",
     "MultiTurnRollout": "trl_adapter",
     "Rollout": "rollout",
     "Sampled": "generation",
@@ -49,6 +55,7 @@ _WHERE = {
     "ToolExecutor": "executor",
     "ToolGRPOTrainer": "trainer",
     "ToolLoop": "loop",
+    "ToolRLOOTrainer": "trainer",
     "ToolRequest": "executor",
     "ToolResult": "executor",
     "Toolbox": "executor",
@@ -64,9 +71,11 @@ _WHERE = {
     "rollout_html": "view",
     "run_code": "sandbox",
     "write_page": "view",
+    "write_pages": "view",
 }
 
 __all__ = [
+    "AsyncRollouts",
     "Author",
     "Bridge",
     "BridgeRefused",
@@ -74,6 +83,7 @@ __all__ = [
     "CodeSandbox",
     "Environment",
     "Limits",
+    "MCPTools",
     "MultiTurnRollout",
     "Rollout",
     "Sampled",
@@ -82,6 +92,7 @@ __all__ = [
     "ToolExecutor",
     "ToolGRPOTrainer",
     "ToolLoop",
+    "ToolRLOOTrainer",
     "ToolRequest",
     "ToolResult",
     "Toolbox",
@@ -97,6 +108,7 @@ __all__ = [
     "rollout_html",
     "run_code",
     "write_page",
+    "write_pages",
 ]
 
 

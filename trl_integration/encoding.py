@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from toolparse.tokens import Vocabulary
+
 from .transcript import Author, Segment
 
 __all__ = ["Encoder", "Piece"]
@@ -51,6 +53,11 @@ class Encoder:
         return str(self.tokenizer.decode([token], skip_special_tokens=False))
 
     @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What single tokens stand for."""
+        return Vocabulary(self.tokenizer)
+
+    @cached_property
     def _twin(self) -> Any:
         from tokenizers import Tokenizer
 
@@ -67,20 +74,22 @@ class Encoder:
             return self._slow_plain(text)
         return list(self._twin.encode(text, add_special_tokens=False).ids)
 
-    def cut(self, text: str, tokens: int) -> str:
-        """The longest beginning of ``text`` that takes at most ``tokens`` tokens (0 or fewer: nothing)."""
+    def cut(self, text: str, tokens: int, *, end: bool = False) -> str:
+        """The longest beginning (or end) of ``text`` that takes at most ``tokens`` tokens (0 or fewer: nothing)."""
         if tokens <= 0:
             return ""
         if self.backend is None:
             low, high = 0, len(text)
             while low < high:
                 middle = (low + high + 1) // 2
-                low, high = (middle, high) if len(self.plain_ids(text[:middle])) <= tokens else (low, middle - 1)
-            return text[:low]
+                part = text[len(text) - middle :] if end else text[:middle]
+                low, high = (middle, high) if len(self.plain_ids(part)) <= tokens else (low, middle - 1)
+            return text[len(text) - low :] if end else text[:low]
         encoding = self._twin.encode(text, add_special_tokens=False)
         if len(encoding.ids) <= tokens:
             return text
-        return text[: encoding.offsets[tokens][0]]
+        # A token that holds part of a character begins where the character does, and ends where it does.
+        return text[encoding.offsets[-tokens - 1][1] :] if end else text[: encoding.offsets[tokens][0]]
 
     def encode(self, pieces: Sequence[Piece], anchor: int | None) -> list[Segment]:
         """Segments of ids for the pieces, as they are encoded when they follow the token ``anchor``.

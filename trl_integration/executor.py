@@ -152,7 +152,7 @@ class Toolbox:
         self._specs: dict[str, ToolSpec] = {}
         for tool in tools:
             if isinstance(tool, ToolSpec):
-                self._add(tool)
+                self._add(dataclasses.replace(tool, timeout=timeouts.get(tool.name, tool.timeout)))
                 continue
             if not callable(tool):
                 raise TypeError(
@@ -284,7 +284,7 @@ class _Running:
     cancel: Callable[[], None] = lambda: None
 
 
-class _Loop:
+class OwnLoop:
     """An event loop on a daemon thread."""
 
     def __init__(self, name: str) -> None:
@@ -322,6 +322,8 @@ class ToolExecutor:
         timeout: Seconds a call may take when its tool sets nothing else.
         max_concurrency: Calls that run at the same time. A call that was given up no longer counts.
         max_result_chars: Longest result, in characters; longer ones are cut with a note.
+        cut: What a result loses that is too long, here or for a rollout's budget: its "right" end, its "left" one, or
+            its "middle".
         max_lost: How many calls of one tool may be lost (given up and still running) before the tool is refused. It is
             taken again when they have ended.
     """
@@ -332,8 +334,11 @@ class ToolExecutor:
         timeout: float = 30.0,
         max_concurrency: int = 64,
         max_result_chars: int = 20_000,
+        cut: str = "right",
         max_lost: int = 16,
     ) -> None:
+        if cut not in ("right", "left", "middle"):
+            raise ValueError(f"cut must be 'right', 'left' or 'middle', got {cut!r}")
         if not (timeout > 0 and math.isfinite(timeout)):
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
         if max_concurrency < 1 or max_result_chars < 1 or max_lost < 1:
@@ -341,9 +346,10 @@ class ToolExecutor:
         self.timeout = timeout
         self.max_concurrency = max_concurrency
         self.max_result_chars = max_result_chars
+        self.cut = cut
         self.max_lost = max_lost
-        self._scheduler: _Loop | None = None
-        self._tool_loop: _Loop | None = None
+        self._scheduler: OwnLoop | None = None
+        self._tool_loop: OwnLoop | None = None
         self._lock = threading.Lock()
         self._lanes: dict[int, _Lane] = {}
         self._lost: Counter[str] = Counter()
@@ -356,7 +362,7 @@ class ToolExecutor:
             return []
         with self._lock:
             if self._scheduler is None:
-                self._scheduler = _Loop("tool-scheduler")
+                self._scheduler = OwnLoop("tool-scheduler")
             scheduler = self._scheduler
         results: list[ToolResult] = scheduler.submit(self._run_all(requests)).result()
         return results
@@ -498,7 +504,7 @@ class ToolExecutor:
     ) -> None:
         with self._lock:
             if self._tool_loop is None:
-                self._tool_loop = _Loop("async-tools")
+                self._tool_loop = OwnLoop("async-tools")
             loop = self._tool_loop.loop
 
         def begin() -> None:
@@ -536,7 +542,7 @@ class ToolExecutor:
             return _failure(spec.name, error)
 
     def _success(self, spec: ToolSpec, value: Any) -> ToolResult:
-        text = "" if spec.raw else result_text(value, self.max_result_chars)
+        text = "" if spec.raw else result_text(value, self.max_result_chars, self.cut)
         return ToolResult(spec.name, text, ok=True, value=value)
 
 

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from toolparse.tokens import tokenizer_of
+
 __all__ = ["Backend", "Sampled", "ScriptedBackend", "TransformersBackend", "VLLMBackend", "backend_for"]
 
 
@@ -183,7 +185,7 @@ class TransformersBackend:
 
         trainer = self.trainer
         device = trainer.accelerator.device
-        tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+        tokenizer = tokenizer_of(trainer.processing_class)
         pad = tokenizer.pad_token_id
         width, limit = max(len(p) for p in prompts), max(budgets)
         rows = [torch.tensor(p) for p in prompts]

@@ -30,6 +30,7 @@ from typing import Any
 
 import toolparse
 from toolparse.message import ParsedMessage, ToolCall, fill_id
+from toolparse.tokens import tokenizer_of
 
 from .bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from .environment import (
@@ -52,7 +53,14 @@ __all__ = ["ToolLoop"]
 
 logger = logging.getLogger(__name__)
 
-_CUT_NOTE = "\n[cut: no room for the rest]"
+Compact = Callable[[list[dict[str, Any]], int], Any]
+"""Messages so far and how many tokens they take -> fewer messages, or None to go on. May be async."""
+
+_CUT_NOTES = {
+    "right": "\n[cut: no room for the rest]",
+    "left": "[cut: no room for what came before]\n",
+    "middle": "\n[cut: no room for what stood here]\n",
+}
 _PROMPT_TAIL = 256
 _NAMELESS = "unknown"
 _NEW_ID = "call{{index:05}}"  # nine letters and digits, which every template takes (Mistral's takes nothing else)
@@ -84,7 +92,12 @@ class ToolLoop:
         executor: A ``ToolExecutor`` (time limits, concurrency).
         timeouts: Seconds per tool name; the names of hooks (``reset``, ``reply``, ``reward``) count too.
         injected: Values of parameters that no model sees (``Annotated[..., Injected]``), by parameter name.
-        cut_results: Whether results that don't fit are cut; if not, the rollout ends as overlong.
+        cut_results: Whether results that don't fit are cut (where, says the executor); if not, the rollout ends as
+            overlong.
+        malformed: What comes of a turn with a call that can't be read: "answer" tells the model what is wrong with it
+            and runs the other calls, "end" takes the turn for the last one and runs nothing, as TRL's own loop does.
+        compact: Asked before each further turn with the messages so far and their tokens. Messages that it returns are
+            the prompt of a new branch, in which the rollout goes on.
     """
 
     def __init__(
@@ -98,13 +111,21 @@ class ToolLoop:
         timeouts: Mapping[str, float] | None = None,
         injected: Mapping[str, Any] | None = None,
         cut_results: bool = True,
+        malformed: str = "answer",
+        compact: Compact | None = None,
     ) -> None:
+        if malformed not in ("answer", "end"):
+            raise ValueError(f"malformed must be 'answer' or 'end', got {malformed!r}")
+        if compact is not None and not callable(compact):
+            raise TypeError(f"compact must be a function of the messages and their tokens, got {compact!r}")
         shared = Toolbox(_checked(tools), timeouts=timeouts, injected=injected)
         self.pool = EnvironmentPool(environments, shared, timeouts=timeouts, injected=injected)
         self.parser = parser
         self.budget = _of(budget, Budget, "budget") or Budget()
         self.executor = _of(executor, ToolExecutor, "executor") or ToolExecutor()
         self.cut_results = cut_results
+        self.malformed = malformed
+        self.compact = compact
         self._bridge: Bridge | None = None
         self._bridge_key: Any = None
         self._ever_started = False
@@ -126,7 +147,7 @@ class ToolLoop:
         key = (id(tokenizer), tokenizer.chat_template, chat_template, repr(sorted(kwargs.items())), tuple(eos_ids))
         if self._bridge is not None and self._bridge_key == key:
             return self._bridge
-        plain = getattr(tokenizer, "tokenizer", tokenizer)
+        plain = tokenizer_of(tokenizer)
         if plain.chat_template is None:
             # A processor keeps the template itself.
             plain = copy.copy(plain)
@@ -228,6 +249,7 @@ class ToolLoop:
             if rollout.stop_reason is None and self._room(rollout, budget) < 1:
                 self._empty(rollout, "prompt_too_long")
         while True:
+            self._compact([r for r in rollouts if r.stop_reason is None and r.pending], budget)
             active = [r for r in rollouts if r.stop_reason is None]
             if not waiting(bool(active)):
                 break
@@ -317,6 +339,31 @@ class ToolLoop:
             ids = self.bridge.prompt_ids(messages, lease.toolbox.schemas)
         return Rollout(index, messages, row, lease, Transcript(ids))
 
+    def _compact(self, rollouts: Sequence[Rollout], budget: Budget) -> None:
+        """Begin a new branch where the user's function gives fewer messages."""
+        if self.compact is None:
+            return
+        requests = []
+        for rollout in rollouts:
+            said = [*rollout.context, *rollout.messages[rollout.context_from :]]
+            arguments = {"messages": copy.deepcopy(said), "tokens": len(rollout.next_prompt)}
+            requests.append(self._own("compact", _by_position(self.compact), arguments, None))
+        for rollout, result in zip(rollouts, self.executor.run(requests), strict=True):
+            if result.ok and result.value is None:
+                continue
+            try:
+                if not result.ok:
+                    raise ValueError(result.text)
+                context = [dict(message) for message in result.value]
+                refuse_media(context)
+                begun = Transcript(self.bridge.prompt_ids(context, rollout.lease.toolbox.schemas))
+            except Exception as error:  # noqa: BLE001 - what a user's function returned goes through a template
+                self._environment_failed(rollout, f"compact: {error}")
+                continue
+            rollout.begin_branch(context, begun)
+            if self._room(rollout, budget) < 1:
+                self._empty(rollout, "prompt_too_long")
+
     def _room(self, rollout: Rollout, budget: Budget, extra: int = 0) -> int:
         """Tokens that may still be appended after ``extra`` injected ones."""
         done = rollout.transcript.completion_length + extra
@@ -336,7 +383,7 @@ class ToolLoop:
             prompts.append(rollout.next_prompt)
             room = self._room(rollout, budget, pending)
             limits.append(room if budget.turn_tokens is None else min(room, budget.turn_tokens))
-        places = [(rollout.index, rollout.transcript.turns) for rollout in active]
+        places = [(rollout.index, len(rollout.turns)) for rollout in active]
         sampled = backend.generate(prompts, limits, tuple(stops), places)
         if len(sampled) != len(active):
             raise RuntimeError(
@@ -357,12 +404,12 @@ class ToolLoop:
         if not sampled.ids:
             self._empty(rollout, "empty")
             return None
-        prompt = rollout.next_prompt
+        tail = rollout.tail(_PROMPT_TAIL)
         schemas = rollout.lease.toolbox.schemas
         rollout.transcript.add_turn(sampled.ids, logprobs_of(rollout, sampled), before=rollout.pending)
         rollout.pending = []
         # The tail of the prompt tells whether the template opened a thought; older turns don't matter.
-        parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=prompt[-_PROMPT_TAIL:])
+        parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=tail)
         rollout.turns.append(parsed)
         rollout.messages.append(self._message(rollout, parsed))
         turn = len(rollout.turns) - 1
@@ -371,12 +418,16 @@ class ToolLoop:
             rollout.calls += [CallRecord(turn, call) for call in calls]
             rollout.finish("length")
             return None
+        if self.malformed == "end" and any(map(_unread, calls)):
+            rollout.calls += [CallRecord(turn, call) for call in calls]
+            rollout.finish("answered")
+            return None
         if not calls:
             if hook(rollout.environment, "reply") is None:
                 rollout.finish("answered")
                 return None
             return _Turn(rollout, sampled, parsed)
-        if budget.turns is not None and rollout.transcript.turns >= budget.turns:
+        if budget.turns is not None and len(rollout.turns) >= budget.turns:
             rollout.calls += [CallRecord(turn, call) for call in calls]
             rollout.finish("max_turns")
             return None
@@ -390,12 +441,13 @@ class ToolLoop:
         message = copy.deepcopy(parsed.to_message(broken="keep"))
         spec = getattr(self.parser, "format", None)
         picture = getattr(spec, "new_id", None) or getattr(spec, "id", None) or _NEW_ID
-        before = [call for m in (*rollout.prompt, *rollout.messages) for call in m.get("tool_calls") or ()]
         for call, entry in zip(parsed.tool_calls, message.get("tool_calls", ()), strict=True):
             if call.id is None:
-                entry["id"] = fill_id(picture, call.name, len(before) + call.index)
+                entry["id"] = fill_id(picture, call.name, rollout.known_calls + call.index)
             if call.unread:
                 entry["function"]["arguments"] = {}
+        rollout.known_calls += len(parsed.tool_calls)
+        rollout.rounds += bool(parsed.tool_calls)
         return message
 
     def _plan(
@@ -452,8 +504,7 @@ class ToolLoop:
     @staticmethod
     def _earlier(rollout: Rollout) -> int:
         """Rounds of calls before the current turn, those in the prompt included."""
-        before = sum(1 for message in rollout.prompt if message.get("tool_calls"))
-        return before + sum(1 for turn in rollout.turns[:-1] if turn.tool_calls)
+        return rollout.rounds - bool(rollout.messages[-1].get("tool_calls"))
 
     def _execute(self, turns: Sequence[_Turn], budget: Budget) -> None:
         """Run the valid calls of all rollouts at once, and answer the others with what is wrong; ask for replies."""
@@ -472,11 +523,14 @@ class ToolLoop:
             turn.answers = [""] * len(turn.calls)
             turn.results = [None] * len(turn.calls)
             running = 0
+            ran = sum(record.executed for record in rollout.calls) if budget.calls is not None else 0
             for at, call in enumerate(turn.calls):
                 if not call.ok:
                     turn.answers[at] = complaint(call)
                 elif running >= budget.calls_per_turn:
                     turn.answers[at] = error_text(f"not run: more than {budget.calls_per_turn} calls in one turn")
+                elif budget.calls is not None and ran + running >= budget.calls:
+                    turn.answers[at] = error_text(f"not run: the {budget.calls} calls of this conversation are used up")
                 else:
                     running += 1
                     requests.append(ToolRequest(call.name, call.arguments, rollout.lease.toolbox, left))
@@ -525,8 +579,13 @@ class ToolLoop:
     def _limited(self, text: str, tokens: int | None) -> str:
         if tokens is None:
             return text
-        cut = self.bridge.encoder.cut(text, tokens)
-        return text if cut == text else cut + _CUT_NOTE
+        return text if len(self.bridge.encoder.plain_ids(text)) <= tokens else self._cut(text, tokens)
+
+    def _cut(self, text: str, tokens: int) -> str:
+        """What is left of a text that is too long, with a note where the rest stood."""
+        side, encoder = self.executor.cut, self.bridge.encoder
+        head = {"right": tokens, "left": 0, "middle": (tokens + 1) // 2}[side]
+        return encoder.cut(text, head) + _CUT_NOTES[side] + encoder.cut(text, tokens - head, end=True)
 
     def _fit(self, turn: _Turn, texts: list[str], budget: Budget) -> tuple[list[Segment] | None, list[str]]:
         """Segments within the room that is left and the texts they show; None if that can't be done."""
@@ -551,14 +610,14 @@ class ToolLoop:
         if not self.cut_results:
             return None, texts
         sizes = [len(self.bridge.encoder.plain_ids(text)) for text in texts]
-        note = len(self.bridge.encoder.plain_ids(_CUT_NOTE))
+        note = len(self.bridge.encoder.plain_ids(_CUT_NOTES[self.executor.cut]))
         available = sum(sizes) - (cost - room)
         for _ in range(4):
             shares = _shares(sizes, available, note)
             if shares is None:
                 return None, texts
             candidate = [
-                text if share >= size else self.bridge.encoder.cut(text, share - note) + _CUT_NOTE
+                text if share >= size else self._cut(text, share - note)
                 for text, size, share in zip(texts, sizes, shares, strict=True)
             ]
             segments, cost = attempt(candidate)
@@ -582,7 +641,7 @@ class ToolLoop:
         if not answers:
             rollout.finish("answered")
             return
-        if budget.turns is not None and rollout.transcript.turns >= budget.turns:
+        if budget.turns is not None and len(rollout.turns) >= budget.turns:
             rollout.finish("max_turns")
             return
         try:
@@ -626,6 +685,15 @@ class ToolLoop:
                 self._environment_failed(rollout, f"done: {result.text}")
             elif result.value:
                 rollout.finish("done")
+
+
+def _by_position(function: Compact) -> Callable[..., Any]:
+    """The user's function, whatever its parameters are called."""
+
+    def asked(messages: list[dict[str, Any]], tokens: int) -> Any:
+        return function(messages, tokens)
+
+    return asked
 
 
 def _said(value: Any) -> list[dict[str, Any]]:
@@ -682,6 +750,10 @@ def _of(value: Any, kind: type, name: str) -> Any:
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}; write {name}={kind.__name__}(...)")
     return value
+
+
+def _unread(call: ToolCall) -> bool:
+    return not call.ok and any(i.code in ("malformed-arguments", "truncated", "no-name") for i in call.issues)
 
 
 def complaint(call: ToolCall) -> str:

@@ -1,10 +1,9 @@
-"""Figures about rollouts for the trainer's log, and traces for people."""
+"""Figures about rollouts for the trainer's log."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,8 @@ import torch
 from toolparse.message import ISSUE_CODES
 
 from .rollout import STOP_REASONS, Rollout
-from .tool_text import json_line
 
-__all__ = ["log_metrics", "rollout_metrics", "trace_of", "write_traces"]
+__all__ = ["log_metrics", "rollout_metrics"]
 
 # Fixed names, so that every rank reports the same ones in the same order.
 _ERRORS = (*sorted(ISSUE_CODES), "exception", "timeout", "invalid-arguments", "not-run")
@@ -28,10 +26,12 @@ def rollout_metrics(
     ``tools/calls``, ``tools/valid`` and ``tools/executed`` are per rollout; ``tools/failed/CODE`` per call;
     ``tools/seconds`` the wall time of an executed call; ``tool/NAME/calls`` per rollout and ``tool/NAME/seconds`` per
     executed call for each name in ``tools``; ``tools/lost`` how many calls (per process) were given up and still run;
-    ``turns``, ``sampled_tokens`` and ``injected_tokens`` per rollout; ``stop/REASON`` the share of rollouts that ended
-    so; ``kept`` the share that is trained on; ``tools/failure`` the share of calls that didn't run through.
+    ``turns``, ``sampled_tokens``, ``injected_tokens`` and ``branches`` (begun by compaction) per rollout;
+    ``stop/REASON`` the share of rollouts that ended so; ``kept`` the share that is trained on; ``tools/failure`` the
+    share of calls that didn't run through.
     """
     count = float(len(rollouts))
+    rows = [row for rollout in rollouts for row in rollout.rows]
     records = [record for rollout in rollouts for record in rollout.calls]
     executed = [record for record in records if record.executed]
     failed: dict[str, float] = dict.fromkeys(_ERRORS, 0.0)
@@ -48,12 +48,10 @@ def rollout_metrics(
         "tools/failure": (float(sum(r.result is None or not r.result.ok for r in records)), float(len(records))),
         "tools/lost": (float(lost), 1.0),
         "tools/seconds": (sum(r.result.seconds for r in executed if r.result), float(len(executed))),
-        "turns": (float(sum(r.transcript.turns for r in rollouts)), count),
-        "sampled_tokens": (float(sum(r.transcript.sampled_length for r in rollouts)), count),
-        "injected_tokens": (
-            float(sum(r.transcript.completion_length - r.transcript.sampled_length for r in rollouts)),
-            count,
-        ),
+        "turns": (float(sum(row.turns for row in rows)), count),
+        "sampled_tokens": (float(sum(row.sampled_length for row in rows)), count),
+        "injected_tokens": (float(sum(row.completion_length - row.sampled_length for row in rows)), count),
+        "branches": (float(len(rows) - len(rollouts)), count),
         "kept": (float(sum(r.keep for r in rollouts)), count),
     }
     for name in tools:
@@ -103,51 +101,3 @@ def log_metrics(
             if not math.isnan(value):
                 store[mode][name].append(value)
     return means
-
-
-def trace_of(rollout: Rollout) -> dict[str, Any]:
-    """A rollout as JSON values: everything needed to look at it again."""
-    transcript = rollout.transcript
-    return {
-        "index": rollout.index,
-        "prompt": rollout.prompt,
-        "messages": rollout.messages,
-        "stop_reason": rollout.stop_reason,
-        "detail": rollout.detail,
-        "truncated": rollout.truncated,
-        "keep": rollout.keep,
-        "tool_seconds": round(rollout.tool_seconds, 6),
-        "segments": [
-            {
-                "author": segment.author.value,
-                "ids": list(segment.ids),
-                **({"logprobs": list(segment.logprobs)} if segment.logprobs is not None else {}),
-            }
-            for segment in transcript.segments
-        ],
-        "calls": [
-            {
-                "turn": record.turn,
-                "name": record.call.name,
-                "arguments": record.call.arguments,
-                "id": record.call.id,
-                "ok": record.call.ok,
-                "issues": [{"code": i.code, "message": i.message} for i in record.call.issues],
-                "executed": record.executed,
-                "shown": record.text,
-                "failed": record.result.code if record.result is not None else None,
-                "seconds": round(record.result.seconds, 6) if record.result is not None else None,
-            }
-            for record in rollout.calls
-        ],
-    }
-
-
-def write_traces(rollouts: Sequence[Rollout], path: Path, *, step: int = 0, rank: int = 0) -> None:
-    """Append one line of JSON per rollout; every rank but the first writes a file of its own beside it."""
-    if rank:
-        path = path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as sink:
-        for rollout in rollouts:
-            sink.write(json_line({"step": step, **trace_of(rollout)}) + "\n")

@@ -9,6 +9,10 @@ TRL hands reward functions one list per field. ``MultiTurnRollout`` adds the fie
 
 With ``per_rollout`` it sees one rollout at a time. Environments that have a reward need none of this with
 ``ToolGRPOTrainer``; ``environment_reward`` is for a stock ``GRPOTrainer(rollout_func=...)``.
+
+A reward function may give a list in place of a number, with a value for each turn of the rollout (None: nothing to say
+about this one). Its sum is the rollout's reward. ``ToolGRPOTrainer`` raises and lowers the advantage of a turn's own
+tokens by how much the turn's value is above or below the mean of the rollout's turns.
 """
 
 from __future__ import annotations
@@ -17,16 +21,18 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from .rollout import Rollout
 
-__all__ = ["environment_reward", "per_rollout"]
+__all__ = ["environment_reward", "per_rollout", "with_turns"]
 
 logger = logging.getLogger(__name__)
 
-RewardOfOne = Callable[[Rollout], float | None] | Callable[[Rollout], Awaitable[float | None]]
+Reward = float | Sequence[float | None] | None
+RewardOfOne = Callable[[Rollout], Reward] | Callable[[Rollout], Awaitable[Reward]]
+Turns = Callable[[Sequence["Sequence[float] | None"]], None]
 
 
 def per_rollout(
@@ -43,13 +49,13 @@ def per_rollout(
     score: Callable[[Rollout], Any] = function
     if inspect.iscoroutinefunction(score):
 
-        async def reward_async(**fields: Any) -> list[float | None]:
+        async def reward_async(**fields: Any) -> list[Reward]:
             gate = asyncio.Semaphore(max_concurrency)
 
-            async def one(rollout: Rollout) -> float | None:
+            async def one(rollout: Rollout) -> Reward:
                 async with gate:
                     try:
-                        value: float | None = await asyncio.wait_for(score(rollout), timeout)
+                        value: Reward = await asyncio.wait_for(score(rollout), timeout)
                     except TimeoutError:
                         logger.warning("no reward for rollout %d: it took over %s s", rollout.index, timeout)
                         return None
@@ -59,10 +65,32 @@ def per_rollout(
 
         return functools.update_wrapper(reward_async, score)
 
-    def reward(**fields: Any) -> list[float | None]:
+    def reward(**fields: Any) -> list[Reward]:
         return [score(rollout) for rollout in rollouts_in(fields)]
 
     return functools.update_wrapper(reward, score)
+
+
+def with_turns(function: Callable[..., Any], keep: Turns, asynchronous: bool) -> Any:
+    """A reward function whose values per turn are summed up for the trainer and handed to ``keep``."""
+
+    def summed(rewards: Any) -> list[Any]:
+        rewards = list(rewards)
+        turns = [
+            [0.0 if value is None else float(value) for value in reward] if isinstance(reward, (list, tuple)) else None
+            for reward in rewards
+        ]
+        if any(values is not None for values in turns):
+            keep(turns)
+        return [reward if values is None else sum(values) for reward, values in zip(rewards, turns, strict=True)]
+
+    async def awaited(**fields: Any) -> list[Any]:
+        return summed(await function(**fields))
+
+    def called(**fields: Any) -> list[Any]:
+        return summed(function(**fields))
+
+    return functools.update_wrapper(awaited if asynchronous else called, function)
 
 
 def rollouts_in(fields: dict[str, Any]) -> list[Rollout]:

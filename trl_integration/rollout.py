@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class Budget:
         tool_seconds: Wall time in tools.
         result_tokens: Tokens of one tool result.
         calls_per_turn: Calls executed in one turn.
+        calls: Calls executed in the whole rollout; those that a turn writes side by side count each.
         answer_tokens: Least room, in tokens, that must be left for the model after the tools' answers.
     """
 
@@ -63,6 +64,7 @@ class Budget:
     tool_seconds: float | None = None
     result_tokens: int | None = None
     calls_per_turn: int = 32
+    calls: int | None = None
     answer_tokens: int = 1
 
     def __post_init__(self) -> None:
@@ -94,7 +96,11 @@ class CallRecord:
 
 @dataclass(eq=False)
 class Rollout:
-    """One rollout, finished or not."""
+    """One rollout, finished or not.
+
+    ``transcript`` is the row that is trained on. Where a conversation was compacted it is the last branch: ``context``
+    are the messages that it began with (before that, the prompt), and ``branches`` the rows before it.
+    """
 
     index: int
     prompt: list[dict[str, Any]]
@@ -108,8 +114,26 @@ class Rollout:
     detail: str | None = None
     tool_seconds: float = 0.0
     keep: bool = True
+    context: list[dict[str, Any]] = field(default_factory=list)
+    context_from: int = 0
+    branches: list[Transcript] = field(default_factory=list)
+    rewards: dict[str, float] = field(default_factory=dict)
+    turn_rewards: dict[str, list[float]] = field(default_factory=dict)
+    advantage: float | None = None
     released: bool = False
+    rounds: int = 0  # of calls in the branch so far, those in its context included
+    known_calls: int = 0
     pending: list[Segment] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.context = self.context or self.prompt
+        self.rounds = _rounds(self.context)
+        self.known_calls = sum(len(message.get("tool_calls") or ()) for message in self.prompt)
+
+    @property
+    def rows(self) -> list[Transcript]:
+        """All rows, the last one included: each as it was sampled, each with masks of its own."""
+        return [*self.branches, self.transcript]
 
     @property
     def environment(self) -> Any:
@@ -148,6 +172,17 @@ class Rollout:
         """The ids that the engine is fed next."""
         return self.transcript.ids + [token for segment in self.pending for token in segment.ids]
 
+    def tail(self, count: int) -> list[int]:
+        """The end of them."""
+        return (self.transcript.tail(count) + [token for segment in self.pending for token in segment.ids])[-count:]
+
+    def begin_branch(self, context: list[dict[str, Any]], transcript: Transcript) -> None:
+        """Go on from other messages. What was injected and not yet answered belongs to neither branch."""
+        self.branches.append(self.transcript)
+        self.context, self.context_from, self.transcript = context, len(self.messages), transcript
+        self.rounds = _rounds(context)
+        self.pending = []
+
     def finish(self, reason: str, detail: str | None = None) -> None:
         """End the rollout. What was injected and not yet answered is dropped."""
         self.stop_reason = reason
@@ -155,3 +190,7 @@ class Rollout:
         if detail is not None:
             self.detail = detail
         self.pending = []
+
+
+def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
+    return sum(1 for message in messages if message.get("tool_calls"))

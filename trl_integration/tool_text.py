@@ -24,17 +24,18 @@ class ImageResult(ValueError):
     """A tool returned an image, video or sound, which a conversation of text can't carry."""
 
 
-def result_text(value: Any, max_chars: int = 20_000) -> str:
+def result_text(value: Any, max_chars: int = 20_000, cut: str = "right") -> str:
     """Turn what a tool returned into the text of a tool message.
 
     Text stays text. Everything with a JSON form is written as JSON (None as ``null``), pydantic models and data classes
     included. Bytes are decoded if they are UTF-8; else their size and a short base64 head are given. Anything else is
-    its ``str``. Text longer than ``max_chars`` characters is cut, and says so. Raises ``ImageResult`` for images, sound
-    and content parts that hold them: as text they would be noise.
+    its ``str``. Text longer than ``max_chars`` characters is cut on the side that ``cut`` names ("right", "left" or
+    "middle"), and says so. Raises ``ImageResult`` for images, sound and content parts that hold them: as text they
+    would be noise.
     """
     if _is_media(value) or (isinstance(value, (list, tuple)) and any(map(_is_media, value))):
         raise ImageResult("the tool returned an image, video or sound; this conversation carries text only")
-    return shorten(_plain_text(value), max_chars)
+    return shorten(_plain_text(value), max_chars, cut)
 
 
 def _is_media(value: Any) -> bool:
@@ -137,11 +138,15 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def shorten(text: str, max_chars: int) -> str:
-    """Cut ``text`` to ``max_chars`` characters of its own, with a note of what is missing."""
+def shorten(text: str, max_chars: int, cut: str = "right") -> str:
+    """Cut ``text`` to ``max_chars`` characters of its own, with a note of what is missing where it stood."""
     if len(text) <= max_chars:
         return text
-    return f"{text[:max_chars]}\n[cut: the first {max_chars} of {len(text)} characters]"
+    head = {"right": max_chars, "left": 0, "middle": (max_chars + 1) // 2}[cut]
+    which = {"right": "the first ", "left": "the last ", "middle": ""}[cut]
+    note = f"[cut: {which}{max_chars} of {len(text)} characters]"
+    tail = text[len(text) - (max_chars - head) :]
+    return "\n".join([part for part in (text[:head], note, tail) if part])
 
 
 def error_text(message: str, **more: Any) -> str:

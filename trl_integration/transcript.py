@@ -96,7 +96,7 @@ def _as_ids(ids: Iterable[int], author: Author) -> tuple[int, ...]:
 class Transcript:
     """One rollout: the prompt, then turns of sampled tokens with whatever was injected between them."""
 
-    __slots__ = ("_segments", "_turns", "_without_logprobs")
+    __slots__ = ("_ids", "_sampled", "_segments", "_turns", "_without_logprobs")
 
     def __init__(self, prompt_ids: Iterable[int]) -> None:
         """``prompt_ids``: everything before the first sampled token, generation prompt included; at least
@@ -104,6 +104,8 @@ class Transcript:
         """
         self._segments: list[Segment] = [Segment.of(Author.PROMPT, prompt_ids)]
         self._turns = 0
+        self._sampled = 0
+        self._ids = list(self._segments[0].ids)
         self._without_logprobs = False
 
     # -- growing -------------------------------------------------------------------------------------------
@@ -137,6 +139,9 @@ class Transcript:
         self._segments.extend(before)
         self._segments.append(turn)
         self._turns += 1
+        for segment in (*before, turn):
+            self._ids.extend(segment.ids)
+        self._sampled += len(turn.ids)
         self._without_logprobs = turn.logprobs is None
 
     # -- views ---------------------------------------------------------------------------------------------
@@ -154,7 +159,11 @@ class Transcript:
     @property
     def ids(self) -> list[int]:
         """Prompt and completion, unpadded: what an engine is fed to continue."""
-        return [token for segment in self._segments for token in segment.ids]
+        return self._ids.copy()
+
+    def tail(self, count: int) -> list[int]:
+        """The last of these ids, at most ``count``."""
+        return self._ids[-count:]
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -207,18 +216,29 @@ class Transcript:
     @property
     def completion_length(self) -> int:
         """Tokens in the completion, sampled and injected."""
-        return sum(len(segment.ids) for segment in self._completion())
+        return len(self._ids) - self.prompt_length
 
     @property
     def sampled_length(self) -> int:
         """Tokens that the model wrote."""
-        return sum(len(segment.ids) for segment in self._segments if segment.author is Author.MODEL)
+        return self._sampled
 
     def tokens(self) -> Iterator[tuple[int, Author, float | None]]:
         """(id, author, log-prob or None) for every token in order."""
         for segment in self._segments:
             for at, token in enumerate(segment.ids):
                 yield token, segment.author, None if segment.logprobs is None else segment.logprobs[at]
+
+    def per_token(self, values: Sequence[float]) -> list[float]:
+        """One value per turn, spread over the completion: the turn's at each token that it sampled, 0.0 elsewhere."""
+        if len(values) != self._turns:
+            raise TranscriptError(f"{self._turns} turns came with {len(values)} values; give one each")
+        turns = iter(values)
+        return [
+            value
+            for segment in self._completion()
+            for value in [next(turns) if segment.author is Author.MODEL else 0.0] * len(segment.ids)
+        ]
 
     def turn_prompts(self) -> list[list[int]]:
         """The ids that each turn was sampled from, in order."""

@@ -12,9 +12,10 @@ from typing import Any
 from .environment import EnvironmentFactory
 from .executor import ToolExecutor
 from .generation import Backend, backend_for, most
-from .loop import ToolLoop
-from .metrics import log_metrics, write_traces
+from .loop import Compact, ToolLoop
+from .metrics import log_metrics
 from .rollout import Budget, Rollout
+from .traces import write_traces
 
 __all__ = ["MultiTurnRollout"]
 
@@ -37,7 +38,9 @@ class MultiTurnRollout(ToolLoop):
         cut_results: Whether results that don't fit are cut; if not, the rollout ends as overlong.
         mask_truncated: Leave truncated rollouts out of the loss. None: as the trainer's ``mask_truncated_completions``
             says.
-        trace: A file to which every rollout is appended as a line of JSON.
+        malformed: See ``ToolLoop``, like ``compact``.
+        trace: A file to which every rollout is appended as a line of JSON. The rewards are in it where this library's
+            trainers score the rollouts.
         prefix: Put before the names of the fields handed to reward functions, should they clash with columns.
     """
 
@@ -66,6 +69,8 @@ class MultiTurnRollout(ToolLoop):
         injected: Mapping[str, Any] | None = None,
         backend: Backend | None = None,
         cut_results: bool = True,
+        malformed: str = "answer",
+        compact: Compact | None = None,
         mask_truncated: bool | None = None,
         trace: str | Path | None = None,
         prefix: str = "",
@@ -79,11 +84,14 @@ class MultiTurnRollout(ToolLoop):
             timeouts=timeouts,
             injected=injected,
             cut_results=cut_results,
+            malformed=malformed,
+            compact=compact,
         )
         self.backend = backend
         self.mask_truncated = mask_truncated
         self.trace = Path(trace) if trace is not None else None
         self.prefix = prefix
+        self.traced_later = False  # by a trainer that knows the rewards
         self.next_rows: Sequence[Mapping[str, Any]] | None = None
         self.last: list[Rollout] = []
         self._rows = _index_rows(rows) if rows is not None else None
@@ -121,11 +129,16 @@ class MultiTurnRollout(ToolLoop):
         output = self.output(rollouts)
         lost = sum(self.executor.lost.values())
         log_metrics(rollouts, trainer, tools=self._tool_names, lost=lost, more=self.figures(rollouts))
+        if not self.traced_later:
+            self.write_traces(trainer)
+        return output
+
+    def write_traces(self, trainer: Any) -> None:
+        """Append the last batch to the trace, if there is one."""
         if self.trace is not None:
             rank = getattr(getattr(trainer, "accelerator", None), "process_index", 0)
             step = int(getattr(getattr(trainer, "state", None), "global_step", 0))
-            write_traces(rollouts, self.trace, step=step, rank=rank)
-        return output
+            write_traces(self.last, self.trace, self.bridge.encoder.vocabulary, step=step, rank=rank)
 
     def figures(self, rollouts: Sequence[Rollout]) -> dict[str, tuple[float, float]]:
         """Further figures for the log, as (sum, count)."""

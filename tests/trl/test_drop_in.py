@@ -11,9 +11,18 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOTrainer
 
-from trl_integration import Budget, MultiTurnRollout, Rollout, Sampled, ScriptedBackend, ToolGRPOTrainer, per_rollout
+from trl_integration import (
+    Budget,
+    MultiTurnRollout,
+    Rollout,
+    Sampled,
+    ScriptedBackend,
+    ToolGRPOTrainer,
+    ToolRLOOTrainer,
+    per_rollout,
+)
 from trl_integration.trainer import OVERRIDDEN
 
 from .helpers import add, ids_of, parser, tokenizer, written
@@ -56,10 +65,22 @@ def test_trl_still_has_the_private_methods_that_are_overridden() -> None:
         "_generate": ["self", "prompts"],
         "_generate_and_score_completions": ["self", "inputs"],
     }
-    assert set(OVERRIDDEN) == set(known)
-    for name, parameters in known.items():
-        assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters, name
-        assert getattr(ToolGRPOTrainer, name) is not getattr(GRPOTrainer, name)
+    only_rloo = {
+        "_compute_loss": ["self", "model", "inputs"],
+        "_generate_single_turn": ["self", "prompt_ids", "images", "multimodal_fields"],
+        "_tokenize_prompts": ["self", "prompts"],
+    }
+    for stock, ours, mine in ((GRPOTrainer, ToolGRPOTrainer, known), (RLOOTrainer, ToolRLOOTrainer, known | only_rloo)):
+        assert set(OVERRIDDEN[stock]) - {"_get_per_token_logps_and_entropies"} == set(mine)
+        for name, parameters in mine.items():
+            assert list(inspect.signature(getattr(stock, name)).parameters) == parameters, name
+            assert getattr(ours, name) is not getattr(stock, name)
+    asked = list(inspect.signature(RLOOTrainer._get_per_token_logps_and_entropies).parameters)
+    assert asked[:5] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+    rloo = inspect.getsource(RLOOTrainer)
+    assert "return prompt_ids, completion_ids, completions" in rloo
+    assert "prompt_ids, images, multimodal_fields = self._tokenize_prompts(prompts)" in rloo
+    assert "logps = (per_token_logps * completion_mask).sum(1)" in rloo
     source = inspect.getsource(GRPOTrainer._generate)
     assert "prompt_ids, completion_ids, tool_mask, completions, logprobs" in source.rpartition("return ")[2]
     # The attributes that are read or set.

@@ -46,29 +46,29 @@ def test_functions_async_functions_and_methods_run_together() -> None:
 
 
 def test_a_whole_batch_runs_at_once_and_keeps_its_order() -> None:
+    together = threading.Barrier(12, timeout=30)
+    ended = [threading.Event() for _ in range(13)]
+    ended[12].set()
+
     def wait(at: int) -> int:
-        """Wait.
+        """Wait for all to be here, and for the next one to be gone.
 
         Args:
             at: Position.
         """
-        time.sleep(0.3 - 0.02 * at)
+        together.wait()
+        assert ended[at + 1].wait(30)
+        ended[at].set()
         return at
 
     box = Toolbox([wait])
-    with ToolExecutor() as executor:
-        started = time.monotonic()
+    with ToolExecutor(timeout=60) as executor:
         results = executor.run([ToolRequest("wait", {"at": at}, box) for at in range(12)])
-        took = time.monotonic() - started
     assert [r.text for r in results] == [str(at) for at in range(12)]
-    # One after another they would take 2.3 s.
-    assert took < 1.2
 
 
 def test_a_hanging_tool_times_out_and_others_are_not_kept_waiting() -> None:
-    started = time.monotonic()
-    hung, fine = run(hang, add, timeout=0.3, hang={}, add={"a": 1, "b": 1})
-    assert time.monotonic() - started < 2
+    hung, fine = run(hang, add, timeout=0.3, hang={"seconds": 3600.0}, add={"a": 1, "b": 1})
     assert (hung.ok, hung.code) == (False, "timeout")
     assert hung.text == '{"error": "hang timed out after 0.3 s"}'
     assert fine.text == "2"
@@ -253,10 +253,12 @@ def test_methods_of_one_environment_run_in_order_and_never_together() -> None:
 
 
 def test_a_call_waits_for_an_environment_that_is_still_busy() -> None:
+    free = threading.Event()
+
     class Stuck:
         def wait(self) -> str:
             """Wait."""
-            time.sleep(1.5)
+            free.wait(60)
             return "done"
 
         def quick(self) -> str:
@@ -269,18 +271,17 @@ def test_a_call_waits_for_an_environment_that_is_still_busy() -> None:
         first, second = executor.run([ToolRequest("wait", {}, box), ToolRequest("quick", {}, box)])
         assert (first.code, second.code) == ("timeout", "timeout")
         assert "still running" in second.text
-        time.sleep(1.5)
+        free.set()
+        executor.timeout = 60
         assert executor.run([ToolRequest("quick", {}, box)])[0].text == "quick"
 
 
 def test_timeouts_per_tool_and_per_request() -> None:
     box = Toolbox([hang], timeouts={"hang": 0.2})
     with ToolExecutor(timeout=30) as executor:
-        started = time.monotonic()
-        assert executor.run([ToolRequest("hang", {}, box)])[0].code == "timeout"
-        assert executor.run([ToolRequest("hang", {}, box, timeout=0.05)])[0].code == "timeout"
+        assert "timed out after 0.2 s" in executor.run([ToolRequest("hang", {}, box)])[0].text
+        assert "timed out after 0.05 s" in executor.run([ToolRequest("hang", {}, box, timeout=0.05)])[0].text
         used_up = executor.run([ToolRequest("hang", {}, box, timeout=0.0)])[0]
-        assert time.monotonic() - started < 3
     assert "used up" in used_up.text
 
 

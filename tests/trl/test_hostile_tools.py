@@ -14,13 +14,16 @@ from typing import Annotated, Any
 import pydantic
 import pytest
 
+from toolparse.tokens import Vocabulary
 from toolparse.tools import Injected
 from trl_integration import Budget, MultiTurnRollout, Rollout, Sampled, ScriptedBackend, rollout_html
 from trl_integration.executor import Toolbox, ToolExecutor, ToolRequest
-from trl_integration.metrics import rollout_metrics, trace_of, write_traces
+from trl_integration.metrics import rollout_metrics
+from trl_integration.traces import trace_of, write_traces
 
 from .helpers import ROOT, add, echo, ids_of, parser, roll, tokenizer, told, written
 
+VOCABULARY = Vocabulary(tokenizer("qwen3"))
 END = "<|im_end|>"
 GO = [{"role": "user", "content": "Go."}]
 
@@ -205,11 +208,11 @@ def test_arguments_that_no_file_can_hold_end_nothing(body: str, tmp_path: Path) 
     [rollout], _, _ = roll("qwen3", [[turn, "Ok." + END]], tools=[echo, count, anything])
     assert rollout.stop_reason == "answered", rollout.detail
     path = tmp_path / "trace.jsonl"
-    write_traces([rollout], path)
+    write_traces([rollout], path, VOCABULARY)
     [line] = path.read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["stop_reason"] == "answered"
     assert rollout_html(rollout, tokenizer("qwen3")).encode("utf-8")
-    assert trace_of(rollout)
+    assert trace_of(rollout, VOCABULARY)
     assert rollout_metrics([rollout])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from examples import warehouse as demo
+from toolparse.tokens import Vocabulary
 from trl_integration import (
     Budget,
     CodeSandbox,
@@ -32,10 +33,12 @@ from trl_integration import (
 from trl_integration.environment import EnvironmentPool, apply_observation
 from trl_integration.executor import Toolbox
 from trl_integration.generation import backend_for, finished
-from trl_integration.metrics import rollout_metrics, trace_of, write_traces
+from trl_integration.metrics import rollout_metrics
+from trl_integration.traces import trace_of, write_traces
 
 from .helpers import ROOT, add, echo, ids_of, parser, roll, tokenizer, told, written
 
+VOCABULARY = Vocabulary(tokenizer("qwen3"))
 END = "<|im_end|>"
 
 
@@ -361,15 +364,15 @@ def test_metrics_are_sums_and_counts() -> None:
 def test_traces_are_lines_of_json_from_which_the_masks_follow(tmp_path: Path) -> None:
     rollout = mixed()
     path = tmp_path / "deep" / "trace.jsonl"
-    write_traces([rollout], path, step=3)
-    write_traces([rollout], path, step=4, rank=1)
+    write_traces([rollout], path, VOCABULARY, step=3)
+    write_traces([rollout], path, VOCABULARY, step=4, rank=1)
     [line] = path.read_text(encoding="utf-8").splitlines()
     entry = json.loads(line)
     assert entry["step"] == 3
     assert (tmp_path / "deep" / "trace.rank1.jsonl").exists()
-    mask = [int(s["author"] == "model") for s in entry["segments"][1:] for _ in s["ids"]]
+    mask = [int(s["author"] == "model") for s in entry["rows"][0][1:] for _ in s["ids"]]
     assert mask == rollout.transcript.tool_mask
-    assert trace_of(rollout)["calls"][0]["issues"][0]["code"] == "unknown-tool"
+    assert trace_of(rollout, VOCABULARY)["calls"][0]["issues"][0]["code"] == "unknown-tool"
 
 
 # -- the demo's pieces --------------------------------------------------------------------------------------------

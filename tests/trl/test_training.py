@@ -238,7 +238,9 @@ def test_training_with_real_generation_logs_and_traces(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
     assert len(lines) == 8
     assert {line["step"] for line in lines} == {0, 1}
-    assert lines[0]["segments"][0]["author"] == "prompt"
+    assert lines[0]["rows"][0][0]["author"] == "prompt"
+    assert lines[0]["rewards"] == {"<lambda>": 1.0}
+    assert lines[0]["advantage"] == 0.0
     assert len(before) == len(list(trainer.model.parameters()))
 
 
