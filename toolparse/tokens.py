@@ -8,7 +8,7 @@ The text is what the tokenizer's own `decode` gives, special tokens kept and not
 * An id that the vocabulary lacks (below 0, or beyond its end) has no text, also where `decode` would raise.
 
 A marker that is one token of the vocabulary counts only as that token: where ordinary tokens spell it, the text is
-masked before it reaches the machine, by characters that no tokenizer produces, and unmasked in what comes out.
+masked before it reaches the reader, by characters that no tokenizer produces, and unmasked in what comes out.
 """
 
 from __future__ import annotations

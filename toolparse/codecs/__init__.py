@@ -5,6 +5,7 @@ values      JSON, Python calls and literal maps, scanned in pieces
 literals    Python calls and literal maps that are complete, read at once
 tagged      parameters in tags                elements    elements in elements
 unescaped   values that only what follows them can end
-whole       JSON wrappers: decoded at once    writing     values -> text
+wrapper     JSON objects around a call        writing     values -> text
+arithmetic  what Python would reckon          scanner     what all scanners can be asked
 matching    patterns over text whose end may not have come
 """
