@@ -58,7 +58,13 @@ def unmarked(format: Format) -> tuple[Unmarked, ...]:
     if END in format.ends:
         return ()
     plain = dataclasses.replace(
-        format.bind(""), reasoning=None, content="{{text}}", between_messages="", ends=(END,), lead=""
+        format.bind(""),
+        reasoning=None,
+        content="{{text}}",
+        between_messages="",
+        ends=(END,),
+        lead="",
+        parallel=False,  # for reading it says nothing; with it a call may begin with its name
     )
     shapes = plain.shapes()
     own = {(shape.section, shape.call) for shape in shapes}
