@@ -96,7 +96,7 @@ def write_pages(path: Path, out: Path, *, steps: tuple[int, int] | None = None, 
     return pages
 
 
-@click.command()
+@click.command(short_help="Make pages of the rollouts in TRACE.")
 @click.argument("trace", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: beside TRACE.")
 @click.option("--steps", type=(int, int), help="Two steps to set side by side. Default: the first and the last.")

@@ -72,8 +72,8 @@ def unmarked(format: Format) -> tuple[Unmarked, ...]:
     tags = "".join(f"|</?{tag}>" for tag in dict.fromkeys(re.findall(_TAGS, shown)))
     found: dict[tuple[str, str], Unmarked] = {}
     for lost in (re.compile(_SPECIAL), re.compile(_SPECIAL + tags)):
-        for shape in shapes:
-            bare = _without(shape, lost)
+        for shape, slip in plain.spellings():
+            bare = None if slip else _without(shape, lost)
             if bare is not None and (bare.section, bare.call) not in own:
                 found.setdefault((bare.section, bare.call), Unmarked(bare))
     return tuple(found.values())
