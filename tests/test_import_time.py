@@ -75,12 +75,12 @@ def test_import_compiles_no_format() -> None:
     """The registry is filled, and a format compiled, when one is asked for."""
     code = (
         "import toolparse\n"
-        "from toolparse import picture, program, registry\n"
+        "from toolparse import picture, registry\nfrom toolparse.compile import compile_format\n"
         "assert not registry._entries and not registry._loaded\n"
         "assert picture.read_picture.cache_info().currsize == 0\n"
-        "assert program.compile_format.cache_info().currsize == 0\n"
+        "assert compile_format.cache_info().currsize == 0\n"
         "assert toolparse.families() and registry._entries\n"
-        "assert program.compile_format.cache_info().currsize == 0"
+        "assert compile_format.cache_info().currsize == 0"
     )
     every_module_after(code)
 
