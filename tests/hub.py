@@ -31,6 +31,10 @@ class Hub:
         if self.answer == "garbage":
             return 200, {"X-Repo-Commit": "?"}, b"<html>Sign in to the hotel's network</html>"
         for model, files in self.models.items():
+            if path.startswith((f"/api/models/{model}/revision/", f"/{model}/resolve/")):
+                at = path.partition("/revision/")[2] or path.partition("/resolve/")[2].partition("/")[0]
+                if at not in ("main", COMMIT):
+                    return 404, {"X-Error-Code": "RevisionNotFound"}, b'{"error": "Invalid rev id"}'
             if path.startswith(f"/api/models/{model}/tree/"):
                 tree = [
                     {"type": "file", "path": name, "size": len(text), "oid": _id(text)} for name, text in files.items()

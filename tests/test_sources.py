@@ -16,7 +16,7 @@ import pytest
 import fixtures
 import toolparse
 from tests.conftest import ROOT
-from tests.hub import Hub, served
+from tests.hub import COMMIT, Hub, served
 from toolparse.errors import SourceError, UnverifiedFormatWarning
 from toolparse.plugins.flags import PARSERS
 from toolparse.registry import kind_of
@@ -38,6 +38,8 @@ PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
         ("GLM-4.6", "name"),
         ("Qwen/Qwen3-8B", "hub"),
         ("deepseek-ai/DeepSeek-V3.1", "hub"),
+        ("Qwen/Qwen3-8B@main", "hub"),
+        ("Qwen/Qwen3-8B@refs/pr/3", "hub"),
         ("./model", "path"),
         ("../a/b", "path"),
         ("/a/b", "path"),
@@ -314,6 +316,13 @@ def test_hub_ids(hub: Hub, tmp_path: Path) -> None:
         assert ask(hub, "Qwen/Qwen3-8B", tmp_path, **environment) == "Parser('qwen', proved on its template)"
     assert hub.asked == []
     assert ask(hub, "new/Split", tmp_path) == PROVED
+
+
+def test_revisions_of_hub_ids(hub: Hub, tmp_path: Path) -> None:
+    for revision in ("main", COMMIT):
+        assert ask(hub, f"Qwen/Qwen3-8B@{revision}", tmp_path) == "Parser('qwen', proved on its template)"
+        assert any(f"/resolve/{COMMIT}/" in path or f"/resolve/{revision}/" in path for path in hub.asked)
+    assert "the model on the hub has no such revision" in ask(hub, "Qwen/Qwen3-8B@none", tmp_path)
 
 
 def test_commands_take_hub_ids(hub: Hub, tmp_path: Path) -> None:

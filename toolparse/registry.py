@@ -28,7 +28,7 @@ def normal(name: str) -> str:
     return name.strip().lower().replace("_", "-").replace(" ", "-").replace(".", "")
 
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/\w[\w.-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/\w[\w.-]*(?:@\w[\w./-]*)?")
 _FILES = (".jinja", ".json", ".gguf", ".txt")
 
 

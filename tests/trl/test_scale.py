@@ -49,7 +49,7 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     assert (tmp_path / "two" / "trace.rank1.jsonl").is_file()
 
     def masks(traces: list[dict[str, Any]]) -> list[list[tuple[str, tuple[int, ...]]]]:
-        return sorted([(s["author"], tuple(s["ids"])) for s in trace["segments"]] for trace in traces)
+        return sorted([(s["author"], tuple(s["ids"])) for row in trace["rows"] for s in row] for trace in traces)
 
     assert masks(one_traces) == masks(two_traces)
     same = [key for key in one if key.startswith(("rollout/", "reward", "completions/")) and "seconds" not in key]

@@ -20,6 +20,7 @@ FILES = (
 def folder_of(model: str) -> Path:
     """The folder of the local cache with the files of `model`, fetched where they are not there.
 
+    `model` may name a revision behind an `@`, as addresses of `huggingface_hub` do: a branch, a tag or a commit.
     The cache, `HF_HUB_OFFLINE`, `HF_ENDPOINT` and tokens are those of `huggingface_hub`. Raises SourceError, with what
     happened and what to do, where they can't be had.
     """
@@ -30,21 +31,22 @@ def folder_of(model: str) -> Path:
             f"{model!r} is no file or folder here, and models on the hub need huggingface_hub: "
             "pip install 'toolparse[hub]'"
         ) from error
-    cached = _cached(model)
+    repository, _, revision = model.partition("@")
+    cached = _cached(repository, revision or None)
     if cached is not None:
         return cached
     try:
-        return Path(snapshot_download(model, allow_patterns=list(FILES)))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
     except Exception as error:  # whatever a hub answers, garbage among it, is no fault of the caller
-        raise SourceError(f"{model!r} is no file or folder here, and {_why(error)}{_listed(model)}") from error
+        raise SourceError(f"{model!r} is no file or folder here, and {_why(error)}{_listed(repository)}") from error
 
 
-def _cached(model: str) -> Path | None:
+def _cached(repository: str, revision: str | None) -> Path | None:
     """The folder of the local cache, if a template is in it."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in FILES[:3]:
-        found = try_to_load_from_cache(model, name)
+        found = try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(found, str) and "chat_template" in (name + Path(found).read_text("utf-8", "replace")):
             return Path(found).parent
     return None
@@ -64,6 +66,8 @@ def _why(error: BaseException) -> str:
         return "it is not in the local cache, and HF_HUB_OFFLINE keeps from asking the hub"
     if "GatedRepoError" in kinds or status == 403:
         return "the hub does not show it to everybody: accept its terms there, and log in with `hf auth login`"
+    if "RevisionNotFoundError" in kinds:
+        return "the model on the hub has no such revision: look at its branches, tags and commits"
     if "RepositoryNotFoundError" in kinds or status in (401, 404):
         return "the hub knows no such model, or it is private: look at the spelling, or log in with `hf auth login`"
     if status is not None:
@@ -75,7 +79,7 @@ def _why(error: BaseException) -> str:
     return f"what the hub answered makes no sense ({type(error).__name__}); look at HF_ENDPOINT, or give a folder"
 
 
-def _listed(model: str) -> str:
-    name = model.rpartition("/")[2]
+def _listed(repository: str) -> str:
+    name = repository.rpartition("/")[2]
     found = by_model(name)
     return "" if found is None else f". {name!r} alone is read as {found[0].name!r}, which nothing proves"

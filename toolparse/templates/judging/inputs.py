@@ -142,7 +142,7 @@ def _from_hub(model: str) -> Source:
 
     found = _from_folder(folder_of(model), f"looked at {model!r} on the hub")
     # Types of models are shared by those that call tools and those that don't: the id says more.
-    found.names = (model.rpartition("/")[2],)
+    found.names = (model.partition("@")[0].rpartition("/")[2],)
     return found
 
 
