@@ -137,6 +137,9 @@ def _added_tokens(tokenizer: Any) -> frozenset[str]:
 # ------------------------------------------------------------------------------------------------- files and folders
 
 
+_CONFIGS = ("chat_template.json", "tokenizer_config.json", "tokenizer.json", "config.json")
+
+
 def _from_hub(model: str) -> Source:
     from toolparse.templates.judging.hub import folder_of
 
@@ -149,7 +152,7 @@ def _from_hub(model: str) -> Source:
 def _from_path(path: Path) -> Source:
     if path.is_dir():
         found = _from_folder(path, f"looked at folder {path.name!r}")
-        if not (found.templates or found.names or found._added or found.response_template):
+        if not (found.templates or any((path / name).is_file() for name in _CONFIGS)):
             raise SourceError(f"the folder {path} holds no chat template, no tokenizer and no config.json")
         found.names = tuple(dict.fromkeys((*found.names, path.resolve().name)))
         return found
@@ -183,7 +186,7 @@ def _instead(path: str) -> str:
 
 def _from_folder(path: Path, note: str) -> Source:
     found = Source(notes=[note])
-    for name in ("chat_template.json", "tokenizer_config.json", "tokenizer.json", "config.json"):
+    for name in _CONFIGS:
         if (path / name).is_file():
             try:
                 _read_config(path / name, found)
