@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name.startswith("test_laws"):
             item.add_marker(pytest.mark.law)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children of the test get Ctrl-C, also where the suite runs in the background and ignores it: they inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def shared_folder() -> Path | None:

@@ -471,6 +471,7 @@ def test_a_listed_model_is_marked() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="interrupts are sent as POSIX signals")
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c() -> None:
     command = [sys.executable, "-m", "toolparse", "parse", "qwen", "--lines"]
     with subprocess.Popen(

@@ -537,6 +537,7 @@ def test_after_an_error_rows_can_be_skipped(tmp_path: Path, small_chunks: None) 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_and_kill_in_a_long_run(tmp_path: Path) -> None:
     """A terminal interrupts all processes at once; a killed run leaves what it had written. Both are taken up."""
     path = tmp_path / "rows.jsonl"
