@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,10 +32,9 @@ class Hub:
         if self.answer == "garbage":
             return 200, {"X-Repo-Commit": "?"}, b"<html>Sign in to the hotel's network</html>"
         for model, files in self.models.items():
-            if path.startswith((f"/api/models/{model}/revision/", f"/{model}/resolve/")):
-                at = path.partition("/revision/")[2] or path.partition("/resolve/")[2].partition("/")[0]
-                if at not in ("main", COMMIT):
-                    return 404, {"X-Error-Code": "RevisionNotFound"}, b'{"error": "Invalid rev id"}'
+            asked = re.match(rf"(?:/api/models)?/{re.escape(model)}/(?:revision|tree|resolve)/([^/]+)", path)
+            if asked and asked[1] not in ("main", COMMIT):
+                return 404, {"X-Error-Code": "RevisionNotFound"}, b'{"error": "Invalid rev id"}'
             if path.startswith(f"/api/models/{model}/tree/"):
                 tree = [
                     {"type": "file", "path": name, "size": len(text), "oid": _id(text)} for name, text in files.items()
@@ -46,6 +46,8 @@ class Hub:
             for name, text in files.items():
                 if path.startswith(f"/{model}/resolve/") and path.endswith(f"/{name}"):
                     return 200, {"ETag": f'"{_id(text)}"', "X-Repo-Commit": COMMIT}, text.encode()
+            if path.startswith(f"/{model}/resolve/"):
+                return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b'{"error": "Entry not found"}'
         return 404, {"X-Error-Code": "RepoNotFound"}, b'{"error": "Repository not found"}'
 
 

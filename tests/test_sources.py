@@ -320,8 +320,13 @@ def test_hub_ids(hub: Hub, tmp_path: Path) -> None:
 
 def test_revisions_of_hub_ids(hub: Hub, tmp_path: Path) -> None:
     for revision in ("main", COMMIT):
-        assert ask(hub, f"Qwen/Qwen3-8B@{revision}", tmp_path) == "Parser('qwen', proved on its template)"
+        source, home = f"Qwen/Qwen3-8B@{revision}", tmp_path / revision
+        hub.asked.clear()
+        assert ask(hub, source, home) == "Parser('qwen', proved on its template)"
         assert any(f"/resolve/{COMMIT}/" in path or f"/resolve/{revision}/" in path for path in hub.asked)
+        hub.asked.clear()
+        assert ask(hub, source, home) == "Parser('qwen', proved on its template)"
+        assert hub.asked == []
     assert "the model on the hub has no such revision" in ask(hub, "Qwen/Qwen3-8B@none", tmp_path)
 
 

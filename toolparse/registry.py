@@ -28,7 +28,7 @@ def normal(name: str) -> str:
     return name.strip().lower().replace("_", "-").replace(" ", "-").replace(".", "")
 
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/\w[\w.-]*(?:@\w[\w./-]*)?")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?")
 _FILES = (".jinja", ".json", ".gguf", ".txt")
 
 
@@ -44,6 +44,12 @@ def kind_of(source: str) -> Literal["text", "path", "hub", "name"]:
     if _HUB_ID.fullmatch(source) and not source.endswith(_FILES):
         return "hub"
     return "path" if "/" in source or os.sep in source or source.endswith(_FILES) or source == "." else "name"
+
+
+def hub_address(source: str) -> tuple[str, str | None]:
+    """The repository and the revision (None: the default one) of a model on the hub; any other source as it is."""
+    found = _HUB_ID.fullmatch(source) if kind_of(source) == "hub" else None
+    return (found[1], found[2]) if found else (source, None)
 
 
 def register(entry: Entry, *, templates: Iterable[str] = (), overwrite: bool = False) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from click.testing import CliRunner
 
 import fixtures
 from tests.conftest import ROOT
+from tests.hub import Hub
+from tests.hub import served as hub_with
 from tests.serving.conftest import served
 from toolparse.cli import cli
 
@@ -105,3 +108,17 @@ def test_what_cant_be_served(folder: Path, tmp_path: Path) -> None:
     untold = run(str(bare), "--engine", "http://127.0.0.1:9")
     assert untold.exit_code == 1
     assert run(str(folder), "--max-running", "0").exit_code == 2
+
+
+def test_a_model_on_the_hub_at_a_revision(folder: Path, tmp_path: Path) -> None:
+    """Its tokenizer is loaded from there: then an engine is looked for, of which there is none."""
+    files = {path.name: path.read_text("utf-8") for path in folder.iterdir() if path.suffix in (".json", ".jinja")}
+    told = {"tiny/qwen": "no engine answers", "tiny/qwen@main": "no engine answers", "tiny/qwen@none": "no tokenizer"}
+    with hub_with(Hub({"tiny/qwen": files})) as hub:
+        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
+        for source, words in told.items():
+            command = [sys.executable, "-m", "toolparse", "serve", source, "--engine", "http://127.0.0.1:9"]
+            done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 1
+            assert words in done.stderr, done.stderr
+            assert "Traceback" not in done.stderr

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from toolparse.errors import ToolparseError
 from toolparse.parser import Parser
+from toolparse.registry import hub_address
 from toolparse.serving.engine import Engine, EngineError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def serve_command(source: str, options: dict[str, Any], console: Console) -> Non
         options["device"],
     )
     tokenizer, engine = load(source, where)
-    model = ChatModel(tokenizer, name=options["name"] or Path(source).name or source, family=options["family"])
+    model = ChatModel(
+        tokenizer, name=options["name"] or Path(hub_address(source)[0]).name or source, family=options["family"]
+    )
     for line in about(model, engine):
         console.print(line)
     host, port, keys = options["host"], options["port"], tuple(options["api_keys"])
@@ -137,8 +140,9 @@ async def _probed(engine_at: Any, options: EngineOptions) -> Engine:
 def _tokenizer(source: str) -> Any:
     from transformers import AutoTokenizer
 
+    name, revision = hub_address(source)
     try:
-        return AutoTokenizer.from_pretrained(source)  # nosec B615
+        return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         raise ServeError(f"no tokenizer can be loaded from {source!r}: {error}") from error
 
@@ -157,8 +161,9 @@ def _transformers_engine(source: str, device: str) -> Engine:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    name, revision = hub_address(source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")  # nosec B615
+        model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", revision=revision)
     except (OSError, ValueError) as error:
         raise ServeError(
             f"no model can be loaded from {source!r} (a server may have it: --engine URL): {error}"

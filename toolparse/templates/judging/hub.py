@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolparse.errors import SourceError
-from toolparse.registry import by_model
+from toolparse.registry import by_model, hub_address
 
 #: What is fetched: never weights, and never tokenizer.json, which is large and says nothing more of the format.
 FILES = (
@@ -31,12 +31,12 @@ def folder_of(model: str) -> Path:
             f"{model!r} is no file or folder here, and models on the hub need huggingface_hub: "
             "pip install 'toolparse[hub]'"
         ) from error
-    repository, _, revision = model.partition("@")
-    cached = _cached(repository, revision or None)
+    repository, revision = hub_address(model)
+    cached = _cached(repository, revision)
     if cached is not None:
         return cached
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     except Exception as error:  # whatever a hub answers, garbage among it, is no fault of the caller
         raise SourceError(f"{model!r} is no file or folder here, and {_why(error)}{_listed(repository)}") from error
 

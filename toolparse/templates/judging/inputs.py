@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from toolparse.errors import SourceError
-from toolparse.registry import kind_of
+from toolparse.registry import hub_address, kind_of
 from toolparse.tokens import tokenizer_of
 
 #: Names under which a set of templates holds the one for tools, best first.
 PREFERRED = ("tool_use", "default")
+
+#: The JSON files of a model folder, the one that is believed first before the others.
+_CONFIGS = ("chat_template.json", "tokenizer_config.json", "tokenizer.json", "config.json")
 
 # No template and no tokenizer.json comes near it.
 _MOST_BYTES = 256_000_000
@@ -137,15 +140,12 @@ def _added_tokens(tokenizer: Any) -> frozenset[str]:
 # ------------------------------------------------------------------------------------------------- files and folders
 
 
-_CONFIGS = ("chat_template.json", "tokenizer_config.json", "tokenizer.json", "config.json")
-
-
 def _from_hub(model: str) -> Source:
     from toolparse.templates.judging.hub import folder_of
 
     found = _from_folder(folder_of(model), f"looked at {model!r} on the hub")
     # Types of models are shared by those that call tools and those that don't: the id says more.
-    found.names = (model.partition("@")[0].rpartition("/")[2],)
+    found.names = (hub_address(model)[0].rpartition("/")[2],)
     return found
 
 
