@@ -248,7 +248,8 @@ class CallSteps(Trial):
             return
         call.cut_off = scanner.status != ERROR
         call.reached = self.here()
-        self.rewind(call.body)
+        # What a stream has said of it stands: it doesn't end inside the prompt.
+        self.rewind(max(call.body, 0) if call.reached >= 0 else call.body)
         self._step = BROKEN
 
     def _in_tail(self) -> bool:

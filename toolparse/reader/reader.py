@@ -251,8 +251,10 @@ class Reader(CallSteps):
         if self._later:
             text = "".join(self._later)
             self._later.clear()
-            before = self.take_events()
-            self.events = before + self.feed(text)
+            said = self.take_events() + self.feed(text)
+            self.events[:0] = said  # before what calls on trial have said
+            if self._before is not None:
+                self._before.events += len(said)
 
     def _read_on(self, piece: str) -> list[Event]:
         """More text for the steps."""
@@ -429,7 +431,7 @@ class Reader(CallSteps):
             self.seek = end
         if end < len(buf):
             self._wait = tail.missing(buf[end:])
-        elif self.has_body and not self.lead:
+        elif self.has_body and not self.lead and (self.mark_end > 0 or not self.pending):  # they may be the prompt's
             self._enter_text(table.stretch)
         return False
 

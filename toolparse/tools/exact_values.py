@@ -53,7 +53,10 @@ def integer(text: str, *, lenient: bool) -> Any:
         if whole is not None:
             text = whole.group(1)
         elif lenient and len(text) <= 400 and _DECIMAL.fullmatch(text):
-            value = Decimal(text)
+            try:
+                value = Decimal(text)
+            except ArithmeticError:  # an absurd exponent
+                return MISSING
             if value.adjusted() > _MAX_EXPONENT or value != value.to_integral_value():
                 return MISSING
             return int(value)
