@@ -31,8 +31,9 @@ _SETUP = """
 import sys
 from mypyc.build import mypycify
 from setuptools import setup
-# What is imported and not compiled may need what a build has not: its errors are not ours to tell.
-options = ["--config-file=", "--strict", "--ignore-missing-imports", "--follow-imports=silent"]
+# What is imported and not compiled may need what a build has not: its errors are not ours to tell. Without the
+# installed packages, a full environment compiles the same as an isolated build, in less than a tenth of the time.
+options = ["--config-file=", "--no-site-packages", "--strict", "--ignore-missing-imports", "--follow-imports=silent"]
 options += ["--no-warn-unused-ignores", "--no-warn-return-any"]
 setup(
     name="toolparse",

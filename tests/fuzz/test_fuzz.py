@@ -11,13 +11,6 @@ from tests.fuzz.executions import Broken, execute, reduced, sources
 
 SEEDS = {"laws": 400, "ci": 40}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 8)
 
-#: What does not hold yet; reader_kinds.jsonl has the examples.
-OPEN = {
-    "raises": "kinds 12.6 and 13.1",
-    "chunking": "kind 12.2",
-    "events": "kind 12.1",
-}
-
 pytestmark = pytest.mark.law
 
 
@@ -27,13 +20,7 @@ def broken() -> tuple[Broken, ...]:
     return tuple(one for one in found if one is not None)
 
 
-@pytest.mark.parametrize(
-    "law",
-    [
-        pytest.param(law, marks=[pytest.mark.xfail(strict=False, reason=OPEN[law])] if law in OPEN else [])
-        for law in ("raises", "tiles", "chunking", "events")
-    ],
-)
+@pytest.mark.parametrize("law", ["raises", "tiles", "chunking", "events"])
 def test_no_law_breaks(law: str) -> None:
     found = [one for one in broken() if one.law == law]
     assert not found, (len(found), reduced(found[0]))

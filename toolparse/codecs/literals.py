@@ -192,6 +192,8 @@ def _word(word: str) -> Any:
 def _unescaped(text: str) -> str:
     """A string's text without its escapes, of which JSON must know all but that of the single quote."""
     # Between doubled backslashes each backslash begins an escape.
+    if "\\\n" in text or "\\\t" in text:
+        raise NotPlain
     pieces = [
         piece.replace("\\'", "'").replace('\\"', '"').replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
         for piece in text.split("\\\\")

@@ -15,6 +15,8 @@ from typing import Any
 SPACES = "\\t-\\r\\x1c- \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 WS = "[ \\t\\r\\n]"
 MAX_BLANKS = 512
+#: How long a name, an id or a key, and a declared type, are at most.
+MAX_NAME, MAX_TYPE = 256, 64
 SLACK = WS + f"{{0,{MAX_BLANKS}}}+"  # possessive: two that meet must not share blanks between them in every way
 _BLANK_RUN = re.compile(WS + "*")
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
+from toolparse.codecs.matching import MAX_NAME, MAX_TYPE, SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.matching import SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
 from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
@@ -109,8 +109,7 @@ class Plain(NamedTuple):
 
 
 _NOT_IN_KEYS = ("<", ">", '"')
-_MAX_KEY = 256
-_KEY = re.compile(rf"[^{SPACES}<>\"]{{1,{_MAX_KEY}}}").fullmatch
+_KEY = re.compile(rf"[^{SPACES}<>\"]{{1,{MAX_NAME}}}").fullmatch
 
 
 class TaggedProgram:
@@ -293,7 +292,7 @@ def read_tagged(
         return None
     keys = "_".join(arguments)
     # All keys are looked at together, as a name if they can be that: no other test is as fast.
-    if not ((len(keys) < _MAX_KEY and f"_{keys}".isidentifier()) or all(map(_KEY, arguments))):
+    if not ((len(keys) < MAX_NAME and f"_{keys}".isidentifier()) or all(map(_KEY, arguments))):
         return None
     if len(arguments) != len(pieces) or "" in arguments:
         return None
@@ -310,7 +309,7 @@ def read_tagged(
         declared = None
         if more:
             declared, found, value = value.partition(more[0])
-            if not found or not declared.isidentifier():
+            if not found or not declared.isidentifier() or len(declared) > MAX_TYPE:
                 return None
         arguments[key] = _value_of(value, key, _way(param, tool, key, declared), tool, program.syntax)
     return arguments

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from toolparse.codecs.matching import SLACK, SPACES
+from toolparse.codecs.matching import MAX_NAME, MAX_TYPE, SLACK, SPACES
 from toolparse.picture import BLANKS, Hole, Part, Text
 
 _TAG = re.compile(r"<[^<>\s][^<>\n]*>|\[/?[A-Z_ ]{2,}\]|[^\x00-\x7f]{1,4}[A-Z]+[^\x00-\x7f]{1,4}")
@@ -89,15 +89,15 @@ class Raw(NamedTuple):
 Item = Core | Slack | Field | Raw
 
 _CHARS = {
-    "name": Chars(rf"[^{SPACES}<>{{}}()\[\]\"'|=,;`]", 1, 256),
-    "id": Chars(rf"[^{SPACES}<>{{}}\[\]\"'|]", 1, 256),
+    "name": Chars(rf"[^{SPACES}<>{{}}()\[\]\"'|=,;`]", 1, MAX_NAME),
+    "id": Chars(rf"[^{SPACES}<>{{}}\[\]\"'|]", 1, MAX_NAME),
     "index": Chars("[0-9]", 1, 9, ends=""),
-    "key": Chars(r"[^<>\n\"]", 1, 256),
-    "type": Chars(r"[^<>\n\"]", 0, 64),
+    "key": Chars(r"[^<>\n\"]", 1, MAX_NAME),
+    "type": Chars(r"[^<>\n\"]", 0, MAX_TYPE),
 }
-_IN_ATTRIBUTES = {**_CHARS, "name": Chars(r"[^<>\n\"]", 1, 256), "id": Chars(r"[^<>\n\"]", 1, 256)}
+_IN_ATTRIBUTES = {**_CHARS, "name": Chars(r"[^<>\n\"]", 1, MAX_NAME), "id": Chars(r"[^<>\n\"]", 1, MAX_NAME)}
 # Where attributes are escaped, nothing but their quotes ends them.
-_ESCAPED = {**_IN_ATTRIBUTES, "name": Chars(r"[^\n\"]", 1, 256), "key": Chars(r"[^\n\"]", 1, 256)}
+_ESCAPED = {**_IN_ATTRIBUTES, "name": Chars(r"[^\n\"]", 1, MAX_NAME), "key": Chars(r"[^\n\"]", 1, MAX_NAME)}
 # A key that is an element's name: an end tag is none.
 ELEMENT_NAME = Chars(rf"[^{SPACES}<>\"]", 0, 255, head=rf"[^{SPACES}<>\"/]")
 
