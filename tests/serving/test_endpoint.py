@@ -305,9 +305,9 @@ def test_bad_requests_are_told_what_is_wrong(plain: Any, body: dict[str, Any], s
 
 def test_fields_may_be_null(plain: Any) -> None:
     """Some clients send what nobody chose."""
-    from toolparse.serving.app import _Fields
+    from toolparse.serving.app import RequestFields
 
-    answer = ask(plain.url, **dict.fromkeys([*_Fields.model_fields, "tools", "tool_choice", "functions"]))
+    answer = ask(plain.url, **dict.fromkeys([*RequestFields.model_fields, "tools", "tool_choice", "functions"]))
     assert answer.status_code == 200, answer.text
 
 
