@@ -59,7 +59,7 @@ def ids_of(pieces: list[Piece]) -> list[int]:
 
 
 EVERYTHING = Sampling(
-    9, 0.5, 0.9, 5, 0.1, 7, 0.2, 0.3, 1.1, stop_ids=(7,), logprobs=True, constraint=Constraint("ebnf", 'root ::= "a"')
+    9, 0.5, 0.9, 5, 0.1, 7, 0.2, 0.3, 1.1, (7,), True, 3, constraint=Constraint("ebnf", 'root ::= "a"')
 )
 
 
@@ -69,7 +69,7 @@ def test_vllm_knows_every_field_that_it_is_sent() -> None:
         body = VLLMEngine("http://x", model="m")._body(PROMPT, EVERYTHING)
         assert set(body) <= set(protocol.CompletionRequest.model_fields)
         read = protocol.CompletionRequest(**body).to_sampling_params(9, {})
-        assert (read.stop_token_ids, read.seed, read.logprobs, read.skip_special_tokens) == ([7], 7, 0, False)
+        assert (read.stop_token_ids, read.seed, read.logprobs, read.skip_special_tokens) == ([7], 7, 3, False)
         assert read.structured_outputs.grammar == 'root ::= "a"'
 
 
@@ -123,6 +123,13 @@ def test_ids_and_logprobs_come_back_as_they_are(kind: str) -> None:
         assert pieces[-1].finish == "stop"
         assert server.keys == ["Bearer k"]
         assert whole(engine(), Sampling(3)) == Piece(tuple(TURN[:3]), None, "length")
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_the_likeliest_tokens(kind: str) -> None:
+    with fake(kind) as (_, engine):
+        made = whole(engine(), Sampling(64, logprobs=True, top_logprobs=2))
+    assert made.top == tuple(((id, -0.25 * n), (id + 1, -0.25 * n - 1)) for n, id in enumerate(TURN))
 
 
 def test_every_field_that_vllm_is_sent() -> None:

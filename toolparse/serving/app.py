@@ -131,7 +131,7 @@ class RequestFields(BaseModel):
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
     n: Annotated[_Whole, Field(ge=1)] = None
     logprobs: bool | None = False
-    top_logprobs: Annotated[_Whole, Field(ge=0, le=0)] = None
+    top_logprobs: Annotated[_Whole, Field(ge=0, le=20)] = None
     return_token_ids: bool | None = False
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
@@ -344,6 +344,7 @@ class Endpoint:
             **{name: getattr(fields, name) for name in _SAMPLED},
             stop_ids=self.model.stop_ids,
             logprobs=bool(fields.logprobs),
+            top_logprobs=fields.top_logprobs or 0,
             constraint=held,
         )
         return Completion(self.model, self.engine, asked, prompt, sampling, wanted)
@@ -360,14 +361,15 @@ class Endpoint:
             if body.get(name):
                 instead = "; use tools and tool_choice" if name in ("functions", "function_call") else ""
                 raise ApiError(400, f"{name!r} is not served here{instead}", param=name)
-        form = body.get("response_format")
-        if form is not None and (not isinstance(form, Mapping) or form.get("type") != "text"):
-            raise ApiError(400, "only response_format 'text' is served here", param="response_format")
         try:
             fields = RequestFields.model_validate({name: value for name, value in body.items() if value is not None})
         except ValidationError as error:
             first = error.errors()[0]
             raise ApiError(400, first["msg"], param=str(first["loc"][0])) from None
+        if fields.top_logprobs and not fields.logprobs:
+            raise ApiError(400, "needs logprobs: true", param="top_logprobs")
+        if (fields.top_logprobs or 0) > self.engine.most_top:
+            raise ApiError(400, f"this engine gives at most {self.engine.most_top}", param="top_logprobs")
         for name in sorted({*(fields.model_extra or {})} - _HARMLESS - self._told):
             if len(self._told) < 100:
                 self._told.add(name)
@@ -461,7 +463,9 @@ class Endpoint:
             self._leave()
             raise
         sent = self._events(completion, events, shape)
-        return EventsResponse(sent, self.limits, deadline, shape.event(self._too_late()), completion.aclose, self._leave)
+        return EventsResponse(
+            sent, self.limits, deadline, shape.event(self._too_late()), completion.aclose, self._leave
+        )
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.limits.seconds

@@ -172,13 +172,17 @@ class Completion:
         return made
 
     def _logprobs(self, piece: Piece) -> list[dict[str, Any]]:
-        entries = []
-        for id, logprob in zip(piece.ids, piece.logprobs or (), strict=True):
-            token = self.model.tokenizer.decode([id])
-            piece_bytes = self.model.tokens.piece(id)  # half a character is bytes and no text
-            known = {"token": token, "logprob": logprob, "bytes": list(piece_bytes or token.encode("utf-8", "replace"))}
-            entries.append({**known, "top_logprobs": []})
-        return entries
+        top = piece.top or ((),) * len(piece.ids)
+        return [
+            {**self._logprob(id, logprob), "top_logprobs": [self._logprob(*pair) for pair in likeliest]}
+            for id, logprob, likeliest in zip(piece.ids, piece.logprobs or (), top, strict=True)
+        ]
+
+    def _logprob(self, id: int, logprob: float) -> dict[str, Any]:
+        token = self.model.tokenizer.decode([id])
+        piece = self.model.tokens.piece(id)  # half a character is bytes and no text
+        whole = piece if piece and isinstance(piece, bytes) else token.encode("utf-8", "replace")
+        return {"token": token, "logprob": logprob, "bytes": list(whole)}
 
     async def whole(self) -> dict[str, Any]:
         """The `chat.completion` object. Raises EngineError."""

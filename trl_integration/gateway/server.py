@@ -196,7 +196,8 @@ class _Recorded(Completion):
 def _tokens(piece: Piece) -> Iterator[Piece]:
     for at, id in enumerate(piece.ids):
         logprobs = None if piece.logprobs is None else piece.logprobs[at : at + 1]
-        yield Piece((id,), logprobs, piece.finish if at == len(piece.ids) - 1 else None)
+        top = None if piece.top is None else piece.top[at : at + 1]
+        yield Piece((id,), logprobs, piece.finish if at == len(piece.ids) - 1 else None, top)
     if not piece.ids:
         yield piece
 
@@ -271,6 +272,8 @@ class _SessionEndpoint(Endpoint):
         session = self._session(request)
         if asked.choice in ("required", "named"):
             raise ApiError(400, "the trained model is not held to a choice of tools", param="tool_choice")
+        if asked.answer is not None:
+            raise ApiError(400, "the trained model is not held to a schema", param="response_format")
         # `strict` would change the distribution that is sampled from. Calls are checked all the same.
         asked = dataclasses.replace(asked, strict=frozenset(), parallel=asked.parallel and not self._one_call(asked))
         variables = {**self.bridge.template_kwargs, **variables}
@@ -283,10 +286,10 @@ class _SessionEndpoint(Endpoint):
             prompt = _Planned(rendered.text, rendered.ids, plan.rendered(rendered.ids))
         if prompt.plan.row is None:
             log.info("session %d: a new row begins: %s", session.index, plan.why)
-        sampling = self._sampling(session, prompt, self.max_tokens_of(fields, len(prompt.ids)), asked)
+        sampling = self._sampling(session, prompt, fields, asked)
         return _Recorded(self.model, self.engine, asked, prompt, sampling, wanted, session)
 
-    def _sampling(self, session: Session, prompt: _Planned, wanted: int, asked: ChatRequest) -> Sampling:
+    def _sampling(self, session: Session, prompt: _Planned, fields: RequestFields, asked: ChatRequest) -> Sampling:
         try:
             room = session.room(prompt.plan, len(prompt.ids))
         except Refused as refusal:
@@ -296,10 +299,11 @@ class _SessionEndpoint(Endpoint):
         with contextlib.suppress(BridgeRefused):
             stops = dict.fromkeys((*self.bridge.eos_ids, *self.bridge.stop_ids(asked.tools)))
         return PlacedSampling(
-            min(room, wanted),
+            min(room, self.max_tokens_of(fields, len(prompt.ids))),
             **self.gateway.sampling,
             stop_ids=tuple(stops),
             logprobs=True,
+            top_logprobs=fields.top_logprobs or 0,
             place=(session.index, session.turns),
         )
 
