@@ -351,7 +351,11 @@ def test_transformers_greedy_is_what_generate_gives(tiny: Any) -> None:
     expected = engine.model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False, pad_token_id=0
     )
-    made = whole(engine, Sampling(20, temperature=0.0, stop_ids=(stop,), logprobs=True))
+    made = whole(engine, Sampling(20, temperature=0.0, stop_ids=(stop,), logprobs=True, top_logprobs=3))
+    assert [(id, logprob) for (id, logprob), *_ in made.top or ()] == list(
+        zip(made.ids, made.logprobs or (), strict=True)
+    )
+    assert all(len(likeliest) == 3 and likeliest[1][1] >= likeliest[2][1] for likeliest in made.top or ())
     assert list(made.ids) == expected[0, len(PROMPT) :].tolist()
     assert made.finish == ("stop" if made.ids[-1] == stop else "length")
     logits = engine.model(expected).logits[0, len(PROMPT) - 1 : -1]
@@ -419,6 +423,21 @@ def test_a_gguf_vocabulary_is_the_tokenizers(llama: Any) -> None:
     assert engine.context == 2048
 
 
+def test_a_gguf_vocabulary_is_read_as_the_tokenizers_own(llama: Any) -> None:
+    from toolparse.tokens import TokenText, Vocabulary
+
+    tokenizer, ours, _ = llama
+    text = '<tool_call>\n{"städte": "你好 🙂  world"}\n</tool_call><|im_end|>'
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    read = TokenText(Vocabulary(ours), ())
+    assert "".join([*(read.feed([id]) for id in ids), read.feed((), final=True)]) == text
+    assert [ours.convert_ids_to_tokens(id) for id in (*ids, -1, len(ours))] == [
+        *tokenizer.convert_ids_to_tokens(ids),
+        None,
+        None,
+    ]
+
+
 def test_llama_cpp_writes_what_the_grammar_says(llama: Any) -> None:
     """A model of random weights can write nothing but a call: what it wrote of it is read without an error of form."""
     import toolparse
@@ -445,8 +464,11 @@ def test_llama_cpp_writes_what_the_grammar_says(llama: Any) -> None:
 
 def test_llama_cpp_greedy_and_logprobs(llama: Any) -> None:
     _, _, engine = llama
-    greedy = Sampling(10, temperature=0.0, logprobs=True)
+    greedy = Sampling(10, temperature=0.0, logprobs=True, top_logprobs=2)
     made = whole(engine, greedy)
+    assert [(id, logprob) for (id, logprob), _ in made.top or ()] == list(
+        zip(made.ids, made.logprobs or (), strict=True)
+    )
     assert made == whole(engine, greedy)
     assert made.finish == "length"
     assert all(-20 < value <= 0 for value in made.logprobs or ())
@@ -469,10 +491,19 @@ def test_a_gguf_model_behind_the_endpoint(llama: Any) -> None:
         "chat_template_kwargs": {"enable_thinking": False},
         "max_tokens": 300,
         "seed": 3,
+        "n": 8,
     }
+    schema = {"type": "object", "properties": {"sides": {"enum": [6, 20]}}, "required": ["sides"]}
+    form = {"type": "json_schema", "json_schema": {"name": "die", "schema": schema}}
+    told = {**body, "tools": [], "tool_choice": None, "response_format": form}
     with served(endpoint.app()) as url:
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
-    (choice,) = answer["choices"]
-    assert choice["finish_reason"] in ("tool_calls", "length")  # the grammar lets it think for as long as it likes
-    if choice["finish_reason"] == "tool_calls":
+        calling, telling = (
+            [choice for choice in answer.json()["choices"] if choice["finish_reason"] != "length"]
+            for answer in (httpx.post(f"{url}/v1/chat/completions", json=one, timeout=60) for one in (body, told))
+        )
+    assert calling
+    assert telling
+    for choice in calling:
         assert [call["function"] for call in choice["message"]["tool_calls"]] == [{"name": "ping", "arguments": "{}"}]
+    for choice in telling:
+        assert json.loads(choice["message"]["content"])["sides"] in (6, 20)
