@@ -477,6 +477,7 @@ def _answer_schema(form: Any) -> dict[str, Any] | None:
     return schema
 
 
+_TEXTS = ("text", "input_text", "output_text", "refusal", "reasoning_text", "summary_text")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -493,7 +494,7 @@ def _checked_messages(messages: Any) -> list[dict[str, Any]]:
         if role not in _ROLES:
             known = ", ".join(_ROLES)
             raise RequestError(f"unknown role {role!r}; known are {known}", param=f"{where}.role")
-        content = _text_of(message.get("content"), f"{where}.content", needed=role != "assistant")
+        content = text_of(message.get("content"), f"{where}.content", needed=role != "assistant")
         if role in ("tool", "function"):
             made.append(_tool_message(message, content or "", names, where))
         elif role == "assistant":
@@ -503,7 +504,7 @@ def _checked_messages(messages: Any) -> list[dict[str, Any]]:
     return made
 
 
-def _text_of(content: Any, where: str, *, needed: bool) -> str | None:
+def text_of(content: Any, where: str, *, needed: bool = False) -> str | None:
     """A message's content as text: parts of text are joined."""
     if isinstance(content, str):
         return content
@@ -520,7 +521,7 @@ def _text_of(content: Any, where: str, *, needed: bool) -> str | None:
             continue
         kind = part.get("type") if isinstance(part, Mapping) else None
         value = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, Mapping) else None
-        if kind not in ("text", "input_text", "output_text", "refusal") or not isinstance(value, str):
+        if kind not in _TEXTS or not isinstance(value, str):
             raise RequestError(f"only parts of text are read here, not {kind!r}", param=f"{where}[{number}]")
         texts.append(value)
     return "".join(texts)

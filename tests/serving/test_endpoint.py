@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -371,6 +371,82 @@ def test_what_is_no_request_is_refused(plain: Any, content: bytes) -> None:
     answer = httpx.post(f"{plain.url}/v1/chat/completions", content=content, timeout=20)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+NAME = fixtures.TOOLS[0]["function"]["name"]
+CALL = {"name": "ping", "arguments": "{}"}
+WHOLE_BODIES: dict[str, dict[str, Any]] = {
+    "chat/completions": {
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+            {"role": "assistant", "reasoning_content": "Hm.", "tool_calls": [{"id": "a", "function": CALL}]},
+            {"role": "tool", "tool_call_id": "a", "name": "ping", "content": "pong"},
+        ],
+        "tools": [fixtures.TOOLS[0]],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [fixtures.TOOLS[0]]}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
+        "stream_options": {"include_usage": True},
+        "stop": ["x"],
+        "chat_template_kwargs": {"a": 1},
+    },
+    "responses": {
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "On it."}]},
+            {"type": "function_call", "call_id": "a", **CALL},
+            {"type": "function_call_output", "call_id": "a", "output": "pong"},
+        ],
+        "instructions": "Be brief.",
+        "tools": [{"type": "function", **fixtures.TOOLS[0]["function"]}],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": NAME}]},
+        "text": {"format": {"type": "text"}},
+        "reasoning": {"effort": "low"},
+    },
+    "messages": {
+        "system": [{"type": "text", "text": "Be brief."}],
+        "max_tokens": 5,
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "Hm.", "signature": ""},
+                    {"type": "tool_use", "id": "a", "name": "ping", "input": {}},
+                ],
+            },
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "pong"}]},
+        ],
+        "tools": [{"name": "ping", "description": "Ping.", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        "stop_sequences": ["x"],
+    },
+}
+
+
+def spoilt(value: Any) -> Iterator[Any]:
+    """A body with one of its parts replaced by what doesn't belong there, in every way."""
+    yield from (5, "x", True, [], [5], ["x"], [[]], {}, {"type": 5}, {"type": []})
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        for other in spoilt(part):
+            made = value.copy()
+            made[key] = other
+            yield made
+
+
+@pytest.mark.parametrize("path", WHOLE_BODIES)
+def test_whatever_is_wrong_with_a_request_is_its_senders_fault(plain: Any, path: str) -> None:
+    """Every part of a request replaced by something else: an answer, or what is wrong; the endpoint never fails."""
+    statuses = set()
+    with httpx.Client(base_url=f"{plain.url}/v1", timeout=20) as client:
+        for body in spoilt(WHOLE_BODIES[path]):
+            answer = client.post(f"/{path}", json=body)
+            statuses.add(answer.status_code)
+            assert answer.status_code < 500, (body, answer.text)
+            if answer.status_code != 200:
+                assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert 400 in statuses
 
 
 def test_half_a_surrogate_pair(plain: Any) -> None:
