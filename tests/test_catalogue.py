@@ -169,4 +169,10 @@ def test_the_catalogue_is_covered() -> None:
     assert len(JSON_EXAMPLES) >= 95
     assert len(OTHER_EXAMPLES) == 49
     covered = {example.family for example in (*JSON_EXAMPLES, *OTHER_EXAMPLES)}
-    assert set(toolparse.families()) - covered <= {"mistral-v11", "mistral-v13", "granite-thinking", "gigachat35"}
+    assert set(toolparse.families()) - covered <= {
+        "mistral-v11",
+        "mistral-v13",
+        "granite-thinking",
+        "gigachat35",
+        "minicpm3",
+    }

@@ -7,6 +7,7 @@ EBNF in this file, which also makes sentences. The engines of llguidance and xgr
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 import re
 import string
@@ -406,6 +407,40 @@ def test_what_is_generated_is_read_as_valid_calls(format: Format) -> None:
         for call in message.tool_calls:
             assert call.ok, (text, call)
         assert not message.errors, (text, message.errors)
+
+
+ANSWER = {
+    "type": "object",
+    "properties": {"town": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["days"],
+}
+
+
+def answers(format: Format) -> Iterator[tuple[str, bool]]:
+    """Turns without calls, each with whether it fits ANSWER."""
+    thoughts = (None, "Hm.") if format.reasoning else (None,)
+    texts = {'{"days": 2}': True, '{\n  "town": "Oslo",\n  "days": 2\n}': True, '{"days": 2} so': False}
+    texts |= {"Hello.": False, "": False, '{"town": "Oslo"}': False, '{"days": "2"}': False}
+    for text, fits in texts.items():
+        for thought in thoughts:
+            yield render(format, [], content=text, reasoning=thought, prefill=format.prefill, verify=False), fits
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_answer_fits_its_schema(format: Format) -> None:
+    """With tools or without. Calls may come in its place, and both read back as what they are."""
+    for tools in ([], [TOOL]):
+        made = Gbnf(grammar(format, tools, answer=ANSWER))
+        for text, fits in answers(format):
+            assert made.accepts(text) == fits, text
+    parser, rng = Parser(format), random.Random(4)
+    for _ in range(8):
+        message = parser.parse(made.sentence(rng), tools=[TOOL])
+        if message.tool_calls:
+            assert not message.content.strip()
+            assert all(call.ok for call in message.tool_calls)
+        else:
+            assert {"days"} <= set(json.loads(message.content)) <= {"town", "days"}
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -33,6 +33,7 @@ REFUSED = {
     "lfm2": _KWARGS,
     "llama4-json": "field 'between': nothing stands between two calls, and nothing announces them",
     "llama4-pythonic": _KWARGS,
+    "minicpm3": _KWARGS,
     "minicpm5": _PYTHON,
     "minimax-m3": "field 'item': objects and lists are nested elements",
     "olmo3": _KWARGS,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_export_grammar import TOOL, cases
+from tests.test_export_grammar import ANSWER, TOOL, answers, cases
 from toolparse import registry
 from toolparse.errors import ExportError
 from toolparse.export import grammar, structural_tag, triggers
@@ -137,6 +137,21 @@ def test_xgrammar_accepts_what_is_rendered(format: Format) -> None:
         for text in texts:
             matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
             assert all(matcher.accept_token(byte) for byte in text.encode()), text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_answer_fits_its_schema(format: Format) -> None:
+    if not importlib.util.find_spec("xgrammar"):
+        pytest.skip("xgrammar is not installed (the extra [grammar])")
+    import xgrammar
+
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
+    for tools in ([], [TOOL]):
+        compiled = compiler.compile_structural_tag(json.dumps(structural_tag(format, tools, answer=ANSWER)))
+        for text, fits in answers(format):
+            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+            accepted = all(matcher.accept_token(byte) for byte in text.encode()) and matcher.is_terminated()
+            assert accepted == fits, text
 
 
 def test_markers_that_are_tokens() -> None:

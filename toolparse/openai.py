@@ -397,7 +397,7 @@ class ChatRequest:
     `messages`: plain messages, arguments decoded to objects, content a text or None. `tools`: as OpenAI writes them,
     only those that may be called. `choice`: whether calls are up to the model, forbidden, or required; `name`: of the
     one tool that must be called. `parallel`: whether there may be several calls. `strict`: the names of the tools
-    whose schemas the engine must enforce.
+    whose schemas the engine must enforce. `answer`: the JSON schema of an answer without calls (`response_format`).
     """
 
     messages: list[dict[str, Any]]
@@ -406,6 +406,7 @@ class ChatRequest:
     name: str | None = None
     parallel: bool = True
     strict: frozenset[str] = frozenset()
+    answer: dict[str, Any] | None = None
 
     @property
     def reads_calls(self) -> bool:
@@ -422,7 +423,8 @@ class ChatRequest:
     @property
     def constrained(self) -> bool:
         """Whether the engine must be held to a grammar."""
-        return self.reads_calls and (self.choice in ("required", "named") or bool(self.strict))
+        forced = self.choice in ("required", "named") or bool(self.strict)
+        return self.answer is not None or (self.reads_calls and forced)
 
     def tool_set(self) -> ToolSet | None:
         """The tools that calls are checked against."""
@@ -438,7 +440,7 @@ def read_chat_request(body: Any) -> ChatRequest:
     if not isinstance(body, Mapping):
         raise RequestError("the request must be a JSON object")
     messages = _checked_messages(body.get("messages"))
-    return dataclasses.replace(read_tools(body), messages=messages)
+    return dataclasses.replace(read_tools(body), messages=messages, answer=_answer_schema(body.get("response_format")))
 
 
 def read_tools(body: Mapping[str, Any]) -> ChatRequest:
@@ -457,6 +459,25 @@ def read_tools(body: Mapping[str, Any]) -> ChatRequest:
     return ChatRequest([], tools, choice, name, parallel is not False, frozenset(strict))
 
 
+def _answer_schema(form: Any) -> dict[str, Any] | None:
+    """The schema of `response_format`, whose parts stand side by side in the Responses API; None for text."""
+    kind = form.get("type") if isinstance(form, Mapping) else form
+    if kind in (None, "text"):
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        raise RequestError(f"must be 'text', 'json_object' or 'json_schema', not {kind!r}", param="response_format")
+    inner = form.get("json_schema", form)
+    schema = inner.get("schema") if isinstance(inner, Mapping) else None
+    where = "response_format.json_schema.schema"
+    if not isinstance(schema, dict):
+        raise RequestError("must be a JSON schema", param=where)
+    _check_schema("answer", schema, where)
+    return schema
+
+
+_TEXTS = ("text", "input_text", "output_text", "refusal", "reasoning_text", "summary_text")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -473,7 +494,7 @@ def _checked_messages(messages: Any) -> list[dict[str, Any]]:
         if role not in _ROLES:
             known = ", ".join(_ROLES)
             raise RequestError(f"unknown role {role!r}; known are {known}", param=f"{where}.role")
-        content = _text_of(message.get("content"), f"{where}.content", needed=role != "assistant")
+        content = text_of(message.get("content"), f"{where}.content", needed=role != "assistant")
         if role in ("tool", "function"):
             made.append(_tool_message(message, content or "", names, where))
         elif role == "assistant":
@@ -483,7 +504,7 @@ def _checked_messages(messages: Any) -> list[dict[str, Any]]:
     return made
 
 
-def _text_of(content: Any, where: str, *, needed: bool) -> str | None:
+def text_of(content: Any, where: str, *, needed: bool = False) -> str | None:
     """A message's content as text: parts of text are joined."""
     if isinstance(content, str):
         return content
@@ -500,7 +521,7 @@ def _text_of(content: Any, where: str, *, needed: bool) -> str | None:
             continue
         kind = part.get("type") if isinstance(part, Mapping) else None
         value = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, Mapping) else None
-        if kind not in ("text", "input_text", "output_text", "refusal") or not isinstance(value, str):
+        if kind not in _TEXTS or not isinstance(value, str):
             raise RequestError(f"only parts of text are read here, not {kind!r}", param=f"{where}[{number}]")
         texts.append(value)
     return "".join(texts)
@@ -585,15 +606,21 @@ def _checked_tools(tools: Any) -> tuple[list[dict[str, Any]], set[str]]:
         if function.get("strict"):
             strict.add(function["name"])
         made.append({"type": "function", "function": plain})
-        try:
-            ToolSet.of([made[-1]])
-        except ToolError as error:
-            raise RequestError(str(error), param=f"{where}.function.parameters") from None
+        _check_schema(function["name"], plain["parameters"], f"{where}.function.parameters")
     try:
         ToolSet.of(made)
     except ToolError as error:
         raise RequestError(str(error), param="tools") from None
     return made, strict
+
+
+def _check_schema(name: str, schema: Any, where: str) -> None:
+    from toolparse.tools import ToolSet
+
+    try:
+        ToolSet.of([{"type": "function", "function": {"name": name, "description": "", "parameters": schema}}])
+    except ToolError as error:
+        raise RequestError(str(error), param=where) from None
 
 
 def _checked_choice(choice: Any, names: Sequence[str]) -> tuple[Choice, str | None, set[str] | None]:
@@ -659,10 +686,11 @@ def constraint(
     if not asked.constrained:
         return None
     where = "tool_choice" if asked.choice in ("required", "named") else "tools"
+    where = where if asked.answer is None else "response_format"
     if not isinstance(parser, Parser):
         raise RequestError("this model's calls are read by a function, which has no grammar", param=where)
     if not syntaxes:
-        raise RequestError("this engine can't be held to a grammar, so calls can't be required", param=where)
+        raise RequestError("this engine can't be held to a grammar, which this needs", param=where)
     reasons = []
     for syntax in syntaxes:
         try:
@@ -675,6 +703,7 @@ def constraint(
 def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: TextOrIds | None, reasoning: bool) -> str:
     forced = asked.choice in ("required", "named")
     options: dict[str, Any] = {"parallel": asked.parallel, "reasoning": reasoning, "prompt": prompt}
+    options["answer"] = None if forced else asked.answer
     if syntax != "structural_tag":
         return parser.grammar(asked.offered, syntax=syntax, content=not forced, required=forced, **options)
     options["choice"] = "required" if forced else asked.choice

@@ -281,6 +281,7 @@ class Parser:
         reasoning: bool = True,
         tokenizer: Any = None,
         prompt: TextOrIds | None = None,
+        answer: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """A structural tag for xgrammar (vLLM, SGLang): free text until a call begins, which is held to its tool.
 
@@ -300,6 +301,7 @@ class Parser:
             reasoning=reasoning,
             prefill=prefill,
             tokenizer=self.tokenizer if tokenizer is None else tokenizer,
+            answer=answer,
         )
 
     def _offered(self, tools: Any) -> ToolSet:

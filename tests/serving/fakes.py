@@ -34,6 +34,7 @@ VLLM_FIELDS: dict[str, Any] = {
     "stream": bool,
     "return_token_ids": bool,
     "logprobs": int,
+    "return_tokens_as_token_ids": bool,
     "structured_outputs": dict,
 }
 # Of vLLM's StructuredOutputsParams: exactly one of them.
@@ -45,6 +46,7 @@ SGLANG_FIELDS: dict[str, Any] = {
     "sampling_params": dict,
     "stream": bool,
     "return_logprob": bool,
+    "top_logprobs_num": int,
 }
 SGLANG_SAMPLING: dict[str, Any] = {
     "max_new_tokens": int,
@@ -179,7 +181,10 @@ class FakeVLLM(Fake):
                 choice["prompt_token_ids"] = body["prompt"] if number == 0 else None
             if "logprobs" in body:
                 token = {"text_offset": [0], "token_logprobs": [-0.25 * number], "tokens": ["?"]}
-                choice["logprobs"] = {**token, "top_logprobs": [{"?": -0.25 * number}]}
+                # The sampled token and the likeliest, in no order.
+                likeliest = {id + n: -0.25 * number - n for n in reversed(range(max(body["logprobs"], 1)))}
+                name = "token_id:{}" if body.get("return_tokens_as_token_ids") else "token {}"
+                choice["logprobs"] = {**token, "top_logprobs": [{name.format(i): p for i, p in likeliest.items()}]}
             yield {**head, "choices": [choice], "usage": None}
 
 
@@ -225,4 +230,8 @@ class FakeSGLang(Fake):
             if body.get("return_logprob"):
                 meta["output_token_logprobs"] = [[-0.25 * number, ids[number], None] for number in range(since, end)]
                 meta["input_token_logprobs"] = []
+                meta["output_top_logprobs"] = [
+                    [[-0.25 * number - n, ids[number] + n, None] for n in range(body.get("top_logprobs_num", 0))]
+                    for number in range(since, end)
+                ]
             yield {"text": "?", "output_ids": ids[since:end], "meta_info": meta}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -127,6 +127,22 @@ def test_token_ids_and_logprobs_are_aligned(endpoint: Serve) -> None:
     assert "token_ids" not in ask(served.url).json()["choices"][0]
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_likeliest_tokens_beside_each(endpoint: Serve, size: int) -> None:
+    served = endpoint(TEMPLATE, lambda _: "Hello.", engine={"size": size})
+    body = {"logprobs": True, "top_logprobs": 2}
+    whole = ask(served.url, **body).json()["choices"][0]["logprobs"]["content"]
+    assert [[top["token"] for top in entry["top_logprobs"]] for entry in whole[:-1]] == [
+        [char, chr(ord(char) - 1)] for char in "Hello."
+    ]
+    assert whole[0]["top_logprobs"][1] == {"token": "G", "logprob": -1.5, "bytes": [71]}
+    assert bytes(whole[-1]["bytes"]).decode() == whole[-1]["token"] == "<|im_end|>"
+    events = streamed(served.url, **body)
+    pieces = [event["choices"][0]["logprobs"] for event in events[:-1]]
+    assert [entry for piece in pieces if piece is not None for entry in piece["content"]] == whole
+    assert ask(served.url, logprobs=True).json()["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
+
+
 def test_a_broken_call_is_no_call(endpoint: Serve) -> None:
     served = endpoint(TEMPLATE, lambda _: f"{PING}\n{BAD}")
     message = ask(served.url, tools=fixtures.TOOLS).json()["choices"][0]["message"]
@@ -187,6 +203,34 @@ def test_required_calls_hold_the_engine_to_a_grammar(endpoint: Serve, choice: An
     assert constraint.syntax == "gbnf"
     assert "plan_trip" in constraint.text
     assert ("write_file" in constraint.text) == (choice == "required")
+
+
+CITY = {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]}
+FORM = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
+
+
+@pytest.mark.parametrize("takes", ["gbnf", "ebnf", "structural_tag"])
+def test_an_answer_is_held_to_its_schema(endpoint: Serve, takes: str) -> None:
+    served = endpoint(TEMPLATE, lambda _: '{"town": "Oslo"}', engine={"takes": (takes,)})
+    flat = {"type": "json_schema", "name": "city", "schema": CITY}
+    for answer in (
+        ask(served.url, response_format=FORM),
+        ask(served.url, response_format=FORM, tools=fixtures.TOOLS),
+        response(served.url, text={"format": flat}),
+    ):
+        assert answer.status_code == 200, answer.text
+    for (_, sampling), calls in zip(served.engine.asked, (False, True, False), strict=True):
+        assert sampling.constraint.syntax == takes
+        assert "town" in sampling.constraint.text
+        assert ("plan_trip" in sampling.constraint.text) == calls
+    ask(served.url, response_format={"type": "json_object"})
+    assert "town" not in served.engine.asked[-1][1].constraint.text
+    ask(served.url, response_format={"type": "text"})
+    assert served.engine.asked[-1][1].constraint is None
+    refused = ask(served.url, response_format={**FORM, "json_schema": {"schema": {**CITY, "not": {}}}})
+    assert refused.status_code == (200 if takes == "structural_tag" else 400)  # the engine's own schemas know it
+    ask(served.url, response_format=FORM, tools=fixtures.TOOLS, tool_choice="required")
+    assert "town" not in served.engine.asked[-1][1].constraint.text
 
 
 def test_markers_that_a_grammar_made_the_model_spell_are_markers(endpoint: Serve) -> None:
@@ -275,14 +319,23 @@ BAD_BODIES: list[tuple[dict[str, Any], int, str | None]] = [
     ({"max_tokens": 10**30}, 400, "max_tokens"),
     ({"n": 17}, 400, "n"),
     ({"n": True}, 400, "n"),
-    ({"top_logprobs": 3, "logprobs": True}, 400, "top_logprobs"),
+    ({"top_logprobs": 3}, 400, "top_logprobs"),
+    ({"top_logprobs": 21, "logprobs": True}, 400, "top_logprobs"),
     ({"stop": [5]}, 400, "stop"),
     ({"stop": "x" * 1001}, 400, "stop"),
     ({"stop": ["x"] * 17}, 400, "stop"),
     ({"seed": 2**63}, 400, "seed"),
     ({"functions": [{}]}, 400, "functions"),
     ({"logit_bias": {"1": 2}}, 400, "logit_bias"),
-    ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+    ({"response_format": {"type": "json_object"}}, 400, "response_format"),  # the engine takes no grammar
+    ({"response_format": "json"}, 400, "response_format"),
+    ({"response_format": {"type": "xml"}}, 400, "response_format"),
+    ({"response_format": {"type": "json_schema"}}, 400, "response_format.json_schema.schema"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": 5}}}},
+        400,
+        "response_format.json_schema.schema",
+    ),
     ({"model": "other"}, 404, "model"),
     ({"messages": [{"role": "user", "content": "x" * 3000}]}, 400, "messages"),
     ({"chat_template_kwargs": "x"}, 400, "chat_template_kwargs"),
@@ -305,9 +358,9 @@ def test_bad_requests_are_told_what_is_wrong(plain: Any, body: dict[str, Any], s
 
 def test_fields_may_be_null(plain: Any) -> None:
     """Some clients send what nobody chose."""
-    from toolparse.serving.app import _Fields
+    from toolparse.serving.app import RequestFields
 
-    answer = ask(plain.url, **dict.fromkeys([*_Fields.model_fields, "tools", "tool_choice", "functions"]))
+    answer = ask(plain.url, **dict.fromkeys([*RequestFields.model_fields, "tools", "tool_choice", "functions"]))
     assert answer.status_code == 200, answer.text
 
 
@@ -318,6 +371,82 @@ def test_what_is_no_request_is_refused(plain: Any, content: bytes) -> None:
     answer = httpx.post(f"{plain.url}/v1/chat/completions", content=content, timeout=20)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+NAME = fixtures.TOOLS[0]["function"]["name"]
+CALL = {"name": "ping", "arguments": "{}"}
+WHOLE_BODIES: dict[str, dict[str, Any]] = {
+    "chat/completions": {
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+            {"role": "assistant", "reasoning_content": "Hm.", "tool_calls": [{"id": "a", "function": CALL}]},
+            {"role": "tool", "tool_call_id": "a", "name": "ping", "content": "pong"},
+        ],
+        "tools": [fixtures.TOOLS[0]],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [fixtures.TOOLS[0]]}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
+        "stream_options": {"include_usage": True},
+        "stop": ["x"],
+        "chat_template_kwargs": {"a": 1},
+    },
+    "responses": {
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "On it."}]},
+            {"type": "function_call", "call_id": "a", **CALL},
+            {"type": "function_call_output", "call_id": "a", "output": "pong"},
+        ],
+        "instructions": "Be brief.",
+        "tools": [{"type": "function", **fixtures.TOOLS[0]["function"]}],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": NAME}]},
+        "text": {"format": {"type": "text"}},
+        "reasoning": {"effort": "low"},
+    },
+    "messages": {
+        "system": [{"type": "text", "text": "Be brief."}],
+        "max_tokens": 5,
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "Hm.", "signature": ""},
+                    {"type": "tool_use", "id": "a", "name": "ping", "input": {}},
+                ],
+            },
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "pong"}]},
+        ],
+        "tools": [{"name": "ping", "description": "Ping.", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        "stop_sequences": ["x"],
+    },
+}
+
+
+def spoilt(value: Any) -> Iterator[Any]:
+    """A body with one of its parts replaced by what doesn't belong there, in every way."""
+    yield from (5, "x", True, [], [5], ["x"], [[]], {}, {"type": 5}, {"type": []})
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        for other in spoilt(part):
+            made = value.copy()
+            made[key] = other
+            yield made
+
+
+@pytest.mark.parametrize("path", WHOLE_BODIES)
+def test_whatever_is_wrong_with_a_request_is_its_senders_fault(plain: Any, path: str) -> None:
+    """Every part of a request replaced by something else: an answer, or what is wrong; the endpoint never fails."""
+    statuses = set()
+    with httpx.Client(base_url=f"{plain.url}/v1", timeout=20) as client:
+        for body in spoilt(WHOLE_BODIES[path]):
+            answer = client.post(f"/{path}", json=body)
+            statuses.add(answer.status_code)
+            assert answer.status_code < 500, (body, answer.text)
+            if answer.status_code != 200:
+                assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert 400 in statuses
 
 
 def test_half_a_surrogate_pair(plain: Any) -> None:

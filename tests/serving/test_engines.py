@@ -59,7 +59,7 @@ def ids_of(pieces: list[Piece]) -> list[int]:
 
 
 EVERYTHING = Sampling(
-    9, 0.5, 0.9, 5, 0.1, 7, 0.2, 0.3, 1.1, stop_ids=(7,), logprobs=True, constraint=Constraint("ebnf", 'root ::= "a"')
+    9, 0.5, 0.9, 5, 0.1, 7, 0.2, 0.3, 1.1, (7,), True, 3, constraint=Constraint("ebnf", 'root ::= "a"')
 )
 
 
@@ -69,7 +69,7 @@ def test_vllm_knows_every_field_that_it_is_sent() -> None:
         body = VLLMEngine("http://x", model="m")._body(PROMPT, EVERYTHING)
         assert set(body) <= set(protocol.CompletionRequest.model_fields)
         read = protocol.CompletionRequest(**body).to_sampling_params(9, {})
-        assert (read.stop_token_ids, read.seed, read.logprobs, read.skip_special_tokens) == ([7], 7, 0, False)
+        assert (read.stop_token_ids, read.seed, read.logprobs, read.skip_special_tokens) == ([7], 7, 3, False)
         assert read.structured_outputs.grammar == 'root ::= "a"'
 
 
@@ -123,6 +123,13 @@ def test_ids_and_logprobs_come_back_as_they_are(kind: str) -> None:
         assert pieces[-1].finish == "stop"
         assert server.keys == ["Bearer k"]
         assert whole(engine(), Sampling(3)) == Piece(tuple(TURN[:3]), None, "length")
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_the_likeliest_tokens(kind: str) -> None:
+    with fake(kind) as (_, engine):
+        made = whole(engine(), Sampling(64, logprobs=True, top_logprobs=2))
+    assert made.top == tuple(((id, -0.25 * n), (id + 1, -0.25 * n - 1)) for n, id in enumerate(TURN))
 
 
 def test_every_field_that_vllm_is_sent() -> None:
@@ -344,7 +351,11 @@ def test_transformers_greedy_is_what_generate_gives(tiny: Any) -> None:
     expected = engine.model.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False, pad_token_id=0
     )
-    made = whole(engine, Sampling(20, temperature=0.0, stop_ids=(stop,), logprobs=True))
+    made = whole(engine, Sampling(20, temperature=0.0, stop_ids=(stop,), logprobs=True, top_logprobs=3))
+    assert [(id, logprob) for (id, logprob), *_ in made.top or ()] == list(
+        zip(made.ids, made.logprobs or (), strict=True)
+    )
+    assert all(len(likeliest) == 3 and likeliest[1][1] >= likeliest[2][1] for likeliest in made.top or ())
     assert list(made.ids) == expected[0, len(PROMPT) :].tolist()
     assert made.finish == ("stop" if made.ids[-1] == stop else "length")
     logits = engine.model(expected).logits[0, len(PROMPT) - 1 : -1]
@@ -412,6 +423,21 @@ def test_a_gguf_vocabulary_is_the_tokenizers(llama: Any) -> None:
     assert engine.context == 2048
 
 
+def test_a_gguf_vocabulary_is_read_as_the_tokenizers_own(llama: Any) -> None:
+    from toolparse.tokens import TokenText, Vocabulary
+
+    tokenizer, ours, _ = llama
+    text = '<tool_call>\n{"städte": "你好 🙂  world"}\n</tool_call><|im_end|>'
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    read = TokenText(Vocabulary(ours), ())
+    assert "".join([*(read.feed([id]) for id in ids), read.feed((), final=True)]) == text
+    assert [ours.convert_ids_to_tokens(id) for id in (*ids, -1, len(ours))] == [
+        *tokenizer.convert_ids_to_tokens(ids),
+        None,
+        None,
+    ]
+
+
 def test_llama_cpp_writes_what_the_grammar_says(llama: Any) -> None:
     """A model of random weights can write nothing but a call: what it wrote of it is read without an error of form."""
     import toolparse
@@ -438,8 +464,11 @@ def test_llama_cpp_writes_what_the_grammar_says(llama: Any) -> None:
 
 def test_llama_cpp_greedy_and_logprobs(llama: Any) -> None:
     _, _, engine = llama
-    greedy = Sampling(10, temperature=0.0, logprobs=True)
+    greedy = Sampling(10, temperature=0.0, logprobs=True, top_logprobs=2)
     made = whole(engine, greedy)
+    assert [(id, logprob) for (id, logprob), _ in made.top or ()] == list(
+        zip(made.ids, made.logprobs or (), strict=True)
+    )
     assert made == whole(engine, greedy)
     assert made.finish == "length"
     assert all(-20 < value <= 0 for value in made.logprobs or ())
@@ -462,10 +491,19 @@ def test_a_gguf_model_behind_the_endpoint(llama: Any) -> None:
         "chat_template_kwargs": {"enable_thinking": False},
         "max_tokens": 300,
         "seed": 3,
+        "n": 8,
     }
+    schema = {"type": "object", "properties": {"sides": {"enum": [6, 20]}}, "required": ["sides"]}
+    form = {"type": "json_schema", "json_schema": {"name": "die", "schema": schema}}
+    told = {**body, "tools": [], "tool_choice": None, "response_format": form}
     with served(endpoint.app()) as url:
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
-    (choice,) = answer["choices"]
-    assert choice["finish_reason"] in ("tool_calls", "length")  # the grammar lets it think for as long as it likes
-    if choice["finish_reason"] == "tool_calls":
+        calling, telling = (
+            [choice for choice in answer.json()["choices"] if choice["finish_reason"] != "length"]
+            for answer in (httpx.post(f"{url}/v1/chat/completions", json=one, timeout=60) for one in (body, told))
+        )
+    assert calling
+    assert telling
+    for choice in calling:
         assert [call["function"] for call in choice["message"]["tool_calls"]] == [{"name": "ping", "arguments": "{}"}]
+    for choice in telling:
+        assert json.loads(choice["message"]["content"])["sides"] in (6, 20)

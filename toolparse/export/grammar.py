@@ -56,7 +56,7 @@ from toolparse.export.schemas import (
     without_keywords,
 )
 from toolparse.export.syntaxes import SYNTAXES, split, write
-from toolparse.format import CALL_HOLES, PARAM_HOLES, Format
+from toolparse.format import CALL_HOLES, JSON, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
 from toolparse.reader.tables import is_markerless
@@ -82,6 +82,7 @@ def grammar(
     schemas: bool = False,
     loose: bool = False,
     skip: Collection[str] = (),
+    answer: Mapping[str, Any] | None = None,
 ) -> str:
     """A grammar of the turns that `render` writes with calls of these tools.
 
@@ -102,6 +103,7 @@ def grammar(
         loose: Whether more is accepted than the format writes, as far as it reads back as valid calls: blanks between
             the parts of arguments, and up to five keys in any order.
         skip: Keywords of the schemas that are left to validation, such as "uniqueItems", which no grammar says.
+        answer: A JSON schema. A turn without calls is then JSON that fits it, and no text stands before calls.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said in a grammar; the message tells why.
@@ -118,7 +120,14 @@ def grammar(
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
     tokens = special_tokens(tokenizer, format) if tokenizer is not None and syntax != "gbnf" else {}
     turn = Turn(
-        format, tools, format.prefill if prefill is None else prefill, tokens, schemas=schemas, loose=loose, skip=skip
+        format,
+        tools,
+        format.prefill if prefill is None else prefill,
+        tokens,
+        schemas=schemas,
+        loose=loose,
+        skip=skip,
+        answer=answer,
     )
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
@@ -170,6 +179,7 @@ class Turn:
         free: bool = False,
         loose: bool = False,
         skip: Collection[str] = (),
+        answer: Mapping[str, Any] | None = None,
     ) -> None:
         """`schemas`: JSON is left to the engine. `free`: so is text up to a marker. The others: as for `grammar`."""
         unknown = sorted(set(skip) - SKIPPABLE)
@@ -177,6 +187,7 @@ class Turn:
             raise ValueError(f"{unknown[0]!r} can't be left to validation; skip takes {', '.join(sorted(SKIPPABLE))}")
         self.skip = frozenset(skip)
         self.loose = loose
+        self.answer = answer
         self.says = self.thinks = True  # whether there may be content, and a thought
         self.format = format
         self.schemas = schemas
@@ -212,7 +223,8 @@ class Turn:
         for thinks in (False, True) if reasoning and self.format.reasoning is not None else (False,):
             if not thinks and reasoning and self._same_without(THOUGHT, count):
                 continue
-            for says in (False, True) if content else (False,):
+            must = self.answer is not None and not count  # the answer, which calls come in the place of
+            for says in (True,) if must else (False, True) if content and self.answer is None else (False,):
                 yield (*((THOUGHT,) if thinks else ()), *((CONTENT,) if says else ()))
 
     def _same_without(self, mark: str, count: int) -> bool:
@@ -309,7 +321,7 @@ class Turn:
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
-        silent = self.framed or self.alone or not self.says or self.free
+        silent = self.framed or self.alone or not self.says or self.free or self.answer is not None
         said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
         end = seq(Lit(self.tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
         if self.tail or (is_marker(closing.text.strip(BLANKS)) and self.format.section.strip(BLANKS) != "{{calls}}"):
@@ -340,7 +352,7 @@ class Turn:
             blanks = opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
         frames = [shape.content.partition("{{text}}") for shape in self.format.shapes()[1:]]
         empty = [before + after for before, _, after in frames if before.strip(BLANKS) and after.strip(BLANKS)]
-        if empty and not self.framed:
+        if empty and not self.framed and self.answer is None:
             blanks = seq(opt(alt(*map(Lit, empty))), blanks)
         closer = (self.format.reasoning or "").partition("{{text}}")[2].strip(BLANKS)
         thinks = self.thinks and THOUGHT not in texts and not self.framed and not self.opened()
@@ -362,6 +374,8 @@ class Turn:
         markers = self.thought_markers if text == THOUGHT else self.markers
         ends = [following.find(marker) + len(marker) for marker in markers if marker in following]
         then = following[: min(ends)] if ends else following
+        if text == CONTENT and self.answer is not None:
+            return seq(self._answer(self.answer), Lit(then)), len(then)
         if self.free:
             return seq(Free(markers), Lit(then)), len(then)
         automaton = text_without(markers)
@@ -377,6 +391,17 @@ class Turn:
         ):  # blanks before a call need not be those that a picture shows
             whole = alt(whole, seq(Rep(chars(" \n"), 0, 2), Lit(then.lstrip(BLANKS))))
         return self.rules.add(hint, whole, token=True), len(then)
+
+    def _answer(self, schema: Mapping[str, Any]) -> Expr:
+        """JSON that fits a schema, with any blanks: those behind a thought, too."""
+        blanks = Rep(chars(" \n"), 0, 2)
+        if self.schemas:
+            return seq(blanks, Schema(engine_schema(dict(schema), JSON)))
+        for path, keyword in unsaid(schema, self.skip):
+            raise ExportError(f"the answer's schema, at {path}: no grammar says {keyword!r}")
+        root = {"type": "object", **without_keywords(schema, self.skip)}
+        values = Values(self.rules, JSON, root, owner="the answer's schema", avoid=self.markers, blanks=True)
+        return seq(blanks, values.value(root, "answer"))
 
 
 def _mark(number: int) -> ToolCall:

@@ -51,6 +51,7 @@ def structural_tag(
     reasoning: bool = True,
     prefill: str | None = None,
     tokenizer: Any = None,
+    answer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A structural tag for xgrammar, as vLLM and SGLang take it in `response_format` or `structured_outputs`.
 
@@ -67,6 +68,7 @@ def structural_tag(
         prefill: What the prompt already holds of the turn; the format's own if None.
         tokenizer: The model's tokenizer. Markers that are tokens of it are then written as tokens, so that text can't
             spell them; without it they are text.
+        answer: A JSON schema. A turn without calls is then JSON that fits it, and no text stands before calls.
 
     Raises:
         ExportError: The format, or a tool in this format, can't be said; the message tells why.
@@ -76,10 +78,11 @@ def structural_tag(
     if not format.call:
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
     tokens = special_tokens(tokenizer, format) if tokenizer is not None else {}
-    turn = Turn(format, offered, format.prefill if prefill is None else prefill, tokens, schemas=True, free=True)
+    begun = format.prefill if prefill is None else prefill
+    turn = Turn(format, offered, begun, tokens, schemas=True, free=True, answer=answer)
     forced = choice not in ("auto", "none")
     several = parallel and format.parallel
-    if turn.framed or turn.alone or not offered:
+    if turn.framed or turn.alone or not offered or answer is not None:
         root = turn.root(parallel=several, content=not forced, reasoning=reasoning, required=forced)
         return {"type": "structural_tag", "format": _Writer(turn.rules).node(root)}
     thought = _thought(turn, reasoning=reasoning, forced=forced)

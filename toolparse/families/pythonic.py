@@ -66,6 +66,16 @@ GEMMA3_TOOL_CODE = OLMO3.variant(
     source="Google's prompt for Gemma 3 with tool_code blocks",
 )
 
+MINICPM3 = OLMO3.variant(
+    "minicpm3",
+    section="<|tool_call_start|>\n```python\n{{calls}}\n```\n<|tool_call_end|>",
+    syntax=Syntax(quotes=('"', "'"), comma=","),
+    reasoning="<|thought_start|>\n{{text}}\n<|thought_end|>\n",
+    aliases=("minicpm-3-4b",),
+    models="MiniCPM3-4B",
+    source="MiniCPM 3's chat template; BFCL's handler",
+)
+
 SARASHINA = Format(
     "sarashina",
     section="<|tool_calls|>[{{calls}}]",
@@ -80,4 +90,4 @@ SARASHINA = Format(
     source="smg `sarashina`",
 )
 
-FORMATS = (PYTHONIC, LLAMA4_PYTHONIC, LFM2, OLMO3, GEMMA3_TOOL_CODE, SARASHINA)
+FORMATS = (PYTHONIC, LLAMA4_PYTHONIC, LFM2, OLMO3, GEMMA3_TOOL_CODE, MINICPM3, SARASHINA)

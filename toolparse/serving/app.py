@@ -110,7 +110,7 @@ class _StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class _Fields(BaseModel):
+class RequestFields(BaseModel):
     """A request's fields beside messages and tools; unknown ones are kept, to be named in the log."""
 
     model_config = ConfigDict(extra="allow")
@@ -131,7 +131,7 @@ class _Fields(BaseModel):
     stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
     n: Annotated[_Whole, Field(ge=1)] = None
     logprobs: bool | None = False
-    top_logprobs: Annotated[_Whole, Field(ge=0, le=0)] = None
+    top_logprobs: Annotated[_Whole, Field(ge=0, le=20)] = None
     return_token_ids: bool | None = False
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
@@ -146,7 +146,7 @@ _HARMLESS = frozenset(
 )
 
 
-class _ApiError(Exception):
+class ApiError(Exception):
     """An error as clients see it."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -243,7 +243,7 @@ class Endpoint:
         about |= {"owned_by": "toolparse", "max_model_len": self.engine.context}
         return _json({"object": "list", "data": [about]})
 
-    async def chat_completions(self, request: Request) -> Response | _Events:
+    async def chat_completions(self, request: Request) -> Response | EventsResponse:
         """An answer of the Chat Completions API, whole or as a stream."""
         body, size = await self._body(request)
         completion, fields = await self._completion(request, body, size, self._broken, self._live)
@@ -252,21 +252,21 @@ class Endpoint:
         include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
         return await self._stream(request, completion, _chat_events(completion, include_usage), _CHAT)
 
-    async def responses(self, request: Request) -> Response | _Events:
+    async def responses(self, request: Request) -> Response | EventsResponse:
         """An answer of the Responses API, whole or as a stream; broken calls are content."""
         body, size = await self._body(request)
         return await self._other(
             request, responses_api.chat_body(body), size, partial(ResponseEvents, body), _RESPONSES
         )
 
-    async def messages(self, request: Request) -> Response | _Events:
+    async def messages(self, request: Request) -> Response | EventsResponse:
         """An answer of Anthropic's Messages API, whole or as a stream; broken calls are content."""
         body, size = await self._body(request)
         return await self._other(request, messages_api.chat_body(body), size, MessageEvents, _MESSAGES)
 
     async def _other(
         self, request: Request, body: Any, size: int, events: Callable[[int], _OtherEvents], shape: _Shape
-    ) -> Response | _Events:
+    ) -> Response | EventsResponse:
         """An answer in the events of another API."""
         if body.get("n") is not None:
             raise RequestError("this API gives one answer", param="n")
@@ -282,7 +282,7 @@ class Endpoint:
         """The request's JSON, and how many bytes it has."""
         limit = self.limits.body
         length = request.headers.get("content-length", "0")
-        too_long = _ApiError(413, f"the request is longer than {limit} bytes")
+        too_long = ApiError(413, f"the request is longer than {limit} bytes")
         if length.isdigit() and int(length) > limit:
             raise too_long
         parts, size = [], 0
@@ -294,15 +294,15 @@ class Endpoint:
         try:
             return decode(b"".join(parts).decode("utf-8")), size
         except (ValueError, RecursionError) as error:
-            raise _ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
+            raise ApiError(400, f"the request is no JSON: {str(error)[:200]}") from None
 
     async def _completion(
         self, request: Request, body: Any, size: int, broken: Broken, live: bool
-    ) -> tuple[Answer, _Fields]:
+    ) -> tuple[Answer, RequestFields]:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
-            raise _ApiError(
+            raise ApiError(
                 404,
                 f"this endpoint serves {self.model.name!r}, not {fields.model!r}",
                 param="model",
@@ -310,7 +310,7 @@ class Endpoint:
             )
         count = fields.n or 1
         if count > self.most_answers:
-            raise _ApiError(400, f"at most {self.most_answers} answers are given to one request", param="n")
+            raise ApiError(400, f"at most {self.most_answers} answers are given to one request", param="n")
         variables = dict(fields.chat_template_kwargs or {})
         if fields.reasoning_effort is not None:
             variables.setdefault("reasoning_effort", fields.reasoning_effort)
@@ -322,70 +322,74 @@ class Endpoint:
             broken,
             live,
         )
-        made = await self._made(request, asked, fields, variables, wanted, size)
+        made = await self.completion_of(request, asked, fields, variables, wanted, size)
         if count == 1:
             return made, fields
         return Several([replace(made, sampling=made.sampling.nth(number)) for number in range(count)]), fields
 
-    async def _made(
+    async def completion_of(
         self,
         request: Request,
         asked: ChatRequest,
-        fields: _Fields,
+        fields: RequestFields,
         variables: dict[str, Any],
         wanted: Wanted,
         size: int,
     ) -> Completion:
-        """The answer to a request that was read. Raises RequestError and _ApiError."""
-        prompt = await self._prompt(asked, variables, size)
+        """The answer to a request that was read. Raises RequestError and ApiError."""
+        prompt = await self.prompt_of(asked, variables, size)
         held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
         sampling = Sampling(
-            self._max_tokens(fields, len(prompt.ids)),
+            self.max_tokens_of(fields, len(prompt.ids)),
             **{name: getattr(fields, name) for name in _SAMPLED},
             stop_ids=self.model.stop_ids,
             logprobs=bool(fields.logprobs),
+            top_logprobs=fields.top_logprobs or 0,
             constraint=held,
         )
         return Completion(self.model, self.engine, asked, prompt, sampling, wanted)
 
-    async def _prompt(self, asked: ChatRequest, variables: Mapping[str, Any], size: int) -> Prompt:
+    async def prompt_of(self, asked: ChatRequest, variables: Mapping[str, Any], size: int) -> Prompt:
+        """The prompt of a request of so many bytes. Raises RequestError."""
         # Long conversations take up to seconds to render, and the others go on meanwhile; for short ones a thread
         # would take longer than the work.
         rendered = partial(self.model.prompt, asked, variables)
         return await asyncio.to_thread(rendered) if size > _LONG_BODY else rendered()
 
-    def _fields(self, body: Mapping[str, Any]) -> _Fields:
+    def _fields(self, body: Mapping[str, Any]) -> RequestFields:
         for name in _REFUSED:
             if body.get(name):
                 instead = "; use tools and tool_choice" if name in ("functions", "function_call") else ""
-                raise _ApiError(400, f"{name!r} is not served here{instead}", param=name)
-        form = body.get("response_format")
-        if form is not None and (not isinstance(form, Mapping) or form.get("type") != "text"):
-            raise _ApiError(400, "only response_format 'text' is served here", param="response_format")
+                raise ApiError(400, f"{name!r} is not served here{instead}", param=name)
         try:
-            fields = _Fields.model_validate({name: value for name, value in body.items() if value is not None})
+            fields = RequestFields.model_validate({name: value for name, value in body.items() if value is not None})
         except ValidationError as error:
             first = error.errors()[0]
-            raise _ApiError(400, first["msg"], param=str(first["loc"][0])) from None
+            raise ApiError(400, first["msg"], param=str(first["loc"][0])) from None
+        if fields.top_logprobs and not fields.logprobs:
+            raise ApiError(400, "needs logprobs: true", param="top_logprobs")
+        if (fields.top_logprobs or 0) > self.engine.most_top:
+            raise ApiError(400, f"this engine gives at most {self.engine.most_top}", param="top_logprobs")
         for name in sorted({*(fields.model_extra or {})} - _HARMLESS - self._told):
             if len(self._told) < 100:
                 self._told.add(name)
                 log.warning("a client sent %r, which this endpoint does not know and leaves aside", name[:80])
         return fields
 
-    def _max_tokens(self, fields: _Fields, prompt: int) -> int:
+    def max_tokens_of(self, fields: RequestFields, prompt: int) -> int:
+        """Most tokens of the answer to a prompt of so many. Raises ApiError."""
         asked = fields.max_completion_tokens or fields.max_tokens
         limit, context = self.limits.tokens, self.engine.context
         if context is not None:
             if prompt >= context:
-                raise _ApiError(
+                raise ApiError(
                     400,
                     f"the prompt has {prompt} tokens, and the model can have {context} with its answer",
                     param="messages",
                     code="context_length_exceeded",
                 )
             if asked is not None and prompt + asked > context:
-                raise _ApiError(
+                raise ApiError(
                     400,
                     f"{prompt} tokens of prompt and {asked} of answer are more than the model's {context}",
                     param="max_tokens",
@@ -393,20 +397,20 @@ class Endpoint:
                 )
             limit = min(limit, context - prompt)
         if asked is not None and asked > self.limits.tokens:
-            raise _ApiError(400, f"this endpoint gives at most {self.limits.tokens} tokens", param="max_tokens")
+            raise ApiError(400, f"this endpoint gives at most {self.limits.tokens} tokens", param="max_tokens")
         return asked or limit
 
     # -- places ---------------------------------------------------------------------------------------------------
 
     async def _enter(self, deadline: float) -> None:
         if self._places.locked() and self._waiting >= self.limits.waiting:
-            raise _ApiError(429, "too many requests are waiting; come again in a moment")
+            raise ApiError(429, "too many requests are waiting; come again in a moment")
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
         except TimeoutError:
-            raise _ApiError(504, f"no place became free within {self.limits.seconds:g} seconds") from None
+            raise ApiError(504, f"no place became free within {self.limits.seconds:g} seconds") from None
         finally:
             self._waiting -= 1
         self._running += 1
@@ -427,7 +431,7 @@ class Endpoint:
     async def _answer(
         self, request: Request, completion: Answer, work: Coroutine[Any, Any, dict[str, Any]]
     ) -> Response:
-        """A whole answer. Raises _ApiError."""
+        """A whole answer. Raises ApiError."""
         deadline = self._deadline()
         try:
             await self._enter(deadline)
@@ -449,8 +453,8 @@ class Endpoint:
 
     async def _stream(
         self, request: Request, completion: Answer, events: AsyncGenerator[bytes, None], shape: _Shape
-    ) -> _Events:
-        """A stream, once the engine has taken the request. Raises _ApiError and EngineError."""
+    ) -> EventsResponse:
+        """A stream, once the engine has taken the request. Raises ApiError and EngineError."""
         deadline = self._deadline()
         await self._enter(deadline)
         try:
@@ -459,13 +463,15 @@ class Endpoint:
             self._leave()
             raise
         sent = self._events(completion, events, shape)
-        return _Events(sent, self.limits, deadline, shape.event(self._too_late()), completion.aclose, self._leave)
+        return EventsResponse(
+            sent, self.limits, deadline, shape.event(self._too_late()), completion.aclose, self._leave
+        )
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.limits.seconds
 
-    def _too_late(self) -> _ApiError:
-        return _ApiError(504, f"the answer took longer than {self.limits.seconds:g} seconds")
+    def _too_late(self) -> ApiError:
+        return ApiError(504, f"the answer took longer than {self.limits.seconds:g} seconds")
 
     async def _events(
         self, completion: Answer, events: AsyncGenerator[bytes, None], shape: _Shape
@@ -477,14 +483,14 @@ class Endpoint:
                     yield event
         except EngineError as error:
             self.metrics.failed_streams += 1
-            yield shape.event(_ApiError(error.status, str(error)))
+            yield shape.event(ApiError(error.status, str(error)))
         except (asyncio.CancelledError, GeneratorExit):
             self.metrics.cancelled += 1
             raise
         except Exception as error:
             self.metrics.failed_streams += 1
             log.exception("a stream failed")
-            yield shape.event(_ApiError(500, f"the endpoint failed: {type(error).__name__}"))
+            yield shape.event(ApiError(500, f"the endpoint failed: {type(error).__name__}"))
         finally:
             self._count(completion)
 
@@ -497,32 +503,33 @@ class Endpoint:
 
         async def guarded(request: Request) -> Any:
             try:
-                self._check_key(request)
+                self.check_key(request)
                 response: Any = await route(request)
             except RequestError as error:
-                response = shape.response(_ApiError(400, str(error), param=error.param))
+                response = shape.response(ApiError(400, str(error), param=error.param))
             except EngineError as error:
-                response = shape.response(_ApiError(error.status, str(error)))
-            except _ApiError as error:
+                response = shape.response(ApiError(error.status, str(error)))
+            except ApiError as error:
                 response = shape.response(error)
             except ClientDisconnect:
                 self.metrics.cancelled += 1
                 response = Response(status_code=499)
             except Exception as error:
                 log.exception("a request failed")
-                response = shape.response(_ApiError(500, f"the endpoint failed: {type(error).__name__}"))
+                response = shape.response(ApiError(500, f"the endpoint failed: {type(error).__name__}"))
             self.metrics.requests[response.status_code] += 1
             return response
 
         return guarded
 
-    def _check_key(self, request: Request) -> None:
+    def check_key(self, request: Request) -> None:
+        """Refuse who has no key. Raises ApiError."""
         if not self._keys:
             return
         header = request.headers.get("authorization") or request.headers.get("x-api-key", "")
         given = header.removeprefix("Bearer ").encode()
         if not any(hmac.compare_digest(given, key) for key in self._keys):
-            raise _ApiError(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
+            raise ApiError(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
 
 
 _LONG_BODY = 32_768
@@ -572,15 +579,15 @@ async def _whole_other(completion: Answer, made: _OtherEvents) -> dict[str, Any]
 class _Shape:
     """How an API says what went wrong."""
 
-    def data(self, error: _ApiError) -> dict[str, Any]:
+    def data(self, error: ApiError) -> dict[str, Any]:
         """The JSON of an error."""
         return error.data()
 
-    def event(self, error: _ApiError) -> bytes:
+    def event(self, error: ApiError) -> bytes:
         """An error behind the head of a stream."""
         return _event(self.data(error))
 
-    def response(self, error: _ApiError) -> Response:
+    def response(self, error: ApiError) -> Response:
         """An error instead of an answer."""
         response = _json(self.data(error), error.status)
         if error.status in (429, 503):
@@ -591,17 +598,17 @@ class _Shape:
 
 
 class _MessagesShape(_Shape):
-    def data(self, error: _ApiError) -> dict[str, Any]:
+    def data(self, error: ApiError) -> dict[str, Any]:
         place = f"{error.param}: " if error.param else ""
         kind = "api_error" if error.status >= 500 else _type_of(error.status)
         return {"type": "error", "error": {"type": kind, "message": f"{place}{error}"}}
 
-    def event(self, error: _ApiError) -> bytes:
+    def event(self, error: ApiError) -> bytes:
         return _event(self.data(error), "error")
 
 
 class _ResponsesShape(_Shape):
-    def event(self, error: _ApiError) -> bytes:
+    def event(self, error: ApiError) -> bytes:
         told = {"type": "error", "code": error.code or _type_of(error.status), "message": str(error)}
         return _event({**told, "param": error.param, "sequence_number": 0}, "error")
 
@@ -611,7 +618,7 @@ _CHAT, _RESPONSES, _MESSAGES = _Shape(), _ResponsesShape(), _MessagesShape()
 
 async def _http_error(_: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    return _CHAT.response(_ApiError(status, str(getattr(error, "detail", error))))
+    return _CHAT.response(ApiError(status, str(getattr(error, "detail", error))))
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -656,11 +663,11 @@ async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
             await task
 
 
-class _Events:
+class EventsResponse:
     """A response of server-sent events, for as long as the client reads them.
 
     One task sends the events as they come; this one looks after it: whether the client is still there, whether it
-    reads, whether the time is up, and whether silence must be filled.
+    reads, whether the time is up, and whether silence must be filled. `done` is called at the end.
     """
 
     status_code = 200
@@ -679,7 +686,7 @@ class _Events:
         self._deadline = deadline
         self._too_late = too_late
         self._close = close
-        self._done = done
+        self.done = done
         self._now = asyncio.get_running_loop().time
         self._sending: float | None = None  # since when
         self._sent = self._now()  # when the last thing was
@@ -711,7 +718,7 @@ class _Events:
             await _cancelled(pump, watcher)
             await self._events.aclose()
             await self._close()  # events that were never asked for stop nothing themselves
-            self._done()
+            self.done()
 
     def _patience(self) -> float:
         """Seconds until something may have to be done."""

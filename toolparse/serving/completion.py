@@ -69,9 +69,9 @@ class Completion:
         if held is not None and held.syntax != "structural_tag":
             # Such a grammar is text: it may make the model spell markers, which as ids would be no markers.
             self._spelled = TokenText(self.model.tokens, ())
-        self._ends = Ending(stream, self.wanted.stop, one_call=not self.asked.parallel)
+        self.ends = Ending(stream, self.wanted.stop, one_call=not self.asked.parallel)
         self.deltas = ChatDeltas(
-            self._ends,
+            self.ends,
             model=self.model.name,
             broken=self.wanted.broken,
             live=self.wanted.live,
@@ -102,7 +102,8 @@ class Completion:
         if self._pieces is not None:
             await self._pieces.aclose()
 
-    async def _engine_pieces(self) -> AsyncGenerator[Piece, None]:
+    async def engine_pieces(self) -> AsyncGenerator[Piece, None]:
+        """What the engine gives. Raises EngineError."""
         if self._pieces is None or self._first is None:
             raise RuntimeError("begin() comes first")
         first = await self._first
@@ -129,22 +130,22 @@ class Completion:
             first["prompt_token_ids"] = self.prompt.ids
         yield first
         finish: Finish | None = None
-        async for piece in self._engine_pieces():
+        async for piece in self.engine_pieces():
             self._check(piece)
             self.usage.completion += len(piece.ids)
             for chunk in self._chunks_of(piece):
                 yield chunk
-            finish = "stop" if self._ends.met else piece.finish
+            finish = "stop" if self.ends.met else piece.finish
             if finish is not None:
                 break
         if finish is None:
             raise EngineError("the engine ended its answer without saying why")
         if self._spelled is not None:
-            for delta in self.deltas.deltas(self._ends.feed(self._spelled.feed((), final=True))):
+            for delta in self.deltas.deltas(self.ends.feed(self._spelled.feed((), final=True))):
                 yield self.deltas.chunk(delta)
         for chunk in self.deltas.finish(finish):
             yield chunk
-        self.message = message = self._ends.close()
+        self.message = message = self.ends.close()
         self.usage.calls = self.deltas.whole_calls
         self.usage.broken = sum(not call.ok for call in message.tool_calls)
 
@@ -159,7 +160,7 @@ class Completion:
     def _chunks_of(self, piece: Piece) -> list[dict[str, Any]]:
         ids = [id for id in piece.ids if id not in self.model.unread_ids]
         read: TextOrIds = ids if self._spelled is None else self._spelled.feed(ids)
-        made = [self.deltas.chunk(delta) for delta in self.deltas.deltas(self._ends.feed(read))]
+        made = [self.deltas.chunk(delta) for delta in self.deltas.deltas(self.ends.feed(read))]
         if not piece.ids or not (self.wanted.token_ids or self.wanted.logprobs):
             return made
         made = made or [self.deltas.chunk({})]
@@ -171,13 +172,17 @@ class Completion:
         return made
 
     def _logprobs(self, piece: Piece) -> list[dict[str, Any]]:
-        entries = []
-        for id, logprob in zip(piece.ids, piece.logprobs or (), strict=True):
-            token = self.model.tokenizer.decode([id])
-            piece_bytes = self.model.tokens.piece(id)  # half a character is bytes and no text
-            known = {"token": token, "logprob": logprob, "bytes": list(piece_bytes or token.encode("utf-8", "replace"))}
-            entries.append({**known, "top_logprobs": []})
-        return entries
+        top = piece.top or ((),) * len(piece.ids)
+        return [
+            {**self._logprob(id, logprob), "top_logprobs": [self._logprob(*pair) for pair in likeliest]}
+            for id, logprob, likeliest in zip(piece.ids, piece.logprobs or (), top, strict=True)
+        ]
+
+    def _logprob(self, id: int, logprob: float) -> dict[str, Any]:
+        token = self.model.tokenizer.decode([id])
+        piece = self.model.tokens.piece(id)  # half a character is bytes and no text
+        whole = piece if piece and isinstance(piece, bytes) else token.encode("utf-8", "replace")
+        return {"token": token, "logprob": logprob, "bytes": list(whole)}
 
     async def whole(self) -> dict[str, Any]:
         """The `chat.completion` object. Raises EngineError."""

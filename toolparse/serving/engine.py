@@ -30,7 +30,7 @@ class Sampling:
     """How tokens are drawn; what is None is left to the engine.
 
     `max_tokens`: most tokens to generate. `stop_ids`: tokens that end the turn, which are given with the others.
-    `logprobs`: whether the log-prob of each token is wanted.
+    `logprobs`: whether the log-prob of each token is wanted; `top_logprobs`: of how many of the likeliest besides.
     """
 
     max_tokens: int
@@ -44,6 +44,7 @@ class Sampling:
     repetition_penalty: float | None = None
     stop_ids: tuple[int, ...] = ()
     logprobs: bool = False
+    top_logprobs: int = 0
     constraint: Constraint | None = None
 
     def nth(self, number: int) -> Sampling:
@@ -57,22 +58,31 @@ class Sampling:
         return {names.get(field, field): value for field, value in values.items() if value is not None}
 
 
+Top = tuple[tuple[int, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next tokens. `logprobs`: one for each id, where asked for. `finish`: set on the last piece only."""
+    """The next tokens. `logprobs`: one for each id, where asked for. `finish`: set on the last piece only.
+
+    `top`: for each id the likeliest tokens in its place, `(id, log-prob)`, the likeliest first, where asked for.
+    """
 
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
     finish: Finish | None = None
+    top: tuple[Top, ...] | None = None
 
 
 class Engine:
     """A model that continues token ids.
 
-    `takes`: the syntaxes of constraints that it can be held to, the one to prefer first.
+    `takes`: the syntaxes of constraints that it can be held to, the one to prefer first. `most_top`: of how many
+    tokens it can give the log-probs besides the one that was sampled.
     """
 
     takes: tuple[Syntax, ...] = ()
+    most_top: int = 0
     #: Most tokens of prompt and completion together; None if the engine doesn't say.
     context: int | None = None
 
@@ -87,13 +97,16 @@ class Engine:
         """All tokens at once. Raises EngineError; being cancelled stops the generation."""
         ids: list[int] = []
         logprobs: list[float] = []
+        top: list[Top] = []
         finish: Finish | None = None
         async with aclosing(self.stream(prompt, sampling)) as pieces:
             async for piece in pieces:
                 ids += piece.ids
                 logprobs += piece.logprobs or ()
+                top += piece.top or ()
                 finish = piece.finish
-        return Piece(tuple(ids), tuple(logprobs) if sampling.logprobs else None, finish)
+        likeliest = tuple(top) if sampling.top_logprobs else None
+        return Piece(tuple(ids), tuple(logprobs) if sampling.logprobs else None, finish, likeliest)
 
     async def aclose(self) -> None:
         """Let go of what the engine holds."""

@@ -62,5 +62,10 @@ class GgufTokenizer:
         return id in self._added.values()
 
     def convert_ids_to_tokens(self, id: int) -> str | None:
-        """None: pieces of a vocabulary that is not byte-level by its spelling are decoded in windows."""
-        return None
+        """The token as the vocabulary spells it; None for an id that it lacks."""
+        import llama_cpp
+
+        if not 0 <= id < len(self):
+            return None
+        vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
+        return str(llama_cpp.llama_vocab_get_text(vocab, id).decode("utf-8", "replace"))

@@ -7,13 +7,13 @@ closes the connection, by which both servers stop the generation.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import httpx
 
 from toolparse.openai import Finish
-from toolparse.serving.engine import Constraint, Engine, EngineError, Piece, Sampling
+from toolparse.serving.engine import Constraint, Engine, EngineError, Piece, Sampling, Top
 
 _LONGEST_ERROR = 500
 # A model may think for long before its first token; that it is there at all is known quickly.
@@ -22,6 +22,7 @@ _TIMEOUT = httpx.Timeout(None, connect=10.0, write=30.0)
 
 class _HttpEngine(Engine):
     path = ""
+    most_top = 20
 
     def __init__(
         self, url: str, *, model: str = "", api_key: str | None = None, client: httpx.AsyncClient | None = None
@@ -57,6 +58,8 @@ class _HttpEngine(Engine):
                         continue
                     if sampling.logprobs and len(piece.logprobs or ()) != len(piece.ids):
                         raise EngineError("the engine gave another number of log-probs than of tokens")
+                    if sampling.top_logprobs and len(piece.top or ()) != len(piece.ids):
+                        raise EngineError("the engine gave no top log-probs for some tokens")
                     seen += len(piece.ids)
                     yield piece
                     if piece.finish is not None:
@@ -129,7 +132,9 @@ class VLLMEngine(_HttpEngine):
             **sampling.given(),
         }
         if sampling.logprobs:
-            body["logprobs"] = 0  # of the sampled token alone
+            body["logprobs"] = sampling.top_logprobs  # 0: of the sampled token alone
+        if sampling.top_logprobs:
+            body["return_tokens_as_token_ids"] = True
         if sampling.constraint is not None:
             body["structured_outputs"] = _structured(sampling.constraint)
         return body
@@ -142,11 +147,26 @@ class VLLMEngine(_HttpEngine):
         ids = choice.get("token_ids")
         if ids is None and choice.get("text"):
             raise EngineError("the engine gave no token_ids: it must know return_token_ids (vLLM 0.10.2 or newer)")
-        logprobs = None
+        logprobs = top = None
         if sampling.logprobs:
-            values = (choice.get("logprobs") or {}).get("token_logprobs") or []
-            logprobs = tuple(float(value) for value in values if value is not None)
-        return Piece(_ids(ids or [], "token_ids"), logprobs, _finish(choice.get("finish_reason")))
+            given = choice.get("logprobs") or {}
+            logprobs = tuple(float(value) for value in given.get("token_logprobs") or () if value is not None)
+            if sampling.top_logprobs:
+                top = tuple(_likeliest(_by_id(entry), sampling) for entry in given.get("top_logprobs") or ())
+        return Piece(_ids(ids or [], "token_ids"), logprobs, _finish(choice.get("finish_reason")), top)
+
+
+def _by_id(entry: Any) -> list[tuple[int, float]]:
+    """vLLM's map from `token_id:5` to a log-prob."""
+    try:
+        return [(int(name.removeprefix("token_id:")), float(value)) for name, value in entry.items()]
+    except (AttributeError, TypeError, ValueError):
+        raise EngineError("the engine gave no ids in top_logprobs") from None
+
+
+def _likeliest(pairs: Iterable[tuple[int, float]], sampling: Sampling) -> Top:
+    """As many as were asked for: servers add the sampled token."""
+    return tuple(sorted(pairs, key=lambda pair: -pair[1])[: sampling.top_logprobs])
 
 
 def _structured(constraint: Constraint) -> dict[str, str]:
@@ -173,6 +193,8 @@ class SGLangEngine(_HttpEngine):
         body: dict[str, Any] = {"input_ids": list(prompt), "sampling_params": params, "stream": True}
         if sampling.logprobs:
             body["return_logprob"] = True
+        if sampling.top_logprobs:
+            body["top_logprobs_num"] = sampling.top_logprobs
         return body
 
     def _piece(self, chunk: Any, seen: int, sampling: Sampling) -> Piece | None:
@@ -180,14 +202,17 @@ class SGLangEngine(_HttpEngine):
         ids = _ids(chunk.get("output_ids"), "output_ids")
         # By default every event repeats the whole output; --incremental-streaming-output sends what is new.
         fresh = seen if len(ids) == meta.get("completion_tokens") else 0
-        logprobs = None
+        logprobs = top = None
         if sampling.logprobs:
             logprobs = tuple(float(entry[0]) for entry in (meta.get("output_token_logprobs") or [])[fresh:])
+        if sampling.top_logprobs:
+            listed = (meta.get("output_top_logprobs") or [])[fresh:]
+            top = tuple(_likeliest(((int(one[1]), float(one[0])) for one in place), sampling) for place in listed)
         reason = meta.get("finish_reason")
         kind = reason.get("type") if isinstance(reason, dict) else reason
         if isinstance(reason, dict) and kind == "abort":
             raise EngineError(f"the engine gave up: {reason.get('message', 'aborted')}")
-        return Piece(ids[fresh:], logprobs, _finish(kind))
+        return Piece(ids[fresh:], logprobs, _finish(kind), top)
 
 
 def _finish(reason: Any) -> Finish | None:

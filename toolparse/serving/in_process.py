@@ -12,16 +12,20 @@ import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
-from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
+from toolparse.serving.engine import Engine, EngineError, Piece, Sampling, Top
+
+Drawn = tuple[int, float, Top]  # a token, its log-prob, and the likeliest in its place
 
 
 class _ThreadEngine(Engine):
     """Runs a blocking generator of tokens in a thread and hands out what it gives."""
 
+    most_top = 20
+
     def __init__(self) -> None:
         self._turn: asyncio.Lock | None = None
 
-    def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[tuple[int, float]]:
+    def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[Drawn]:
         """Tokens with their log-probs, until the model ends its turn. Checks `stopped` at every token."""
         raise NotImplementedError
 
@@ -43,11 +47,13 @@ class _ThreadEngine(Engine):
             def run() -> None:
                 count, ended = 0, False
                 try:
-                    for id, logprob in self._tokens(list(prompt), sampling, stopped):
+                    for id, logprob, top in self._tokens(list(prompt), sampling, stopped):
                         count += 1
                         ended = id in sampling.stop_ids
                         last = "stop" if ended else "length" if count >= sampling.max_tokens else None
-                        put(Piece((id,), (logprob,) if sampling.logprobs else None, last))  # type: ignore[arg-type]
+                        logprobs = (logprob,) if sampling.logprobs else None
+                        likeliest = (top,) if sampling.top_logprobs else None
+                        put(Piece((id,), logprobs, last, likeliest))  # type: ignore[arg-type]
                         if last is not None:
                             return
                     put(Piece(finish="stop"))
@@ -88,7 +94,7 @@ class TransformersEngine(_ThreadEngine):
         if sampling.constraint is not None:
             raise EngineError("transformers in the process can't be held to a grammar", status=400)
 
-    def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[tuple[int, float]]:
+    def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[Drawn]:
         import torch
         from transformers import DynamicCache, LogitsProcessorList
 
@@ -116,7 +122,9 @@ class TransformersEngine(_ThreadEngine):
                 else:
                     fresh = scores.argmax(dim=-1, keepdim=True)
                 ids = torch.cat([ids, fresh], dim=1)
-                yield int(fresh), float(logprobs[0, int(fresh)])
+                values, places = logprobs[0].topk(min(sampling.top_logprobs, logprobs.shape[1]))
+                top = tuple(zip(places.tolist(), values.tolist(), strict=True))
+                yield int(fresh), float(logprobs[0, int(fresh)]), top
 
 
 def _penalties(sampling: Sampling) -> list[Any]:
@@ -154,7 +162,7 @@ class LlamaCppEngine(_ThreadEngine):
         self.llama = llama
         self.context = int(llama.n_ctx())
 
-    def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[tuple[int, float]]:
+    def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[Drawn]:
         from llama_cpp import LlamaGrammar
 
         llama = self.llama
@@ -175,14 +183,16 @@ class LlamaCppEngine(_ThreadEngine):
         for id in llama.generate(prompt, grammar=grammar, **options):
             if stopped.is_set():
                 return
-            yield int(id), _llama_logprob(llama, int(id)) if sampling.logprobs else 0.0
+            yield _llama_drawn(llama, int(id), sampling.top_logprobs) if sampling.logprobs else (int(id), 0.0, ())
 
 
-def _llama_logprob(llama: Any, id: int) -> float:
-    """The log-prob of a token that was just drawn: the logits that it was drawn from are still there."""
+def _llama_drawn(llama: Any, id: int, count: int) -> Drawn:
+    """A token that was just drawn, with log-probs: the logits that it was drawn from are still there."""
     import llama_cpp
     import numpy
 
     row = numpy.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(llama.ctx, -1), (llama.n_vocab(),))
     top = float(row.max())
-    return float(row[id]) - top - math.log(float(numpy.exp(row.astype(numpy.float64) - top).sum()))
+    total = top + math.log(float(numpy.exp(row.astype(numpy.float64) - top).sum()))
+    places = numpy.argsort(-row)[:count].tolist()
+    return id, float(row[id]) - total, tuple((place, float(row[place]) - total) for place in places)

@@ -30,10 +30,14 @@ def chat_body(body: Any) -> dict[str, Any]:
     for number, message in enumerate(body["messages"]):
         messages += _chat_messages(message, f"messages[{number}]")
     made["messages"] = messages
-    if body.get("tools"):
-        made["tools"] = [_chat_tool(tool, f"tools[{number}]") for number, tool in enumerate(body["tools"])]
+    tools = body.get("tools") or []
+    if not isinstance(tools, list):
+        raise RequestError("must be a list", param="tools")
+    made["tools"] = [_chat_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
     choice = body.get("tool_choice")
-    if isinstance(choice, Mapping):
+    if choice is not None:
+        if not isinstance(choice, Mapping):
+            raise RequestError("must be an object", param="tool_choice")
         kind = choice.get("type")
         named = {"type": "function", "function": {"name": choice.get("name")}}
         made["tool_choice"] = named if kind == "tool" else _CHOICES.get(str(kind), kind)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolparse.openai import RequestError
+from toolparse.openai import RequestError, text_of
 
 _STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
 _IGNORED = ("include", "truncation", "max_tool_calls", "prompt_cache_retention", "stream_options")
@@ -54,8 +54,8 @@ def _chat_messages(items: list[Any]) -> Iterator[dict[str, Any]]:
             call = {"id": item.get("call_id"), "type": "function", "function": function}
             said.setdefault("tool_calls", []).append(call)
         elif kind == "reasoning":
-            texts = [part.get("text") for part in (item.get("content") or item.get("summary") or ())]
-            said["reasoning_content"] = said.get("reasoning_content", "") + "".join(map(str, texts))
+            thought = text_of(item.get("content") or item.get("summary") or [], f"input[{number}].content")
+            said["reasoning_content"] = said.get("reasoning_content", "") + (thought or "")
         elif kind == "message" and item.get("role") == "assistant" and "tool_calls" not in said:
             said["content"] = [*said.get("content", ()), *_parts(item.get("content"))]
         elif kind in ("message", "function_call_output"):

@@ -26,6 +26,8 @@ class ScriptedEngine(Engine):
         end: The id that ends each turn, given as its last token; None for none.
     """
 
+    most_top = 20
+
     def __init__(
         self,
         script: Callable[[Sequence[int]], Any] | Sequence[Any],
@@ -73,7 +75,9 @@ class ScriptedEngine(Engine):
                     raise EngineError("the engine went away in the middle of a turn")
                 done = at + self._size >= len(cut)
                 logprobs = tuple(-0.5 for _ in piece) if sampling.logprobs else None
+                ranks = range(sampling.top_logprobs)
+                top = tuple(tuple((max(id - n, 0), -0.5 - n) for n in ranks) for id in piece) if ranks else None
                 self.given += 1
-                yield Piece(tuple(piece), logprobs, last if done else None)
+                yield Piece(tuple(piece), logprobs, last if done else None, top)
         finally:
             self.closed += not done

@@ -99,7 +99,7 @@ def about(model: ChatModel, engine: Engine) -> list[str]:
     if isinstance(parser, Parser):
         stops = [str(model.tokenizer.decode([id])) for id in model.stop_ids]
         lines.append(f"stops at  {escape('  '.join(stops) or 'nothing')}")
-    takes = ", ".join(engine.takes) or "nothing: tool_choice 'required' is refused"
+    takes = ", ".join(engine.takes) or "nothing: required calls and response_format are refused"
     lines.append(f"engine    {type(engine).__name__}, held to grammars by {takes}")
     return lines
 

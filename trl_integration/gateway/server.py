@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from toolparse.openai import ChatRequest
 from toolparse.parser import AnyParser
-from toolparse.serving.app import Endpoint, ServerLimits, _ApiError, _Fields
+from toolparse.serving.app import ApiError, Endpoint, EventsResponse, RequestFields, ServerLimits
 from toolparse.serving.completion import Completion, Wanted, Whole
 from toolparse.serving.engine import Engine, EngineError, Piece, Sampling
 from toolparse.serving.model import ChatModel, Prompt
@@ -152,23 +152,24 @@ class _Recorded(Completion):
         with self._noticing():
             await super().begin(patience)
 
-    async def _engine_pieces(self) -> AsyncGenerator[Piece, None]:
+    async def engine_pieces(self) -> AsyncGenerator[Piece, None]:
         # Where a text or the first call ends the answer, what was sampled is kept up to that very token.
         by_token = bool(self.wanted.stop) or not self.asked.parallel
-        async for piece in super()._engine_pieces():
+        async for piece in super().engine_pieces():
             for part in _tokens(piece) if by_token else (piece,):
                 self._sampled.append(part)
                 yield part
 
-    async def _chunks(self) -> AsyncGenerator[dict[str, Any], None]:
+    async def chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         whole, last = Whole(), None
         with self._noticing():
-            async for chunk in super()._chunks():
-                whole.add(chunk)
-                if chunk["choices"][0]["finish_reason"] is None:
-                    yield chunk
-                else:
-                    last = chunk
+            async with contextlib.aclosing(super().chunks()) as chunks:
+                async for chunk in chunks:
+                    whole.add(chunk)
+                    if chunk["choices"][0]["finish_reason"] is None:
+                        yield chunk
+                    else:
+                        last = chunk
         assert last is not None
         self._record(whole.completion()["choices"][0]["message"])
         yield last
@@ -181,7 +182,7 @@ class _Recorded(Completion):
         logprobs = None
         if all(piece.logprobs is not None for piece in self._sampled):
             logprobs = [value for piece in self._sampled for value in piece.logprobs or ()]
-        if self._ends.met:
+        if self.ends.met:
             ids = ids[: _first_call_end(parsed) or len(ids)] if not self.asked.parallel else ids
             logprobs = None if logprobs is None else logprobs[: len(ids)]
             parser = self.model.parser if self.asked.reads_calls else self.model.plain
@@ -195,7 +196,8 @@ class _Recorded(Completion):
 def _tokens(piece: Piece) -> Iterator[Piece]:
     for at, id in enumerate(piece.ids):
         logprobs = None if piece.logprobs is None else piece.logprobs[at : at + 1]
-        yield Piece((id,), logprobs, piece.finish if at == len(piece.ids) - 1 else None)
+        top = None if piece.top is None else piece.top[at : at + 1]
+        yield Piece((id,), logprobs, piece.finish if at == len(piece.ids) - 1 else None, top)
     if not piece.ids:
         yield piece
 
@@ -217,14 +219,14 @@ class _SessionEndpoint(Endpoint):
         self.gateway = gateway
         self._single: dict[tuple[str, ...], bool] = {}
 
-    def _check_key(self, request: Request) -> None:
+    def check_key(self, request: Request) -> None:
         self._session(request)
 
     def _session(self, request: Request) -> Session:
         header = request.headers.get("authorization") or request.headers.get("x-api-key", "")
         session = self.gateway.sessions.get(header.removeprefix("Bearer ").strip())
         if session is None or session.closed:
-            raise _ApiError(401, "this key belongs to no session, or its session is over", code="invalid_api_key")
+            raise ApiError(401, "this key belongs to no session, or its session is over", code="invalid_api_key")
         return session
 
     async def chat_completions(self, request: Request) -> Any:
@@ -239,37 +241,39 @@ class _SessionEndpoint(Endpoint):
     async def _counted(self, request: Request, route: Any) -> Any:
         session = self._session(request)
         if session.requests >= session.open_requests:
-            raise _ApiError(429, f"this session has {session.requests} requests under way; wait for an answer")
+            raise ApiError(429, f"this session has {session.requests} requests under way; wait for an answer")
         session.requests += 1
         try:
             response = await route(request)
         except BaseException:
             session.requests -= 1
             raise
-        done = getattr(response, "_done", None)
-        if done is None:  # a whole answer
+        if not isinstance(response, EventsResponse):
             session.requests -= 1
         else:
+            done = response.done
 
             def ended() -> None:
                 session.requests -= 1
                 done()
 
-            response._done = ended
+            response.done = ended
         return response
 
-    async def _made(
+    async def completion_of(
         self,
         request: Request,
         asked: ChatRequest,
-        fields: _Fields,
+        fields: RequestFields,
         variables: dict[str, Any],
         wanted: Wanted,
         size: int,
     ) -> Completion:
         session = self._session(request)
         if asked.choice in ("required", "named"):
-            raise _ApiError(400, "the trained model is not held to a choice of tools", param="tool_choice")
+            raise ApiError(400, "the trained model is not held to a choice of tools", param="tool_choice")
+        if asked.answer is not None:
+            raise ApiError(400, "the trained model is not held to a schema", param="response_format")
         # `strict` would change the distribution that is sampled from. Calls are checked all the same.
         asked = dataclasses.replace(asked, strict=frozenset(), parallel=asked.parallel and not self._one_call(asked))
         variables = {**self.bridge.template_kwargs, **variables}
@@ -278,34 +282,35 @@ class _SessionEndpoint(Endpoint):
             ids = plan.turn.ids + [id for segment in plan.segments for id in segment.ids]
             prompt = _Planned(self.model.tokens.decode(ids[-_TAIL:]), ids, plan)
         else:
-            rendered = await self._prompt(asked, variables, size)
+            rendered = await self.prompt_of(asked, variables, size)
             prompt = _Planned(rendered.text, rendered.ids, plan.rendered(rendered.ids))
         if prompt.plan.row is None:
             log.info("session %d: a new row begins: %s", session.index, plan.why)
-        sampling = self._sampling(session, prompt, self._max_tokens(fields, len(prompt.ids)), asked)
+        sampling = self._sampling(session, prompt, fields, asked)
         return _Recorded(self.model, self.engine, asked, prompt, sampling, wanted, session)
 
-    def _sampling(self, session: Session, prompt: _Planned, wanted: int, asked: ChatRequest) -> Sampling:
+    def _sampling(self, session: Session, prompt: _Planned, fields: RequestFields, asked: ChatRequest) -> Sampling:
         try:
             room = session.room(prompt.plan, len(prompt.ids))
         except Refused as refusal:
             code = "context_length_exceeded" if refusal.reason == "overlong" else refusal.reason
-            raise _ApiError(400, str(refusal), code=code) from None
+            raise ApiError(400, str(refusal), code=code) from None
         stops = dict.fromkeys((*self.bridge.eos_ids, *self.model.stop_ids))
         with contextlib.suppress(BridgeRefused):
             stops = dict.fromkeys((*self.bridge.eos_ids, *self.bridge.stop_ids(asked.tools)))
         return PlacedSampling(
-            min(room, wanted),
+            min(room, self.max_tokens_of(fields, len(prompt.ids))),
             **self.gateway.sampling,
             stop_ids=tuple(stops),
             logprobs=True,
+            top_logprobs=fields.top_logprobs or 0,
             place=(session.index, session.turns),
         )
 
-    def _max_tokens(self, fields: _Fields, prompt: int) -> int:
+    def max_tokens_of(self, fields: RequestFields, prompt: int) -> int:
         """What the client asks for, as far as there is room: agents ask for round numbers."""
         asked = fields.max_completion_tokens or fields.max_tokens
-        most = super()._max_tokens(fields.model_copy(update=dict.fromkeys(_LIMITS)), prompt)
+        most = super().max_tokens_of(fields.model_copy(update=dict.fromkeys(_LIMITS)), prompt)
         return most if asked is None else min(asked, most)
 
     def _one_call(self, asked: ChatRequest) -> bool:
