@@ -36,6 +36,7 @@ from toolparse.compile import compile_format
 from toolparse.errors import ExportError, RenderError
 from toolparse.export import grammar, structural_tag, triggers
 from toolparse.parser import Parser
+from toolparse.picture import around
 from toolparse.render import render
 
 #: The tokenizers whose added tokens are a family's markers; the others take the first one.
@@ -180,7 +181,7 @@ def walk(engine: Any, tokenizer: Tokenizer, format: Format, rng: random.Random) 
     matcher, text = engine.fresh(), ""
     ids: list[int] = []
     closers = Counter(dict.fromkeys(_closers(format), 0))  # how often each was begun
-    closers[format.bind("").section.partition("{{calls}}")[2]] = -8  # rather than one more call
+    closers[format.bind("").block.after] = -8  # rather than one more call
     closers["\n"] = 4  # blanks last
     del closers[""]
     for step in range(STEPS):
@@ -213,7 +214,7 @@ def _closers(format: Format) -> list[str]:
     punctuation = ['"', "'", "}", "]", ")", '"}', ":", ",", "1"]
     markers = [core for shape in program.shapes[:1] for core in (*shape.tail, *shape.closer)]
     pictures = [source for source in (format.param, format.item) if source] if "{{params}}" in format.call else []
-    tags = [picture.partition("{{value}}")[2].partition("{{")[0] for picture in pictures]
+    tags = [around(picture, "value").after.partition("{{")[0] for picture in pictures]
     # In tags text ends at its closing tag; in JSON a marker is text, and a quote ends it.
     order = [*tags, *markers, *format.syntax.quotes, *punctuation] if tags else [*format.syntax.quotes, *punctuation]
     return [text for text in (*order, *markers, "\n", "]") if text]

@@ -43,7 +43,7 @@ def table() -> str:
         if isinstance(fmt, Format):
             facts = overview(fmt)
             has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key]) or "–"
-            look = code(fmt.section.replace("{{calls}}", fmt.call))
+            look = code(fmt.block.write(fmt.call))
             proved = facts["proved"].partition(":")[2] or "–"
             rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {has} | {proved} |")
     return "\n".join(rows)

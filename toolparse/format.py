@@ -250,7 +250,7 @@ class Format(_Kept):
                     f"format {self.name!r}, field 'call': nothing gives the tool's name; write {{{{name}}}}, "
                     f"or {{{{id}}}} together with an id picture that holds it\n    {self.call!r}"
                 )
-            announced = self.section.partition("{{calls}}")[0].strip() or self.between_messages or not self.parallel
+            announced = self.block.opening or self.between_messages or not self.parallel
             if bodies != ["kwargs"] and self.call.lstrip().startswith("{{name}}") and not announced:
                 raise FormatError(
                     f"format {self.name!r}, field 'call': nothing stands before the name, so that behind a call that "
@@ -300,6 +300,15 @@ class Format(_Kept):
     def block(self) -> Around:
         """What stands around all calls of a turn."""
         return around(self.section, "calls")
+
+    @property
+    def wrapping(self) -> Around | None:
+        """What stands around a text value that needs a wrapper; None where the format has none."""
+        return None if self.wrap is None else around(self.wrap, "value")
+
+    def wrapped(self, text: str) -> str:
+        """A text value, wrapped where it holds what the wrapper is for."""
+        return self.wrapping.write(text) if self.wrapping and any(char in text for char in self.wrap_when) else text
 
     def shapes(self) -> tuple[Format, ...]:
         """The format itself and each alternative spelling as a format of its own, in the order of trial."""
@@ -363,7 +372,7 @@ class Format(_Kept):
 
     def __repr__(self) -> str:
         """The name and what a call looks like; `str` gives the whole declaration."""
-        look = (self.section.replace("{{calls}}", self.call) or "also=...").replace("\n", "⏎")
+        look = (self.block.write(self.call) or "also=...").replace("\n", "⏎")
         return f"<Format {self.name!r}: {look if len(look) <= 90 else look[:89] + '…'}>"
 
 

@@ -82,6 +82,11 @@ class Around(msgspec.Struct, frozen=True):
         return bool(self.opening or self.closing)
 
     @property
+    def start(self) -> str:
+        """The blanks with which the picture begins."""
+        return self.before[: len(self.before) - len(self.before.lstrip(BLANKS))]
+
+    @property
     def lead(self) -> str:
         """The blanks directly before the hole."""
         return self.before[len(self.before.rstrip(BLANKS)) :]
@@ -90,9 +95,6 @@ class Around(msgspec.Struct, frozen=True):
     def trail(self) -> str:
         """The blanks directly behind the hole."""
         return self.after[: len(self.after) - len(self.after.lstrip(BLANKS))]
-
-
-NOTHING_AROUND = Around("", "")
 
 
 @lru_cache(maxsize=2048)

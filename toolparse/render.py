@@ -12,7 +12,7 @@ from toolparse.codecs.writing import write_arguments, write_kwargs, write_string
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.message import ToolCall, fill_id
-from toolparse.picture import Hole, Part, Picture, Text, Wrapper, around
+from toolparse.picture import Hole, Part, Picture, Text, Wrapper
 from toolparse.reader import read_pieces, read_text
 
 CallLike = ToolCall | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
@@ -235,9 +235,7 @@ def param_text(format: Format, value: Any) -> str:
     """A parameter's value as text: strings raw, the rest in the format's syntax."""
     if not isinstance(value, str) or format.literals:
         return write_value(value, format.syntax.of(json.type_of(value)))
-    if format.wrap is not None and any(char in value for char in format.wrap_when):
-        return around(format.wrap, "value").write(value)
-    return value
+    return format.wrapped(value)
 
 
 def type_word(format: Format, value: Any) -> str:

@@ -7,6 +7,7 @@ surrogates) goes through the standard library, which is slower and gives the sam
 from __future__ import annotations
 
 import json as _json
+import re
 from collections.abc import Mapping
 from json.encoder import encode_basestring as _basestring
 from json.encoder import encode_basestring_ascii as _basestring_ascii
@@ -21,7 +22,11 @@ _decode = msgspec.json.Decoder().decode
 
 #: Deeper nesting than this is refused: Python's own recursion would not survive it.
 MAX_DEPTH = 500
-_DEEP = 64
+#: What reads a value recursively in Python leaves deeper ones to what does not.
+DEEP = 64
+#: A number as JSON has it; the words of JSON and Python that are values.
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 _LONG = 512
 _PROBE = 64
 _SHORT = 2 * MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
@@ -168,7 +173,7 @@ def _quotes(value: Any, depth: int, long: list[tuple[Any, Any]]) -> int:
 
     `long`: gets the place of each long string, as what holds it and its key there.
     """
-    if depth > _DEEP:
+    if depth > DEEP:
         return -(1 << 60)
     count = 0
     if type(value) is dict:

@@ -14,11 +14,8 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.format import Syntax
 
-_DEEP = 64
 _WORD = r"([^ \t\r\n,:=\[\]{}()\"'<>]+)"
 _INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
-_WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _STRINGS = {
     '"': re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL),
     "'": re.compile(r"'((?:[^'\\]++|\\.)*+)'", re.DOTALL),
@@ -103,7 +100,7 @@ class PlainReader:
         return self._string(text, pos)
 
     def _map(self, text: str, pos: int, depth: int) -> tuple[dict[str, Any], int]:
-        if depth > _DEEP:
+        if depth > json.DEEP:
             raise NotPlain
         found: dict[str, Any] = {}
         while True:
@@ -136,7 +133,7 @@ class PlainReader:
                 return found, pos
 
     def _list(self, text: str, pos: int, depth: int, closer: str) -> tuple[list[Any], int]:
-        if depth > _DEEP:
+        if depth > json.DEEP:
             raise NotPlain
         found: list[Any] = []
         while True:
@@ -179,9 +176,9 @@ _COLON = re.compile(_BLANKS + ":")
 def _word(word: str) -> Any:
     if _INTEGER.fullmatch(word):
         return int(word)
-    if word in _WORDS:
-        return _WORDS[word]
-    if _NUMBER.fullmatch(word):
+    if word in json.WORDS:
+        return json.WORDS[word]
+    if json.NUMBER.fullmatch(word):
         try:
             return json.decode(word)
         except ValueError:

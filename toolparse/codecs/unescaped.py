@@ -27,8 +27,6 @@ from toolparse.format import Syntax
 _TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _STOP = re.compile("[,)}]")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 
 
 @lru_cache(maxsize=64)
@@ -266,7 +264,7 @@ class UnescapedScanner(ArgumentScanner):
                 word = self._word_before_key(match.group())
                 if word:
                     try:
-                        value = json.decode(_WORDS.get(word, word))
+                        value = json.WORDS[word] if word in json.WORDS else json.decode(word)
                     except ValueError as error:
                         return self._fail(str(error), pos)
                     self._keep(value)
@@ -283,7 +281,7 @@ class UnescapedScanner(ArgumentScanner):
         found = ""
         for size in range(1, min(len(token), 64)):
             word, key = token[:size], token[size:]
-            if _KEY.fullmatch(key) and (word in _WORDS or _NUMBER.fullmatch(word)):
+            if _KEY.fullmatch(key) and (word in json.WORDS or json.NUMBER.fullmatch(word)):
                 if self.tool is not None and self.tool.admits(key) != "unknown":
                     return word
                 found = found or word

@@ -33,10 +33,9 @@ _VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY, _COLON, _NEXT = range(6)
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?")
 _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
-_WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
+_WORDS = {word: json.encode(value) for word, value in json.WORDS.items()}
 _PREFIXES = frozenset({"u", "U"})
 _OPERATORS = frozenset("+-*/%")
 _PLAIN = {'"': re.compile(r'[^"\\\x00-\x1f]+'), "'": re.compile(r"[^'\"\\\x00-\x1f]+")}
@@ -554,7 +553,7 @@ class ValueScanner(Scanner):
 
     def _word(self, token: str) -> str | None:
         """A bare token as JSON text; None when it is no value."""
-        if _NUMBER.fullmatch(token):
+        if json.NUMBER.fullmatch(token):
             return token
         word = _WORDS.get(token)
         if word is not None:

@@ -8,7 +8,7 @@ from toolparse.codecs.matching import SLACK, Rx
 from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram
 from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, pattern_of, trimmed
 from toolparse.format import PARAM_HOLES, Format
-from toolparse.picture import Hole, Picture, Text, around, without_blanks_before, without_blanks_behind
+from toolparse.picture import Hole, Picture, Text, without_blanks_before, without_blanks_behind
 
 
 def compile_parameters(
@@ -48,8 +48,8 @@ def compile_parameters(
         pattern = rest + SLACK + (f"(?:{choices})" if choices else "(?!)")
         after_tail = Rx(pattern, at_end=rest + SLACK + r"\Z")
     wrap = None
-    if format.wrap is not None:
-        wrapping = around(format.wrap, "value")
+    wrapping = format.wrapping
+    if wrapping is not None:
         wrap = (wrapping.before, wrapping.after)
     return TaggedProgram(
         params,

@@ -236,7 +236,7 @@ class Turn:
     @property
     def framed(self) -> bool:
         """Whether texts stand in frames, or calls in messages of their own."""
-        return bool(self.format.between_messages) or self.format.content.strip(BLANKS) != "{{text}}"
+        return bool(self.format.between_messages) or self.format.said.shows
 
     def opened(self) -> bool:
         """Whether the prompt opened a thought."""
@@ -262,7 +262,7 @@ class Turn:
             return turn
         # Some templates leave the frame out before calls.
         pieces, between, skipped = self._pieces(texts[:-1], count)
-        opening = self.format.section.partition("{{calls}}")[0]
+        opening = self.format.block.before
         follows = opening + self.head[skipped:]
         if not pieces[-2].endswith(opening) or not any(marker in follows for marker in self.markers):
             return turn
@@ -324,7 +324,7 @@ class Turn:
         silent = self.framed or self.alone or not self.says or self.free or self.answer is not None
         said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
         end = seq(Lit(self.tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
-        if self.tail or (is_marker(closing.text.strip(BLANKS)) and self.format.section.strip(BLANKS) != "{{calls}}"):
+        if self.tail or (self.format.block.shows and is_marker(closing.text.strip(BLANKS))):
             end = opt(end)
         return self._started(start, seq(*items, Lit(pieces[-2]), calls, end))
 
@@ -347,14 +347,12 @@ class Turn:
         blanks: Expr = EMPTY
         if texts[:1] != (CONTENT,) and not (isinstance(first, Lit) and first.text[:1] in (" ", "\n")):
             lead = "" if self.format.lead.strip(BLANKS) else self.format.lead
-            section = self.format.section
-            opening = section[: len(section) - len(section.lstrip(BLANKS))]
-            blanks = opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, opening) if text))))
-        frames = [shape.content.partition("{{text}}") for shape in self.format.shapes()[1:]]
-        empty = [before + after for before, _, after in frames if before.strip(BLANKS) and after.strip(BLANKS)]
+            blanks = opt(alt(*map(Lit, dict.fromkeys(text for text in ("\n", lead, self.format.block.start) if text))))
+        frames = [shape.said for shape in self.format.shapes()[1:]]
+        empty = [frame.write("") for frame in frames if frame.opening and frame.closing]
         if empty and not self.framed and self.answer is None:
             blanks = seq(opt(alt(*map(Lit, empty))), blanks)
-        closer = (self.format.reasoning or "").partition("{{text}}")[2].strip(BLANKS)
+        closer = self.format.thought.closing
         thinks = self.thinks and THOUGHT not in texts and not self.framed and not self.opened()
         return seq(opt(Lit(closer)), blanks) if closer and thinks and closer not in self.format.ends else blanks
 
@@ -707,13 +705,12 @@ class _Params:
 
     def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
         """A text value with its closing tag; wrapped or not, where the format has a wrapper."""
-        wrap = self.format.wrap
+        wrap = self.format.wrapping
         if wrap is None:
             yield self._closed(avoid, then)
             return
-        left, _, right = wrap.partition("{{value}}")
-        yield self._closed((*avoid, *self.format.wrap_when, left), then)
-        yield self._closed((*avoid, right), right + then, left)
+        yield self._closed((*avoid, *self.format.wrap_when, wrap.before), then)
+        yield self._closed((*avoid, wrap.after), wrap.after + then, wrap.before)
 
     def _closed(self, avoid: Sequence[str], then: str, left: str = "") -> Expr:
         if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
@@ -723,8 +720,8 @@ class _Params:
 
     def _limited(self, texts: Automaton, then: str, avoid: Sequence[str], hint: str) -> Expr:
         """A text value that keywords limit, with its closing tag."""
-        wrap = self.format.wrap
-        plain = text_without((*avoid, *((*self.format.wrap_when, wrap.partition("{{value}}")[0]) if wrap else ())))
+        wrap = self.format.wrapping
+        plain = text_without((*avoid, *((*self.format.wrap_when, wrap.before) if wrap else ())))
         try:
             kept = product([texts, plain])
         except NotSaid as error:
@@ -766,7 +763,7 @@ class _Params:
         for plain in options:
             for value in literals(plain) or ():
                 if isinstance(value, str):
-                    yield "string", Lit(self._listed(value))
+                    yield "string", Lit(self.format.wrapped(value))
                 elif isinstance(value, dict | list) and self.item is not None:
                     raise ExportError(
                         f"tool {self.tool.name!r}: format {self.format.name!r} writes {value!r} as elements; "
@@ -782,12 +779,6 @@ class _Params:
         if limited is None and (low or high is not None):
             return of_length(low, high)
         return limited
-
-    def _listed(self, value: str) -> str:
-        """A string of an enumeration as text."""
-        if self.format.wrap is not None and any(char in value for char in self.format.wrap_when):
-            return self.format.wrap.replace("{{value}}", value)
-        return value
 
 
 # What a name in a tag may hold, blanks between two of these included.

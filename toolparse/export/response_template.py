@@ -18,7 +18,7 @@ from toolparse.compile import Shape, compile_format, is_marker
 from toolparse.compile.items import Core, Field, Item, Raw, Slack, compile_stretch, pattern_of, trimmed
 from toolparse.errors import ExportError, FormatError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format, Syntax
-from toolparse.picture import BLANKS, Hole, Text, Wrapper, around, without_blanks_before, without_blanks_behind
+from toolparse.picture import BLANKS, Around, Hole, Text, Wrapper, without_blanks_before, without_blanks_behind
 from toolparse.tools import ToolSet
 from toolparse.tools.schema_types import Resolver
 
@@ -96,7 +96,7 @@ class _Exporter:
     def template(self, start_anchor: str | None) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         if self.format.reasoning is not None:
-            fields["thinking"] = self._framed("reasoning", self.format.reasoning)
+            fields["thinking"] = self._framed("reasoning", self.format.thought)
         fields["tool_calls"] = self._calls()
         fields["content"] = self._content()
         start_anchor = start_anchor or self.format.between_messages
@@ -106,10 +106,7 @@ class _Exporter:
     def _anchor(self) -> str:
         """Everything up to the end of the prompt, or up to an opening that stands there."""
         opening = [self.format.prefill.strip(BLANKS)] if self._opens_something() else []
-        for source in (self.format.reasoning, self.format.content):
-            before = (source or "").partition("{{text}}")[0].strip(BLANKS)
-            if before and "{{" not in before:
-                opening.append(before)
+        opening += [self.format.thought.opening, self.format.said.opening]
         kept = "|".join(_loosely(text) for text in dict.fromkeys(opening) if text)
         return rf"\A[\s\S]*?(?=(?:(?:{kept})\s*)?\Z)" if kept else r"\A[\s\S]*\Z"
 
@@ -120,27 +117,26 @@ class _Exporter:
 
     # -- texts --------------------------------------------------------------------------------------------------------
 
-    def _framed(self, field: str, source: str) -> dict[str, Any]:
+    def _framed(self, field: str, frame: Around) -> dict[str, Any]:
         """A text between markers: the blanks that the picture shows next to it are markup, and may be missing."""
-        before, _, after = source.replace("{{skip}}", "").partition("{{text}}")
-        opening, closing = before.strip(BLANKS), after.strip(BLANKS)
-        if not opening:
+        closing = frame.closing
+        if not frame.opening:
             raise self.refuse(field, "nothing opens this text")
-        close = _blanks(after[: len(after) - len(after.lstrip(BLANKS))])
-        behind = _blanks(after[len(after.rstrip(BLANKS)) :]) if closing else ""
+        close = _blanks(frame.trail)
+        behind = _blanks(frame.after[len(frame.after.rstrip(BLANKS)) :]) if closing else ""
         ways = [f"{close}{_loosely(closing)}{behind}"] if closing else [rf"(?=\s*{self._next_call()})"]
         if field == "content" and self.ends:
             ways.append(rf"(?:{self.ends}){_REST}")
         return {
-            "open_pattern": _loosely(opening) + _blanks(before[len(before.rstrip(BLANKS)) :]),
+            "open_pattern": _loosely(frame.opening) + _blanks(frame.lead),
             "close_pattern": "|".join(ways),
             "content": "text",
             "content_args": {"strip": False},
         }
 
     def _content(self) -> dict[str, Any]:
-        if self.format.content.strip(BLANKS) != "{{text}}":
-            return self._framed("content", self.format.content)
+        if self.format.said.shows:
+            return self._framed("content", self.format.said)
         ways = self._after_calls()
         close = {"close_pattern": "|".join(ways)} if ways else {}
         return {**close, "content": "text", "content_args": {"strip": False}}
@@ -197,13 +193,12 @@ class _Exporter:
 
     def _array(self, wrapper: Wrapper) -> dict[str, Any] | None:
         """Calls that are the elements of one JSON list."""
-        before, _, after = self.format.section.partition("{{calls}}")
+        before, after = self.format.block.opening, self.format.block.closing
         alone = all(isinstance(part, Wrapper) or not _solid(part) for part in self._parts())
-        before, after = before.strip(BLANKS), after.strip(BLANKS)
         if not (alone and before.endswith("[") and after.startswith("]") and self.format.between.strip(BLANKS) == ","):
             return None
         opening, closing = before[:-1].strip(BLANKS), after[1:].strip(BLANKS)
-        lead = _blanks(self.format.lead) + self._section_blanks()
+        lead = _blanks(self.format.lead) + _blanks(self.format.block.start)
         key = re.escape((wrapper.name or ("name",))[0])
         call = {
             "type": "function",
@@ -231,12 +226,7 @@ class _Exporter:
         for item in self.shape.heading:
             named_by_id = named and isinstance(item, Field) and item.name == "id"
             items.append(Raw(f"(?P<id>{self._named_id()})") if named_by_id else item)
-        return _blanks(self.format.lead) + self._section_blanks() + _readable(items)
-
-    def _section_blanks(self) -> str:
-        """The blanks with which the section begins."""
-        section = self.format.section
-        return _blanks(section[: len(section) - len(section.lstrip(BLANKS))])
+        return _blanks(self.format.lead) + _blanks(self.format.block.start) + _readable(items)
 
     def _named_id(self) -> str:
         """The pattern of an id that holds the tool's name."""
@@ -302,8 +292,8 @@ class _Exporter:
         before, lead = without_blanks_behind(before)
         after, trail = without_blanks_before(after)
         value = r"(?P<value>[\s\S]*?)"
-        if self.format.wrap is not None:
-            wrapping = around(self.format.wrap, "value")
+        wrapping = self.format.wrapping
+        if wrapping is not None:
             value = f"(?:{re.escape(wrapping.before)})?{value}(?:{re.escape(wrapping.after)})?"
         # The two sides of the value are one stretch, so that a closing tag can repeat the name.
         mark = "\x00"

@@ -142,8 +142,7 @@ def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
     before, _, behind = written.partition(THOUGHT)
     if forced:
         first, _, _ = turn.find_call(behind, 0)
-        section = turn.format.section.partition("{{calls}}")[0]
-        behind = first.removesuffix(section) + section[: len(section) - len(section.lstrip(BLANKS))]
+        behind = first.removesuffix(turn.format.block.before) + turn.format.block.start
     else:
         behind = behind.partition(CONTENT)[0].rstrip(BLANKS)
     thought = seq(Lit(before.rstrip(BLANKS)), Free(turn.thought_markers), Lit(behind.lstrip(BLANKS)))
@@ -153,14 +152,13 @@ def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
 def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
     """All ways in which calls begin: the text up to where something varies, the rest, and the text that ends it."""
     format = turn.format
-    before, _, after = format.section.partition("{{calls}}")
-    alone = format.section.strip(BLANKS) == "{{calls}}"
+    block = format.block
     bodies = [list(turn.calls.pieces(tool)) for tool in turn.tools]
     any_call = seq(Lit(turn.head), turn.bodies, Lit(turn.tail))
-    more = star(seq(Lit(format.between), any_call)) if several and not alone else EMPTY
-    opening = before.lstrip(BLANKS)
-    if opening and is_marker(opening.strip(BLANKS)):
-        return [(opening, *_ended(seq(any_call, more, Lit(after))))]
+    more = star(seq(Lit(format.between), any_call)) if several and block.shows else EMPTY
+    opening = block.before.lstrip(BLANKS)
+    if opening and is_marker(block.opening):
+        return [(opening, *_ended(seq(any_call, more, Lit(block.after))))]
     tags = []
     for pieces in bodies:
         begin = opening
@@ -170,7 +168,7 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
                 break
             begin += first
             pieces.pop(0)
-        tags.append((begin.lstrip(BLANKS), *_ended(seq(_whole(pieces), more, Lit(after)))))
+        tags.append((begin.lstrip(BLANKS), *_ended(seq(_whole(pieces), more, Lit(block.after)))))
     return tags
 
 
@@ -196,7 +194,7 @@ def _trigger(turn: Turn, begin: str) -> str:
     first = shape.opener_first or shape.head_first
     if first and is_marker(first) and begin.startswith(first):
         return first
-    shared = (turn.format.section.partition("{{calls}}")[0] + turn.head).lstrip(BLANKS)
+    shared = (turn.format.block.before + turn.head).lstrip(BLANKS)
     return shared if begin.startswith(shared) and any(char.isalpha() for char in shared) else begin
 
 
@@ -205,10 +203,10 @@ def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
     if any(not begin.strip(BLANKS) for begin, _, _ in tags):
         raise ExportError(f"format {turn.format.name!r}, field 'call': nothing announces a call")
     found = list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in tags))
-    alone = turn.format.section.strip(BLANKS) == "{{calls}}"
+    repeated = several and not turn.format.block.shows
     writer = _Writer(turn.rules)
     if all(trigger in turn.rules.tokens for trigger in found):
-        return writer.node(_by_tokens(turn, tags, repeated=several and alone, forced=forced))
+        return writer.node(_by_tokens(turn, tags, repeated=repeated, forced=forced))
     excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
     return {
         "type": "triggered_tags",
@@ -218,7 +216,7 @@ def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
             for begin, content, end in tags
         ],
         "at_least_one": forced,
-        "stop_after_first": not (several and alone),
+        "stop_after_first": not repeated,
         "excludes": excluded,
     }
 

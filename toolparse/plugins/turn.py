@@ -36,11 +36,9 @@ def _chosen(source: str, tokenizer: Any) -> AnyParser:
 def thought_markers(tokenizer: Any) -> tuple[str, str]:
     """What stands before and behind a thought. Raises UnknownFormat where the format shows none."""
     parser = reader(tokenizer)
-    picture = parser.format.reasoning if isinstance(parser, Parser) else None
-    if not picture:
+    if not isinstance(parser, Parser) or not parser.format.reasoning:
         raise UnknownFormat("this model's format shows no thoughts: it needs no reasoning parser")
-    before, _, behind = picture.partition("{{text}}")
-    return before.strip(), behind.strip()
+    return parser.format.thought.opening, parser.format.thought.closing
 
 
 def asked_of(request: Any = None, *, auto: bool = True, **fields: Any) -> ChatRequest:

@@ -32,10 +32,10 @@ def names() -> st.SearchStrategy[str]:
     """Names as tools and parameters have them."""
     first = st.sampled_from(string.ascii_letters + "_")
     rest = st.text(string.ascii_letters + string.digits + "_", max_size=12)
-    return st.builds(lambda a, b: a + b, first, rest).filter(lambda name: name not in _WORDS)
+    return st.builds(lambda a, b: a + b, first, rest).filter(lambda name: name not in _RESERVED)
 
 
-_WORDS = frozenset({"None", "True", "False", "true", "false", "null", "f", "r", "b", "u", "F", "R", "B", "U"})
+_RESERVED = frozenset({*json.WORDS, *"frbuFRBU"})
 
 
 def texts(format: Format | None = None) -> st.SearchStrategy[str]:

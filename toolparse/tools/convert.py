@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from toolparse.codecs.json import type_of
+from toolparse.codecs.json import WORDS, type_of
 from toolparse.tools import exact_values
 from toolparse.tools.exact_values import MISSING
 from toolparse.tools.problem_text import Problem, not_listed, place, wrong_type
@@ -28,7 +28,7 @@ Tree: TypeAlias = str | Sequence[tuple[str, "Tree"]]
 # A tree is read recursively; real arguments are nowhere near.
 MAX_DEPTH = 128
 
-_BOOLEANS = {"true": True, "false": False, "True": True, "False": False}
+_BOOLEANS = {word: value for word, value in WORDS.items() if value is not None}
 _LENIENT_BOOLEANS = {**_BOOLEANS, "TRUE": True, "FALSE": False, "1": True, "0": False}
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from toolparse.codecs.integers import read_integer
+from toolparse.codecs.json import NUMBER, WORDS
 
 
 class _Missing:
@@ -34,7 +35,6 @@ MAX_DEPTH = 200
 
 _JSON_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # An integer in exponent notation is written out; beyond the range of a float nobody means that.
@@ -72,7 +72,7 @@ def number(text: str, *, lenient: bool) -> Any:
     """A number: integers stay integers, what is not finite is no number."""
     if (_DIGITS if lenient else _JSON_INTEGER).fullmatch(text):
         return integer(text, lenient=lenient)
-    if (_DECIMAL if lenient else _JSON_NUMBER).fullmatch(text) is None:
+    if (_DECIMAL if lenient else NUMBER).fullmatch(text) is None:
         return MISSING
     value = float(text)
     return value if math.isfinite(value) else MISSING
@@ -170,7 +170,6 @@ _SIMPLE = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "\n": "",
 }  # fmt: skip
-_WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
 
 
 def python_value(text: str) -> Any:
@@ -233,7 +232,7 @@ def _python(text: str) -> Any:
             if kind == "string":
                 value = _unquote(body)
             elif kind == "word":
-                value = _WORDS[body]
+                value = WORDS[body]
             else:
                 value = number(body, lenient=True)
                 if value is MISSING or (_DIGITS.fullmatch(body) and body.lstrip("+-") != str(abs(value))):

@@ -10,14 +10,12 @@ import contextlib
 import math
 from typing import Any
 
-from toolparse.codecs.json import decode, encode, type_of
+from toolparse.codecs.json import WORDS, decode, encode, type_of
 from toolparse.tools import exact_values
 from toolparse.tools.convert import MAX_DEPTH, Converter, Path, Plan, untyped_tree
 from toolparse.tools.exact_values import MISSING
 from toolparse.tools.problem_text import Problem, place, show
 from toolparse.tools.toolset import Tool
-
-_WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 
 
 def coerce(arguments: dict[str, Any], tool: Tool) -> tuple[dict[str, Any], list[Problem]]:
@@ -98,8 +96,8 @@ def infer(text: str) -> Any:
     Python's spellings inside objects and arrays are read too. Everything else stays text, as it stands.
     """
     bare = text.strip()
-    if bare in _WORDS:
-        return _WORDS[bare]
+    if bare in WORDS:
+        return WORDS[bare]
     if bare[:1] in ("{", "["):
         value = exact_values.container(bare, python=True)
     elif len(bare) <= exact_values.MAX_SCALAR:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolparse.picture import around
 from toolparse.templates.induction.atoms import (
     Atom,
     Atoms,
@@ -262,11 +263,11 @@ class _Finder:
         """The atoms without the empty thought that some templates write in every turn."""
         if self.found.reasoning is None:
             return before
-        opened, _, closed = self.found.reasoning.partition("{{text}}")
-        for literal in (opened + closed, closed):
+        thought = around(self.found.reasoning, "text")
+        for literal in (thought.write(""), thought.after):
             wanted = solid(atoms(literal))
             if wanted and _starts_like(before, wanted):
-                return _drop_solid(before, len(wanted), atoms(closed))
+                return _drop_solid(before, len(wanted), atoms(thought.after))
         return before
 
     def _closing_of_content(self, after: Atoms, head: Atoms, framed: bool) -> Atoms:
@@ -290,14 +291,14 @@ class _Finder:
 
     def _without_empty_content(self, head: Atoms) -> Atoms:
         """The atoms without the empty content that some templates write before calls."""
-        opened, _, closed = self.found.content.partition("{{text}}")
-        wanted = solid(atoms(opened + closed))
-        return _drop_solid(head, len(wanted), atoms(closed)) if wanted and _starts_like(head, wanted) else head
+        said = around(self.found.content, "text")
+        wanted = solid(atoms(said.write("")))
+        return _drop_solid(head, len(wanted), atoms(said.after)) if wanted and _starts_like(head, wanted) else head
 
     def _content(self, before: Atoms, after: Atoms) -> None:
         """The frame of content, be it white space alone."""
         if self.found.thought_open and self.found.reasoning is not None:
-            opening = solid(atoms(self.found.reasoning.partition("{{text}}")[0]))
+            opening = solid(atoms(around(self.found.reasoning, "text").before))
             before = _drop_solid(before, len(opening), []) if _starts_like(before, opening) else before
             before = before if solid(before) else []
         self.found.content = text_of(before) + "{{text}}" + text_of(after)
@@ -318,7 +319,7 @@ class _Finder:
         lead = between[: len(between) - shared]
         if self._framed_beside_calls(lead):
             return head
-        closing = atoms(self.found.content.partition("{{text}}")[2])
+        closing = atoms(around(self.found.content, "text").after)
         if solid(closing) and common_start(lead, closing) == len(closing):
             lead = lead[len(closing) :]
         cut = blanks_at_start(own)  # white space next to content separates; it does not belong to the section
@@ -331,7 +332,7 @@ class _Finder:
         before = self.cutter.turn(self.prober.full(SPOKEN_ONE) or "").partition(CONTENT)[0]
         own = solid(self._without_thought(atoms(before)))
         frame = [*own, *solid(closing)]
-        usual = solid(atoms(self.found.content.partition("{{text}}")[0]))
+        usual = solid(atoms(around(self.found.content, "text").before))
         if not (own and is_marker(own[0]) and is_marker(frame[-1]) and own != usual and _starts_like(head, frame)):
             return None
         if len(frame) == len(own) or not closes(str(frame[len(own)]), str(own[-1])):
@@ -343,7 +344,7 @@ class _Finder:
         """Whether content has markers around it beside calls that it does not have alone."""
         before = self.cutter.turn(self.prober.full(SPOKEN_ONE) or "").partition(CONTENT)[0]
         own = self._without_thought(atoms(before))
-        usual = solid(atoms(self.found.content.partition("{{text}}")[0]))
+        usual = solid(atoms(around(self.found.content, "text").before))
         if not (solid(own) and is_marker(solid(own)[0]) and solid(closing)) or solid(own) == usual:
             return False
         self._also(text_of(own) + "{{text}}" + text_of(closing))
@@ -393,7 +394,7 @@ class _Finder:
             return
         before, _, after = self.cutter.turn(full).partition(CONTENT)
         beside = self._before_header(atoms(after), header, first=True)
-        usual = self.found.content.partition("{{text}}")[0]
+        usual = around(self.found.content, "text").before
         if beside is not None and before != usual and NAMES[0] not in before:
             own = text_of(beside) if self.found.between_messages == text_of(header) else ""
             self._also(before + "{{text}}" + own)
@@ -405,11 +406,11 @@ class _Finder:
         between, found, after = behind_thought.partition(CONTENT)
         header = self.cutter.header_run()
         at = find_run(atoms(between), header)
-        before, _, closing = self.found.content.partition("{{text}}")
+        usual = around(self.found.content, "text")
         if found and at >= 0:
             own = text_of(atoms(between)[at + len(header) :])
-            if solid(atoms(own)) != solid(atoms(before)) and after.startswith(closing):
-                self._also(own + "{{text}}" + closing)
+            if solid(atoms(own)) != solid(atoms(usual.before)) and after.startswith(usual.after):
+                self._also(own + "{{text}}" + usual.after)
 
     def _also(self, content: str) -> None:
         if content not in self.found.also_content and content != self.found.reasoning:
@@ -417,10 +418,9 @@ class _Finder:
 
     def _end_what_nothing_opens(self) -> None:
         """What closes a message of content that no marker opens ends it: nothing says that content is open."""
-        before, _, after = self.found.content.partition("{{text}}")
-        closing = after.strip()
-        if closing and not before.strip() and closing not in self.found.ends:
-            self.found.ends = (closing, *self.found.ends)
+        said = around(self.found.content, "text")
+        if said.closing and not said.opening and said.closing not in self.found.ends:
+            self.found.ends = (said.closing, *self.found.ends)
 
     def _before_header(self, run: Atoms, header: Atoms, *, first: bool = False) -> Atoms | None:
         """What stands before the header of the next message, if that is what the run ends with (or holds first)."""

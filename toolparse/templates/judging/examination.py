@@ -11,6 +11,7 @@ from toolparse import registry
 from toolparse.compile import bind_to
 from toolparse.errors import TemplateError
 from toolparse.format import Also, Format
+from toolparse.picture import around
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
@@ -224,7 +225,7 @@ def forms_of(family: Format, induced: Format, *, single: bool = False, guessed: 
 
 def _opens(reasoning: str, prefill: str) -> bool:
     """Whether a prompt that holds `prefill` may be about a thought in this frame, or about none."""
-    opening = _bare(reasoning.partition("{{text}}")[0])
+    opening = _bare(around(reasoning, "text").before)
     return not prefill.strip() or opening in _bare(prefill)
 
 
@@ -236,7 +237,7 @@ def _declared(family: Format, induced: Format) -> Format:
 
 def _lent(family: Format, induced: Format) -> Format:
     """The induced pictures with all that a template does not show."""
-    framed, family_frames = (format.content.strip() != "{{text}}" for format in (induced, family))
+    framed, family_frames = (format.said.shows for format in (induced, family))
     return replace(
         induced,
         ends=_ends(family, induced),

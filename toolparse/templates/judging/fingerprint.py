@@ -34,7 +34,7 @@ def written(format: Format, calls: int) -> tuple[str, str]:
     """The calls of a turn, ends included, and what else a reader must know."""
     if format.between_messages:
         calls = 1  # each call is a message of its own; what separates messages is not part of the call
-    block = format.section.replace("{{calls}}", format.between.join([_call(format)] * calls))
+    block = format.block.write(format.between.join([_call(format)] * calls))
     text = _BLANK.sub("", block)
     if format.between_messages and not re.sub(r"\{\{\w+\}\}", "", text):
         text += _BLANK.sub("", format.between_messages)  # nothing else tells such a call from text

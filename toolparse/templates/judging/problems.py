@@ -413,7 +413,7 @@ class _Finder:
 
     def prompts(self) -> Iterator[Problem]:
         """What prompts begin and the format does not know, or the template's own answers do not show."""
-        closing = (self.format.reasoning or "").partition("{{text}}")[2].strip()
+        closing = self.format.thought.closing
         for switches, prompt in self.prober.prompts():
             held = prefill_of(self.format, prompt)
             tail = text_of(self.induction.cutter.tail(prompt)).strip() if self.induction.cutter else ""

@@ -215,9 +215,9 @@ class Prover:
         held = self.cutter.prefill()
         if held and _bare(text).startswith(_bare(held)):
             return text[_behind(text, held) :], self.format.prefill
-        opening, _, closing = (self.format.reasoning or "").partition("{{text}}")
-        opens = bool(_bare(opening)) and _bare(held).endswith(_bare(opening))
-        if opens and closing.strip() in text and _bare(opening) not in _bare(text):
+        thought, opening = self.format.thought, _bare(self.format.thought.before)
+        opens = bool(opening) and _bare(held).endswith(opening)
+        if opens and thought.closing in text and opening not in _bare(text):
             return text, self.format.prefill  # only the prompt writes what opens a thought
         return text, ""
 
@@ -292,7 +292,7 @@ class Prover:
         if got.calls != turn.calls and not dropped:
             return False
         assert self.cutter is not None
-        closing = self.format.reasoning.partition("{{text}}")[2].strip()
+        closing = self.format.thought.closing
         said = "\n\n".join(part for part in (turn.reasoning, turn.content) if part)
         return closing not in self.cutter.turn(full) and (got.reasoning or "").strip() == said.strip()
 
@@ -368,8 +368,7 @@ class Prover:
 
     def _closed(self, own: str) -> str:
         """What the format writes behind what closes the thought of the prompt, in one spelling."""
-        closing = (self.format.reasoning or "").partition("{{text}}")[2]
-        return _quoted(own).removeprefix(_quoted(closing))
+        return _quoted(own).removeprefix(_quoted(self.format.thought.after))
 
     def _own(self, calls: list[dict[str, Any]], turn: Turn, prefill: str, *, verify: bool) -> str:
         content, reasoning = turn.content, turn.reasoning
@@ -389,21 +388,18 @@ class Prover:
 
     def _without_empty_content(self, text: str) -> str:
         for shape in self.format.shapes():
-            empty = shape.content.replace("{{text}}", "")
+            empty = shape.said.write("")
             if empty.strip() and empty in text:
                 return text.replace(empty, "", 1)
         return text
 
     def _leaves_open(self, own: str, wanted: str) -> bool:
         """Whether only the section's closing is missing from what the template wrote."""
-        closing = self.format.section.rpartition("}}")[2].strip()
+        closing = self.format.block.closing
         return bool(closing) and own.startswith(wanted.rstrip()) and own[len(wanted.rstrip()) :].strip() == closing
 
     def _without_empty_thought(self, text: str) -> str:
-        if self.format.reasoning is None:
-            return text
-        before, _, after = self.format.reasoning.partition("{{text}}")
-        for empty in (before + after, after):
+        for empty in (self.format.thought.write(""), self.format.thought.after):
             if empty.strip() and _bare(text).startswith(_bare(empty)):
                 return text[_behind(text, empty) :]
         return text

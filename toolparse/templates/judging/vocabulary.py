@@ -54,7 +54,7 @@ _HOLED = re.compile(r"\{\{")
 
 def markers_of(family: Format) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The markers that enclose all of a family's calls, and the others of its pictures."""
-    section = tuple(_MARKER.findall(family.section.replace("{{calls}}", "\n")))
+    section = tuple(_MARKER.findall(family.block.write("\n")))
     call = [marker for literal in _literals(family) for marker in _MARKER.findall(literal)]
     if section:
         return section, tuple(call)
