@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 MAX_CHAR = 0x10FFFF
@@ -201,10 +201,12 @@ class Automaton:
 
     `edges[state]`: where the characters of a class lead; the classes of one state are apart from each other.
     `final`: the states in which the text may end.
+    `excluded`: strings that the text must not hold, where no more is asked than that, or that it isn't empty, too.
     """
 
     edges: tuple[tuple[tuple[Ranges, int], ...], ...]
     final: frozenset[int]
+    excluded: tuple[str, ...] = ()
 
 
 ANY: Ranges = ((0, MAX_CHAR),)
@@ -246,9 +248,15 @@ def until(then: str, excluded: tuple[str, ...] = ()) -> Automaton:
     return trimmed(list(edges.values()), final)
 
 
-def text_without(excluded: Sequence[str]) -> Automaton:
-    """Any text in which none of `excluded` occurs."""
-    return until("", tuple(excluded))
+def text_without(excluded: Sequence[str], *, empty: bool = True) -> Automaton:
+    """Any text in which none of `excluded` occurs. `empty`: whether it may be empty."""
+    return _text_without(tuple(dict.fromkeys(excluded)), empty)
+
+
+@lru_cache(maxsize=512)
+def _text_without(excluded: tuple[str, ...], empty: bool) -> Automaton:
+    automaton = until("", excluded)
+    return replace(automaton if empty else both(automaton, names_but(())), excluded=excluded)
 
 
 def names_but(taken: Iterable[str], first: Ranges = ANY, rest: Ranges = ANY) -> Automaton:

@@ -376,9 +376,7 @@ class Turn:
             return seq(self._answer(self.answer), Lit(then)), len(then)
         if self.free:
             return seq(Free(markers), Lit(then)), len(then)
-        automaton = text_without(markers)
-        if not empty:
-            automaton = both(automaton, names_but(()))
+        automaton = text_without(markers, empty=empty)
         hint = "thought" if text == THOUGHT else "content"
         inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
         whole = seq(inner, Lit(then))

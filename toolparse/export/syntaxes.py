@@ -81,8 +81,11 @@ class _Bnf:
     both kinds run such rules without growing a stack.
     """
 
-    def __init__(self, rules: Rules, root: Expr, *, separator: str, tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self, rules: Rules, root: Expr, *, separator: str, tokens: Mapping[str, int], dispatch: bool = False
+    ) -> None:
         self.separator = separator
+        self.dispatch = dispatch
         self.tokens = tokens
         self.lines: list[str] = []
         self._scans: dict[Scan, str] = {}
@@ -133,6 +136,10 @@ class _Bnf:
         base = name or self._free("scan")
         self._scans[scan] = base
         automaton = scan.automaton
+        if self.dispatch and automaton.excluded and not scan.quoted:
+            excluded = ", ".join(map(_bnf_text, automaton.excluded))
+            self.lines.append(f"{base} ::= TagDispatch(loop_after_dispatch=false, excludes=({excluded}))")
+            return base
         # A state that nothing leads on from is not worth a rule.
         names = [
             base if not at else self._free(f"{base}{self.separator}{at}") if edges else ""
@@ -184,7 +191,7 @@ def _gbnf(rules: Rules, root: Expr) -> str:
 
 
 def _ebnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="_", tokens=rules.tokens).lines) + "\n"
+    return "\n".join(_Bnf(rules, root, separator="_", tokens=rules.tokens, dispatch=True).lines) + "\n"
 
 
 # -- Lark -------------------------------------------------------------------------------------------------------------
