@@ -6,7 +6,7 @@
 For every family, every tool set of `fixtures/tool_sets.py` and every engine that is installed: does the grammar
 compile, does it accept what `render` writes, does it refuse calls that don't fit, and do random walks through the
 engine's mask read back as valid calls? Walks that find no end in time are counted and shown, and are no failure.
-Structural tags' compile times stand at the end.
+The compile times of structural tags and of EBNF stand at the end.
 `--sample`: one of 64 pairs, always the same. `--out`: a line for each pair that is done; those that it holds are not
 done again, so a run may be broken off and gone on with. `--part`: every second pair, from the first one.
 Exit codes: 0 all is well, 1 something is not, 2 no engine is installed.
@@ -48,7 +48,8 @@ TOKENIZERS = {
     "llama3_2": "llama3-json pythonic functionary-v31 functionary-v2 xlam firefunction-v2",
     "gemma3": "gemma3-tool-code",
 }
-ENGINES = ("xgrammar", "llguidance", "llama_cpp")
+#: What is asked, and the package that answers: xgrammar takes structural tags and EBNF.
+ENGINES = {"xgrammar": "xgrammar", "ebnf": "xgrammar", "llguidance": "llguidance", "llama_cpp": "llama_cpp"}
 #: Tokens that end a text, of which every tokenizer has one.
 ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<｜end▁of▁sentence｜>")
 STEPS, EFFORT = 400, 30
@@ -110,9 +111,9 @@ class Llguidance:
 
 
 class Xgrammar:
-    """xgrammar on a structural tag."""
+    """xgrammar on a structural tag, or on EBNF."""
 
-    def __init__(self, tokenizer: Tokenizer, tag: dict[str, Any]) -> None:
+    def __init__(self, tokenizer: Tokenizer, source: dict[str, Any] | str) -> None:
         import xgrammar
 
         def compiler() -> Any:
@@ -125,7 +126,10 @@ class Xgrammar:
 
         self.compiler = tokenizer.engine("xgrammar", compiler)
         began = time.process_time()
-        self.compiled = self.compiler.compile_structural_tag(json.dumps(tag))
+        if isinstance(source, str):
+            self.compiled = self.compiler.compile_grammar(source)
+        else:
+            self.compiled = self.compiler.compile_structural_tag(json.dumps(source))
         self.seconds = time.process_time() - began
         self.end = tokenizer.end
         self.matcher = xgrammar.GrammarMatcher(self.compiled)
@@ -323,18 +327,29 @@ class Check:
             if not llama_compiles(grammar(format, tools, syntax="gbnf", required=forced)):
                 raise ValueError("llama.cpp reads no grammar in it")
             return None
-        if engine == "llguidance":
-            options = {"content": False, "reasoning": False} if forced else {}
-            return Llguidance(
-                tokenizer,
-                grammar(format, tools, syntax="lark", tokenizer=tokenizer.backend, required=forced, **options),  # type: ignore[arg-type]
+        if engine == "xgrammar":
+            source: Any = structural_tag(
+                format,
+                tools,
+                choice="required" if forced else "auto",
+                reasoning=not forced,
+                tokenizer=tokenizer.backend,
             )
-        choice = "required" if forced else "auto"
-        made = Xgrammar(
-            tokenizer, structural_tag(format, tools, choice=choice, reasoning=not forced, tokenizer=tokenizer.backend)
-        )
+        else:
+            source = grammar(
+                format,
+                tools,
+                syntax="ebnf" if engine == "ebnf" else "lark",
+                tokenizer=tokenizer.backend,
+                required=forced,
+                content=not forced,
+                reasoning=not forced,
+            )
+        if engine == "llguidance":
+            return Llguidance(tokenizer, source)
+        made = Xgrammar(tokenizer, source)
         body = "tagged" if "{{params}}" in format.call else "JSON" if format.syntax.is_json else "other"
-        self.seconds.setdefault(body, []).append(made.seconds)
+        self.seconds.setdefault(f"{'EBNF' if engine == 'ebnf' else 'structural tags'}, {body}", []).append(made.seconds)
         return made
 
     def mistaken(self, format: Format, call: Call, tools: Any) -> Iterator[str]:
@@ -379,14 +394,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="*", default=[])
     parser.add_argument("--sets", nargs="*", default=[])
-    parser.add_argument("--engines", nargs="*", default=list(ENGINES))
+    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--walks", type=int, default=4)
     parser.add_argument("--sample", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", default="1/1")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
-    engines = [engine for engine in options.engines if importlib.util.find_spec(engine)]
+    engines = [engine for engine in options.engines if importlib.util.find_spec(ENGINES[engine])]
     folders = {name: cache_dir() / name for name in TOKENIZERS if is_complete(cache_dir() / name)}
     if not engines or not folders:
         print(
@@ -432,7 +447,7 @@ def main() -> int:
     for body, seconds in sorted(total.seconds.items()):
         seconds.sort()
         print(
-            f"structural tags, {body}: {len(seconds)} compiled, CPU seconds: median {seconds[len(seconds) // 2]:.2f}, "
+            f"{body}: {len(seconds)} compiled, CPU seconds: median {seconds[len(seconds) // 2]:.2f}, "
             f"nine of ten within {seconds[len(seconds) * 9 // 10]:.2f}, most {seconds[-1]:.2f}"
         )
     for reason in sorted(set(total.refused)):
