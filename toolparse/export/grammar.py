@@ -557,7 +557,9 @@ class _Calls:
     def _id(self, tool: Tool) -> Expr:
         """An id as the text carries it: by its picture where the name follows from it, else any."""
         if self.format.id is None:
-            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, 64), token=True)
+            # In parts of one rule, whose masks xgrammar computes once.
+            part = self.rules.add("id-part", Rep(chars("A-Za-z0-9_-"), 1, 8), token=True)
+            return self.rules.add("id", Rep(part, 1, 8), token=True)
         picture = self.format.picture("id", self.format.id, frozenset({"name", "index", "skip"}), frozenset())
         items: list[Expr] = []
         for part in picture.parts:
