@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 MAX_CHAR = 0x10FFFF
 _CONTROLS = ((0x00, 0x1F),)
@@ -306,27 +307,49 @@ def both(left: Automaton, right: Automaton) -> Automaton:
 
 
 def trimmed(edges: Sequence[tuple[tuple[Ranges, int], ...]], final: frozenset[int]) -> Automaton:
-    """An automaton without the states that nothing reaches or that lead nowhere, the near ones first."""
-    useful = set(final)
-    before: dict[int, set[int]] = {}
+    """An automaton without the states that nothing reaches or that lead nowhere, the near ones first.
+
+    States from which only finitely many texts lead to an end, the same ones, are one.
+    """
+    before: list[set[int]] = [set() for _ in edges]
     for state, found in enumerate(edges):
         for _, to in found:
-            before.setdefault(to, set()).add(state)
+            before[to].add(state)
+    useful = set(final)
     pending = list(final)
     while pending:
-        for state in before.get(pending.pop(), ()):
+        for state in before[pending.pop()]:
             if state not in useful:
                 useful.add(state)
                 pending.append(state)
-    number = {0: 0}
-    order = [0]
+    one: dict[int, int] = {}
+    alike: dict[tuple[Any, ...], int] = {}
+    ahead = [len({to for _, to in found if to in useful}) for found in edges]
+    ended = [state for state in useful if not ahead[state]]
+    for state in ended:
+        leads: dict[int, Ranges] = {}
+        for ranges, to in edges[state]:
+            if to in useful:
+                leads[one[to]] = union(leads.get(one[to], ()), ranges)
+        one[state] = alike.setdefault((state in final, *sorted(leads.items())), state)
+        for earlier in before[state] & useful:
+            ahead[earlier] -= 1
+            if not ahead[earlier]:
+                ended.append(earlier)
+    number = {one.get(0, 0): 0}
+    order = [*number]
+    kept: list[tuple[tuple[Ranges, int], ...]] = []
     for state in order:
-        for _, to in edges[state]:
-            if to in useful and to not in number:
+        reached: dict[int, Ranges] = {}
+        for ranges, to in edges[state]:
+            if to in useful:
+                reached[one.get(to, to)] = union(reached.get(one.get(to, to), ()), ranges)
+        for to in reached:
+            if to not in number:
                 number[to] = len(number)
                 order.append(to)
-    kept = tuple(tuple((ranges, number[to]) for ranges, to in edges[state] if to in useful) for state in order)
-    return Automaton(kept, frozenset(number[state] for state in final if state in number))
+        kept.append(tuple((ranges, number[to]) for to, ranges in reached.items()))
+    return Automaton(tuple(kept), frozenset(number[state] for state in final if state in number))
 
 
 @lru_cache(maxsize=512)

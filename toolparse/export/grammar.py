@@ -557,7 +557,9 @@ class _Calls:
     def _id(self, tool: Tool) -> Expr:
         """An id as the text carries it: by its picture where the name follows from it, else any."""
         if self.format.id is None:
-            return self.rules.add("id", Rep(chars("A-Za-z0-9_-"), 1, 64), token=True)
+            # In parts of one rule, whose masks xgrammar computes once.
+            part = self.rules.add("id-part", Rep(chars("A-Za-z0-9_-"), 1, 8), token=True)
+            return self.rules.add("id", Rep(part, 1, 8), token=True)
         picture = self.format.picture("id", self.format.id, frozenset({"name", "index", "skip"}), frozenset())
         items: list[Expr] = []
         for part in picture.parts:
@@ -652,12 +654,14 @@ class _Params:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
         avoid = (close, *self.calls.shape.tail[:1], *self._openings())
+        # A line that begins like the closing tag is read as a slip of it.
+        slips = (then[:-1],) if then != close and close.endswith(">") else ()
         # By what stands before the value: engines that take the longest literal must not see it in longer ones.
         options: dict[Expr, list[Expr]] = {}
         for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
             ways = options.setdefault(seq(*(self._before(part, label, kind) for part in picture.parts[:at])), [])
             if value is None:
-                ways.extend(seq(text, Lit(behind[len(then) :])) for text in self._texts(then, avoid))
+                ways.extend(seq(text, Lit(behind[len(then) :])) for text in self._texts(then, (*avoid, *slips)))
             elif isinstance(value, Automaton):
                 ways.append(seq(self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
             else:

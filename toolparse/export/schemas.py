@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
@@ -43,7 +42,6 @@ from toolparse.export.expressions import (
     intersection,
     names_but,
     opt,
-    points,
     seq,
     star,
     text_without,
@@ -472,9 +470,11 @@ class Values:
         if quote == "'" and '"' in self.syntax.quotes:  # as Python's repr does where the text holds a single quote
             quotes.append('"')
         if self.avoid:
-            free = text_without(self.avoid)
-            scans = [seq(Lit(q), Scan(both(_string_body(q, self.syntax), free))) for q in quotes]
-            return self.rules.add("string", alt(*scans), token=True)
+            strings = []
+            for q in quotes:
+                plain = Scan(text_without((*self.avoid, q, "\\", *map(chr, range(0x20)))))
+                strings.append(seq(Lit(q), plain, star(seq(_escape(q, self.syntax), plain)), Lit(q)))
+            return self.rules.add("string", alt(*strings), token=True)
         strings = [seq(Lit(q), Rep(_char(q, self.syntax), least, most), Lit(q)) for q in quotes]
         suffix = f"-{least or ''}-{most or ''}" if least or most is not None else ""
         return self.rules.add(f"string{suffix}", alt(*strings), token=True)
@@ -792,36 +792,12 @@ _PYTHON_ESCAPES = {
 def _char(quote: str, syntax: Syntax) -> Expr:
     """One character of a string as it is written between such quotes."""
     if syntax.quotes[0] != '"':
-        return alt(_PYTHON_IN[quote], _PYTHON_ESCAPES[quote])
-    return alt(Chars(intersection(PLAIN.ranges, ((0, 0x7F),))) if syntax.ascii else PLAIN, _JSON_ESCAPE)
+        plain = _PYTHON_IN[quote]
+    else:
+        plain = Chars(intersection(PLAIN.ranges, ((0, 0x7F),))) if syntax.ascii else PLAIN
+    return alt(plain, _escape(quote, syntax))
 
 
-@lru_cache(maxsize=16)
-def _string_body(quote: str, syntax: Syntax) -> Automaton:
-    """A string from behind its opening quote to its closing one, as an automaton."""
-    end, normal, escape = 2, 0, 1
-    if syntax.quotes[0] == '"':
-        hexes = _HEX.ranges
-        return Automaton(
-            (
-                ((without(PLAIN.ranges, quote), normal), (points("\\"), escape), (points(quote), end)),
-                ((_SHORT.ranges, normal), (points("u"), 3)),
-                (),
-                ((chars("0-9a-ce-fA-CE-F").ranges, 4), (points("dD"), 5)),
-                ((hexes, 6),),
-                ((chars("0-7").ranges, 6),),
-                ((hexes, 7),),
-                ((hexes, normal),),
-            ),
-            frozenset({end}),
-        )
-    return Automaton(
-        (
-            ((_PYTHON_IN[quote].ranges, normal), (points("\\"), escape), (points(quote), end)),
-            ((points("\\nrt" + ("'" if quote == "'" else "")), normal), (points("x"), 3)),
-            (),
-            ((chars("01").ranges, 4),),
-            ((_HEX.ranges, normal),),
-        ),
-        frozenset({end}),
-    )
+def _escape(quote: str, syntax: Syntax) -> Expr:
+    """An escape in a string between such quotes."""
+    return _JSON_ESCAPE if syntax.quotes[0] == '"' else _PYTHON_ESCAPES[quote]

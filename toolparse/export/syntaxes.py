@@ -119,7 +119,7 @@ class _Bnf:
         if isinstance(expr, Scan):
             return self._scan(expr)
         if isinstance(expr, Rep):
-            return self.write(expr.item, _TIGHT) + _times(expr.low, expr.high)
+            return _bracketed(self.write(expr.item, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted)
         if expr == EMPTY:
             return '""'
         if isinstance(expr, Seq):
@@ -315,7 +315,8 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
         scanned = as_expression(expr.automaton)
         return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted)
     if isinstance(expr, Rep):
-        return _regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high)
+        text = _regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high)
+        return text if wanted < _TIGHT else f"(?:{text})"
     if isinstance(expr, Seq):
         text = "".join(_regex(item, rules, _ROW) for item in expr.items)
         return text if wanted < _TIGHT else f"(?:{text})"
