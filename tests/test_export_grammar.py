@@ -544,6 +544,16 @@ def test_text_without_markers_is_one_rule_to_xgrammar() -> None:
         assert "content_text_1" not in ebnf
 
 
+def test_limited_texts_that_are_too_short_for_a_marker() -> None:
+    """They may hold any characters, for which no engine has a class; a rule for each character is enough."""
+    tools = with_parameters({"type": "object", "properties": {"s": {"type": "string", "minLength": 2, "maxLength": 4}}})
+    for syntax in ("gbnf", "ebnf", "lark"):
+        text = grammar(registry.get("qwen3-coder"), tools, syntax=syntax)
+        assert "[^]" not in text
+    rules = re.findall("^scan.*", grammar(registry.get("qwen3-coder"), tools, syntax="ebnf"), re.MULTILINE)
+    assert len(rules) == 4, rules
+
+
 def test_options() -> None:
     two = f"{CALL}\n{CALL}"
     assert accepts(CALL)

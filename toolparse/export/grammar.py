@@ -558,8 +558,8 @@ class _Calls:
         """An id as the text carries it: by its picture where the name follows from it, else any."""
         if self.format.id is None:
             # In parts of one rule, whose masks xgrammar computes once.
-            part = self.rules.add("id-part", Rep(chars("A-Za-z0-9_-"), 1, 8), token=True)
-            return self.rules.add("id", Rep(part, 1, 8), token=True)
+            few = self.rules.add("id-part", Rep(chars("A-Za-z0-9_-"), 1, 8), token=True)
+            return self.rules.add("id", Rep(few, 1, 8), token=True)
         picture = self.format.picture("id", self.format.id, frozenset({"name", "index", "skip"}), frozenset())
         items: list[Expr] = []
         for part in picture.parts:

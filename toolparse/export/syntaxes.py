@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from toolparse.errors import ExportError
 from toolparse.export.expressions import (
+    ANY,
     EMPTY,
     MAX_CHAR,
     Alt,
@@ -113,7 +114,10 @@ class _Bnf:
         if isinstance(expr, Chars):
             if _single(expr.ranges):
                 return _bnf_text(chr(expr.ranges[0][0]))
-            return _class(expr.ranges, lambda char: _bnf_char(char, "]^-["))
+            # No engine has a class of all characters.
+            return (
+                '("\\n" | [^\\n])' if expr.ranges == ANY else _class(expr.ranges, lambda char: _bnf_char(char, "]^-["))
+            )
         if isinstance(expr, Ref):
             return self.name(expr.name)
         if isinstance(expr, Scan):
@@ -308,7 +312,9 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     if isinstance(expr, Chars):
         if _single(expr.ranges):
             return _regex(Lit(chr(expr.ranges[0][0])), rules, wanted)
-        return _class(expr.ranges, lambda char: _regex_char(char, "\\]^-[/&~"))
+        return (
+            "(?:\\n|[^\\n])" if expr.ranges == ANY else _class(expr.ranges, lambda char: _regex_char(char, "\\]^-[/&~"))
+        )
     if isinstance(expr, Ref):
         return _regex(rules[expr.name].expr, rules, wanted)
     if isinstance(expr, Scan):
