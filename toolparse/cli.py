@@ -489,7 +489,8 @@ def parse(
 
     with progress(file) as stream:
         try:
-            corpus = open_corpus(stream, _name_of(file), shape or "", field=field, whole=jobs > 1 or output is not None)
+            whole = jobs > 1 or output is not None
+            corpus = open_corpus(stream, _name_of(file), shape or "", field=field, whole=whole)
             well = parse_corpus(
                 corpus, work, write, lambda said: err.print(escape(said)), jobs=jobs, output=output, resume=resume
             )
