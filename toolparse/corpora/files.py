@@ -326,8 +326,9 @@ class Work:
                 return pa.table({})
             return pa.Table.from_pydict({name: [row.get(name) for row in kept] for name in names}, schema=wanted)
         except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            why = str(error).splitlines()[0]
             raise CorpusError(
-                f"or one of the next doesn't fit into a column ({str(error).splitlines()[0]}); JSON lines can be written"
+                f"or one of the next doesn't fit into a column ({why}); JSON lines can be written"
             ) from error
 
 
