@@ -287,6 +287,7 @@ INPUTS = ["jsonl", "jsonl.gz", "jsonl.zst", "json", "parquet", "arrow", "arrows"
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(files, "PART_CHUNKS", 1)
     monkeypatch.setattr(files, "CHUNK_ROWS", 7)
 
 
@@ -391,6 +392,31 @@ def test_tables_with_rows_that_cannot_be_used(kind: str, tmp_path: Path, pa: Any
     skipped = run(path, "--errors", "skip", "--output", tmp_path / "found.parquet")
     assert skipped.exit_code == NOT_FOUND
     assert [row["id"] for row in read_back(tmp_path / "found.parquet")] == [1, 3]
+
+
+def test_what_a_person_reads_of_bad_files(tmp_path: Path) -> None:
+    """What the file is, what it holds instead, and nothing of Python's."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"id": 1, "answer": "a"}\n')
+    told = run(path, "--lines").stderr
+    assert "line 1 holds no text in text, output, completion, response, content, but has id, answer; --field" in told
+    told = run(path, "--field", "a.b", "--on-error", "skip").stderr
+    assert "line 1 holds no text in a.b, but has id, answer\n" in told
+    path.write_bytes(b'{"text": "a", }\n')
+    assert "line 1 is not JSON: Illegal trailing comma before end of object at character" in run(path).stderr or (
+        "line 1 is not JSON: Expecting property name enclosed in double quotes at character" in run(path).stderr
+    )
+    for name in ("zeros.parquet", "zeros.arrow", "rows.jsonl.gz", "rows.jsonl.zst"):
+        (tmp_path / name).write_bytes(b"\0" * 50)
+        result = run(tmp_path / name)
+        assert (result.exit_code, result.stdout) == (BAD_INPUT, "")
+        assert "is not what its name says" in result.stderr
+        assert run(tmp_path / name, "--whole").exit_code == OK
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9 au lait")
+    result = run(latin)
+    assert (result.exit_code, read_lines(result.stdout)[0]["content"]) == (OK, "caf\ufffd au lait")
+    assert "latin.txt is not UTF-8 text: invalid continuation byte at byte 3" in result.stderr
 
 
 def test_of_many_bad_rows_the_first_are_named() -> None:
@@ -580,6 +606,7 @@ def test_a_plain_file_is_handed_out_by_places(
 ) -> None:
     """The parts of a file hold each line once, and nothing of it but those parts is handed to who reads."""
     monkeypatch.setattr(files, "CHUNK_BYTES", size)
+    monkeypatch.setattr(files, "PART_CHUNKS", 1)
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
     with path.open("rb") as file:

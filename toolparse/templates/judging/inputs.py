@@ -153,7 +153,7 @@ def _from_path(path: Path) -> Source:
     if path.is_dir():
         found = _from_folder(path, f"looked at folder {path.name!r}")
         if not (found.templates or any((path / name).is_file() for name in _CONFIGS)):
-            raise SourceError(f"the folder {path} holds no chat template, no tokenizer and no config.json")
+            raise SourceError(f"the folder {str(path)!r} holds no chat template, no tokenizer and no config.json")
         found.names = tuple(dict.fromkeys((*found.names, path.resolve().name)))
         return found
     if not path.is_file():
