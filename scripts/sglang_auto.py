@@ -18,8 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from template_table import templates  # noqa: E402
+
 from fixtures.tiny import markers_of  # noqa: E402
-from scripts.template_table import templates  # noqa: E402
 from toolparse import detect  # noqa: E402
 
 RULES = "sglang/srt/parser/template_detection.py"
