@@ -254,9 +254,7 @@ def _from_gguf(path: Path) -> Source:
     try:
         data = {name: field.contents() for name, field in Metadata(path).fields.items()}
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RuntimeError) as error:
-        raise SourceError(
-            f"{path} is not a whole GGUF file ({str(error) or type(error).__name__}); fetch it again"
-        ) from error
+        raise SourceError(f"{path} is not a whole GGUF file; fetch it again") from error
     head = "tokenizer.chat_template"
     found = Source(notes=[f"read the metadata of {path.name!r}"])
     for key, text in data.items():
