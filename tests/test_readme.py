@@ -54,7 +54,7 @@ def test_it_fits_on_a_screen_and_a_half() -> None:
 
 
 def test_its_pictures_are_small_and_made_by_the_script() -> None:
-    names = re.findall(r"!\[[^\]]+\]\((\S+)\)", README)
+    names = re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", README)
     made = (ROOT / "scripts" / "readme_pictures.py").read_text(encoding="utf-8")
     assert {Path(name).name for name in names} == {"inspect.png", "rollout.png"}
     for name in names:
