@@ -45,12 +45,12 @@ def serve_command(source: str, options: dict[str, Any], console: Console) -> Non
 
     Raises ToolparseError.
     """
-    check(source)
     import uvicorn
 
     from toolparse.serving.app import Endpoint, ServerLimits
     from toolparse.serving.model import ChatModel
 
+    check(source)
     where = EngineOptions(
         options["engine_url"],
         options["engine_kind"],
