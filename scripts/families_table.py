@@ -44,7 +44,7 @@ def table() -> str:
             facts = overview(fmt)
             has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key]) or "–"
             look = code(fmt.block.write(fmt.call))
-            proved = facts["proved"].partition(":")[2] or "–"
+            proved = facts["proved"] or "–"
             rows.append(f"| {fmt.name} | {cell(fmt.models)} | {look} | {facts['arguments']} | {has} | {proved} |")
     return "\n".join(rows)
 

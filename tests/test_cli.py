@@ -421,6 +421,10 @@ NAMELESS = "is a name, which has no template to {}; give a folder, a file or a h
         (["parse", "-"], "x", "Error: stdin can't be SOURCE and FILE at once: give one of them as a file"),
         (["inspect", "{{ messages }}"], "", "Error: SOURCE holds braces or newlines, so it is no name; `-` reads a template "
          "from stdin"),
+        (["parse", "qwen", "absent.txt"], "", "Error: there is no file absent.txt"),
+        (["render", "qwen", "tests"], "", "Error: tests is a folder, and FILE is one file"),
+        (["render", "qwen"], "", "Error: <stdin> is empty: JSON belongs there"),
+        (["parse", "qwen", "--tools", "absent.json"], "", "Error: No such file or directory: absent.json"),
         (["families", "quen"], "", "Error: no family is called 'quen'; did you mean 'qwen'?"),
         (["inspect", "gptoss-20b"], "", "Error: 'gptoss-20b' is neither a file nor a folder nor a name that is known; did you "
          "mean 'gpt-oss-20b' (harmony)? `toolparse families` lists the families"),
@@ -645,6 +649,8 @@ def test_families_for_grep_and_for_people(monkeypatch: pytest.MonkeyPatch) -> No
     shown = re.sub(r"\x1b\[[0-9;]*m", "", seen.getvalue()).splitlines()
     assert max(map(len, shown)) <= 80
     assert len(shown) == len(rows) + 3
+    assert [line.split()[0] for line in shown[1:-2]] == list(toolparse.families())
+    assert {row[3] for row in rows} >= {"-", "MiMo-VL"}  # where it was proved, in an outsider's words
     assert "functions.{{name}}:{{index}}" in program("families", "kimi_k2").stdout.decode()
 
 

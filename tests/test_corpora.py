@@ -287,6 +287,7 @@ INPUTS = ["jsonl", "jsonl.gz", "jsonl.zst", "json", "parquet", "arrow", "arrows"
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(files, "PART_CHUNKS", 1)
     monkeypatch.setattr(files, "CHUNK_ROWS", 7)
 
 
@@ -393,6 +394,31 @@ def test_tables_with_rows_that_cannot_be_used(kind: str, tmp_path: Path, pa: Any
     assert [row["id"] for row in read_back(tmp_path / "found.parquet")] == [1, 3]
 
 
+def test_what_a_person_reads_of_bad_files(tmp_path: Path) -> None:
+    """What the file is, what it holds instead, and nothing of Python's."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"id": 1, "answer": "a"}\n')
+    told = run(path, "--lines").stderr
+    assert "line 1 holds no text in text, output, completion, response, content, but has id, answer; --field" in told
+    told = run(path, "--field", "a.b", "--on-error", "skip").stderr
+    assert "line 1 holds no text in a.b, but has id, answer\n" in told
+    path.write_bytes(b'{"text": "a", }\n')
+    assert "line 1 is not JSON: Illegal trailing comma before end of object at character" in run(path).stderr or (
+        "line 1 is not JSON: Expecting property name enclosed in double quotes at character" in run(path).stderr
+    )
+    for name in ("zeros.parquet", "zeros.arrow", "rows.jsonl.gz", "rows.jsonl.zst"):
+        (tmp_path / name).write_bytes(b"\0" * 50)
+        result = run(tmp_path / name)
+        assert (result.exit_code, result.stdout) == (BAD_INPUT, "")
+        assert "is not what its name says" in result.stderr
+        assert run(tmp_path / name, "--whole").exit_code == OK
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9 au lait")
+    result = run(latin)
+    assert (result.exit_code, read_lines(result.stdout)[0]["content"]) == (OK, "caf\ufffd au lait")
+    assert "latin.txt is not UTF-8 text: invalid continuation byte at byte 3" in result.stderr
+
+
 def test_of_many_bad_rows_the_first_are_named() -> None:
     result = run("--lines", "--errors", "skip", stdin=b"{\n" * 1000)
     assert len(result.stderr.splitlines()) == files.SKIPPED_SHOWN + 1
@@ -452,10 +478,10 @@ def test_columns_of_a_table_are_those_of_its_first_rows(tmp_path: Path, pa: Any,
     rows = [*records(), {"id": "x", "completion": "Hi.", "new": 1}]
     result = run(written("jsonl", rows, tmp_path), "--output", tmp_path / "found.parquet")
     assert result.exit_code == BAD_INPUT
-    assert "there is a column new that the first rows don't have" in result.stderr
+    assert "line 41 or one of the next has a column new that the first rows don't have" in result.stderr
     rows = [*records(), {"id": 5, "completion": "Hi."}]
     result = run(written("jsonl", rows, tmp_path), "--output", tmp_path / "other.parquet")
-    assert "no columns can be made" in result.stderr
+    assert "line 41 or one of the next doesn't fit into a column" in result.stderr
 
 
 def test_tools_of_rows(tmp_path: Path, pa: Any) -> None:
@@ -495,7 +521,7 @@ def test_a_run_is_taken_up_where_it_ended(
     target, part = tmp_path / f"found.{out}", tmp_path / f"found.{out}.part"
     read, left = files.Work.read, [3]
 
-    def until(work: files.Work, chunk: files.Chunk) -> files.Done:
+    def until(work: files.Work, chunk: Any) -> files.Done:
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
@@ -514,10 +540,18 @@ def test_a_run_is_taken_up_where_it_ended(
     assert "is left of a run that did not end" in refused.stderr
     other = run(path, "--output", target, "--resume", "--field", "id")
     assert "a run with another field" in other.stderr
-    chunks: list[int] = []
-    monkeypatch.setattr(files.Work, "read", lambda work, chunk: chunks.append(chunk.first) or read(work, chunk))
+    rows: list[int] = []
+
+    def counted(work: files.Work, chunk: Any) -> files.Done:
+        done = read(work, chunk)
+        rows.append(done.rows)
+        return done
+
+    already = json.loads((tmp_path / f"found.{out}.part.json").read_bytes())["rows"]
+    monkeypatch.setattr(files.Work, "read", counted)
     assert run(path, "--output", target, "--resume").exit_code == OK
-    assert min(chunks) > 1
+    assert already > 0
+    assert sum(rows) == 40 - already
     assert read_back(target) == read_back(tmp_path / f"whole.{out}")
     assert not part.exists()
     assert run(path, "--resume").exit_code == BAD_INPUT
@@ -561,6 +595,27 @@ def test_ctrl_c_and_kill_in_a_long_run(tmp_path: Path) -> None:
     assert running.returncode == OK
     found = [row["id"] for row in read_back(target)]
     assert found == [f"r{number}" for number in range(2000)] * 60
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1000])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b'"a"', b'"a"\n', b'\xef\xbb\xbf"a"\r\n\n"bcdefg"\n\n', b'"abcde"\n"f"\n' * 5]
+)
+def test_a_plain_file_is_handed_out_by_places(
+    data: bytes, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts of a file hold each line once, and nothing of it but those parts is handed to who reads."""
+    monkeypatch.setattr(files, "CHUNK_BYTES", size)
+    monkeypatch.setattr(files, "PART_CHUNKS", 1)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        chunks = list(files.open_corpus(file, str(path)).chunks())
+    assert all(isinstance(chunk, files.Part) for chunk in chunks)
+    lines = [line for chunk in chunks for line in chunk.read()]
+    assert lines == io.BytesIO(data.removeprefix(b"\xef\xbb\xbf")).readlines()
+    with path.open("rb") as file:  # what can't be opened again by its name is read here
+        assert [line for chunk in files.open_corpus(file, "<stdin>", "lines").chunks() for line in chunk] == lines
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,15 @@ def test_it_fits_on_a_screen_and_a_half() -> None:
     assert README.count("\n") < 150
 
 
+def test_its_pictures_are_small_and_made_by_the_script() -> None:
+    names = re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", README)
+    made = (ROOT / "scripts" / "readme_pictures.py").read_text(encoding="utf-8")
+    assert {Path(name).name for name in names} == {"inspect.png", "rollout.png"}
+    for name in names:
+        assert name in made
+        assert (ROOT / name).stat().st_size < 150_000
+
+
 @pytest.fixture(scope="module")
 def folder_of_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `my-model` lies: a small random one, with the template of a family."""

@@ -26,6 +26,11 @@ def test_addresses_and_classifiers() -> None:
     urls = project["urls"]
     assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(urls)
     assert all(url.startswith(urls["Homepage"]) for url in urls.values())
+    # The address stands in one place: whoever sets it looks nowhere else.
+    host = urls["Homepage"].split("/")[2]
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.cff"), ROOT / "mkdocs.yml"]
+    named = [path.name for path in texts if host in path.read_text(encoding="utf-8")]
+    assert named in ([], ["releasing.md"])
     lowest = project["requires-python"].removeprefix(">=")
     assert f"Programming Language :: Python :: {lowest}" in project["classifiers"]
     extras = project["optional-dependencies"]

@@ -248,7 +248,7 @@ def test_a_gguf_file_that_is_cut_off(tmp_path: Path) -> None:
     whole = make_gguf(tmp_path / "m.gguf", QWEN).read_bytes()
     for length in (0, 3, 4, 10, 24, 30, 60, 200, len(whole) // 2):
         path = write(tmp_path / "cut.gguf", whole[:length])
-        with pytest.raises(SourceError, match="is not a whole GGUF file .*; fetch it again"):
+        with pytest.raises(SourceError, match="is not a whole GGUF file; fetch it again"):
             toolparse.detect(path)
     with pytest.raises(SourceError, match="is not a whole GGUF file"):
         toolparse.detect(write(tmp_path / "text.gguf", QWEN))

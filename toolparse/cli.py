@@ -109,8 +109,13 @@ class InputFile(click.File):
     """A file to read; a name in its place was meant as SOURCE."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, str) and not os.path.exists(value) and named(value) is not None:
-            raise BadInput(f"{value!r} is a family's name, and stands where FILE belongs: SOURCE comes first")
+        if isinstance(value, str) and value != "-":
+            if not os.path.exists(value):
+                if named(value) is not None:
+                    raise BadInput(f"{value!r} is a family's name, and stands where FILE belongs: SOURCE comes first")
+                raise BadInput(f"there is no file {value}")
+            if os.path.isdir(value):
+                raise BadInput(f"{value} is a folder, and FILE is one file")
         return super().convert(value, param, ctx)
 
 
@@ -186,6 +191,8 @@ def load_template(source: str, command: str) -> Any:
 def read_json(data: bytes | str, name: str, hint: str = "") -> Any:
     """A JSON value from outside; `hint`: what else to try where it is none."""
     text = data if isinstance(data, str) else _decoded(data, name)
+    if not text.strip():
+        raise BadInput(f"{name} is empty: JSON belongs there{hint}")
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -381,6 +388,8 @@ def inspect(source: str, as_json: bool) -> int:
         for server, flag in server_flags(shown).items():
             facts.add_row(server, escape(flag))
     show(facts, *([format_table(shown)] if shown else []))
+    if fmt is None:
+        err.print("name a family instead (`toolparse families`), if you know how the model writes calls")
     return code
 
 
@@ -443,15 +452,19 @@ def _format_of(fmt: object) -> Format | None:
 @command
 @click.argument("source")
 @click.argument("file", type=InputFile("rb"), default="-")
-@click.option("--tools", "tools_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE")
+@click.option(
+    "--tools", "tools_file", type=click.Path(path_type=Path), metavar="FILE", help="Tools as JSON, to check by."
+)
 @click.option("--prompt", metavar="TEXT", help="The end of the prompt, where it opens a thought or a call.")
 @click.option("--lines", "shape", flag_value="lines", help="The input is JSON lines. Default: by look and name.")
 @click.option("--array", "shape", flag_value="array", help="The input is a JSON array.")
 @click.option("--whole", "shape", flag_value="whole", help="The input is one text.")
 @click.option("--field", metavar="NAME", help=f"Where the text is, as in `a.0.b`. Default: {', '.join(TEXT_FIELDS)}.")
 @click.option("--prefix", default="", metavar="TEXT", help="Before the names of what is written.")
-@click.option("--errors", type=click.Choice(["stop", "skip"]), default="stop", help="At rows that can't be used.")
-@click.option("--jobs", type=click.IntRange(1), default=1, metavar="N", help="Processes that read.")
+@click.option(
+    "--errors", "--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="At rows that can't be used."
+)
+@click.option("--jobs", "--processes", type=click.IntRange(1), default=1, metavar="N", help="Processes that read.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of stdout.")
 @click.option("--resume", is_flag=True, help="Go on with an --output that was not finished.")
 @output_options
@@ -489,7 +502,8 @@ def parse(
 
     with progress(file) as stream:
         try:
-            corpus = open_corpus(stream, _name_of(file), shape or "", field=field, whole=jobs > 1 or output is not None)
+            whole = jobs > 1 or output is not None
+            corpus = open_corpus(stream, _name_of(file), shape or "", field=field, whole=whole)
             well = parse_corpus(
                 corpus, work, write, lambda said: err.print(escape(said)), jobs=jobs, output=output, resume=resume
             )
@@ -581,14 +595,17 @@ def families(name: str | None, as_json: bool) -> int:
         return OK
     console = stdout()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("family", style="green", no_wrap=True)
-    for title in ("arguments", "has", "models"):
+    # On a narrow terminal the models give way; what a family has is left out there.
+    wide = console.width >= 100
+    table.add_column("family", style="green", no_wrap=True, min_width=max(len(fmt.name) for fmt in formats))
+    table.add_column("arguments", no_wrap=True, min_width=max(len(codec(fmt)) for fmt in formats))
+    for title in ("has", "models") if wide else ("models",):
         table.add_column(title, no_wrap=True, overflow="ellipsis")
     for fmt in formats:
         facts = overview(fmt)
         has = ", ".join(key for key in ("ids", "parallel", "reasoning") if facts[key])
         if console.is_terminal:
-            table.add_row(fmt.name, facts["arguments"], has, escape(fmt.models))
+            table.add_row(fmt.name, facts["arguments"], *([has] if wide else []), escape(fmt.models))
             continue
         look = fmt.block.write(fmt.call).replace("\n", "⏎").replace("\t", " ")
         fields = (fmt.name, facts["arguments"], has, facts["proved"], fmt.models, ", ".join(fmt.aliases), look)
@@ -619,7 +636,7 @@ def overview(format: Format) -> dict[str, Any]:
         "ids": "{{id}}" in format.call,
         "parallel": format.parallel,
         "reasoning": format.reasoning is not None,
-        "proved": PROVED.get(format.name, ""),
+        "proved": PROVED.get(format.name, "").partition(":")[2],
     }
 
 

@@ -130,7 +130,7 @@ class ToolCall(msgspec.Struct, frozen=True, eq=False):
     @property
     def ok(self) -> bool:
         """Whether the call may be executed: it was read completely and nothing but notes is held against it."""
-        return all(issue.code in NOTES for issue in self.issues)
+        return not self.issues or all(issue.code in NOTES for issue in self.issues)
 
     @property
     def truncated(self) -> bool:
@@ -237,7 +237,7 @@ class ParsedMessage(msgspec.Struct, frozen=True):
         message: dict[str, Any] = {"role": "assistant", "content": self.content}
         if self.reasoning is not None:
             message["reasoning_content"] = self.reasoning
-        calls = [call for call in self.tool_calls if call.ok or broken == "keep"]
+        calls = [call for call in self.tool_calls if broken == "keep" or call.ok]
         if calls:
             message["tool_calls"] = [
                 {

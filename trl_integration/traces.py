@@ -122,6 +122,7 @@ def read_traces(path: Path) -> list[dict[str, Any]]:
             entry = json.loads(line)
             entry["rows"], entry["messages"], entry["calls"]
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: line {number} is no rollout ({type(error).__name__}: {error})") from None
+            why = f"it has no {error}" if isinstance(error, KeyError) else "it is no JSON object"
+            raise ValueError(f"{path}: line {number} is no rollout: {why}") from None
         out.append(entry)
     return out

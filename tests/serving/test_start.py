@@ -98,9 +98,6 @@ def test_what_cant_be_served(folder: Path, tmp_path: Path) -> None:
     nobody = run(str(folder), "--engine", "http://127.0.0.1:9")
     assert nobody.exit_code == 1
     assert "no engine answers" in nobody.output
-    nothing = run(str(tmp_path))
-    assert nothing.exit_code == 1
-    assert "no tokenizer" in nothing.output
     bare = tmp_path / "bare"
     for path in folder.glob("tokenizer*"):
         bare.mkdir(exist_ok=True)
@@ -110,15 +107,32 @@ def test_what_cant_be_served(folder: Path, tmp_path: Path) -> None:
     assert run(str(folder), "--max-running", "0").exit_code == 2
 
 
+def test_what_a_person_reads(tmp_path: Path) -> None:
+    """At once and in one line: what is no model is not looked for on the hub."""
+    (tmp_path / "text.jinja").write_text("{{ messages }}", encoding="utf-8")
+    for source, told in {
+        "my-model": "there is no file or folder my-model: a model folder, a hub id (Qwen/Qwen3-8B) or a .gguf file",
+        "qwen": "'qwen' is a family's name: give a model, and --family qwen if it can't be found",
+        f"{tmp_path}/text.jinja": f"{tmp_path}/text.jinja is a file: what can be served is a model folder, a hub id or a .gguf file",
+        str(tmp_path): f"the folder '{tmp_path}' holds no tokenizer",
+    }.items():
+        result = run(source)
+        assert (result.exit_code, result.output) == (2, f"Error: {told}\n")
+
+
 def test_a_model_on_the_hub_at_a_revision(folder: Path, tmp_path: Path) -> None:
     """Its tokenizer is loaded from there: then an engine is looked for, of which there is none."""
     files = {path.name: path.read_text("utf-8") for path in folder.iterdir() if path.suffix in (".json", ".jinja")}
-    told = {"tiny/qwen": "no engine answers", "tiny/qwen@main": "no engine answers", "tiny/qwen@none": "no tokenizer"}
+    told = {
+        "tiny/qwen": "no engine answers",
+        "tiny/qwen@main": "no engine answers",
+        "tiny/qwen@none": "no such revision",
+    }
     with hub_with(Hub({"tiny/qwen": files})) as hub:
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
         for source, words in told.items():
             command = [sys.executable, "-m", "toolparse", "serve", source, "--engine", "http://127.0.0.1:9"]
             done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-            assert done.returncode == 1
+            assert done.returncode == (2 if "revision" in words else 1)
             assert words in done.stderr, done.stderr
             assert "Traceback" not in done.stderr

@@ -81,7 +81,7 @@ def test_mistakes_are_named(trace: Path, tmp_path: Path) -> None:
     assert "no step 9; it has 0, 4" in done.output
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"messages": []}\n')
-    assert "line 1 is no rollout" in CliRunner().invoke(view, [str(broken)]).output
+    assert "line 1 is no rollout: it has no 'rows'" in CliRunner().invoke(view, [str(broken)]).output
     broken.write_text("")
     assert "has no rollouts" in CliRunner().invoke(view, [str(broken)]).output
 

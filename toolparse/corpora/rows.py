@@ -41,7 +41,9 @@ def arrow(module: str = "pyarrow") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"typed columns need pyarrow: pip install 'toolparse[data]' ({error})") from error
+        raise ImportError(
+            f"typed columns, Parquet and Arrow need pyarrow: pip install 'toolparse[data]' ({error})"
+        ) from error
 
 
 def schema(prefix: str = "") -> Any:

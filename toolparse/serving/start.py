@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from toolparse.errors import ToolparseError
+from toolparse.errors import SourceError, ToolparseError
 from toolparse.parser import Parser
-from toolparse.registry import hub_address
+from toolparse.registry import hub_address, kind_of, named
 from toolparse.serving.engine import Engine, EngineError
+from toolparse.templates.judging.hub import folder_of
 
 if TYPE_CHECKING:
     from toolparse.serving.model import ChatModel
+
+_TOKENIZERS = ("tokenizer*", "*.model", "vocab*", "*.tiktoken")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -47,6 +50,7 @@ def serve_command(source: str, options: dict[str, Any], console: Console) -> Non
     from toolparse.serving.app import Endpoint, ServerLimits
     from toolparse.serving.model import ChatModel
 
+    check(source)
     where = EngineOptions(
         options["engine_url"],
         options["engine_kind"],
@@ -104,6 +108,23 @@ def about(model: ChatModel, engine: Engine) -> list[str]:
     return lines
 
 
+def check(source: str) -> None:
+    """Raises SourceError for what can't be a model, at once: transformers would ask the hub for it again and again."""
+    kind, path = kind_of(source), Path(source)
+    if kind == "hub":
+        folder_of(source)
+    elif named(source) is not None and kind == "name":
+        raise SourceError(f"{source!r} is a family's name: give a model, and --family {source} if it can't be found")
+    elif not path.exists():
+        raise SourceError(
+            f"there is no file or folder {source}: a model folder, a hub id (Qwen/Qwen3-8B) or a .gguf file"
+        )
+    elif path.is_file() and path.suffix != ".gguf":
+        raise SourceError(f"{source} is a file: what can be served is a model folder, a hub id or a .gguf file")
+    elif path.is_dir() and not any(found for pattern in _TOKENIZERS for found in path.glob(pattern)):
+        raise SourceError(f"the folder {source!r} holds no tokenizer")
+
+
 def load(source: str, options: EngineOptions) -> tuple[Any, Engine]:
     """The tokenizer and the engine of a source: a GGUF file, a model folder, or a name on the hub.
 
@@ -144,7 +165,7 @@ def _tokenizer(source: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
-        raise ServeError(f"no tokenizer can be loaded from {source!r}: {error}") from error
+        raise ServeError(f"no tokenizer can be loaded from {source!r}: {' '.join(str(error).split())}") from error
 
 
 def _gguf_tokenizer(source: str) -> Any:

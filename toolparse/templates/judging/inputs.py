@@ -153,7 +153,7 @@ def _from_path(path: Path) -> Source:
     if path.is_dir():
         found = _from_folder(path, f"looked at folder {path.name!r}")
         if not (found.templates or any((path / name).is_file() for name in _CONFIGS)):
-            raise SourceError(f"the folder {path} holds no chat template, no tokenizer and no config.json")
+            raise SourceError(f"the folder {str(path)!r} holds no chat template, no tokenizer and no config.json")
         found.names = tuple(dict.fromkeys((*found.names, path.resolve().name)))
         return found
     if not path.is_file():
@@ -254,9 +254,7 @@ def _from_gguf(path: Path) -> Source:
     try:
         data = {name: field.contents() for name, field in Metadata(path).fields.items()}
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RuntimeError) as error:
-        raise SourceError(
-            f"{path} is not a whole GGUF file ({str(error) or type(error).__name__}); fetch it again"
-        ) from error
+        raise SourceError(f"{path} is not a whole GGUF file; fetch it again") from error
     head = "tokenizer.chat_template"
     found = Source(notes=[f"read the metadata of {path.name!r}"])
     for key, text in data.items():
