@@ -125,10 +125,8 @@ class Setting:
         loop = MultiTurnRollout(
             [add, slow], parser=self.parser, budget=Budget(turns=turns + 1), executor=ToolExecutor(max_concurrency=64)
         )
-        bridge = loop.bind(self.tokenizer)
-        loop.parser = Watched(loop.parser, "parse", spent, "parsing")
-        loop._bridge = Watched(bridge, "between", spent, "bridging")  # type: ignore[assignment]
-        loop.executor.run = timed(loop.executor.run, spent, "tools")  # type: ignore[method-assign]
+        loop.bind(self.tokenizer)
+        watch(loop, spent)
         script = Script(call or self.call, self.answer, turns, self.backend() if generating else None)
         prompts = [[{"role": "user", "content": f"Add 17 and 25, please: question {at}."}] for at in range(size)]
         begun = clock()
@@ -144,15 +142,24 @@ class Setting:
         return dict(spent)
 
 
-def timed(function: Callable[..., Any], spent: Counter[str], name: str) -> Callable[..., Any]:
+def watch(loop: MultiTurnRollout, spent: Counter[str], now: Callable[[], float] = clock) -> None:
+    """Add the seconds that a bound loop takes to parse, to bridge and to run tools to ``spent``, by part."""
+    loop.parser = Watched(loop.parser, "parse", spent, "parsing", now)
+    loop._bridge = Watched(loop.bridge, "between", spent, "bridging", now)  # type: ignore[assignment]
+    loop.executor.run = timed(loop.executor.run, spent, "tools", now)  # type: ignore[method-assign]
+
+
+def timed(
+    function: Callable[..., Any], spent: Counter[str], name: str, now: Callable[[], float] = clock
+) -> Callable[..., Any]:
     """The function, with its seconds added to ``spent[name]``."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        begun = clock()
+        begun = now()
         try:
             return function(*args, **kwargs)
         finally:
-            spent[name] += clock() - begun
+            spent[name] += now() - begun
 
     return run
 
@@ -160,9 +167,9 @@ def timed(function: Callable[..., Any], spent: Counter[str], name: str) -> Calla
 class Watched:
     """An object, with the seconds of one of its methods added to ``spent[name]``."""
 
-    def __init__(self, inner: Any, method: str, spent: Counter[str], name: str) -> None:
+    def __init__(self, inner: Any, method: str, spent: Counter[str], name: str, now: Callable[[], float]) -> None:
         self._inner = inner
-        setattr(self, method, timed(getattr(inner, method), spent, name))
+        setattr(self, method, timed(getattr(inner, method), spent, name, now))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
