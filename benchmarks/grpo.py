@@ -3,9 +3,9 @@
     python benchmarks/grpo.py [--steps 8] [--out grpo.json]
 
 Both train the same warmed-up model on the same rows with the same seeds, on a template that both accept (TRL's own for
-Qwen 2.5). With CUDA that is a model of 100 million weights in bf16 and 50 steps, timed by the clock; without, the demo's
-tiny one and few steps, in processor time. The loop is all of a step's rollouts but for what ``generate`` takes; its
-parts are known for ours only.
+Qwen 2.5). With CUDA that is a model of 100 million weights in bf16 and 50 steps, timed by the clock; without, the tiny
+one of the demo and few steps, in processor time. The loop is all of a step's rollouts but for what ``generate`` takes;
+its parts are known for ours only.
 """
 
 from __future__ import annotations

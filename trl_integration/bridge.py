@@ -82,6 +82,7 @@ class Bridge:
     _proved: dict[Any, _Skeleton | BridgeRefused] = field(init=False, default_factory=dict)
     _named: dict[Any, _Skeleton] = field(init=False, default_factory=dict)
     _stops: dict[Any, tuple[int, ...]] = field(init=False, default_factory=dict)
+    _least: dict[Any, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.renderer = Renderer(
@@ -141,6 +142,25 @@ class Bridge:
         if not segments:
             raise BridgeRefused("the template writes nothing between this turn and the next")
         return segments
+
+    def least(
+        self,
+        calls: Sequence[BridgeCall],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        stop: int | None,
+        tail: str = "",
+        earlier: int = 0,
+    ) -> int:
+        """How many tokens ``between`` makes of the shortest answers to these calls; raises what it raises."""
+        key = (tuple(calls), _names(tools), stop, tail if stop is None else "", min(earlier, _DEPTH))
+        if key not in self._least:
+            answers = [{"role": "tool", "name": call.name, "content": "0"} for call in calls]
+            segments = self.between(calls, answers, tools=tools, stop=stop, tail=tail, earlier=earlier)
+            if len(self._least) > _KEPT:
+                self._least.clear()
+            self._least[key] = sum(len(segment.ids) for segment in segments)
+        return self._least[key]
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Ids of a prompt: the messages and the generation prompt, in the form that the template wants."""

@@ -307,17 +307,18 @@ class ToolLoop:
                         leases[at].toolbox = leases[at].toolbox.only(names)
                     except (TypeError, ValueError, AttributeError) as error:
                         failed[at] = f"allowed_tools: {error}"
-        rollouts = []
+        rollouts: list[Rollout] = []
         for index, (prompt, row, lease) in enumerate(zip(prompts, rows, leases, strict=True)):
             if failed[index] is None:
                 lease.toolbox = selected(lease.toolbox, row)
+            before = rollouts[-1] if rollouts and not isinstance(prompts[index - 1], str) else None
             try:
-                rollout = self._first(index, prompt, row, lease, observations[index])
+                rollout = self._first(index, prompt, row, lease, observations[index], before)
             except Exception as error:
                 if observations[index] is None:
                     raise
                 failed[index] = f"what reset returned can't be shown: {error}"
-                rollout = self._first(index, prompt, row, lease, None)
+                rollout = self._first(index, prompt, row, lease, None, before)
             rollouts.append(rollout)
             if failed[index] is not None:
                 self._empty(rollout, "environment_error")
@@ -327,7 +328,15 @@ class ToolLoop:
             raise RuntimeError(f"not one environment could be started; the first one: {failed[0]}")
         return rollouts
 
-    def _first(self, index: int, prompt: Any, row: Mapping[str, Any], lease: Lease, observation: Any) -> Rollout:
+    def _first(
+        self,
+        index: int,
+        prompt: Any,
+        row: Mapping[str, Any],
+        lease: Lease,
+        observation: Any,
+        before: Rollout | None,
+    ) -> Rollout:
         if isinstance(prompt, str):
             if observation is not None:
                 raise ValueError("reset returned an observation for a prompt that is text; use message lists")
@@ -336,7 +345,11 @@ class ToolLoop:
         else:
             messages = apply_observation(prompt, observation)
             refuse_media(messages)
-            ids = self.bridge.prompt_ids(messages, lease.toolbox.schemas)
+            tools = lease.toolbox.schemas
+            if before is not None and (before.prompt, before.lease.toolbox.schemas) == (messages, tools):
+                ids = before.transcript.prompt_ids  # of the same group
+            else:
+                ids = self.bridge.prompt_ids(messages, tools)
         return Rollout(index, messages, row, lease, Transcript(ids))
 
     def _compact(self, rollouts: Sequence[Rollout], budget: Budget) -> None:
@@ -404,11 +417,12 @@ class ToolLoop:
         if not sampled.ids:
             self._empty(rollout, "empty")
             return None
-        tail = rollout.tail(_PROMPT_TAIL)
+        written = rollout.pending[-1:]
+        # What the template wrote last tells whether it opened a thought; older turns and answers don't matter.
+        tail = written[0].ids if written and written[0].author is Author.SCAFFOLD else rollout.tail(_PROMPT_TAIL)
         schemas = rollout.lease.toolbox.schemas
         rollout.transcript.add_turn(sampled.ids, logprobs_of(rollout, sampled), before=rollout.pending)
         rollout.pending = []
-        # The tail of the prompt tells whether the template opened a thought; older turns don't matter.
         parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=tail)
         rollout.turns.append(parsed)
         rollout.messages.append(self._message(rollout, parsed))
@@ -464,20 +478,19 @@ class ToolLoop:
         index = len(rollout.turns) - 1
         try:
             try:
-                least = self._bridge_segments(turn, ["0"] * len(calls))
+                cost = self.bridge.least(named, **self._place(turn))
             except BridgeRefused as refusal:
                 if len(calls) == 1:
                     raise
                 # Some templates carry one call per turn. The first is answered, and the answer says so.
                 turn.calls, turn.bridge_calls = calls[:1], named[:1]
                 turn.note = f"[only the first of {len(calls)} calls was run: send one call at a time]"
-                least = self._bridge_segments(turn, ["0"])
+                cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
                 rollout.detail = str(refusal)
         except (BridgeRefused, ForeignStop) as refusal:
             rollout.calls += [CallRecord(index, call) for call in calls]
             rollout.finish("foreign_eos" if isinstance(refusal, ForeignStop) else "unbridgeable", str(refusal))
             return None
-        cost = sum(len(segment.ids) for segment in least)
         if self._room(rollout, budget, cost) < budget.answer_tokens:
             rollout.calls += [CallRecord(index, call) for call in calls]
             rollout.finish("overlong", f"the shortest answer takes {cost} tokens")
@@ -487,24 +500,23 @@ class ToolLoop:
         return turn
 
     def _bridge_segments(self, turn: _Turn, texts: Sequence[str]) -> list[Segment]:
-        rollout = turn.rollout
         answers = [
             {"role": "tool", "name": call.name, "content": text}
             for call, text in zip(turn.bridge_calls, texts, strict=True)
         ]
-        return self.bridge.between(
-            turn.bridge_calls,
-            answers,
-            tools=rollout.lease.toolbox.schemas,
-            stop=turn.sampled.ids[-1] if turn.sampled.finish == "stop" else None,
-            tail=turn.parsed.text,
-            earlier=self._earlier(rollout),
-        )
+        return self.bridge.between(turn.bridge_calls, answers, **self._place(turn))
 
     @staticmethod
-    def _earlier(rollout: Rollout) -> int:
-        """Rounds of calls before the current turn, those in the prompt included."""
-        return rollout.rounds - bool(rollout.messages[-1].get("tool_calls"))
+    def _place(turn: _Turn) -> dict[str, Any]:
+        """Where a bridge begins, as ``Bridge.between`` takes it."""
+        rollout = turn.rollout
+        return {
+            "tools": rollout.lease.toolbox.schemas,
+            "stop": turn.sampled.ids[-1] if turn.sampled.finish == "stop" else None,
+            "tail": turn.parsed.text,
+            # Rounds of calls before the current turn, those in the prompt included.
+            "earlier": rollout.rounds - bool(rollout.messages[-1].get("tool_calls")),
+        }
 
     def _execute(self, turns: Sequence[_Turn], budget: Budget) -> None:
         """Run the valid calls of all rollouts at once, and answer the others with what is wrong; ask for replies."""
@@ -645,14 +657,7 @@ class ToolLoop:
             rollout.finish("max_turns")
             return
         try:
-            segments = self.bridge.between(
-                [],
-                answers,
-                tools=rollout.lease.toolbox.schemas,
-                stop=turn.sampled.ids[-1] if turn.sampled.finish == "stop" else None,
-                tail=turn.parsed.text,
-                earlier=self._earlier(rollout),
-            )
+            segments = self.bridge.between([], answers, **self._place(turn))
         except ForeignStop as refusal:
             rollout.finish("foreign_eos", str(refusal))
             return
@@ -664,7 +669,7 @@ class ToolLoop:
             rollout.finish("overlong", f"the environment's reply takes {cost} tokens")
             return
         rollout.messages += answers
-        rollout.pending = [Segment(s.author if s.author is Author.TOOL else Author.SCAFFOLD, s.ids) for s in segments]
+        rollout.pending = segments
 
     def _end_done(self, rollouts: Sequence[Rollout]) -> None:
         """End the rollouts whose environment says that it is done."""

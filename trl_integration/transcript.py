@@ -76,6 +76,9 @@ class Segment:
 def _as_ids(ids: Iterable[int], author: Author) -> tuple[int, ...]:
     if isinstance(ids, torch.Tensor):
         ids = ids.tolist()
+    ids = tuple(ids)
+    if set(map(type, ids)) <= {int} and min(ids, default=0) >= 0:
+        return ids
     out: list[int] = []
     for value in ids:
         # bool is an int to Python, and a mask passed where ids belong would go unnoticed.
