@@ -69,7 +69,16 @@ def task(count: int, seed: int) -> tuple[Callable[..., str], list[dict[str, Any]
 
 
 def train(
-    kind: type, model: Any, tokenizer: Any, *, steps: int, rollouts: int, rate: float, seed: int, cuda: bool
+    kind: type,
+    model: Any,
+    tokenizer: Any,
+    *,
+    steps: int,
+    rollouts: int,
+    tokens: int,
+    rate: float,
+    seed: int,
+    cuda: bool,
 ) -> dict[str, Any]:
     """Train with one of the trainers: rewards, seconds a step (median), and how they are shared out."""
     from datasets import Dataset
@@ -101,7 +110,7 @@ def train(
             max_steps=steps,
             per_device_train_batch_size=rollouts,
             num_generations=8,
-            max_completion_length=160,
+            max_completion_length=tokens,
             max_tool_calling_iterations=3,
             learning_rate=rate,
             lr_scheduler_type="constant_with_warmup",
@@ -141,13 +150,18 @@ def train(
 
 
 def run(
-    *, steps: int, warm_steps: tuple[int, int] = (320, 60), rollouts: int = 64, seed: int = 0, cuda: bool = False
+    *,
+    steps: int,
+    warm_steps: tuple[int, int] = (320, 60),
+    warm_rows: int = 1600,
+    rollouts: int = 64,
+    tokens: int = 160,
+    seed: int = 0,
+    cuda: bool = False,
 ) -> dict[str, Any]:
     """Warm one model up, train two copies of it; what ``main`` prints, as one dictionary."""
     from trl import GRPOTrainer
 
-    if not cuda:
-        torch.set_num_threads(1)  # threads that wait for one another count as processor time
     template = (TRL / "chat_templates/qwen2_5.jinja").read_text(encoding="utf-8")
     tool, rows = task(1, seed)
     prompt = tiny_tokenizer(template).apply_chat_template(rows[0]["prompt"], tools=[tool], tokenize=False)
@@ -157,14 +171,14 @@ def run(
         losses = warm_up(
             model,
             tokenizer,
-            make_rows(1600, EVERY, seed + 1),
+            make_rows(warm_rows, EVERY, seed + 1),
             steps=warm_steps,
             batch=32,
             seed=seed + 2,
             rate=3e-4 if cuda else 3e-3,
         )
     print(f"warm-up: losses {losses[0]:.3f} and {losses[1]:.3f}", flush=True)
-    settings: dict[str, Any] = {"steps": steps, "rollouts": rollouts, "seed": seed, "cuda": cuda}
+    settings: dict[str, Any] = {"steps": steps, "rollouts": rollouts, "tokens": tokens, "seed": seed, "cuda": cuda}
     # Copies before either is trained, each with a tokenizer of its own: the stock trainer changes the template.
     return {
         "device": torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads",
@@ -192,6 +206,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     for name in ("accelerate", "datasets", "torch", "transformers", "trl"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if not cuda:
+        torch.set_num_threads(1)  # threads that wait for one another count as processor time
     figures = run(steps=chosen.steps, rollouts=chosen.rollouts, seed=chosen.seed, cuda=cuda)
     print(f"{figures['device']}, {figures['weights']:,} weights, {chosen.rollouts} rollouts a step")
     for name, found in figures["trainers"].items():
