@@ -218,8 +218,6 @@ def main() -> None:
     setting.run(2, 64, call=setting.slow_call)
     print(f"\nA tool of 0.5 s in each of 64 rollouts: {time.perf_counter() - begun:.2f} s for all of it, on the clock")
 
-    if chosen.quick:
-        return
     print("\nBeside generation by the tiny model, 8 turns:")
     for size in (8, 64):
         spent = medians(setting, 8, size, chosen.repeats, generating=True)
