@@ -419,33 +419,29 @@ class ToolLoop:
             return None
         written = rollout.pending[-1:]
         # What the template wrote last tells whether it opened a thought; older turns and answers don't matter.
-        tail = written[0].ids if written and written[0].author is Author.SCAFFOLD else rollout.tail(_PROMPT_TAIL)
+        scaffold = bool(written) and written[0].author is Author.SCAFFOLD
+        tail = written[0].ids if scaffold else rollout.next_prompt[-_PROMPT_TAIL:]
         schemas = rollout.lease.toolbox.schemas
         rollout.transcript.add_turn(sampled.ids, logprobs_of(rollout, sampled), before=rollout.pending)
         rollout.pending = []
         parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=tail)
         rollout.turns.append(parsed)
         rollout.messages.append(self._message(rollout, parsed))
-        turn = len(rollout.turns) - 1
         calls = list(parsed.tool_calls)
+        # As they are if nothing comes of them; `_answer` knows more.
+        rollout.calls += [CallRecord(len(rollout.turns) - 1, call) for call in calls]
         if sampled.finish == "length":
-            rollout.calls += [CallRecord(turn, call) for call in calls]
             rollout.finish("length")
-            return None
-        if self.malformed == "end" and any(map(_unread, calls)):
-            rollout.calls += [CallRecord(turn, call) for call in calls]
+        elif (self.malformed == "end" and any(map(_unread, calls))) or (
+            not calls and hook(rollout.environment, "reply") is None
+        ):
             rollout.finish("answered")
-            return None
-        if not calls:
-            if hook(rollout.environment, "reply") is None:
-                rollout.finish("answered")
-                return None
-            return _Turn(rollout, sampled, parsed)
-        if budget.turns is not None and len(rollout.turns) >= budget.turns:
-            rollout.calls += [CallRecord(turn, call) for call in calls]
+        elif calls and budget.turns is not None and len(rollout.turns) >= budget.turns:
             rollout.finish("max_turns")
-            return None
-        return self._plan(rollout, sampled, parsed, calls, budget)
+        else:
+            turn = _Turn(rollout, sampled, parsed, calls)
+            return self._plan(turn, budget) if calls else turn
+        return None
 
     def _message(self, rollout: Rollout, parsed: ParsedMessage) -> dict[str, Any]:
         """The turn as a message. Ids that the model didn't write are new ones: no two calls of a rollout share one.
@@ -464,39 +460,27 @@ class ToolLoop:
         rollout.rounds += bool(parsed.tool_calls)
         return message
 
-    def _plan(
-        self,
-        rollout: Rollout,
-        sampled: Sampled,
-        parsed: ParsedMessage,
-        calls: list[ToolCall],
-        budget: Budget,
-    ) -> _Turn | None:
+    def _plan(self, turn: _Turn, budget: Budget) -> _Turn | None:
         """Check that the calls can be answered at all, before any of them runs."""
-        named = [BridgeCall(call.name or _NAMELESS, call.id) for call in calls]
-        turn = _Turn(rollout, sampled, parsed, calls, named)
-        index = len(rollout.turns) - 1
+        rollout, calls = turn.rollout, turn.calls
+        turn.bridge_calls = [BridgeCall(call.name or _NAMELESS, call.id) for call in calls]
         try:
             try:
-                cost = self.bridge.least(named, **self._place(turn))
+                cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
             except BridgeRefused as refusal:
                 if len(calls) == 1:
                     raise
                 # Some templates carry one call per turn. The first is answered, and the answer says so.
-                turn.calls, turn.bridge_calls = calls[:1], named[:1]
+                turn.calls, turn.bridge_calls = calls[:1], turn.bridge_calls[:1]
                 turn.note = f"[only the first of {len(calls)} calls was run: send one call at a time]"
                 cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
                 rollout.detail = str(refusal)
         except (BridgeRefused, ForeignStop) as refusal:
-            rollout.calls += [CallRecord(index, call) for call in calls]
-            rollout.finish("foreign_eos" if isinstance(refusal, ForeignStop) else "unbridgeable", str(refusal))
+            _unbridged(rollout, refusal)
             return None
         if self._room(rollout, budget, cost) < budget.answer_tokens:
-            rollout.calls += [CallRecord(index, call) for call in calls]
             rollout.finish("overlong", f"the shortest answer takes {cost} tokens")
             return None
-        if turn.note is not None:
-            rollout.calls += [CallRecord(index, call) for call in calls[1:]]
         return turn
 
     def _bridge_segments(self, turn: _Turn, texts: Sequence[str]) -> list[Segment]:
@@ -575,9 +559,8 @@ class ToolLoop:
             CallRecord(index, call, result, text)
             for call, result, text in zip(turn.calls, turn.results, shown, strict=True)
         ]
-        # Records of calls that were left out (one call per turn) come after those that were answered.
-        later = [record for record in rollout.calls if record.turn == index]
-        rollout.calls = [record for record in rollout.calls if record.turn != index] + records + later
+        first = len(rollout.calls) - len(turn.parsed.tool_calls)
+        rollout.calls[first : first + len(records)] = records
         if segments is None:
             rollout.finish("overlong", "the tools' answers don't fit and were taken back")
             return
@@ -658,11 +641,8 @@ class ToolLoop:
             return
         try:
             segments = self.bridge.between([], answers, **self._place(turn))
-        except ForeignStop as refusal:
-            rollout.finish("foreign_eos", str(refusal))
-            return
-        except BridgeRefused as refusal:
-            rollout.finish("unbridgeable", str(refusal))
+        except (BridgeRefused, ForeignStop) as refusal:
+            _unbridged(rollout, refusal)
             return
         cost = sum(len(segment.ids) for segment in segments)
         if self._room(rollout, budget, cost) < budget.answer_tokens:
@@ -690,6 +670,10 @@ class ToolLoop:
                 self._environment_failed(rollout, f"done: {result.text}")
             elif result.value:
                 rollout.finish("done")
+
+
+def _unbridged(rollout: Rollout, refusal: Exception) -> None:
+    rollout.finish("foreign_eos" if isinstance(refusal, ForeignStop) else "unbridgeable", str(refusal))
 
 
 def _by_position(function: Compact) -> Callable[..., Any]:

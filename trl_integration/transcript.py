@@ -164,10 +164,6 @@ class Transcript:
         """Prompt and completion, unpadded: what an engine is fed to continue."""
         return self._ids.copy()
 
-    def tail(self, count: int) -> list[int]:
-        """The last of these ids, at most ``count``."""
-        return self._ids[-count:]
-
     @property
     def prompt_ids(self) -> list[int]:
         """Everything before the first sampled token."""
