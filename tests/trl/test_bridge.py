@@ -438,7 +438,7 @@ def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not at or not sizes
 
 
-def test_the_loop_renders_once_for_a_group_and_once_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_renders_once_for_a_group_and_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     renders: list[Any] = []
     render = Renderer.render
 
@@ -459,6 +459,7 @@ def test_the_loop_renders_once_for_a_group_and_once_for_each_answer(monkeypatch:
     assert [len(r.turns) for r in rollouts] == [3] * 8
     assert len({tuple(r.transcript.completion_ids) for r in rollouts}) == 8
     assert len(renders) == 2 + 8 * 2
+    assert max(len(messages) for messages, *_ in renders) == 3  # whatever came before
 
 
 def test_names_that_a_template_writes_otherwise_are_proved_on_their_own() -> None:
