@@ -130,6 +130,8 @@ def train(
             processing_class=tokenizer,
             tools=[tool],
             callbacks=[Clock()],
+            # A broken call ends the rollout, as it does in TRL's loop.
+            **({"malformed": "end"} if kind is ToolGRPOTrainer else {}),
         )
         trainer.remove_callback(PrinterCallback)
         model.generate = timed(model.generate, spent, "generation", now)
@@ -142,10 +144,12 @@ def train(
         if isinstance(trainer, ToolGRPOTrainer):
             trainer.rollout.close()
     spent["loop"] = spent["rollouts"] - spent["generation"]
+    steps_logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     return {
         "seconds_a_step": statistics.median(taken),
         "shares": {name: spent[name] / sum(taken) for name in sorted(spent)},
-        "rewards": [entry["reward"] for entry in trainer.state.log_history if "reward" in entry],
+        "rewards": [entry["reward"] for entry in steps_logged],
+        "lengths": [entry["completions/mean_length"] for entry in steps_logged],
     }
 
 
