@@ -1,16 +1,19 @@
 """What a rollout costs beside generation: parsing, bridging, running tools, masks; by turns and by rollouts.
 
-    python benchmarks/rollout.py [--quick] [--markdown]
+    python benchmarks/rollout.py [--quick] [--repeats 3]
 
-Turns are scripted (a call of a tool that returns at once, then an answer), so that every cell does the same work. What
-a tiny random model takes to generate as many tokens from the same prompts is measured beside it, where that ends in
-reasonable time. All figures are processor time, but for those of the slow tool.
+Turns are scripted (a call of a tool that returns at once, then an answer), so that every cell does the same work;
+rollouts come in groups of 8 with one prompt, and no two results are the same. What a tiny random model takes to
+generate as many tokens from the same prompts is measured beside it, where that ends in reasonable time. All figures are
+processor time with one torch thread (threads that wait for one another count as busy), but for those of the slow tool.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import statistics
 import sys
 import time
 from collections import Counter
@@ -39,14 +42,17 @@ FAMILY = "qwen"
 PARTS = ("parsing", "bridging", "tools", "masks", "rest")
 
 
-def add(a: int, b: int) -> int:
+_SERIAL = itertools.count()
+
+
+def add(a: int, b: int) -> str:
     """Add two numbers.
 
     Args:
         a: One number.
         b: Another one.
     """
-    return a + b
+    return f"{a + b} (sum {next(_SERIAL)})"
 
 
 def slow(a: int, b: int) -> int:
@@ -125,12 +131,10 @@ class Setting:
         loop = MultiTurnRollout(
             [add, slow], parser=self.parser, budget=Budget(turns=turns + 1), executor=ToolExecutor(max_concurrency=64)
         )
-        bridge = loop.bind(self.tokenizer)
-        loop.parser = Watched(loop.parser, "parse", spent, "parsing")
-        loop._bridge = Watched(bridge, "between", spent, "bridging")  # type: ignore[assignment]
-        loop.executor.run = timed(loop.executor.run, spent, "tools")  # type: ignore[method-assign]
+        loop.bind(self.tokenizer)
+        watch(loop, spent)
         script = Script(call or self.call, self.answer, turns, self.backend() if generating else None)
-        prompts = [[{"role": "user", "content": f"Add 17 and 25, please: question {at}."}] for at in range(size)]
+        prompts = [[{"role": "user", "content": f"Add 17 and 25, please: question {at // 8}."}] for at in range(size)]
         begun = clock()
         rollouts = loop.run(prompts, script)
         ran = clock() - begun
@@ -144,15 +148,24 @@ class Setting:
         return dict(spent)
 
 
-def timed(function: Callable[..., Any], spent: Counter[str], name: str) -> Callable[..., Any]:
+def watch(loop: MultiTurnRollout, spent: Counter[str], now: Callable[[], float] = clock) -> None:
+    """Add the seconds that a bound loop takes to parse, to bridge and to run tools to ``spent``, by part."""
+    loop.parser = Watched(loop.parser, "parse", spent, "parsing", now)
+    loop._bridge = Watched(loop.bridge, "between", spent, "bridging", now)  # type: ignore[assignment]
+    loop.executor.run = timed(loop.executor.run, spent, "tools", now)  # type: ignore[method-assign]
+
+
+def timed(
+    function: Callable[..., Any], spent: Counter[str], name: str, now: Callable[[], float] = clock
+) -> Callable[..., Any]:
     """The function, with its seconds added to ``spent[name]``."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        begun = clock()
+        begun = now()
         try:
             return function(*args, **kwargs)
         finally:
-            spent[name] += clock() - begun
+            spent[name] += now() - begun
 
     return run
 
@@ -160,18 +173,18 @@ def timed(function: Callable[..., Any], spent: Counter[str], name: str) -> Calla
 class Watched:
     """An object, with the seconds of one of its methods added to ``spent[name]``."""
 
-    def __init__(self, inner: Any, method: str, spent: Counter[str], name: str) -> None:
+    def __init__(self, inner: Any, method: str, spent: Counter[str], name: str, now: Callable[[], float]) -> None:
         self._inner = inner
-        setattr(self, method, timed(getattr(inner, method), spent, name))
+        setattr(self, method, timed(getattr(inner, method), spent, name, now))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
 
-def best(setting: Setting, turns: int, size: int, repeats: int, **options: Any) -> dict[str, float]:
-    """The run with the least overhead."""
+def medians(setting: Setting, turns: int, size: int, repeats: int, **options: Any) -> dict[str, float]:
+    """Of each part, and of generation, over several runs."""
     runs = [setting.run(turns, size, **options) for _ in range(repeats)]
-    return min(runs, key=lambda spent: sum(spent.get(part, 0.0) for part in PARTS))
+    return {part: statistics.median(run.get(part, 0.0) for run in runs) for part in (*PARTS, "generation")}
 
 
 def main() -> None:
@@ -179,7 +192,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a few cells only")
     options.add_argument("--repeats", type=int, default=3)
     chosen = options.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     setting = Setting()
     setting.run(2, 4)
     turns = (1, 8, 64) if chosen.quick else TURNS
@@ -190,7 +203,7 @@ def main() -> None:
     found: dict[tuple[int, int], dict[str, float]] = {}
     for size in sizes:
         for count in turns:
-            spent = best(setting, count, size, chosen.repeats)
+            spent = medians(setting, count, size, chosen.repeats)
             found[count, size] = spent
             each = {part: 1000 * spent.get(part, 0.0) / (count * size) for part in PARTS}
             cells = " | ".join(f"{each[part]:.3f}" for part in PARTS)
@@ -205,11 +218,9 @@ def main() -> None:
     setting.run(2, 64, call=setting.slow_call)
     print(f"\nA tool of 0.5 s in each of 64 rollouts: {time.perf_counter() - begun:.2f} s for all of it, on the clock")
 
-    if chosen.quick:
-        return
     print("\nBeside generation by the tiny model, 8 turns:")
     for size in (8, 64):
-        spent = best(setting, 8, size, 1, generating=True)
+        spent = medians(setting, 8, size, chosen.repeats, generating=True)
         overhead = sum(spent.get(part, 0.0) for part in PARTS)
         whole = overhead + spent["generation"]
         print(

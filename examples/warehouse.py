@@ -146,8 +146,8 @@ def behaviour(row: dict[str, Any], chance: random.Random, *, right: float = 0.3)
     return ["\n".join(call_text(bay) for bay in wanted) + "<|im_end|>", f"{answer}<|im_end|>"]
 
 
-def build_tokenizer() -> Any:
-    """A byte-level BPE that has seen the words of the warehouse."""
+def build_tokenizer(template: str = TEMPLATE, more: Sequence[str] = ()) -> Any:
+    """A byte-level BPE that has seen the words of the warehouse, and ``more`` texts."""
     chance = random.Random(0)
     corpus = []
     for row in make_rows(400, [f"{a} {b}" for a in ROWS for b in BAYS], seed=7):
@@ -155,43 +155,50 @@ def build_tokenizer() -> Any:
         corpus.extend(behaviour(row, chance))
     corpus.extend(["\n".join(GOODS)] * 20)
     corpus.extend(["lookup(bay)"] * 50)
-    return tiny_tokenizer(TEMPLATE, eos="<|im_end|>", corpus=corpus, vocab_size=600)
+    return tiny_tokenizer(template, eos="<|im_end|>", corpus=[*corpus, *more], vocab_size=600 + 300 * bool(more))
 
 
-def build_model(tokenizer: Any, seed: int) -> Any:
-    """A random transformer of about a hundred and fifty thousand weights."""
+def build_model(tokenizer: Any, seed: int, **settings: Any) -> Any:
+    """A random transformer of about a hundred and fifty thousand weights, or as the settings say."""
     torch.manual_seed(seed)
-    return tiny_model(
-        tokenizer,
-        hidden_size=64,
-        context=512,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        tie_word_embeddings=True,
+    sizes = {
+        "hidden_size": 64,
+        "context": 512,
+        "intermediate_size": 192,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": True,
         # At this width the usual 0.02 leaves attention flat, and copying (the name into the call, the result
         # into the answer) takes ten times as many steps to appear.
-        initializer_range=0.12,
-    )
+        "initializer_range": 0.12,
+    }
+    return tiny_model(tokenizer, **sizes | settings)
 
 
 def warm_up(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], *, steps: Sequence[int], batch: int, seed: int
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[dict[str, Any]],
+    *,
+    steps: Sequence[int],
+    batch: int,
+    seed: int,
+    rate: float = 3e-3,
 ) -> list[float]:
     """Supervised steps on scripted rollouts; only what the assistant wrote is learned.
 
     First on right conversations, from which the skill of copying names and results is learned, then on mixed
-    ones, from which the habit of not using it is. ``steps`` are those of the two phases; returns the last
-    mean loss of each.
+    ones, from which the habit of not using it is. ``steps`` are those of the two phases, ``rate`` is the highest
+    learning rate; returns the last mean loss of each.
     """
     chance = random.Random(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.01)
     loop = MultiTurnRollout(environments=Warehouse)
     loop.bind(tokenizer)
     model.train()
     ends: list[float] = []
-    for count, right, peak in zip(steps, (1.0, 0.3), (3e-3, 1e-3), strict=True):
+    for count, right, peak in zip(steps, (1.0, 0.3), (rate, rate / 3), strict=True):
         scripts = [behaviour(row, chance, right=right) for row in rows]
         backend = ScriptedBackend(scripts, encode=lambda text: tokenizer(text)["input_ids"], logprob=None)
         rollouts = loop.run([row["prompt"] for row in rows], backend, rows=rows)
@@ -205,9 +212,9 @@ def warm_up(
             picked = TranscriptBatch.of(
                 [rollout.transcript for rollout in rollouts[start : start + batch]], tokenizer.pad_token_id
             )
-            ids = torch.cat([picked.prompt_ids, picked.completion_ids], dim=1)
-            mask = torch.cat([picked.prompt_mask, picked.completion_mask], dim=1)
-            learned = torch.cat([torch.zeros_like(picked.prompt_mask), picked.tool_mask], dim=1).bool()
+            ids = torch.cat([picked.prompt_ids, picked.completion_ids], dim=1).to(model.device)
+            mask = torch.cat([picked.prompt_mask, picked.completion_mask], dim=1).to(model.device)
+            learned = torch.cat([torch.zeros_like(picked.prompt_mask), picked.tool_mask], dim=1).bool().to(model.device)
             loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(~learned, -100)).loss
             optimizer.zero_grad()
             loss.backward()

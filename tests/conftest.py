@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Tests look into detection and change parts of it: that takes one process. `test_isolation.py` has several.
 os.environ.setdefault("TOOLPARSE_ISOLATION", "off")
+# Models are tiny, and tests run side by side: torch's threads would wait for one another most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 _QUIET = settings(deadline=None, suppress_health_check=_SLOW_MACHINE, print_blob=True)

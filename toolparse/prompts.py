@@ -70,8 +70,10 @@ def _open_call(format: Format, tail: str) -> str:
     for word in sorted(words):  # what nothing but its place announces
         starts += [match.start() for match in re.finditer(rf"^[ \t]*{re.escape(word)}", tail, re.MULTILINE)][-1:]
     for start in starts:
+        if any(end in tail[start:] for end in program.ends):
+            continue
         reader = read_pieces(format)
         reader.feed(tail[start:])
-        if reader.in_call and not any(end in tail[start:] for end in program.ends):
+        if reader.in_call:
             return tail[start:]
     return ""

@@ -46,14 +46,15 @@ class _Skeleton:
     """What follows the last argument of a turn's calls (or the content of a turn without calls).
 
     ``closing`` is the text from the last sentinel of the turn to the first answer. ``between`` are the texts after
-    each answer; the last of them holds the next generation prompt. ``tools`` are enough of the tools to render the
-    turn with: all of them give the same text.
+    each answer; the last of them holds the next generation prompt. ``earlier`` are the rounds of calls that must stand
+    before the turn for it to be so: none, but for templates that keep count. ``tools`` are enough of the tools to
+    render the turn with: all of them give the same text.
     """
 
     form: Form
     closing: str
     between: tuple[str, ...]
-    earlier: int
+    earlier: int = 0
     tools: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     stop: str | None = field(default=None, compare=False)
 
@@ -82,6 +83,7 @@ class Bridge:
     _proved: dict[Any, _Skeleton | BridgeRefused] = field(init=False, default_factory=dict)
     _named: dict[Any, _Skeleton] = field(init=False, default_factory=dict)
     _stops: dict[Any, tuple[int, ...]] = field(init=False, default_factory=dict)
+    _least: dict[Any, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.renderer = Renderer(
@@ -141,6 +143,25 @@ class Bridge:
         if not segments:
             raise BridgeRefused("the template writes nothing between this turn and the next")
         return segments
+
+    def least(
+        self,
+        calls: Sequence[BridgeCall],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        stop: int | None,
+        tail: str = "",
+        earlier: int = 0,
+    ) -> int:
+        """How many tokens ``between`` makes of the shortest answers to these calls; raises what it raises."""
+        key = (tuple(calls), _names(tools), stop, tail if stop is None else "", min(earlier, _DEPTH))
+        if key not in self._least:
+            answers = [{"role": "tool", "name": call.name, "content": "0"} for call in calls]
+            segments = self.between(calls, answers, tools=tools, stop=stop, tail=tail, earlier=earlier)
+            if len(self._least) > _KEPT:
+                self._least.clear()
+            self._least[key] = sum(len(segment.ids) for segment in segments)
+        return self._least[key]
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Ids of a prompt: the messages and the generation prompt, in the form that the template wants."""
@@ -348,11 +369,13 @@ class Bridge:
         marks = sentinels("answer", len(answers))
         try:
             text = self._render(proved.form, calls, answers, marks, few, proved.earlier)
-            made = replace(_dissect(proved.form, text, calls, marks, proved.earlier), tools=few, stop=proved.stop)
+            made = _dissect(proved.form, text, calls, marks)
         except BridgeRefused:
             return None
         generic = _generic(made, calls)
-        return made if (generic["closing"], generic["between"]) == (proved.closing, proved.between) else None
+        if (generic["closing"], generic["between"]) != (proved.closing, proved.between):
+            return None
+        return replace(made, earlier=proved.earlier, tools=few, stop=proved.stop)
 
     def _prove(
         self,
@@ -415,23 +438,23 @@ class Bridge:
 
         def dissected(history: Sequence[str], offered: Sequence[Mapping[str, Any]]) -> _Skeleton:
             text = self.renderer.conversation(form, calls, answers, marks, offered, history)
-            return _dissect(form, text, calls, marks, earlier)
+            return _dissect(form, text, calls, marks)
 
         found = dissected((), tools)
         few = _few(calls, tools)
         if len(few) < len(tools) and dissected((), few) != found:
             few = tuple(tools)
         # The same turn at the end of longer conversations must be followed by the same text.
-        if calls:
-            alike = dissected(("round",), few) == found == dissected(("round", "talk"), few)
-        else:
-            alike = dissected(("talk",), few) == found
-        if not alike:
+        histories = [("round",), ("round", "talk"), ("round",) * max(earlier, 1)] if calls else [("talk",)]
+        depth = 0
+        if any(dissected(history, few) != found for history in dict.fromkeys(histories)):
             # A template that keeps count: then the same depth must give the same text, however it was reached.
+            depth = earlier
             found = dissected(("round",) * earlier, few)
             if not calls or found != dissected(("talk", *(("round", "talk") * earlier)), few):
                 raise BridgeRefused("what follows a turn depends on the turns before it")
-        return replace(found, tools=few, stop=self._ends.after(found.closing, form, calls, few))
+        stop = self._ends.after(found.closing, form, calls, few)
+        return replace(found, tools=few, stop=stop, earlier=depth)
 
 
 def _turn_start(form: Form, text: str, calls: Sequence[BridgeCall]) -> int:
@@ -448,7 +471,7 @@ def _turn_start(form: Form, text: str, calls: Sequence[BridgeCall]) -> int:
     return at + len(last)
 
 
-def _dissect(form: Form, text: str, calls: Sequence[BridgeCall], marks: Sequence[str], earlier: int) -> _Skeleton:
+def _dissect(form: Form, text: str, calls: Sequence[BridgeCall], marks: Sequence[str]) -> _Skeleton:
     for index in range(len(calls) if form.native else 0):
         if ARGUMENT.format(index) not in text:
             raise BridgeRefused(
@@ -470,7 +493,7 @@ def _dissect(form: Form, text: str, calls: Sequence[BridgeCall], marks: Sequence
         at = found + len(mark)
     closing = text[start : cuts[0][0]] if cuts else text[start:]
     ends = [*(a for a, _ in cuts[1:]), len(text)]
-    return _Skeleton(form, closing, tuple(text[b:e] for (_, b), e in zip(cuts, ends, strict=True)), earlier)
+    return _Skeleton(form, closing, tuple(text[b:e] for (_, b), e in zip(cuts, ends, strict=True)))
 
 
 def _names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

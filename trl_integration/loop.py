@@ -307,17 +307,18 @@ class ToolLoop:
                         leases[at].toolbox = leases[at].toolbox.only(names)
                     except (TypeError, ValueError, AttributeError) as error:
                         failed[at] = f"allowed_tools: {error}"
-        rollouts = []
+        rollouts: list[Rollout] = []
         for index, (prompt, row, lease) in enumerate(zip(prompts, rows, leases, strict=True)):
             if failed[index] is None:
                 lease.toolbox = selected(lease.toolbox, row)
+            before = rollouts[-1] if rollouts and not isinstance(prompts[index - 1], str) else None
             try:
-                rollout = self._first(index, prompt, row, lease, observations[index])
+                rollout = self._first(index, prompt, row, lease, observations[index], before)
             except Exception as error:
                 if observations[index] is None:
                     raise
                 failed[index] = f"what reset returned can't be shown: {error}"
-                rollout = self._first(index, prompt, row, lease, None)
+                rollout = self._first(index, prompt, row, lease, None, before)
             rollouts.append(rollout)
             if failed[index] is not None:
                 self._empty(rollout, "environment_error")
@@ -327,7 +328,15 @@ class ToolLoop:
             raise RuntimeError(f"not one environment could be started; the first one: {failed[0]}")
         return rollouts
 
-    def _first(self, index: int, prompt: Any, row: Mapping[str, Any], lease: Lease, observation: Any) -> Rollout:
+    def _first(
+        self,
+        index: int,
+        prompt: Any,
+        row: Mapping[str, Any],
+        lease: Lease,
+        observation: Any,
+        before: Rollout | None,
+    ) -> Rollout:
         if isinstance(prompt, str):
             if observation is not None:
                 raise ValueError("reset returned an observation for a prompt that is text; use message lists")
@@ -336,7 +345,11 @@ class ToolLoop:
         else:
             messages = apply_observation(prompt, observation)
             refuse_media(messages)
-            ids = self.bridge.prompt_ids(messages, lease.toolbox.schemas)
+            tools = lease.toolbox.schemas
+            if before is not None and (before.prompt, before.lease.toolbox.schemas) == (messages, tools):
+                ids = before.transcript.prompt_ids  # of the same group
+            else:
+                ids = self.bridge.prompt_ids(messages, tools)
         return Rollout(index, messages, row, lease, Transcript(ids))
 
     def _compact(self, rollouts: Sequence[Rollout], budget: Budget) -> None:
@@ -404,34 +417,31 @@ class ToolLoop:
         if not sampled.ids:
             self._empty(rollout, "empty")
             return None
-        tail = rollout.tail(_PROMPT_TAIL)
+        written = rollout.pending[-1:]
+        # What the template wrote last tells whether it opened a thought; older turns and answers don't matter.
+        scaffold = bool(written) and written[0].author is Author.SCAFFOLD
+        tail = written[0].ids if scaffold else rollout.next_prompt[-_PROMPT_TAIL:]
         schemas = rollout.lease.toolbox.schemas
         rollout.transcript.add_turn(sampled.ids, logprobs_of(rollout, sampled), before=rollout.pending)
         rollout.pending = []
-        # The tail of the prompt tells whether the template opened a thought; older turns don't matter.
         parsed = self.parser.parse(sampled.ids, tools=schemas or None, prompt=tail)
         rollout.turns.append(parsed)
         rollout.messages.append(self._message(rollout, parsed))
-        turn = len(rollout.turns) - 1
         calls = list(parsed.tool_calls)
+        # As they are if nothing comes of them; `_answer` knows more.
+        rollout.calls += [CallRecord(len(rollout.turns) - 1, call) for call in calls]
         if sampled.finish == "length":
-            rollout.calls += [CallRecord(turn, call) for call in calls]
             rollout.finish("length")
-            return None
-        if self.malformed == "end" and any(map(_unread, calls)):
-            rollout.calls += [CallRecord(turn, call) for call in calls]
+        elif (self.malformed == "end" and any(map(_unread, calls))) or (
+            not calls and hook(rollout.environment, "reply") is None
+        ):
             rollout.finish("answered")
-            return None
-        if not calls:
-            if hook(rollout.environment, "reply") is None:
-                rollout.finish("answered")
-                return None
-            return _Turn(rollout, sampled, parsed)
-        if budget.turns is not None and len(rollout.turns) >= budget.turns:
-            rollout.calls += [CallRecord(turn, call) for call in calls]
+        elif calls and budget.turns is not None and len(rollout.turns) >= budget.turns:
             rollout.finish("max_turns")
-            return None
-        return self._plan(rollout, sampled, parsed, calls, budget)
+        else:
+            turn = _Turn(rollout, sampled, parsed, calls)
+            return self._plan(turn, budget) if calls else turn
+        return None
 
     def _message(self, rollout: Rollout, parsed: ParsedMessage) -> dict[str, Any]:
         """The turn as a message. Ids that the model didn't write are new ones: no two calls of a rollout share one.
@@ -450,61 +460,47 @@ class ToolLoop:
         rollout.rounds += bool(parsed.tool_calls)
         return message
 
-    def _plan(
-        self,
-        rollout: Rollout,
-        sampled: Sampled,
-        parsed: ParsedMessage,
-        calls: list[ToolCall],
-        budget: Budget,
-    ) -> _Turn | None:
+    def _plan(self, turn: _Turn, budget: Budget) -> _Turn | None:
         """Check that the calls can be answered at all, before any of them runs."""
-        named = [BridgeCall(call.name or _NAMELESS, call.id) for call in calls]
-        turn = _Turn(rollout, sampled, parsed, calls, named)
-        index = len(rollout.turns) - 1
+        rollout, calls = turn.rollout, turn.calls
+        turn.bridge_calls = [BridgeCall(call.name or _NAMELESS, call.id) for call in calls]
         try:
             try:
-                least = self._bridge_segments(turn, ["0"] * len(calls))
+                cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
             except BridgeRefused as refusal:
                 if len(calls) == 1:
                     raise
                 # Some templates carry one call per turn. The first is answered, and the answer says so.
-                turn.calls, turn.bridge_calls = calls[:1], named[:1]
+                turn.calls, turn.bridge_calls = calls[:1], turn.bridge_calls[:1]
                 turn.note = f"[only the first of {len(calls)} calls was run: send one call at a time]"
-                least = self._bridge_segments(turn, ["0"])
+                cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
                 rollout.detail = str(refusal)
         except (BridgeRefused, ForeignStop) as refusal:
-            rollout.calls += [CallRecord(index, call) for call in calls]
-            rollout.finish("foreign_eos" if isinstance(refusal, ForeignStop) else "unbridgeable", str(refusal))
+            _unbridged(rollout, refusal)
             return None
-        cost = sum(len(segment.ids) for segment in least)
         if self._room(rollout, budget, cost) < budget.answer_tokens:
-            rollout.calls += [CallRecord(index, call) for call in calls]
             rollout.finish("overlong", f"the shortest answer takes {cost} tokens")
             return None
-        if turn.note is not None:
-            rollout.calls += [CallRecord(index, call) for call in calls[1:]]
         return turn
 
     def _bridge_segments(self, turn: _Turn, texts: Sequence[str]) -> list[Segment]:
-        rollout = turn.rollout
         answers = [
             {"role": "tool", "name": call.name, "content": text}
             for call, text in zip(turn.bridge_calls, texts, strict=True)
         ]
-        return self.bridge.between(
-            turn.bridge_calls,
-            answers,
-            tools=rollout.lease.toolbox.schemas,
-            stop=turn.sampled.ids[-1] if turn.sampled.finish == "stop" else None,
-            tail=turn.parsed.text,
-            earlier=self._earlier(rollout),
-        )
+        return self.bridge.between(turn.bridge_calls, answers, **self._place(turn))
 
     @staticmethod
-    def _earlier(rollout: Rollout) -> int:
-        """Rounds of calls before the current turn, those in the prompt included."""
-        return rollout.rounds - bool(rollout.messages[-1].get("tool_calls"))
+    def _place(turn: _Turn) -> dict[str, Any]:
+        """Where a bridge begins, as ``Bridge.between`` takes it."""
+        rollout = turn.rollout
+        return {
+            "tools": rollout.lease.toolbox.schemas,
+            "stop": turn.sampled.ids[-1] if turn.sampled.finish == "stop" else None,
+            "tail": turn.parsed.text,
+            # Rounds of calls before the current turn, those in the prompt included.
+            "earlier": rollout.rounds - bool(rollout.messages[-1].get("tool_calls")),
+        }
 
     def _execute(self, turns: Sequence[_Turn], budget: Budget) -> None:
         """Run the valid calls of all rollouts at once, and answer the others with what is wrong; ask for replies."""
@@ -563,9 +559,8 @@ class ToolLoop:
             CallRecord(index, call, result, text)
             for call, result, text in zip(turn.calls, turn.results, shown, strict=True)
         ]
-        # Records of calls that were left out (one call per turn) come after those that were answered.
-        later = [record for record in rollout.calls if record.turn == index]
-        rollout.calls = [record for record in rollout.calls if record.turn != index] + records + later
+        first = len(rollout.calls) - len(turn.parsed.tool_calls)
+        rollout.calls[first : first + len(records)] = records
         if segments is None:
             rollout.finish("overlong", "the tools' answers don't fit and were taken back")
             return
@@ -645,26 +640,16 @@ class ToolLoop:
             rollout.finish("max_turns")
             return
         try:
-            segments = self.bridge.between(
-                [],
-                answers,
-                tools=rollout.lease.toolbox.schemas,
-                stop=turn.sampled.ids[-1] if turn.sampled.finish == "stop" else None,
-                tail=turn.parsed.text,
-                earlier=self._earlier(rollout),
-            )
-        except ForeignStop as refusal:
-            rollout.finish("foreign_eos", str(refusal))
-            return
-        except BridgeRefused as refusal:
-            rollout.finish("unbridgeable", str(refusal))
+            segments = self.bridge.between([], answers, **self._place(turn))
+        except (BridgeRefused, ForeignStop) as refusal:
+            _unbridged(rollout, refusal)
             return
         cost = sum(len(segment.ids) for segment in segments)
         if self._room(rollout, budget, cost) < budget.answer_tokens:
             rollout.finish("overlong", f"the environment's reply takes {cost} tokens")
             return
         rollout.messages += answers
-        rollout.pending = [Segment(s.author if s.author is Author.TOOL else Author.SCAFFOLD, s.ids) for s in segments]
+        rollout.pending = segments
 
     def _end_done(self, rollouts: Sequence[Rollout]) -> None:
         """End the rollouts whose environment says that it is done."""
@@ -685,6 +670,10 @@ class ToolLoop:
                 self._environment_failed(rollout, f"done: {result.text}")
             elif result.value:
                 rollout.finish("done")
+
+
+def _unbridged(rollout: Rollout, refusal: Exception) -> None:
+    rollout.finish("foreign_eos" if isinstance(refusal, ForeignStop) else "unbridgeable", str(refusal))
 
 
 def _by_position(function: Compact) -> Callable[..., Any]:

@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .bridge import Bridge, BridgeRefused
-from .messages import Renderer, thought_pattern
+from .messages import THOUGHTS, Renderer, thought_pattern
 
 __all__ = ["AssistantMask", "MaskError", "MaskWarning", "TurnSpan", "assistant_mask"]
 
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
 #: How much of a prompt's end is looked at for what it opened, in characters.
 _TAIL = 256
 
@@ -106,22 +105,27 @@ def assistant_mask(
     finder = _Finder(bridge, messages, schemas)
     spans = finder.spans()
     encoding = bridge.encoder.backend.encode(finder.text, add_special_tokens=False)
-    tokens = _Tokens(encoding.offsets)
+    begins = [start for start, _ in encoding.offsets]
+
+    def tokens(start: int, end: int) -> tuple[int, int]:
+        """The tokens that begin in this stretch (half open)."""
+        return bisect_left(begins, start), bisect_left(begins, end)
+
     mask = [0] * len(encoding.ids)
     turns: list[TurnSpan] = []
     for index, start, end, stop in spans:
-        first, last = tokens.between(start, end)
+        first, last = tokens(start, end)
         mask[first:last] = [1] * (last - first)
         calls: list[tuple[int, int]] = []
         if messages[index].get("tool_calls") and parser is not None:
             before = finder.text[max(0, start - _TAIL) : start]
             parsed = parser.parse(finder.text[start:end], tools=schemas or None, prompt=before)
             calls = [
-                tokens.between(start + call.span.start, start + call.span.end)
+                tokens(start + call.span.start, start + call.span.end)
                 for call in parsed.tool_calls
                 if call.span is not None
             ]
-        ending = None if stop is None else tokens.between(stop, end)
+        ending = None if stop is None else tokens(stop, end)
         turns.append(TurnSpan(index, first, last, tuple(calls), ending))
     if turns and turns[-1].end_of_turn is None:
         warnings.warn(
@@ -142,23 +146,6 @@ def _parser_of(tokenizer: Any) -> Any:
         return None
 
 
-class _Tokens:
-    """From characters to tokens."""
-
-    def __init__(self, offsets: Sequence[tuple[int, int]]) -> None:
-        self._starts = [start for start, _ in offsets]
-
-    def between(self, start: int, end: int) -> tuple[int, int]:
-        """The tokens that begin in this stretch (half open)."""
-        return bisect_left(self._starts, start), bisect_left(self._starts, end)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    message: int
-    own: bool
-
-
 class _Marker:
     """Puts marks into the texts of messages; they are numbered, and no text of the conversation looks like one."""
 
@@ -166,7 +153,7 @@ class _Marker:
         letter = next(a for a in _letters() if f"Q{a}m" not in text)
         self.pattern = re.compile(rf"Q{letter}m(\d{{6}})zq")
         self._letter = letter
-        self.marks: list[_Mark] = []
+        self.marks: list[int] = []  # the message of each
 
     def message(self, message: Mapping[str, Any], index: int, *, ends_only: bool) -> dict[str, Any]:
         """The message with its texts marked: an assistant's at their ends, others' at both."""
@@ -177,19 +164,19 @@ class _Marker:
             if not core:
                 return value
             at = value.index(core)
-            before = "" if own or ends_only else self._mark(index, own)
-            return value[:at] + before + core + self._mark(index, own) + value[at + len(core) :]
+            before = "" if own or ends_only else self._mark(index)
+            return value[:at] + before + core + self._mark(index) + value[at + len(core) :]
 
         marked = dict(message)
-        for key in ("content", *(_THOUGHTS if own else ())):
+        for key in ("content", *(THOUGHTS if own else ())):
             if key in marked:
                 marked[key] = _mapped(marked[key], text)
         if marked.get("tool_calls"):
             marked["tool_calls"] = [self._call(call, text) for call in marked["tool_calls"]]
         return marked
 
-    def _mark(self, index: int, own: bool) -> str:
-        self.marks.append(_Mark(index, own))
+    def _mark(self, index: int) -> str:
+        self.marks.append(index)
         return f"Q{self._letter}m{len(self.marks) - 1:06}zq"
 
     @staticmethod
@@ -288,7 +275,7 @@ class _Finder:
         self.found = found
         self.places: list[list[int]] = [[] for _ in self.messages]
         for mark, at in found:
-            self.places[self.marker.marks[mark].message].append(at)
+            self.places[self.marker.marks[mark]].append(at)
 
     # -- spans -----------------------------------------------------------------------------------------------------
 
@@ -322,7 +309,7 @@ class _Finder:
         while at > 0:
             at -= 1
             mark, place = self.found[at]
-            if self.marker.marks[mark].message < index:
+            if self.marker.marks[mark] < index:
                 return place, mark
         return 0, -1
 
@@ -334,7 +321,7 @@ class _Finder:
         message = self.messages[index]
         if any(not start <= at <= end for at in own):
             raise MaskError(f"message {index}: the template writes some of it outside of its turn")
-        if not own and _said(message):
+        if not own and _content(message):
             raise MaskError(f"message {index}: the template writes nothing of this assistant message")
         said = self.text[start:end]
         for at, call in enumerate(message.get("tool_calls") or ()):
@@ -467,8 +454,3 @@ def _content(message: Mapping[str, Any]) -> bool:
     if isinstance(content, str):
         return bool(content.strip())
     return any(str(part.get("text", "")).strip() for part in content or () if isinstance(part, Mapping))
-
-
-def _said(message: Mapping[str, Any]) -> bool:
-    """Whether there is a text that must be found: content, or arguments that are text."""
-    return _content(message)

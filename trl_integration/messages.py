@@ -29,6 +29,7 @@ __all__ = [
     "CONTENT",
     "QUESTION",
     "THOUGHT",
+    "THOUGHTS",
     "BridgeCall",
     "BridgeRefused",
     "Form",
@@ -44,7 +45,7 @@ CONTENT = "Qcontentzq"
 THOUGHT = "Qthoughtzq"
 ARGUMENT = "Qargument{}zq"
 _KEY = "text"
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
 
 
 class BridgeRefused(Exception):
@@ -314,7 +315,7 @@ def _thinks(content: Sequence[Any]) -> bool:
 
 def _pass_thought(message: dict[str, Any], style: MessageStyle) -> None:
     """A thought under the keys at which the template looks, where it stands under others."""
-    given = [key for key in _THOUGHTS if isinstance(message.get(key), str)]
+    given = [key for key in THOUGHTS if isinstance(message.get(key), str)]
     if not given:
         return
     thought = message[given[0]]

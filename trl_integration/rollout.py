@@ -172,10 +172,6 @@ class Rollout:
         """The ids that the engine is fed next."""
         return self.transcript.ids + [token for segment in self.pending for token in segment.ids]
 
-    def tail(self, count: int) -> list[int]:
-        """The end of them."""
-        return (self.transcript.tail(count) + [token for segment in self.pending for token in segment.ids])[-count:]
-
     def begin_branch(self, context: list[dict[str, Any]], transcript: Transcript) -> None:
         """Go on from other messages. What was injected and not yet answered belongs to neither branch."""
         self.branches.append(self.transcript)

@@ -76,6 +76,9 @@ class Segment:
 def _as_ids(ids: Iterable[int], author: Author) -> tuple[int, ...]:
     if isinstance(ids, torch.Tensor):
         ids = ids.tolist()
+    ids = tuple(ids)
+    if set(map(type, ids)) <= {int} and min(ids, default=0) >= 0:
+        return ids
     out: list[int] = []
     for value in ids:
         # bool is an int to Python, and a mask passed where ids belong would go unnoticed.
@@ -160,10 +163,6 @@ class Transcript:
     def ids(self) -> list[int]:
         """Prompt and completion, unpadded: what an engine is fed to continue."""
         return self._ids.copy()
-
-    def tail(self, count: int) -> list[int]:
-        """The last of these ids, at most ``count``."""
-        return self._ids[-count:]
 
     @property
     def prompt_ids(self) -> list[int]:

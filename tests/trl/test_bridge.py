@@ -16,12 +16,13 @@ from fixtures.tiny import tiny_tokenizer
 from toolparse.message import fill_id
 from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from trl_integration.encoding import Encoder, Piece
+from trl_integration.generation import ScriptedBackend
 from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
 from trl_integration.messages import Renderer
 from trl_integration.transcript import Author, Transcript
 
 from . import mask_oracle
-from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told
+from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told, written
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 
@@ -435,6 +436,30 @@ def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
                 [BridgeCall(name) for name in names], answers("a", "b", names=names), tools=tools, stop=tok.eos_token_id
             )
         assert not at or not sizes
+
+
+def test_the_loop_renders_once_for_a_group_and_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    renders: list[Any] = []
+    render = Renderer.render
+
+    def counting(self: Renderer, *args: Any, **kwargs: Any) -> str:
+        renders.append(args)
+        return render(self, *args, **kwargs)
+
+    call, done = written("qwen3", ("echo", {"text": "a"})), "Done.<|im_end|>"
+    loop = roll("qwen3", [[call, call, done]])[2]  # proves what there is to prove
+    monkeypatch.setattr(Renderer, "render", counting)
+    words = iter(f"{i}" for i in range(100))
+
+    def script(index: int, turn: int) -> str:
+        return done if turn == 2 else written("qwen3", ("echo", {"text": next(words)}))
+
+    backend = ScriptedBackend(script, encode=lambda text: ids_of("qwen3", text))
+    rollouts = loop.run([[{"role": "user", "content": f"Go {at // 4}."}] for at in range(8)], backend)
+    assert [len(r.turns) for r in rollouts] == [3] * 8
+    assert len({tuple(r.transcript.completion_ids) for r in rollouts}) == 8
+    assert len(renders) == 2 + 8 * 2
+    assert max(len(messages) for messages, *_ in renders) == 3  # whatever came before
 
 
 def test_names_that_a_template_writes_otherwise_are_proved_on_their_own() -> None:

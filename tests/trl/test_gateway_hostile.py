@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import time
 from typing import Any
@@ -188,34 +190,46 @@ def test_one_agent_with_the_key_of_another_shares_only_that_session() -> None:
 
 
 def test_a_client_that_goes_away_leaves_no_turn() -> None:
-    class Slow(Recording):
-        def generate(self, prompts: Any, *rest: Any) -> list[Sampled]:
-            time.sleep(0.6)
-            return super().generate(prompts, *rest)
+    from trl_integration.gateway import Gateway
 
-    def impatient(task: Any) -> str:
+    gateway, sampling, gone = Gateway(), threading.Event(), threading.Event()
+
+    class Waiting(Recording):
+        """Answers the first request of session 1 when its client has gone, and the endpoint knows it."""
+
+        def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
+            if not sampling.is_set() and any(index == 1 for index, _ in places):
+                sampling.set()
+                assert gone.wait(20)
+            return super().generate(prompts, budgets, stop_ids, places)
+
+    async def impatient(task: Any) -> str:
         client = Client(task)
-        with pytest.raises(httpx.TimeoutException):
-            client.http.post("chat/completions", json={**client.body, "messages": GO}, timeout=0.2)
-        time.sleep(1.2)
-        return str(client.ask([user("Again.")])["content"])
+        async with httpx.AsyncClient(base_url=task.base_url, headers=client.http.headers) as http:
+            asking = asyncio.ensure_future(http.post("chat/completions", json={**client.body, "messages": GO}))
+            assert await asyncio.to_thread(sampling.wait, 20)
+            asking.cancel()
+        while gateway.sessions[task.api_key].requests:
+            await asyncio.sleep(0.01)
+        gone.set()
+        return str((await asyncio.to_thread(client.ask, [user("Again.")]))["content"])
 
-    backend = Slow([[CALL, ANSWER + END], [WORD] * 3], encode=lambda text: ids_of("qwen3", text))
+    backend = Waiting([[CALL, ANSWER + END], [WORD] * 3], encode=lambda text: ids_of("qwen3", text))
 
     def run(task: Any) -> Any:
         return agent(task) if task.index == 0 else impatient(task)
 
-    [_, row], _ = _unjudged(run, backend)
+    [_, row], _ = _unjudged(run, backend, gateway=gateway)
     assert (row.stop_reason, row.session.turns, row.outcome) == ("answered", 1, "Word.")
-    assert len(backend.seen[1]) in (1, 2)  # it may have gone before it was its turn
+    assert len(backend.seen[1]) == 2
 
 
-def _unjudged(run: Any, backend: Any) -> Any:
+def _unjudged(run: Any, backend: Any, **options: Any) -> Any:
     from trl_integration.gateway import AgentRollout
 
     from .helpers import parser, tokenizer
 
-    rollout = AgentRollout(run, parser=parser("qwen3"), seconds=30)
+    rollout = AgentRollout(run, parser=parser("qwen3"), seconds=30, **options)
     try:
         rollout.bind(tokenizer("qwen3"))
         rows = rollout.run([GO, GO], backend)
@@ -321,11 +335,15 @@ def test_a_command_that_writes_without_end_is_read_and_stopped() -> None:
 
 
 def test_what_a_command_leaves_behind_is_ended_with_it(tmp_path: Any) -> None:
-    mark = tmp_path / "mark"
-    row = command(f"ASK; (sleep 2; touch {mark}) & exit 0")
+    """The pipe ends when nobody is left who could write to it."""
+    pipe, said = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: said.append(pipe.read_text()), daemon=True)
+    reader.start()
+    row = command(f"exec 3> {pipe}; ASK; (sleep 30; echo left >&3) & exit 0")
     assert row.stop_reason == "answered"
-    time.sleep(2.5)
-    assert not mark.exists()
+    reader.join(20)
+    assert said == [""]
 
 
 def test_a_command_that_does_not_exist() -> None:

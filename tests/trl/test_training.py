@@ -325,3 +325,13 @@ def test_a_trainer_with_tools_of_its_own_is_refused() -> None:
 
     with pytest.raises(ValueError, match="give the tools to MultiTurnRollout only"):
         MultiTurnRollout([add])([], Stub())
+
+
+def test_the_comparison_with_the_stock_trainer_runs() -> None:
+    from benchmarks import grpo
+
+    figures = grpo.run(steps=2, warm_steps=(2, 2), warm_rows=40, rollouts=8, tokens=16)
+    stock, ours = figures["trainers"]["GRPOTrainer"], figures["trainers"]["ToolGRPOTrainer"]
+    assert len(stock["rewards"]) == len(ours["rewards"]) == 2
+    assert set(stock["shares"]) < set(ours["shares"])
+    assert all(0 < found["shares"]["loop"] < found["shares"]["rollouts"] < 1 for found in (stock, ours))
