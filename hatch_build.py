@@ -9,6 +9,7 @@ An editable install gets the compiled modules beside their sources; `make compil
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -51,6 +52,7 @@ def compile_modules(root: Path) -> list[Path]:
     Raises RuntimeError, with what the compiler said, where that can't be done.
     """
     target = Path(tempfile.mkdtemp(prefix="toolparse-"))
+    atexit.register(shutil.rmtree, target, ignore_errors=True)  # the wheel takes its files from there
     command = [sys.executable, "-c", _SETUP, "-q", "build_ext", f"--build-lib={target}", f"--build-temp={target}/temp"]
     environment = {**os.environ, "MYPY_CACHE_DIR": str(target / "mypy")}
     build = root / "build"
