@@ -377,3 +377,15 @@ def test_a_list_that_closes_too_early_leaves_the_next_call_alone() -> None:
     (call,) = toolparse.parse('[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}]', "mistral-v3").tool_calls
     assert call.ok
     assert [issue.code for issue in call.issues] == ["repaired"]
+
+
+@pytest.mark.parametrize("name", ["hermes", "glm45", "kimi-k2", "mistral", "minimax-m2", "lfm2", "olmo3"])
+@pytest.mark.parametrize("behind", [" tags and a name.\nUser: hi\nBot:", "get_weather(city='x')\nUser: hi\nBot:"])
+def test_a_prompt_that_tells_of_markers_opens_no_call(name: str, behind: str) -> None:
+    """Nothing in it is known to end a turn, and a marker is quoted in it: the model begins afresh."""
+    parser = toolparse.parser_for(name)
+    opening = parser.format.block.opening or parser.format.call.partition("{{")[0].split("{")[0].strip()
+    prompt = f"Write calls in {opening}{behind}"
+    text = parser.render([{"name": "f", "arguments": {"a": "b"}}])
+    assert parser.parse(text, prompt=prompt) == parser.parse(text, prompt="")
+    assert parser.parse("b", prompt=prompt).content == "b"

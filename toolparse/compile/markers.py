@@ -68,16 +68,20 @@ class TextStretch:
 
 
 def frames_of(format: Format, shared: tuple[str, ...]) -> tuple[Frame, ...]:
-    """The framed texts of a format, each once; `shared` as `Literals` takes it."""
-    frames: list[Frame] = []
+    """The framed texts of a format, each once; `shared` as `Literals` takes it.
+
+    Of frames that differ in blanks only, all the blanks that one of them shows are markup.
+    """
+    frames: dict[tuple[str, str, str], Frame] = {}
     for shape in format.shapes() or (format,):
         for kind, source in (("reasoning", shape.reasoning), ("content", shape.content)):
             if source is not None and source.strip() != "{{text}}":
                 frame = _frame(kind, shape, source, Literals(shared))
-                same = (frame.kind, frame.open.pattern, frame.close.pattern)
-                if all((other.kind, other.open.pattern, other.close.pattern) != same for other in frames):
-                    frames.append(frame)
-    return tuple(frames)
+                known = frames.setdefault((kind, frame.open.pattern, frame.close.pattern), frame)
+                known.lead = max(known.lead, frame.lead, key=len)
+                known.trail = max(known.trail, frame.trail, key=len)
+                known.after = max(known.after, frame.after, key=len)
+    return tuple(frames.values())
 
 
 def _frame(kind: str, format: Format, source: str, literals: Literals) -> Frame:

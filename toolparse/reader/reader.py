@@ -226,9 +226,15 @@ class Reader(CallSteps):
 
     @property
     def in_call(self) -> bool:
-        """Whether the text read so far ends inside a call, a section of calls, or a thought."""
+        """Whether the text read so far ends inside a call, or a section of calls: with text in it, it is prose."""
         self._catch_up()
-        return self.keep is not None or self.thinking is not None or self.section is not None
+        self._leave_stretch()
+        call = self._call
+        if self._step in (SLIP, BROKEN) or self.has_body or self.content:
+            return False
+        if call is not None and call.name and len(call.name.split()) > 1:
+            return False
+        return self.keep is not None or self.section is not None
 
     def take_events(self) -> list[Event]:
         """What was said since it was last asked."""

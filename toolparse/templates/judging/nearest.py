@@ -26,8 +26,8 @@ Words = tuple[str, ...]
 
 
 def words_of(format: Format) -> Words:
-    """The words of one call with what stands around it."""
-    return tuple(_WORD.findall(_HOLE.sub(" ", written(format, 1)[0])))
+    """The words of one call, with one parameter, and of what stands around it."""
+    return tuple(_WORD.findall(_HOLE.sub(" ", written(format, 1, 1)[0])))
 
 
 def distinctive(words: Words) -> bool:
