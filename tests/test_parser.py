@@ -389,3 +389,28 @@ def test_a_prompt_that_tells_of_markers_opens_no_call(name: str, behind: str) ->
     text = parser.render([{"name": "f", "arguments": {"a": "b"}}])
     assert parser.parse(text, prompt=prompt) == parser.parse(text, prompt="")
     assert parser.parse("b", prompt=prompt).content == "b"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "content", "reasoning"),
+    [
+        (
+            "command-r7b",
+            "<|START_THINKING|>a <co>b</co: 0:[1]><|END_THINKING|>\n<|START_RESPONSE|>\n<co>c</co> d",
+            "\nc d",
+            "a b",
+        ),
+        ("command-r-plus", "It is <co: 0,1>warm</co: 0,1> now. </co: ", "It is warm now. </co: ", None),
+        ("granite3", "It is <|start_of_cite|> {document_id: 1}warm <|end_of_cite|>\nnow.", "It is warm \nnow.", None),
+        ("granite3", "<|start_of_cite|> {page: 1}", "<|start_of_cite|> {page: 1}", None),
+    ],
+)
+def test_markers_of_citations_are_no_text(name: str, text: str, content: str, reasoning: str | None) -> None:
+    parser = toolparse.parser_for(name)
+    message = parser.parse(text)
+    assert (message.content, message.reasoning) == (content, reasoning)
+    testing.assert_tiles(message, text)
+    stream = parser.stream()
+    for char in text:
+        stream.feed(char)
+    testing.assert_same_message(message, stream.close())

@@ -57,6 +57,7 @@ from toolparse.reader.states import (
     TRY,
 )
 from toolparse.reader.tables import (
+    ASIDE,
     CALL,
     CLOSE,
     CONTENT,
@@ -489,7 +490,7 @@ class Reader(CallSteps):
         if self._before is not None:
             if self.ends_trial(at):
                 return True
-            if kind in (THOUGHT, CONTENT):
+            if kind in (THOUGHT, CONTENT, ASIDE):
                 self.set_back()
                 return True
         if kind in (CALL, SECTION):
@@ -543,6 +544,12 @@ class Reader(CallSteps):
             self.thinking, self.framed = None, frame
             self.step_over(end)
             self.lead = frame.lead
+        elif kind == ASIDE:
+            if at > self.pos:
+                self.text_seen(at)
+            self.settle(self.base + at, "", alone=True)
+            self.step_over(end)
+            self.text_goes_on()
         elif kind == MESSAGE:
             self.end_text(at, "")
             self._new_message(end)

@@ -25,6 +25,7 @@ CLOSE: Final = 4
 END: Final = 5
 MESSAGE: Final = 6
 STRAY: Final = 7
+ASIDE: Final = 8
 _KINDS = {
     "call": CALL,
     "section": SECTION,
@@ -34,6 +35,7 @@ _KINDS = {
     "end": END,
     "message": MESSAGE,
     "stray": STRAY,
+    "aside": ASIDE,
 }
 
 

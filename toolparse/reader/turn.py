@@ -172,6 +172,13 @@ class Turn(Window):
             self.marks.append(Span("reasoning" if self.mark_thought else "content", self.mark_start, self.mark_end))
         self.mark_start = self.mark_end
 
+    def text_goes_on(self) -> None:
+        """The text in hand goes on behind a marker that is no part of it."""
+        self.end_mark()
+        self.mark_start = self.mark_end = max(self.here(), 0)
+        self.mark_thought = self.thinking is not None
+        self.has_body = True
+
     def end_text(self, at: int, trail: str) -> None:
         """Text ends at the local position `at`."""
         if at > self.pos:

@@ -272,6 +272,7 @@ def _lent(family: Format, induced: Format) -> Format:
         synonyms=family.synonyms,
         no_call=family.no_call,
         calls_in_reasoning=family.calls_in_reasoning,
+        asides=family.asides,
         escapes=family.escapes,
         param=induced.param or family.param,
         types=induced.types or family.types,
