@@ -322,6 +322,21 @@ def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: ParameterTypes) -> list[tuple[str, str]]:
+    """Issues of declared parameters that stand in the text of another one, as its closing tag is missing."""
+    return [
+        (
+            "missing-argument",
+            f"arguments.{match['key']}: it stands in the text of {key!r}, which is not closed before it",
+        )
+        for key, value in arguments.items()
+        for param in program.heads
+        if type(value) is str and len(param.first) > 2 and param.first in value
+        for match in param.head.final.finditer(value)
+        if match["key"] not in arguments and tool.admits(match["key"]) != "unknown"
+    ]
+
+
 class ArgumentScanner(Scanner):
     """What scanners share that read one argument after the other.
 

@@ -109,7 +109,7 @@ class CallSteps(Trial):
                 id = inner_id
             if base + start < 0 or inner_name in no_call or tools is not None or plan.slip:
                 found = [self.repaired(plan.slip)] if plan.slip else None
-                self.add_call(inner_name, arguments, id, base + start, base + end, found)
+                self.add_call(inner_name, arguments, id, base + start, base + end, found, plan)
             else:
                 if self.mark_end > self.mark_start:
                     self.end_mark()
@@ -335,7 +335,7 @@ class CallSteps(Trial):
             found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:
             found.append(("duplicate-key", "a key is given twice; the last value counts"))
-        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, call)
+        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, plan, call)
         self._call_ends(call)
         if not missing and plan.ends:
             self._step = BEHIND
@@ -359,7 +359,7 @@ class CallSteps(Trial):
         if call.cut_off and not core:
             self.pos = len(self.buf)
             found = [self.cut_off(call.name)]
-            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call)
+            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call.plan, call)
             self._call_ends(call)
             return True
         self._limited_until = max(self._limited_until, call.reached)
@@ -388,7 +388,7 @@ class CallSteps(Trial):
         end = self.here()
         name = call.name or self.name_in(call.start, end)
         found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
-        self.add_call(name, {}, call.id, call.start, end, found, call)
+        self.add_call(name, {}, call.id, call.start, end, found, call.plan, call)
         self._call_ends(call)
         return True
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolparse.codecs.matching import MORE, Rx
+from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks, starts_with_any
 from toolparse.compile import Frame, compile_format, suffix_of
 from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
@@ -716,7 +716,7 @@ class Reader(CallSteps):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _behind_end(self) -> bool:
-        """After an end marker: another message of the turn, or the end."""
+        """After an end marker: another message of the turn, a marker that ends it once more, or the end."""
         if self.prepared.message:
             between = self.prepared.between
             match = between.match(self.buf, self.pos, self.final)
@@ -728,6 +728,17 @@ class Reader(CallSteps):
                 if self._back_to is not None:
                     self.thinking, self._back_to = self._back_to, None
                 return True
+        at = skip_blanks(self.buf, self.pos)
+        end = (
+            starts_with_any(self.prepared.program.ends, self.buf, at, self.final)
+            if at - self.pos <= MAX_BLANKS
+            else None
+        )
+        if end is MORE:
+            return False
+        if isinstance(end, str):  # written twice, or it begins a call as well
+            self._begin_try(self.prepared.content.entries[end], at)
+            return True
         self.ended = True
         self._before = None
         self._step = ENDED

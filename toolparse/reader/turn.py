@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from toolparse.codecs import json
 from toolparse.codecs.scanner import Scanner
+from toolparse.codecs.tagged import swallowed
 from toolparse.compile import Frame
 from toolparse.events import (
     ArgumentsDelta,
@@ -267,6 +268,7 @@ class Turn(Window):
         start: int,
         end: int,
         found: list[tuple[str, str]] | None,
+        plan: CallPlan | None = None,
         call: CallInHand | None = None,
     ) -> None:
         """A call is read, between two absolute positions: judge it, and say so. `found`: what is wrong with it."""
@@ -304,6 +306,8 @@ class Turn(Window):
                     found = [(problem.code, problem.message) for problem in tool.validate(arguments)]
             elif read:
                 found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
+            if tool is not None and read and plan is not None and plan.tagged is not None:
+                found = [*(found or ()), *swallowed(plan.tagged, arguments, tool)] or None
         if self.streaming and (call is None or not call.started):
             self.events.append(CallStarted(index, name or "", id))
         issues: tuple[Issue, ...] = ()
