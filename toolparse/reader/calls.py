@@ -113,7 +113,7 @@ class CallSteps(Trial):
             else:
                 if self.mark_end > self.mark_start:
                     self.end_mark()
-                self.alone = False
+                self.alone = self.empty = False
                 span = Span("call", base + start, base + end)
                 calls.append(ToolCall(inner_name, arguments, id, len(calls), span, text[start:end]))
                 self.marks.append(span)
@@ -379,6 +379,7 @@ class CallSteps(Trial):
         self.pos = pos
         call = self._call
         if call is None:  # they close a section
+            self.section_ends()
             self.section = None
             self.step_over(pos)
             self._end_calls()
@@ -423,6 +424,16 @@ class CallSteps(Trial):
                         return False
                 if match is not None:
                     self._next_call(other, match)
+                    return True
+            if plan.surplus is not None and buf.startswith("}", at):
+                match = plan.surplus.match(buf, at, final)
+                if match is MORE:
+                    return False
+                if match is not None:
+                    self.note(
+                        "stray-marker", f"{match[0].rstrip()!r} closes nothing", self.base + at, self.base + match.end()
+                    )
+                    self.pos = match.end()
                     return True
             if plan.closer and self.section is not None:
                 closer = plan.closer[0]

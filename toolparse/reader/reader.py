@@ -30,6 +30,7 @@ runs ahead for the end of the thought, whose result is remembered; reading calls
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks, starts_with_any
@@ -75,6 +76,8 @@ from toolparse.reader.turn import Tools
 from toolparse.reader.unmarked import END as END_MARK
 from toolparse.reader.unmarked import unmarked
 
+# What fills a text up behind its end.
+_SPECIAL: Any = re.compile(r"<[^<>\s]{1,64}>|\[[A-Za-z_]{1,64}\]")
 _CLOSING = ("}", "]", ")", ">", "`")  # a call's last character, its markers gone
 _ANYWHERE = Options(bare="anywhere")
 _UNSURE = UNREAD | {"no-name", "unknown-tool", "stray-marker", "markers-missing"}
@@ -97,6 +100,7 @@ class Reader(CallSteps):
     _opener: Entry | None = None
     _cut = False  # whether the text ends in a call's head
     _slip = 0  # where a marker stands that opened nothing
+    _over = -1  # where the turn ended before the text did
     # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
     _closing = ""
     _closing_from = 0
@@ -188,6 +192,10 @@ class Reader(CallSteps):
         self._run()
         if not self.ended:
             self._finish()
+        over = self._over
+        if self.ended and _SPECIAL.sub("", complete[over:]).strip(BLANKS):
+            said = "text behind the end of the turn is not read"
+            self._add_issue(Issue("stray-marker", said, Span("markup", over, len(complete))))
         if not self.calls:
             self._look_for_unmarked(complete)
         return self.message(complete)
@@ -393,6 +401,7 @@ class Reader(CallSteps):
             self.text_seen(at)
         trail = self._trail() if self.thinking is None else self.thinking.trail
         self.settle(self.base + at, trail, alone=self.alone)
+        self.section_ends()
 
     def _trail(self) -> str:
         """The blanks that are markup where content ends and nothing closes it."""
@@ -511,7 +520,7 @@ class Reader(CallSteps):
                 return False
             self.end_text(at, plan.lead)
             self.step_over(match.end())
-            self.section = plan
+            self.section, self.empty = plan, True
             self._end_calls()
             return True
         end: int = match.end()
@@ -536,6 +545,7 @@ class Reader(CallSteps):
         elif kind == END:
             self.end_text(at, self._trail() if thinking is None else "")
             self.step_over(end)
+            self.section_ends()
             self.thinking = None
             self._step = BEHIND
         elif kind == CONTENT:
@@ -594,6 +604,7 @@ class Reader(CallSteps):
             return False
         self.end_text(at, "")
         if self.section is not None and core in self.section.closer:
+            self.section_ends()
             self.section = None
         elif not self.calls:
             start = self.base + at
@@ -737,9 +748,11 @@ class Reader(CallSteps):
         if end is MORE:
             return False
         if isinstance(end, str):  # written twice, or it begins a call as well
+            self.step_over(at)
             self._begin_try(self.prepared.content.entries[end], at)
             return True
         self.ended = True
+        self._over = max(self.here(), 0)
         self._before = None
         self._step = ENDED
         self.settle(self.here(), "")
