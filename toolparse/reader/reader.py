@@ -745,6 +745,7 @@ class Reader(CallSteps):
             if at - self.pos <= MAX_BLANKS
             else None
         )
+        self._before = None  # nothing that follows sets calls on trial back
         if end is MORE:
             return False
         if isinstance(end, str):  # written twice, or it begins a call as well
@@ -753,7 +754,6 @@ class Reader(CallSteps):
             return True
         self.ended = True
         self._over = max(self.here(), 0)
-        self._before = None
         self._step = ENDED
         self.settle(self.here(), "")
         return True
