@@ -6,7 +6,7 @@ import re
 
 from toolparse.codecs.matching import SLACK, Rx
 from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram
-from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, pattern_of, trimmed
+from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, is_marker, pattern_of, trimmed
 from toolparse.format import PARAM_HOLES, Format
 from toolparse.picture import Hole, Picture, Text, without_blanks_before, without_blanks_behind
 
@@ -35,7 +35,8 @@ def compile_parameters(
         item = _param(format, format.picture("item", format.item, PARAM_HOLES, frozenset()), literals.fresh())
         elements.append(item)
     message = compile_stretch((Text(format.between_messages),)).first
-    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends, message, opener) if core))
+    begins = [core for core in (message, opener) if is_marker(core)]  # another call may stand there
+    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends, *begins) if core))
     firsts = [param.first for param in elements]
     closes = [param.close.partition(KEY)[0] for param in elements] if item is not None else []
     following = tuple(dict.fromkeys(core for core in (*firsts, *closes, *stops, opener) if core))

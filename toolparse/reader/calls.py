@@ -437,12 +437,16 @@ class CallSteps(Trial):
                     return True
             if plan.closer and self.section is not None:
                 closer = plan.closer[0]
-                if buf.startswith(closer, at):
-                    self._closers = plan.closer
-                    self._step = CLOSERS
-                    return True
-                if not final and len(buf) - at < len(closer) and closer.startswith(buf[at:]):
-                    return False
+                for place in dict.fromkeys((at, follow)):
+                    if buf.startswith(closer, place):
+                        if place > at:
+                            self.note("stray-marker", f"{between!r} parts nothing", self.base + at, self.base + place)
+                            self.pos = place
+                        self._closers = plan.closer
+                        self._step = CLOSERS
+                        return True
+                    if not final and len(buf) - place < len(closer) and closer.startswith(buf[place:]):
+                        return False
         self.lead = plan.between_blanks
         self._end_calls()
         return True

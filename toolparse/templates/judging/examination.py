@@ -126,11 +126,13 @@ def _joined(
             for family in nearly(families, format)
         ]
     notes: list[str] = []
-    for also, why in found:
-        more = replace(format, also=(*format.also, also))
-        again = prove(prober, more, induction, stop=True)
-        if again.verified and not _fell(proof, again):
-            format, proof, notes = more, again, [*notes, why]
+    for beside_it, why in found:
+        for alternatives in dict.fromkeys((beside_it, beside_it[:1])):
+            more = replace(format, also=(*format.also, *alternatives))
+            again = prove(prober, more, induction, stop=True)
+            if again.verified and not _fell(proof, again):
+                format, proof, notes = more, again, [*notes, why]
+                break
     return format, proof, notes
 
 
