@@ -386,7 +386,7 @@ _TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
 
-    __slots__ = ("_at_lead", "_close", "_hold", "_param", "_stem", "_way", "program")
+    __slots__ = ("_at_lead", "_close", "_hold", "_open_trail", "_param", "_stem", "_trail", "_way", "program")
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -396,6 +396,7 @@ class TaggedScanner(ArgumentScanner):
         self._at_lead = False
         self._close = ""
         self._stem = ""  # how a line begins that is a slip of it
+        self._trail = self._open_trail = ""  # the blanks between the value and its closing tag, or the call's
         self._hold: Tail | None = None
 
     def breakers(self) -> frozenset[str] | None:
@@ -475,6 +476,7 @@ class TaggedScanner(ArgumentScanner):
         self._text = self._way == _TEXT
         self._close = self._param.close_of(key)
         self._stem = self._param.stem_of(self._close)
+        self._trail, self._open_trail = self._param.trail, self._param.open_trail
         self._hold = None
         self._at_lead = True
         self._parts = []
@@ -493,6 +495,12 @@ class TaggedScanner(ArgumentScanner):
                     return pos + len(opener)
                 if not final and opener.startswith(buf[pos:]):
                     return pos
+            if self._param.lead == "\n" and buf.startswith("\r", pos):  # its lines may end as in files of Windows
+                if pos + 1 == len(buf) and not final:
+                    return pos
+                if buf.startswith("\n", pos + 1):
+                    pos += 1
+                    self._trail, self._open_trail = (t.replace("\n", "\r\n") for t in (self._trail, self._open_trail))
             for blank in self._param.lead:
                 if pos < len(buf) and buf[pos] == blank:
                     pos += 1
@@ -521,10 +529,10 @@ class TaggedScanner(ArgumentScanner):
                 assert program.after_tail is not None
                 decided = program.after_tail.match(buf, tail_at + len(tail), final)
                 if decided is UNDECIDED:
-                    return _before(buf, pos, tail_at, self._param.open_trail), -1
+                    return _before(buf, pos, tail_at, self._open_trail), -1
                 if decided is not None:
                     self.repair(f"a missing {close!r}")
-                    return _before(buf, pos, tail_at, self._param.open_trail), tail_at
+                    return _before(buf, pos, tail_at, self._open_trail), tail_at
                 tail_from = tail_at + 1
             elif at >= 0:
                 behind = at + len(close)
@@ -532,18 +540,18 @@ class TaggedScanner(ArgumentScanner):
                 if not whole:
                     behind = self._broken_close(buf, pos, at, final)
                     if behind < 0:
-                        return _before(buf, pos, at, self._param.trail), -1
+                        return _before(buf, pos, at, self._trail), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
                 if decided is None and whole and program.longer:
                     decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
-                    end = _before(buf, pos, at, self._param.trail)
+                    end = _before(buf, pos, at, self._trail)
                     self._needs = behind + program.after_close.least - end
                     return end, -1
                 if decided is not None:
                     if not whole:
                         self.repair(f"{buf[at:behind].rstrip()!r} for {close!r}")
-                    return _before(buf, pos, at, self._param.trail), behind
+                    return _before(buf, pos, at, self._trail), behind
                 tail_from = at
                 at = buf.find(stem or close, at + 1)
             else:
@@ -551,7 +559,7 @@ class TaggedScanner(ArgumentScanner):
         if final:
             return len(buf), -1
         if self._hold is None:
-            ends = ((stem or close, self._param.trail), (tail, self._param.open_trail))
+            ends = ((stem or close, self._trail), (tail, self._open_trail))
             self._hold = tail_of(tuple(b[n:] + end for end, b in ends if end for n in range(len(b) + 1)))
         return self._safe_end(buf, pos), -1
 
@@ -572,7 +580,7 @@ class TaggedScanner(ArgumentScanner):
 
         It stands where the picture has the tag: in a line of its own, or behind the value. There it must end as a tag.
         """
-        trail = self._param.trail
+        trail = self._trail
         match = _TAG_REST.match(buf, at + len(self._stem))
         end: int = match.end()
         closed = buf[end - 1] == ">"
