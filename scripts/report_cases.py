@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(rows))
     else:
-        print_table(rows)
+        print_table(rows, len(cases.ruled("ruled_texts") & {case.id for case in wanted}))
     if options.show:
         for case in wanted:
             if results[case.id] != (True, True):
@@ -101,7 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failing else 0
 
 
-def print_table(rows: list[dict[str, object]]) -> None:
+def print_table(rows: list[dict[str, object]], ruled: int) -> None:
+    """`ruled`: how many texts are read differently by a ruling."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("family", no_wrap=True)
     table.add_column("exact", justify="right")
@@ -123,6 +124,14 @@ def print_table(rows: list[dict[str, object]]) -> None:
     console.print(table)
     if totals["cases"]:
         console.print(f"{totals['exact'] / totals['cases']:.1%} of {totals['cases']} cases exact")
+    if totals["texts"]:
+        console.print(
+            f"{totals['texts_exact'] / totals['texts']:.1%} of {totals['texts']} contents and reasonings exact"
+        )
+        ours = totals["texts"] - ruled
+        if ruled:
+            told = f"{totals['texts_exact'] / ours:.1%} of the {ours}"
+            console.print(f"{told} that don't contradict a ruling of the design (docs/differences.md)")
 
 
 if __name__ == "__main__":

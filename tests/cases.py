@@ -73,13 +73,17 @@ def exceptions() -> dict[str, str]:
 @cache
 def text_exceptions() -> dict[str, str]:
     """Cases whose content or reasoning is read differently, with the reason."""
-    return dict(tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8"))["texts"])
+    tables = tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8"))
+    return {**tables["ruled_texts"], **tables["texts"]}
 
 
 @cache
-def ruled() -> frozenset[str]:
-    """Those whose expectation contradicts a ruling of the design: they are not meant to be read that way."""
-    return frozenset(tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8"))["ruled"])
+def ruled(table: str = "ruled") -> frozenset[str]:
+    """Those whose expectation contradicts a ruling of the design: they are not meant to be read that way.
+
+    `table`: `ruled` for calls, `ruled_texts` for content and reasoning.
+    """
+    return frozenset(tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8"))[table])
 
 
 @cache

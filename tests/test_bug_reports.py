@@ -30,18 +30,6 @@ CASES = [(row, source) for row in ROWS for source in row["read_by"]]
 #: Options that a row's expectation asks for; `bare` is the default.
 OPTIONS: dict[str, dict[str, Any]] = {"option rescue": {"rescue": True}, "option coerce": {"coerce": True}}
 
-#: Rows that are not read as they should be yet, by all their readers or by one of them: templates that never look at
-#: tool calls, so that no format is found for them, and one that writes no newline before the end of a thought.
-OPEN = {
-    "lf-03-template:LFM2-8B-A1B",
-    "lf-03-template:LFM2.5-Instruct",
-    "lf-10-template:LFM2-8B-A1B",
-    "lf-10-template:LFM2.5-Instruct",
-    "lf-13-template:LFM2-8B-A1B",
-    "lf-13-template:LFM2.5-Instruct",
-    "g4-30-template:llamacpp__google-gemma-4-31B-it-interleaved",
-}
-
 
 @cache
 def parser_of(source: str, option: str) -> toolparse.Parser:
@@ -66,17 +54,7 @@ def assert_read(row: dict[str, Any], message: toolparse.ParsedMessage) -> None:
 @pytest.mark.skipif(not ROWS, reason=NO_SHARED)
 @pytest.mark.parametrize(
     ("row", "source"),
-    [
-        pytest.param(
-            row,
-            source,
-            id=f"{row['id']}-{source.replace(':', '-')}",
-            marks=[pytest.mark.xfail(strict=True, reason="not read yet")]
-            if row["id"] in OPEN or f"{row['id']}-{source}" in OPEN
-            else [],
-        )
-        for row, source in CASES
-    ],
+    [pytest.param(row, source, id=f"{row['id']}-{source.replace(':', '-')}") for row, source in CASES],
 )
 def test_a_reported_input_is_read(row: dict[str, Any], source: str) -> None:
     parser = parser_of(source, row.get("note", ""))

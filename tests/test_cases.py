@@ -77,11 +77,14 @@ def test_exceptions_name_cases_that_exist() -> None:
 def test_share_of_content_and_reasoning() -> None:
     saying = [case for case in FIRM if cases.says_texts(case)]
     differing = {case.id for case in saying if not cases.texts_agree(case, cases.read(case))}
-    meant = {case.id for case in saying} - set(cases.text_exceptions())
-    print(f"content and reasoning: {len(saying) - len(differing)} of {len(saying)}")
+    ours = len(saying) - len(cases.ruled("ruled_texts"))
+    right = len(saying) - len(differing)
+    print(f"content and reasoning: {right} of {len(saying)} ({right / len(saying):.1%})")
+    print(f"without the {len(saying) - ours} that contradict a ruling: {right / ours:.1%}")
     assert len(saying) >= 200
-    assert 1 - len(differing) / len(saying) >= 0.94
-    assert differing & meant == set()
+    assert right / len(saying) >= 0.955
+    assert right / ours >= 0.99
+    assert differing <= set(cases.text_exceptions())
     assert set(cases.text_exceptions()) <= differing, "a named case is read as its source expects"
 
 

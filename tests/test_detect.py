@@ -55,8 +55,9 @@ class Tokenizer:
 def test_every_real_template(name: str) -> None:
     found = detect(REAL[name])
     if not facts_of(REAL[name]).mentions_calls:
-        assert found.format is None, found.evidence
         assert not found.verified
+        assert (found.format is None) == (found.how == "nothing")
+        assert found.how in ("nothing", "prompt"), found.evidence
     else:
         assert found.format is not None, found.evidence
         assert found.verified, [check for check in found.checks if not check.ok]
@@ -154,6 +155,37 @@ def test_the_vocabulary_is_the_last_rung_and_never_verified() -> None:
     plain = "{% for m in messages %}{{ m.content }}{% endfor %}"
     assert detect(Tokenizer(plain, ("<|tool_call_start|>", "<|tool_call_end|>"))).format is toolparse.get("lfm2")
     assert detect(Tokenizer(plain, ("<a>", "<b>"))).format is None
+
+
+TOLD = (
+    "{{% if tools %}}{told}{{% for t in tools %}}{{{{ t | tojson }}}}{{% endfor %}}{{% endif %}}"
+    "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}<|im_end|>\n{{% endfor %}}"
+    "{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "family"),
+    [
+        ("List of tools: [", "lfm2"),  # what the family's own templates say
+        ("Write <tool_call>\n{'name': ..., 'arguments': ...}\n</tool_call>.", "hermes"),  # a call
+        ("<tool_call>f\n<arg_key>k</arg_key>\n<arg_value>v</arg_value>\n</tool_call>", "glm45"),  # with one parameter
+        ("Answer with <|tool_calls_section_begin|> and <|tool_calls_section_end|>.", "kimi-k2"),  # markers
+    ],
+)
+def test_the_prompt_of_a_template_that_writes_no_calls(told: str, family: str) -> None:
+    """It tells how calls are written: which is no proof, and never silent."""
+    source = TOLD.format(told=told)
+    found = detect(source)
+    assert (found.family, found.how, found.verified) == (family, "prompt", False), found.evidence
+    assert [item.code for item in found.problems] == ["calls-unwritten"]
+    with pytest.warns(toolparse.errors.UnverifiedFormatWarning, match="not proved"):
+        assert "not verified" in repr(toolparse.parser_for(source))
+    # A name says more, the vocabulary less.
+    assert detect(Tokenizer(source, name_or_path="them/GLM-4.6")).family == "glm45"
+    assert detect(Tokenizer(source, ("<|tool_call_start|>", "<|tool_call_end|>"))).family == family
+    # What is there without tools as well tells nothing.
+    assert detect(told + TOLD.format(told="")).format is None
 
 
 WEATHER = {"name": "get_weather", "arguments": {"city": "Oslo", "days": 3}}

@@ -377,3 +377,40 @@ def test_a_list_that_closes_too_early_leaves_the_next_call_alone() -> None:
     (call,) = toolparse.parse('[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}]', "mistral-v3").tool_calls
     assert call.ok
     assert [issue.code for issue in call.issues] == ["repaired"]
+
+
+@pytest.mark.parametrize("name", ["hermes", "glm45", "kimi-k2", "mistral", "minimax-m2", "lfm2", "olmo3"])
+@pytest.mark.parametrize("behind", [" tags and a name.\nUser: hi\nBot:", "get_weather(city='x')\nUser: hi\nBot:"])
+def test_a_prompt_that_tells_of_markers_opens_no_call(name: str, behind: str) -> None:
+    """Nothing in it is known to end a turn, and a marker is quoted in it: the model begins afresh."""
+    parser = toolparse.parser_for(name)
+    opening = parser.format.block.opening or parser.format.call.partition("{{")[0].split("{")[0].strip()
+    prompt = f"Write calls in {opening}{behind}"
+    text = parser.render([{"name": "f", "arguments": {"a": "b"}}])
+    assert parser.parse(text, prompt=prompt) == parser.parse(text, prompt="")
+    assert parser.parse("b", prompt=prompt).content == "b"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "content", "reasoning"),
+    [
+        (
+            "command-r7b",
+            "<|START_THINKING|>a <co>b</co: 0:[1]><|END_THINKING|>\n<|START_RESPONSE|>\n<co>c</co> d",
+            "\nc d",
+            "a b",
+        ),
+        ("command-r-plus", "It is <co: 0,1>warm</co: 0,1> now. </co: ", "It is warm now. </co: ", None),
+        ("granite3", "It is <|start_of_cite|> {document_id: 1}warm <|end_of_cite|>\nnow.", "It is warm \nnow.", None),
+        ("granite3", "<|start_of_cite|> {page: 1}", "<|start_of_cite|> {page: 1}", None),
+    ],
+)
+def test_markers_of_citations_are_no_text(name: str, text: str, content: str, reasoning: str | None) -> None:
+    parser = toolparse.parser_for(name)
+    message = parser.parse(text)
+    assert (message.content, message.reasoning) == (content, reasoning)
+    testing.assert_tiles(message, text)
+    stream = parser.stream()
+    for char in text:
+        stream.feed(char)
+    testing.assert_same_message(message, stream.close())

@@ -77,6 +77,23 @@ def test_a_thought_that_only_the_prompt_opens(shown: bool) -> None:
     assert ("thought-left-open" in {item.code for item in found.problems}) == shown
 
 
+def test_blanks_that_a_family_writes_around_a_thought() -> None:
+    """A template that pastes the thought as it is still has a model that writes the family's newline behind it."""
+    call = '<|tool_call>call:{{ f.name }}{ {%- for k, v in f.arguments | items -%}{{ k }}:<|"|>{{ v }}<|"|>'
+    call += "{{ ',' if not loop.last }}{%- endfor -%} }<tool_call|>"
+    think = "{%- if m.reasoning_content %}<|channel>thought\n{{ m.reasoning_content }}<channel|>{% endif -%}"
+    found = detect(chat(call.replace("{ {%-", "{{ '{' }}{%-").replace("-%} }", "-%}{{ '}' }}"), before=think))
+    assert (found.family, found.verified) == ("gemma4", True), found.evidence
+    for text in ("<|channel>thought\nWell.<channel|>Hello.", "<|channel>thought\nWell.\n<channel|>Hello."):
+        message = read(found, text)
+        assert (message.reasoning, message.content) == ("Well.", "Hello.")
+    assert (
+        toolparse.parser_for(found.format)
+        .render([], content="Hello.", reasoning="Well.")
+        .startswith("<|channel>thought\nWell.<channel|>Hello.")
+    )
+
+
 def test_a_role_s_header_is_no_thought() -> None:
     found = detect(chat(head="<bot>\n", prompt="<bot>\n"))
     assert isinstance(found.format, Format)

@@ -327,6 +327,8 @@ def format_table(fmt: Format) -> Table:
     for also in also_data(fmt):
         for field, picture in also.items():
             table.add_row(f"also {field}", picture_text(picture))
+    if fmt.asides:
+        table.add_row("asides", Text("  ".join(fmt.asides)))
     if fmt.ends:
         table.add_row("ends", Text("  ".join(fmt.ends)))
     if fmt.prefill:
@@ -339,6 +341,7 @@ def format_data(fmt: Format) -> dict[str, Any]:
     data: dict[str, Any] = {"name": fmt.name}
     data |= {field: getattr(fmt, field) for field in _PICTURES if getattr(fmt, field)}
     data |= {
+        "asides": list(fmt.asides),
         "ends": list(fmt.ends),
         "prefill": fmt.prefill,
         "aliases": list(fmt.aliases),

@@ -32,6 +32,7 @@ PICTURED = (
     "reasoning",
     "content",
     "between_messages",
+    "asides",
     "ends",
     "prefill",
 )
@@ -165,6 +166,7 @@ class Format(_Kept):
     Turn:
       `reasoning` a thought, with the hole `text`; `content` likewise, where the family frames its content.
       `between_messages`  what stands between the messages of one turn, where a family frames them separately.
+      `asides`    markers within content and thoughts that are no part of them, such as those of citations.
       `ends`      markers after which the turn is over. The first one is written.
       `prefill`   what the generation prompt already holds of the turn, by default.
       `calls_in_reasoning`  what a call inside an unfinished thought is: `draft` (text of the thought if the thought
@@ -198,6 +200,7 @@ class Format(_Kept):
     reasoning: str | None = None
     content: str = "{{text}}"
     between_messages: str = ""
+    asides: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     prefill: str = ""
     calls_in_reasoning: Literal["draft", "call", "end"] = "draft"
@@ -219,6 +222,10 @@ class Format(_Kept):
             raise FormatError(f"format {self.name!r}, field 'calls_in_reasoning': 'draft', 'call' or 'end'")
         if not self.call and not self.also:
             raise FormatError(f"format {self.name!r}, field 'call': give the picture of one call")
+        for aside in self.asides:
+            if aside.lstrip()[:1] in ("", "{"):
+                raise FormatError(f"format {self.name!r}, field 'asides': a marker begins with characters of its own")
+            self.picture("asides", aside, frozenset({"skip"}), frozenset())
         for shape in self.shapes():
             if shape is self:  # the others were checked when they were made
                 shape._check()

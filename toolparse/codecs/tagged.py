@@ -322,6 +322,21 @@ def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: ParameterTypes) -> list[tuple[str, str]]:
+    """Issues of declared parameters that stand in the text of another one, as its closing tag is missing."""
+    return [
+        (
+            "missing-argument",
+            f"arguments.{match['key']}: it stands in the text of {key!r}, which is not closed before it",
+        )
+        for key, value in arguments.items()
+        for param in program.heads
+        if type(value) is str and len(param.first) > 2 and param.first in value
+        for match in param.head.final.finditer(value)
+        if match["key"] not in arguments and tool.admits(match["key"]) != "unknown"
+    ]
+
+
 class ArgumentScanner(Scanner):
     """What scanners share that read one argument after the other.
 
@@ -371,7 +386,7 @@ _TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
 
-    __slots__ = ("_at_lead", "_close", "_hold", "_param", "_stem", "_way", "program")
+    __slots__ = ("_at_lead", "_close", "_hold", "_open_trail", "_param", "_stem", "_trail", "_way", "program")
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -381,6 +396,7 @@ class TaggedScanner(ArgumentScanner):
         self._at_lead = False
         self._close = ""
         self._stem = ""  # how a line begins that is a slip of it
+        self._trail = self._open_trail = ""  # the blanks between the value and its closing tag, or the call's
         self._hold: Tail | None = None
 
     def breakers(self) -> frozenset[str] | None:
@@ -460,6 +476,7 @@ class TaggedScanner(ArgumentScanner):
         self._text = self._way == _TEXT
         self._close = self._param.close_of(key)
         self._stem = self._param.stem_of(self._close)
+        self._trail, self._open_trail = self._param.trail, self._param.open_trail
         self._hold = None
         self._at_lead = True
         self._parts = []
@@ -478,6 +495,12 @@ class TaggedScanner(ArgumentScanner):
                     return pos + len(opener)
                 if not final and opener.startswith(buf[pos:]):
                     return pos
+            if self._param.lead == "\n" and buf.startswith("\r", pos):  # its lines may end as in files of Windows
+                if pos + 1 == len(buf) and not final:
+                    return pos
+                if buf.startswith("\n", pos + 1):
+                    pos += 1
+                    self._trail, self._open_trail = (t.replace("\n", "\r\n") for t in (self._trail, self._open_trail))
             for blank in self._param.lead:
                 if pos < len(buf) and buf[pos] == blank:
                     pos += 1
@@ -506,10 +529,10 @@ class TaggedScanner(ArgumentScanner):
                 assert program.after_tail is not None
                 decided = program.after_tail.match(buf, tail_at + len(tail), final)
                 if decided is UNDECIDED:
-                    return _before(buf, pos, tail_at, self._param.open_trail), -1
+                    return _before(buf, pos, tail_at, self._open_trail), -1
                 if decided is not None:
                     self.repair(f"a missing {close!r}")
-                    return _before(buf, pos, tail_at, self._param.open_trail), tail_at
+                    return _before(buf, pos, tail_at, self._open_trail), tail_at
                 tail_from = tail_at + 1
             elif at >= 0:
                 behind = at + len(close)
@@ -517,18 +540,18 @@ class TaggedScanner(ArgumentScanner):
                 if not whole:
                     behind = self._broken_close(buf, pos, at, final)
                     if behind < 0:
-                        return _before(buf, pos, at, self._param.trail), -1
+                        return _before(buf, pos, at, self._trail), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
                 if decided is None and whole and program.longer:
                     decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
-                    end = _before(buf, pos, at, self._param.trail)
+                    end = _before(buf, pos, at, self._trail)
                     self._needs = behind + program.after_close.least - end
                     return end, -1
                 if decided is not None:
                     if not whole:
                         self.repair(f"{buf[at:behind].rstrip()!r} for {close!r}")
-                    return _before(buf, pos, at, self._param.trail), behind
+                    return _before(buf, pos, at, self._trail), behind
                 tail_from = at
                 at = buf.find(stem or close, at + 1)
             else:
@@ -536,7 +559,7 @@ class TaggedScanner(ArgumentScanner):
         if final:
             return len(buf), -1
         if self._hold is None:
-            ends = ((stem or close, self._param.trail), (tail, self._param.open_trail))
+            ends = ((stem or close, self._trail), (tail, self._open_trail))
             self._hold = tail_of(tuple(b[n:] + end for end, b in ends if end for n in range(len(b) + 1)))
         return self._safe_end(buf, pos), -1
 
@@ -557,7 +580,7 @@ class TaggedScanner(ArgumentScanner):
 
         It stands where the picture has the tag: in a line of its own, or behind the value. There it must end as a tag.
         """
-        trail = self._param.trail
+        trail = self._trail
         match = _TAG_REST.match(buf, at + len(self._stem))
         end: int = match.end()
         closed = buf[end - 1] == ">"

@@ -41,8 +41,11 @@ def _patterns(syntax: Syntax, kwargs: bool) -> tuple[Rx, Rx]:
     """A key with its colon; what may follow a value."""
     if kwargs:
         key = SLACK + r"(?P<key>[A-Za-z_][A-Za-z0-9_]{0,128})" + SLACK + "="
-        another = "[,;]" + SLACK + r"[A-Za-z_][A-Za-z0-9_.-]{0,128}\("
-        closing, at_end = rf"\)[ \t]{{0,64}}(?:[\]<|]|\n|{another})", r"\)[ \t]{0,64}\Z"
+        another = "[,;]" + SLACK + r"[A-Za-z_][A-Za-z0-9_.:-]{0,128}\("
+        behind = rf"[\]<|]|{another}"
+        # A trailing comma: in a text, `",)` ends more lines than calls.
+        closing = rf"(?:\)[ \t]{{0,64}}(?:{behind}|\n)|,{SLACK}\)[ \t]{{0,64}}(?:{behind}))"
+        at_end = r",?[ \t]{0,64}\)[ \t]{0,64}\Z"
     else:
         key = SLACK + r"['\"]?(?P<key>[^" + SPACES + r":,{}\[\]'\"]{1,128})['\"]?" + SLACK + ":"
         closing, at_end = r"\}", r"\}"
@@ -120,6 +123,10 @@ class UnescapedScanner(ArgumentScanner):
                 self.out.append("}")
             return pos if self._kwargs else pos + 1
         at = pos + 1 if buf[pos] == "," and self.arguments_ else pos
+        behind = skip_blanks(buf, at)
+        if at > pos and buf.startswith(self._closer, behind):
+            self.repair("a trailing comma")
+            return behind
         match = self._key_rx.match(buf, at, final)
         if match is UNDECIDED:
             return pos

@@ -314,7 +314,7 @@ def _inner_heads(
     if watch is not None and not watch.keyed and "name" in watch.roles.values():
         keys = "|".join(re.escape(key) for key in watch.first_keys())
         look = SLACK + r"(?P<at_>)(?=\{" + SLACK + "[\"'](?:" + keys + ")[\"']" + SLACK + ":)"
-        found[0] = Rx(look)
+        found[0] = Rx(SLACK + ",?" + look)
     for number, closed in enumerate(tail[:-1], 1):
         stem = "<" + closed[2:-1] if closed.startswith("</") and closed.endswith(">") else ""
         at = next((n for n, part in enumerate(head) if isinstance(part, Text) and stem and stem in part.text), -1)
@@ -360,7 +360,7 @@ def _lookahead(
         assert watch is not None
         if weak and not watch.keyed:
             keys = "|".join(re.escape(key) for key in watch.first_keys())
-            return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"[\"'](?:{keys}|type)[\"']"), Slack(), Raw(":)"))
+            return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"[\"'](?:{keys}|type|id|index)[\"']"), Slack(), Raw(":)"))
         return (Slack(), Raw(r"(?=\{)"))
     if body == "arguments" and (head.ends_with_hole or format.param is not None):  # parameters may stand there too
         if weak:

@@ -33,7 +33,7 @@ class Frame(msgspec.Struct):
 class Candidate(msgspec.Struct):
     """Something that may begin where a marker stands."""
 
-    kind: str  # call, section, reasoning, content, close, end, message, stray
+    kind: str  # call, section, reasoning, content, close, aside, end, message, stray
     core: str
     rx: Rx
     shape: Shape | None = None
@@ -68,16 +68,20 @@ class TextStretch:
 
 
 def frames_of(format: Format, shared: tuple[str, ...]) -> tuple[Frame, ...]:
-    """The framed texts of a format, each once; `shared` as `Literals` takes it."""
-    frames: list[Frame] = []
+    """The framed texts of a format, each once; `shared` as `Literals` takes it.
+
+    Of frames that differ in blanks only, all the blanks that one of them shows are markup.
+    """
+    frames: dict[tuple[str, str, str], Frame] = {}
     for shape in format.shapes() or (format,):
         for kind, source in (("reasoning", shape.reasoning), ("content", shape.content)):
             if source is not None and source.strip() != "{{text}}":
                 frame = _frame(kind, shape, source, Literals(shared))
-                same = (frame.kind, frame.open.pattern, frame.close.pattern)
-                if all((other.kind, other.open.pattern, other.close.pattern) != same for other in frames):
-                    frames.append(frame)
-    return tuple(frames)
+                known = frames.setdefault((kind, frame.open.pattern, frame.close.pattern), frame)
+                known.lead = max(known.lead, frame.lead, key=len)
+                known.trail = max(known.trail, frame.trail, key=len)
+                known.after = max(known.after, frame.after, key=len)
+    return tuple(frames.values())
 
 
 def _frame(kind: str, format: Format, source: str, literals: Literals) -> Frame:
@@ -110,8 +114,25 @@ class Tables(NamedTuple):
     thought: dict[str, tuple[Candidate, ...]]
 
 
+def asides_of(format: Format, shared: tuple[str, ...]) -> tuple[Candidate, ...]:
+    """The markers within texts that are no part of them; `shared` as `Literals` takes it."""
+    pictures = (format.picture("asides", aside, frozenset({"skip"}), frozenset()) for aside in format.asides)
+    found = [compile_stretch(picture.parts, literals=Literals(shared)) for picture in pictures]
+    return tuple(
+        Candidate(
+            "aside", stretch.first, Rx(pattern_of(trimmed(stretch.items, left=True, right=True)), least=stretch.least)
+        )
+        for stretch in found
+    )
+
+
 def tables_of(
-    shapes: tuple[Shape, ...], framed: tuple[Frame, ...], ends: tuple[str, ...], message: str, between: Rx
+    shapes: tuple[Shape, ...],
+    framed: tuple[Frame, ...],
+    asides: tuple[Candidate, ...],
+    ends: tuple[str, ...],
+    message: str,
+    between: Rx,
 ) -> Tables:
     """The tables of a format's markers."""
     openers: list[Candidate] = []
@@ -141,12 +162,12 @@ def tables_of(
     all_closes = [
         Candidate("close", frame.close_first, frame.close, frame=frame) for frame in framed if frame.close_first
     ]
-    everything = [*openers, *frames, *sections, *all_closes, *over, *messages, *strays.values()]
+    everything = [*openers, *frames, *sections, *all_closes, *asides, *over, *messages, *strays.values()]
     closes = [candidate for candidate in all_closes if candidate.frame and candidate.frame.kind == "reasoning"]
     reopen = [c for c in frames if c.kind == "reasoning"]
     strong_openers = [c for c in openers if is_marker(c.core)]
     other_frames = [c for c in frames if c.kind == "content" and is_marker(c.core)]
-    in_thought = [*closes, *strong_openers, *sections, *over, *messages, *reopen, *other_frames]
+    in_thought = [*closes, *strong_openers, *sections, *asides, *over, *messages, *reopen, *other_frames]
     calls = [Candidate("call", "", Rx(SLACK + shape.full.pattern), shape=shape) for shape in shapes if shape.anchored]
     # Words that frame content could be the name of a tool that nothing announces.
     said = [candidate for candidate in frames if candidate.kind == "content" and not is_marker(candidate.core)]

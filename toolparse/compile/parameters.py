@@ -6,7 +6,7 @@ import re
 
 from toolparse.codecs.matching import SLACK, Rx
 from toolparse.codecs.tagged import KEY, ParamProgram, TaggedProgram
-from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, pattern_of, trimmed
+from toolparse.compile.items import ELEMENT_NAME, Field, Literals, Raw, compile_stretch, is_marker, pattern_of, trimmed
 from toolparse.format import PARAM_HOLES, Format
 from toolparse.picture import Hole, Picture, Text, without_blanks_before, without_blanks_behind
 
@@ -34,7 +34,9 @@ def compile_parameters(
     if format.item is not None:
         item = _param(format, format.picture("item", format.item, PARAM_HOLES, frozenset()), literals.fresh())
         elements.append(item)
-    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends) if core))
+    message = compile_stretch((Text(format.between_messages),)).first
+    begins = [core for core in (message, opener) if is_marker(core)]  # another call may stand there
+    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends, *begins) if core))
     firsts = [param.first for param in elements]
     closes = [param.close.partition(KEY)[0] for param in elements] if item is not None else []
     following = tuple(dict.fromkeys(core for core in (*firsts, *closes, *stops, opener) if core))
@@ -42,7 +44,6 @@ def compile_parameters(
     after_tail = None
     if tail:
         rest = "".join(SLACK + re.escape(core) for core in tail[1:])
-        message = compile_stretch((Text(format.between_messages),)).first
         next_up = tuple(dict.fromkeys(core for core in (opener, *closer, *format.ends, message) if core))
         choices = "|".join(re.escape(core) for core in next_up)
         pattern = rest + SLACK + (f"(?:{choices})" if choices else "(?!)")

@@ -13,7 +13,7 @@ import msgspec
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.compile.call_forms import ATOM, Shape, compile_calls, shared_markers
 from toolparse.compile.items import compile_stretch, is_marker, pattern_of, trimmed
-from toolparse.compile.markers import Candidate, Frame, TextStretch, any_of, frames_of, tables_of
+from toolparse.compile.markers import Candidate, Frame, TextStretch, any_of, asides_of, frames_of, tables_of
 from toolparse.format import SUFFIX, Format
 from toolparse.picture import Text
 
@@ -172,7 +172,7 @@ def compile_format(format: Format) -> Program:
     frames = frames_of(plain, shared)
     message = compile_stretch((Text(plain.between_messages),))
     between = Rx(SLACK + pattern_of(trimmed(message.items, left=True, right=True)), least=message.least)
-    tables = tables_of(shapes, frames, plain.ends, message.first, between)
+    tables = tables_of(shapes, frames, asides_of(plain, shared), plain.ends, message.first, between)
     suffixed = _suffixed(format)
     pattern = "|".join(
         rf"{re.escape(word)}(?P<s{number}>:[A-Za-z0-9_.\-]{{1,64}})?{re.escape(behind)}"

@@ -13,6 +13,11 @@ DEEPSEEK_V3 = Format(
     ends=("<｜end▁of▁sentence｜>",),
     also=(
         Also(call="<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}\n{{arguments}}<｜tool▁call▁end｜>", slip=True),
+        Also(  # as R1's distillations spell the markers
+            section="<｜tool_calls_begin｜>{{calls}}<｜tool_calls_end｜>",
+            call="<｜tool_call_begin｜>function<｜tool_sep｜>{{name}}\n```json\n{{arguments}}\n```<｜tool_call_end｜>",
+            slip=True,
+        ),
     ),
     aliases=("deepseekv3", "deepseek-v3-0324"),
     models="DeepSeek-V3, DeepSeek-V3-0324",
@@ -23,7 +28,7 @@ DEEPSEEK_R1 = DEEPSEEK_V3.variant(
     "deepseek-r1",
     reasoning="<think>\n{{text}}\n</think>\n\n",
     prefill="<think>\n",
-    also=("<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}{{arguments}}<｜tool▁call▁end｜>",),
+    also=("<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{name}}{{arguments}}<｜tool▁call▁end｜>", DEEPSEEK_V3.also[1]),
     aliases=("deepseekr1", "deepseek-r1-distill"),
     models="DeepSeek-R1, DeepSeek-R1-0528, DeepSeek-R1-Distill",
     source="DeepSeek-R1's chat templates; llama.cpp `DeepSeek R1`",

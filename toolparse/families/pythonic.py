@@ -34,7 +34,10 @@ LFM2 = Format(
     syntax=Syntax(quotes=PYTHON.quotes, true="True", false="False", null="None", json=("object",)),
     reasoning="<think>{{text}}</think>",
     ends=("<|im_end|>",),
-    also=(Also(call='{"name": {{name}}, "arguments": {{arguments}}}', syntax=JSON),),
+    also=(
+        Also(call='{"name": {{name}}, "arguments": {{arguments}}}', syntax=JSON),
+        Also(section="<|tool_call_start|>{{calls}}<|tool_call_end|>", slip=True),
+    ),
     aliases=("lfm25", "lfm2-5"),
     models="LFM2, LFM2.5, d1-3B",
     source="LFM2's and LFM2.5's chat templates; vLLM and SGLang `lfm2`",

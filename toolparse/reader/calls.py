@@ -109,11 +109,11 @@ class CallSteps(Trial):
                 id = inner_id
             if base + start < 0 or inner_name in no_call or tools is not None or plan.slip:
                 found = [self.repaired(plan.slip)] if plan.slip else None
-                self.add_call(inner_name, arguments, id, base + start, base + end, found)
+                self.add_call(inner_name, arguments, id, base + start, base + end, found, plan)
             else:
                 if self.mark_end > self.mark_start:
                     self.end_mark()
-                self.alone = False
+                self.alone = self.empty = False
                 span = Span("call", base + start, base + end)
                 calls.append(ToolCall(inner_name, arguments, id, len(calls), span, text[start:end]))
                 self.marks.append(span)
@@ -335,7 +335,7 @@ class CallSteps(Trial):
             found.append(self.repaired(", ".join(repairs)))
         if scanner.duplicates:
             found.append(("duplicate-key", "a key is given twice; the last value counts"))
-        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, call)
+        self.add_call(call.name, arguments, call.id, call.start, self.here(), found, plan, call)
         self._call_ends(call)
         if not missing and plan.ends:
             self._step = BEHIND
@@ -359,7 +359,7 @@ class CallSteps(Trial):
         if call.cut_off and not core:
             self.pos = len(self.buf)
             found = [self.cut_off(call.name)]
-            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call)
+            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call.plan, call)
             self._call_ends(call)
             return True
         self._limited_until = max(self._limited_until, call.reached)
@@ -379,6 +379,7 @@ class CallSteps(Trial):
         self.pos = pos
         call = self._call
         if call is None:  # they close a section
+            self.section_ends()
             self.section = None
             self.step_over(pos)
             self._end_calls()
@@ -388,7 +389,7 @@ class CallSteps(Trial):
         end = self.here()
         name = call.name or self.name_in(call.start, end)
         found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
-        self.add_call(name, {}, call.id, call.start, end, found, call)
+        self.add_call(name, {}, call.id, call.start, end, found, call.plan, call)
         self._call_ends(call)
         return True
 
@@ -424,14 +425,28 @@ class CallSteps(Trial):
                 if match is not None:
                     self._next_call(other, match)
                     return True
+            if plan.surplus is not None and buf.startswith("}", at):
+                match = plan.surplus.match(buf, at, final)
+                if match is MORE:
+                    return False
+                if match is not None:
+                    self.note(
+                        "stray-marker", f"{match[0].rstrip()!r} closes nothing", self.base + at, self.base + match.end()
+                    )
+                    self.pos = match.end()
+                    return True
             if plan.closer and self.section is not None:
                 closer = plan.closer[0]
-                if buf.startswith(closer, at):
-                    self._closers = plan.closer
-                    self._step = CLOSERS
-                    return True
-                if not final and len(buf) - at < len(closer) and closer.startswith(buf[at:]):
-                    return False
+                for place in dict.fromkeys((at, follow)):
+                    if buf.startswith(closer, place):
+                        if place > at:
+                            self.note("stray-marker", f"{between!r} parts nothing", self.base + at, self.base + place)
+                            self.pos = place
+                        self._closers = plan.closer
+                        self._step = CLOSERS
+                        return True
+                    if not final and len(buf) - place < len(closer) and closer.startswith(buf[place:]):
+                        return False
         self.lead = plan.between_blanks
         self._end_calls()
         return True

@@ -30,9 +30,10 @@ runs ahead for the end of the thought, whose result is remembered; reading calls
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from toolparse.codecs.matching import MORE, Rx
+from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks, starts_with_any
 from toolparse.compile import Frame, compile_format, suffix_of
 from toolparse.events import Event
 from toolparse.format import SUFFIX, Format
@@ -57,6 +58,7 @@ from toolparse.reader.states import (
     TRY,
 )
 from toolparse.reader.tables import (
+    ASIDE,
     CALL,
     CLOSE,
     CONTENT,
@@ -74,6 +76,8 @@ from toolparse.reader.turn import Tools
 from toolparse.reader.unmarked import END as END_MARK
 from toolparse.reader.unmarked import unmarked
 
+# What fills a text up behind its end.
+_SPECIAL: Any = re.compile(r"<[^<>\s]{1,64}>|\[[A-Za-z_]{1,64}\]")
 _CLOSING = ("}", "]", ")", ">", "`")  # a call's last character, its markers gone
 _ANYWHERE = Options(bare="anywhere")
 _UNSURE = UNREAD | {"no-name", "unknown-tool", "stray-marker", "markers-missing"}
@@ -96,6 +100,7 @@ class Reader(CallSteps):
     _opener: Entry | None = None
     _cut = False  # whether the text ends in a call's head
     _slip = 0  # where a marker stands that opened nothing
+    _over = -1  # where the turn ended before the text did
     # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
     _closing = ""
     _closing_from = 0
@@ -187,6 +192,10 @@ class Reader(CallSteps):
         self._run()
         if not self.ended:
             self._finish()
+        over = self._over
+        if self.ended and _SPECIAL.sub("", complete[over:]).strip(BLANKS):
+            said = "text behind the end of the turn is not read"
+            self._add_issue(Issue("stray-marker", said, Span("markup", over, len(complete))))
         if not self.calls:
             self._look_for_unmarked(complete)
         return self.message(complete)
@@ -226,9 +235,15 @@ class Reader(CallSteps):
 
     @property
     def in_call(self) -> bool:
-        """Whether the text read so far ends inside a call, a section of calls, or a thought."""
+        """Whether the text read so far ends inside a call, or a section of calls: with text in it, it is prose."""
         self._catch_up()
-        return self.keep is not None or self.thinking is not None or self.section is not None
+        self._leave_stretch()
+        call = self._call
+        if self._step in (SLIP, BROKEN) or self.has_body or self.content:
+            return False
+        if call is not None and call.name and len(call.name.split()) > 1:
+            return False
+        return self.keep is not None or self.section is not None
 
     def take_events(self) -> list[Event]:
         """What was said since it was last asked."""
@@ -386,6 +401,7 @@ class Reader(CallSteps):
             self.text_seen(at)
         trail = self._trail() if self.thinking is None else self.thinking.trail
         self.settle(self.base + at, trail, alone=self.alone)
+        self.section_ends()
 
     def _trail(self) -> str:
         """The blanks that are markup where content ends and nothing closes it."""
@@ -483,7 +499,7 @@ class Reader(CallSteps):
         if self._before is not None:
             if self.ends_trial(at):
                 return True
-            if kind in (THOUGHT, CONTENT):
+            if kind in (THOUGHT, CONTENT, ASIDE):
                 self.set_back()
                 return True
         if kind in (CALL, SECTION):
@@ -504,7 +520,7 @@ class Reader(CallSteps):
                 return False
             self.end_text(at, plan.lead)
             self.step_over(match.end())
-            self.section = plan
+            self.section, self.empty = plan, True
             self._end_calls()
             return True
         end: int = match.end()
@@ -529,6 +545,7 @@ class Reader(CallSteps):
         elif kind == END:
             self.end_text(at, self._trail() if thinking is None else "")
             self.step_over(end)
+            self.section_ends()
             self.thinking = None
             self._step = BEHIND
         elif kind == CONTENT:
@@ -537,6 +554,12 @@ class Reader(CallSteps):
             self.thinking, self.framed = None, frame
             self.step_over(end)
             self.lead = frame.lead
+        elif kind == ASIDE:
+            if at > self.pos:
+                self.text_seen(at)
+            self.settle(self.base + at, "", alone=True)
+            self.step_over(end)
+            self.text_goes_on()
         elif kind == MESSAGE:
             self.end_text(at, "")
             self._new_message(end)
@@ -581,6 +604,7 @@ class Reader(CallSteps):
             return False
         self.end_text(at, "")
         if self.section is not None and core in self.section.closer:
+            self.section_ends()
             self.section = None
         elif not self.calls:
             start = self.base + at
@@ -703,7 +727,7 @@ class Reader(CallSteps):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _behind_end(self) -> bool:
-        """After an end marker: another message of the turn, or the end."""
+        """After an end marker: another message of the turn, a marker that ends it once more, or the end."""
         if self.prepared.message:
             between = self.prepared.between
             match = between.match(self.buf, self.pos, self.final)
@@ -715,8 +739,21 @@ class Reader(CallSteps):
                 if self._back_to is not None:
                     self.thinking, self._back_to = self._back_to, None
                 return True
+        at = skip_blanks(self.buf, self.pos)
+        end = (
+            starts_with_any(self.prepared.program.ends, self.buf, at, self.final)
+            if at - self.pos <= MAX_BLANKS
+            else None
+        )
+        self._before = None  # nothing that follows sets calls on trial back
+        if end is MORE:
+            return False
+        if isinstance(end, str):  # written twice, or it begins a call as well
+            self.step_over(at)
+            self._begin_try(self.prepared.content.entries[end], at)
+            return True
         self.ended = True
-        self._before = None
+        self._over = max(self.here(), 0)
         self._step = ENDED
         self.settle(self.here(), "")
         return True

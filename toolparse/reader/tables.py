@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from toolparse.codecs.matching import SLACK, WS, Rx
 from toolparse.codecs.scanner import SLIP
-from toolparse.compile import Candidate, Frame, Program, Shape, TextStretch, compile_format
+from toolparse.compile import Candidate, Frame, Program, Shape, TextStretch, compile_format, is_marker
 from toolparse.format import Also, Format, Syntax
 from toolparse.reader.finding import Finder
 
@@ -25,6 +25,7 @@ CLOSE: Final = 4
 END: Final = 5
 MESSAGE: Final = 6
 STRAY: Final = 7
+ASIDE: Final = 8
 _KINDS = {
     "call": CALL,
     "section": SECTION,
@@ -34,6 +35,7 @@ _KINDS = {
     "end": END,
     "message": MESSAGE,
     "stray": STRAY,
+    "aside": ASIDE,
 }
 
 
@@ -129,10 +131,16 @@ class CallPlan:
         self.stops = program.stops_of(shape)
         #: the section, and what stands in it
         self.opens_section = bool(shape.opener_first)
+        #: the marker of a section in which nothing but calls stands
+        self.encloses = shape.opener_first if is_marker(shape.opener_first) else ""
         self.closer = shape.closer
         self.between_blanks = shape.between_blanks
         _, self.betweens = program.section_of(shape)
         self.in_section = bool(shape.opener) or self.weak
+        goes_on = "|".join((*map(re.escape, (*self.betweens, *self.closer[:1])), *(() if self.betweens else (r"\{",))))
+        #: brackets too many behind an object, before the section goes on
+        surplus = Rx(rf"\}}[ \t\r\n}}]{{0,64}}+(?={goes_on})")
+        self.surplus = surplus if shape.body == "wrapper" and self.closer and not shape.tail else None
         #: how an object that nothing closes goes over into the next
         self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
         self.next_call: Rx | None = shape.next_call

@@ -41,6 +41,7 @@ class _Before:
         self.thinking: Frame | None = trial.thinking
         self.framed: Frame | None = trial.framed
         self.section: CallPlan | None = trial.section
+        self.amid = trial.amid
 
 
 class Trial(PlainCalls):
@@ -104,7 +105,7 @@ class Trial(PlainCalls):
         self.pending = before.pending
         self.has_body, self.alone, self.lead = before.has_body, before.alone, before.lead
         self.thinking, self.framed, self.section = before.thinking, before.framed, before.section
-        self.ended = False
+        self.ended, self.amid = False, before.amid
         self._call = None
         self.keep = None
         self._step = TEXT

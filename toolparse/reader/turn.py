@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from toolparse.codecs import json
 from toolparse.codecs.scanner import Scanner
+from toolparse.codecs.tagged import swallowed
 from toolparse.compile import Frame
 from toolparse.events import (
     ArgumentsDelta,
@@ -87,6 +88,8 @@ class Turn(Window):
     framed: Frame | None = None
     section: CallPlan | None = None
     ended = False
+    amid = -1  # where text stands in a section of calls
+    empty = False  # whether a section was opened and holds no call yet
     lead = ""  # blanks that are markup, should text begin with them
     has_body = False  # whether the stretch of text in hand holds more than blanks
     alone = True  # whether nothing but blanks was read
@@ -152,6 +155,15 @@ class Turn(Window):
             text = text[-start:]
             start = 0
         thought = self.thinking is not None
+        section = self.section
+        if (
+            self.amid < 0
+            and section is not None
+            and section.encloses
+            and not thought
+            and (section.closer or self.empty)
+        ):
+            self.amid = start
         if self.mark_end == start and self.mark_thought is thought:
             self.mark_end = end
         else:
@@ -171,6 +183,20 @@ class Turn(Window):
         if self.mark_end > self.mark_start:
             self.marks.append(Span("reasoning" if self.mark_thought else "content", self.mark_start, self.mark_end))
         self.mark_start = self.mark_end
+
+    def section_ends(self) -> None:
+        """No text before here stands in a section that goes on: say it of the one that held some."""
+        if self.amid >= 0 and self.section is not None:
+            told = f"text stands behind {self.section.encloses!r} where no call can be read"
+            self._add_issue(Issue("stray-marker", told, Span("content", self.amid, max(self.mark_end, self.amid))))
+        self.amid = -1
+
+    def text_goes_on(self) -> None:
+        """The text in hand goes on behind a marker that is no part of it."""
+        self.end_mark()
+        self.mark_start = self.mark_end = max(self.here(), 0)
+        self.mark_thought = self.thinking is not None
+        self.has_body = True
 
     def end_text(self, at: int, trail: str) -> None:
         """Text ends at the local position `at`."""
@@ -260,13 +286,14 @@ class Turn(Window):
         start: int,
         end: int,
         found: list[tuple[str, str]] | None,
+        plan: CallPlan | None = None,
         call: CallInHand | None = None,
     ) -> None:
         """A call is read, between two absolute positions: judge it, and say so. `found`: what is wrong with it."""
         if end <= 0:
             return  # the prompt's own
         self.end_mark()
-        self.alone = False
+        self.alone = self.empty = False
         if name is not None and name in self.prepared.no_call:
             return
         index = len(self.calls)
@@ -297,6 +324,8 @@ class Turn(Window):
                     found = [(problem.code, problem.message) for problem in tool.validate(arguments)]
             elif read:
                 found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
+            if tool is not None and read and plan is not None and plan.tagged is not None:
+                found = [*(found or ()), *swallowed(plan.tagged, arguments, tool)] or None
         if self.streaming and (call is None or not call.started):
             self.events.append(CallStarted(index, name or "", id))
         issues: tuple[Issue, ...] = ()

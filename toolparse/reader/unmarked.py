@@ -71,12 +71,21 @@ def unmarked(format: Format) -> tuple[Unmarked, ...]:
     shown = "".join(shape.section + shape.call + "".join(shape.syntax.quotes) for shape in shapes)
     tags = "".join(f"|</?{tag}>" for tag in dict.fromkeys(re.findall(_TAGS, shown)))
     found: dict[tuple[str, str], Unmarked] = {}
-    for lost in (re.compile(_SPECIAL), re.compile(_SPECIAL + tags)):
+    for lost in (None, re.compile(_SPECIAL), re.compile(_SPECIAL + tags)):
         for shape, slip in plain.spellings():
-            bare = None if slip else _without(shape, lost)
+            bare = None if slip else _without(shape, lost or _first_marker(shape))
             if bare is not None and (bare.section, bare.call) not in own:
                 found.setdefault((bare.section, bare.call), Unmarked(bare))
     return tuple(found.values())
+
+
+def _first_marker(shape: Format) -> re.Pattern[str]:
+    """What finds the marker with which calls begin."""
+    begins = re.match(_SPECIAL, shape.block.before + shape.call)
+    closed = re.search(
+        _SPECIAL, shape.call.rpartition("}}")[2] + shape.block.after
+    )  # which says of itself that it is stray
+    return re.compile(re.escape(begins[0]) if begins is not None and closed is None else r"(?!)")
 
 
 def _without(shape: Format, lost: re.Pattern[str]) -> Format | None:

@@ -76,10 +76,11 @@ class Proof:
 class Detection:
     """What was found, and why.
 
-    `how`: `exact text`, `behaviour`, `induced`, `response_template`, `vocabulary`, `name` or `nothing`. `verified`: the
-    format read everything that the template writes. `evidence`: lines for people. `problems`: what the template does
-    to the data, the worst first. `message_style`: how messages must be built for the template. `prefill`: what the
-    generation prompt holds of the turn. `checks`: the proof. `fingerprint`: of the behaviour, where it was seen.
+    `how`: `exact text`, `behaviour`, `induced`, `response_template`, `prompt`, `vocabulary`, `name` or `nothing`.
+    `verified`: the format read everything that the template writes. `evidence`: lines for people. `problems`: what the
+    template does to the data, the worst first. `message_style`: how messages must be built for the template. `prefill`:
+    what the generation prompt holds of the turn. `checks`: the proof. `fingerprint`: of the behaviour, where it was
+    seen.
     """
 
     format: Entry | None

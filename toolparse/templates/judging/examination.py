@@ -12,6 +12,7 @@ from toolparse.compile import bind_to
 from toolparse.errors import TemplateError
 from toolparse.format import Also, Format
 from toolparse.picture import around
+from toolparse.prompts import prefill_of
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
@@ -19,9 +20,10 @@ from toolparse.templates.judging.detection import Detection, Proof
 from toolparse.templates.judging.fingerprint import behaviour, same_picture
 from toolparse.templates.judging.inputs import Source
 from toolparse.templates.judging.nearest import beside, nearly, shown_by, written_by
-from toolparse.templates.judging.problems import find_problems
+from toolparse.templates.judging.problems import find_problems, problem
 from toolparse.templates.judging.proof import Prover, prove
 from toolparse.templates.judging.signs import SIGNS
+from toolparse.templates.judging.vocabulary import by_prompt
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 _MARKER = re.compile("<[^<>{}]*>")
@@ -33,16 +35,18 @@ def examine(text: str, found: Source, exact: Format | None, families: Sequence[F
     """The verdict on a template. `exact`: the format that is registered for it; `families`: all that may fit."""
     deadline = time.monotonic() + SECONDS
     try:
-        if exact is None and not facts_of(text).mentions_calls:
+        ordered = _hinted(families, found.names)
+        blind = exact is None and not facts_of(text).mentions_calls
+        if blind and "tools" not in text:
             return Detection(None, evidence=("the template never looks at tool calls",), template=text)
-        prober, score = find_style(
-            Prober(compile_template(text, deadline=deadline), MessageStyle(), found.tokens, deadline)
-        )
+        prober = Prober(compile_template(text, deadline=deadline), MessageStyle(), found.tokens, deadline)
+        if blind:
+            return _told_only(prober, ordered, "the template never looks at tool calls", text)
+        prober, score = find_style(prober)
         if score == NOTHING and exact is None:
             why = f": {prober.error}" if prober.error else ""
-            return Detection(None, evidence=(f"the template writes no tool calls{why}",), template=text)
+            return _told_only(prober, ordered, f"the template writes no tool calls{why}", text)
         prober = prober.settled()
-        ordered = _hinted(families, found.names)
         induction = induce(prober)
         detection = _choose(prober, induction, ordered, exact, text)
         if detection.verified:
@@ -52,6 +56,24 @@ def examine(text: str, found: Source, exact: Format | None, families: Sequence[F
         return again if again.verified or detection.format is None else detection
     except TemplateError as error:
         return Detection(None, evidence=(f"the template cannot be rendered: {error}",), template=text)
+
+
+def _told_only(prober: Prober, families: Sequence[Format], why: str, text: str) -> Detection:
+    """The verdict on a template that writes no calls: what its prompt tells of them is evidence, and no proof."""
+    prompt = prober.prompt()
+    plain = prober.with_style(prober.style.changed(tools="none")).prompt()
+    family, told = by_prompt(families, prompt, plain) if prompt is not None and plain is not None else (None, "")
+    if family is None:
+        return Detection(None, evidence=(why,), template=text)
+    assert prompt is not None
+    return Detection(
+        family,
+        "prompt",
+        (why, f"unproved: {told}"),
+        problems=(problem("calls-unwritten", why, prompt),),
+        prefill=prefill_of(family, prompt),
+        template=text,
+    )
 
 
 def _hinted(families: Sequence[Format], names: Sequence[str]) -> list[Format]:
@@ -104,11 +126,13 @@ def _joined(
             for family in nearly(families, format)
         ]
     notes: list[str] = []
-    for also, why in found:
-        more = replace(format, also=(*format.also, also))
-        again = prove(prober, more, induction, stop=True)
-        if again.verified and not _fell(proof, again):
-            format, proof, notes = more, again, [*notes, why]
+    for beside_it, why in found:
+        for alternatives in dict.fromkeys((beside_it, beside_it[:1])):
+            more = replace(format, also=(*format.also, *alternatives))
+            again = prove(prober, more, induction, stop=True)
+            if again.verified and not _fell(proof, again):
+                format, proof, notes = more, again, [*notes, why]
+                break
     return format, proof, notes
 
 
@@ -242,7 +266,7 @@ def _lent(family: Format, induced: Format) -> Format:
         induced,
         ends=_ends(family, induced),
         name=family.name,
-        also=induced.also if induced.between_messages else (*_escaped(family, induced), *induced.also, *family.also),
+        also=induced.also if induced.between_messages else (*_beside(family, induced), *induced.also, *family.also),
         aliases=family.aliases,
         models=family.models,
         source=family.source,
@@ -250,6 +274,7 @@ def _lent(family: Format, induced: Format) -> Format:
         synonyms=family.synonyms,
         no_call=family.no_call,
         calls_in_reasoning=family.calls_in_reasoning,
+        asides=family.asides,
         escapes=family.escapes,
         param=induced.param or family.param,
         types=induced.types or family.types,
@@ -261,10 +286,13 @@ def _lent(family: Format, induced: Format) -> Format:
     )
 
 
-def _escaped(family: Format, induced: Format) -> tuple[Also, ...]:
-    """The family's syntax, where it escapes what this template writes as it is: a model may do either."""
+def _beside(family: Format, induced: Format) -> tuple[Also, ...]:
+    """What a model may write either way: escapes where this template writes none, other blanks around a thought."""
     loose = induced.syntax.loose and not induced.syntax.texts and not induced.syntax.escapes
-    return (Also(syntax=family.syntax),) if loose and family.syntax.escapes else ()
+    escaped = (Also(syntax=family.syntax),) if loose and family.syntax.escapes else ()
+    own, others = induced.reasoning, family.reasoning
+    spaced = (Also(reasoning=others),) if own and own != others and _bare(own) == _bare(others) else ()
+    return escaped + spaced
 
 
 def _ends(family: Format, induced: Format) -> tuple[str, ...]:

@@ -30,19 +30,19 @@ def canonical(format: Format, calls: int = 2) -> str:
 
 
 @lru_cache(maxsize=1024)
-def written(format: Format, calls: int) -> tuple[str, str]:
-    """The calls of a turn, ends included, and what else a reader must know."""
+def written(format: Format, calls: int, params: int = 2) -> tuple[str, str]:
+    """The calls of a turn, each with so many parameters, ends included, and what else a reader must know."""
     if format.between_messages:
         calls = 1  # each call is a message of its own; what separates messages is not part of the call
-    block = format.block.write(format.between.join([_call(format)] * calls))
+    block = format.block.write(format.between.join([_call(format, params)] * calls))
     text = _BLANK.sub("", block)
     if format.between_messages and not re.sub(r"\{\{\w+\}\}", "", text):
         text += _BLANK.sub("", format.between_messages)  # nothing else tells such a call from text
     return text, f"{_types(format)}\n{_syntax(format)}"
 
 
-def _call(format: Format) -> str:
-    """One call, with its parameters written out twice."""
+def _call(format: Format, params: int) -> str:
+    """One call, with its parameters written out."""
     picture = format.picture("call", format.call, CALL_HOLES, frozenset())
     made: list[str] = []
     for part in picture.parts:
@@ -51,7 +51,7 @@ def _call(format: Format) -> str:
         elif isinstance(part, Text):
             made.append(part.text)
         else:
-            made.append(_hole(format, part))
+            made.append(_hole(format, part, params))
     return _BLANK.sub("", "".join(made))
 
 
@@ -61,11 +61,11 @@ def _wrapper(wrapper: Wrapper) -> str:
     return re.sub(r"([:])\s*([\"'])\{\{(name|id|index)\}\}\2", r"\1{{\3}}", text).replace("{{index}}", "{{id}}")
 
 
-def _hole(format: Format, hole: Hole) -> str:
+def _hole(format: Format, hole: Hole, params: int) -> str:
     if hole.name == "params" and format.param is not None:
         picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
         one = "".join(part.text if isinstance(part, Text) else _plain(part) for part in picture.parts)
-        return one * 2
+        return one * params
     if hole.name == "id" and format.id is not None:
         return re.sub(r":\d+(?=\}\})", "", format.id)
     return _plain(hole)

@@ -6,13 +6,13 @@ template: what the template writes must read back (`templates/judging/proof.py`)
 1. exact text: the template is registered;
 2. behaviour: the picture of what the template writes is that of a known family, which brings its alternatives;
 3. induced: the picture itself is the format;
-4. response_template, vocabulary: where no template writes calls, and unverified;
+4. response_template, prompt, vocabulary: where no template writes calls, and unverified;
 5. nothing.
 
 A name is no evidence: what is called so is answered, unverified, before anything is climbed.
 
-Rungs 2 and 3 are climbed in `examination.py`, in another process where nobody vouched for the template
-(`isolation.py`).
+Rungs 2 and 3 are climbed, and prompts looked at, in `examination.py`, in another process where nobody vouched for the
+template (`isolation.py`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,21 @@ def climb(source: Any, *, use_registry: bool = True, isolation: str | None = Non
             detection = replace(detection, evidence=(note, *detection.evidence))
         if detection.verified:
             return detection
-        if best is None or (detection.format is not None and best.format is None):
+        if best is None or _rank(detection) > _rank(best):
             best = detection
-    if best is not None and best.format is not None:
+    if best is not None and _rank(best) == _SHOWN:
         return best
     if best is not None:
         evidence.extend(best.evidence)
     return _without_template(found, best, evidence, use_registry)
+
+
+_SHOWN = 2
+
+
+def _rank(detection: Detection) -> int:
+    """How much a verdict on a template says: nothing, what its prompt tells, or what it writes."""
+    return 0 if detection.format is None else 1 if detection.how == "prompt" else _SHOWN
 
 
 def _by_name(name: str) -> Detection:
@@ -67,7 +75,7 @@ def _by_name(name: str) -> Detection:
 
 
 def _without_template(found: Source, best: Detection | None, evidence: list[str], use_registry: bool) -> Detection:
-    """The last rungs: the tokenizer's own response template, its vocabulary, the model's name."""
+    """The last rungs: the tokenizer's own response template, the model's name, the prompt, the vocabulary."""
     rest = best if best is not None else Detection(None)
     imported, why = by_response_template(found.response_template)
     if why:
@@ -76,10 +84,15 @@ def _without_template(found: Source, best: Detection | None, evidence: list[str]
         return replace(rest, format=imported, how="response_template", evidence=tuple(evidence), verified=False)
     if use_registry:
         # What a model is called says more than which markers it has: vocabularies are shared and extended.
-        for family, why in (by_names(found.names), by_vocabulary(found.vocabulary())):
+        family, why = by_names(found.names)
+        evidence.append(why)
+        if family is None and rest.format is not None:
+            return replace(rest, evidence=tuple(evidence))
+        if family is None:
+            family, why = by_vocabulary(found.vocabulary())
             evidence.append(why)
-            if family is not None:
-                return replace(rest, format=family, how="vocabulary", evidence=tuple(evidence), verified=False)
+        if family is not None:
+            return replace(rest, format=family, how="vocabulary", evidence=tuple(evidence), verified=False)
     return replace(rest, format=None, how="nothing", evidence=tuple(evidence), verified=False)
 
 

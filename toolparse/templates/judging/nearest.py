@@ -26,8 +26,8 @@ Words = tuple[str, ...]
 
 
 def words_of(format: Format) -> Words:
-    """The words of one call with what stands around it."""
-    return tuple(_WORD.findall(_HOLE.sub(" ", written(format, 1)[0])))
+    """The words of one call, with one parameter, and of what stands around it."""
+    return tuple(_WORD.findall(_HOLE.sub(" ", written(format, 1, 1)[0])))
 
 
 def distinctive(words: Words) -> bool:
@@ -83,8 +83,11 @@ def nearly(families: Sequence[Format], induced: Format) -> list[Format]:
     return [family for _, family in sorted(found, key=lambda entry: entry[0])][:1]
 
 
-def shown_by(families: Sequence[Format], format: Format, prompt: str) -> Iterator[tuple[Also, str]]:
-    """Pictures of calls that a prompt shows as examples and the template does not write, and whose they are."""
+def shown_by(families: Sequence[Format], format: Format, prompt: str) -> Iterator[tuple[tuple[Also, ...], str]]:
+    """Pictures of calls that a prompt shows as examples and the template does not write, and whose they are.
+
+    A family's own picture comes first, its alternatives behind it.
+    """
     text = "".join(prompt.split())
     known = {words_of(shape) for shape in format.shapes()}
     count = 0
@@ -105,21 +108,25 @@ def shown_by(families: Sequence[Format], format: Format, prompt: str) -> Iterato
             known.add(words)
             count += 1
             yield (
-                Also(call=call, section="{{calls}}", between=""),
+                (Also(call=call, section="{{calls}}", between=""),),
                 f"the prompt shows calls between {words[0]} and {words[-1]}",
             )
 
 
-def beside(family: Format) -> Also:
-    """A family's own picture of calls as an alternative of another format."""
-    return Also(
-        call=family.call,
-        section=family.section,
-        between=family.between,
-        param=family.param,
-        item=family.item,
-        syntax=family.syntax,
-        types=family.types,
+def beside(family: Format) -> tuple[Also, ...]:
+    """A family's pictures of calls as alternatives of another format."""
+    return tuple(
+        Also(
+            slip=slip,
+            call=shape.call,
+            section=shape.section,
+            between=shape.between,
+            param=shape.param,
+            item=shape.item,
+            syntax=shape.syntax,
+            types=shape.types,
+        )
+        for shape, slip in family.spellings()
     )
 
 

@@ -37,6 +37,11 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Train on one call per message, or change the template so that it writes all of them.",
         "Feed calls of earlier turns back as one message each.",
     ),
+    "calls-unwritten": (
+        "error",
+        "Train with a template that writes tool calls: this one leaves them out.",
+        "Earlier calls are missing from the prompt; write them into the content of earlier turns (parser.render).",
+    ),
     "calls-refused": (
         "warning",
         "Train on one call per message.",

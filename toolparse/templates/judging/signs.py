@@ -1,7 +1,8 @@
-"""What the templates of a family say of themselves, where others write the very same calls.
+"""What the templates of a family say of themselves, where others write the very same calls or they write none.
 
-Only asked where pictures are the same and neither frames nor the model's name decide: texts of the prompt that the
-family's own templates hold, so that a model is called the same by its template, its tokenizer and its folder.
+Only asked where pictures are the same and neither frames nor the model's name decide, or where there are none: texts of
+the prompt that the family's own templates hold, so that a model is called the same by its template, its tokenizer and
+its folder.
 """
 
 SIGNS: dict[str, tuple[str, ...]] = {
@@ -10,4 +11,5 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "granite4": ("<|start_of_role|>",),
     "ling2": ("<role>ASSISTANT</role>",),
     "trinity": ("Arcee",),
+    "lfm2": ("List of tools: ",),
 }

@@ -1,20 +1,47 @@
-"""Weak evidence, for where no template writes calls: added tokens, names, a response template."""
+"""Weak evidence, for where no template writes calls: what the prompt tells, added tokens, names, response templates."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolparse import registry
 from toolparse.errors import ToolparseError
 from toolparse.format import CALL_HOLES, Format
 from toolparse.picture import Text, Wrapper
+from toolparse.templates.judging.nearest import words_of, written_by
+from toolparse.templates.judging.signs import SIGNS
 
 _MARKER = re.compile(r"<[^<>\s{}][^<>{}\n]*>|\[/?[A-Z][A-Z_ ]+\]")
 
 
-def by_vocabulary(added: frozenset[str]) -> tuple[Format | None, str]:
+def by_prompt(families: Sequence[Format], prompt: str, plain: str) -> tuple[Format | None, str]:
+    """The family of which a prompt with tools tells more than the one without, and why.
+
+    First an example of a call, then what only the family's templates say of tools, then its outermost markers.
+    """
+
+    def signs(family: Format) -> list[str]:
+        return [sign for sign in SIGNS.get(family.name, ()) if sign in prompt and sign not in plain]
+
+    def ends(family: Format) -> bool:
+        return any(end in prompt for end in family.ends)
+
+    before = written_by(families, plain)
+    shown = [family for family in written_by(families, prompt) if family not in before]
+    if shown:
+        alike = [family for family in families if words_of(family) == words_of(shown[0])]
+        best = max(alike, key=lambda family: 2 * bool(signs(family)) + ends(family))
+        return best, f"the prompt shows calls as {best.name!r} writes them"
+    for family in families:
+        if signs(family) and ends(family):
+            return family, f"the prompt says {signs(family)[0]!r} as those of {family.name!r} do"
+    found, why = by_vocabulary(frozenset(_MARKER.findall(prompt)) - frozenset(_MARKER.findall(plain)), families)
+    return found, why.replace("added tokens", "in the prompt")
+
+
+def by_vocabulary(added: frozenset[str], families: Sequence[Format] | None = None) -> tuple[Format | None, str]:
     """The most specific family whose outermost markers are all added tokens, and why.
 
     A root family comes before its variants, unless every marker that a variant has beside is an added token too.
@@ -23,7 +50,7 @@ def by_vocabulary(added: frozenset[str]) -> tuple[Format | None, str]:
     if not added:
         return None, "no added tokens to look at"
     ranked: list[tuple[int, int, int, Format, tuple[str, ...]]] = []
-    for order, family in enumerate(registry.formats()):
+    for order, family in enumerate(registry.formats() if families is None else families):
         outer, inner = markers_of(family)
         if outer and all(marker in added and not _RESERVED.search(marker) for marker in outer):
             found = sum(marker in added for marker in inner)
