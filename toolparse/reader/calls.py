@@ -180,6 +180,8 @@ class CallSteps(Trial):
         self.pos = scanner.scan(self.buf, self.pos, self.final)
         if scanner.name is not None and scanner.arguments_seen:
             counts = bool(scanner.name) and self.offered(scanner.name)
+            if not counts and not scanner.status and not self.final:
+                return False  # all of it is text, to its end
         elif scanner.status or self.final:
             # A name alone is a call of a tool that asks for nothing.
             tool = self.tool_of(scanner.name) if self.tools is not None and scanner.status == DONE else None
