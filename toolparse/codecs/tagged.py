@@ -126,6 +126,7 @@ class TaggedProgram:
         follows: tuple[str, ...],
         item: ParamProgram | None,
         after_close: Rx,
+        after_least: int,
         tail: tuple[str, ...],
         after_tail: Rx | None,
         stops: tuple[str, ...],
@@ -138,6 +139,8 @@ class TaggedProgram:
         self.follows = follows
         self.item = item
         self.after_close = after_close
+        #: how much must at least follow a closing tag, before anything is decided
+        self.after_least = after_least
         self.tail = tail
         self.after_tail = after_tail
         self.stops = stops
@@ -523,7 +526,7 @@ class TaggedScanner(ArgumentScanner):
                     decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
                     end = _before(buf, pos, at, self._param.trail)
-                    self._needs = behind + program.after_close.least - end
+                    self._needs = behind + program.after_least - end
                     return end, -1
                 if decided is not None:
                     if not whole:

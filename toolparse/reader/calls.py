@@ -421,7 +421,7 @@ class CallSteps(Trial):
                 else:
                     match = other.shape.head.match(buf, follow, False)
                     if match is MORE:
-                        self._wait = other.shape.head.least - (len(buf) - follow)
+                        self._wait = other.shape.head.missing(buf, follow)
                         return False
                 if match is not None:
                     self._next_call(other, match)
