@@ -17,8 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.matching import MAX_NAME, SLACK, SPACES, Rx, skip_blanks
+from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR
 from toolparse.codecs.tagged import ArgumentScanner, ParameterTypes, literal
 from toolparse.codecs.values import ValueScanner
