@@ -245,7 +245,7 @@ class Turn(Window):
             known = scanner.name if scanner.name is not None or call.plan.wraps_name else call.name
             if not known or known in self.prepared.no_call or self.here() <= 0 or call.late:
                 return
-            if call.start < 0 and self._may_end_in_prompt(call):
+            if call.start < 0 and (call.on_trial or self._may_end_in_prompt(call)):
                 return
             call.started = True
             tool = self.tool_of(known) if self.tools is not None else None
