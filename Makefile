@@ -83,7 +83,7 @@ FUZZ         := .cache/fuzz
 fuzz: $(STAMP)
 	@mkdir -p $(FUZZ)
 	@if [ -x $(FUZZ)/venv/bin/python ] || { $(PYTHON) -m venv $(FUZZ)/venv && \
-	    $(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    TOOLPARSE_PURE=1 $(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	      --only-binary atheris atheris -e '.[test]'; }; \
 	then $(FUZZ)/venv/bin/python -m tests.fuzz.guided $(FUZZ) $(FUZZ_SECONDS); \
 	else rm -rf $(FUZZ)/venv; echo "no atheris for this Python: drawing from seeds"; \
