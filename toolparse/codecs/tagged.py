@@ -13,7 +13,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import MAX_NAME, MAX_TYPE, SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
+from toolparse.codecs.matching import (
+    MAX_BLANKS,
+    MAX_NAME,
+    MAX_TYPE,
+    SLACK,
+    SPACES,
+    Rx,
+    Tail,
+    skip_blanks,
+    starts_with_any,
+    tail_of,
+)
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
@@ -283,7 +294,7 @@ def read_tagged(
         stop = end - len(last)
     else:
         stop = start + len(text[start:end].rstrip(BLANKS)) - len(bare)
-        if not text.startswith(bare, stop):
+        if not text.startswith(bare, stop) or end - stop - len(bare) > MAX_BLANKS:
             return None
     pieces = text[start:stop].split(joint)
     param = program.params[0]

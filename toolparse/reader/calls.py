@@ -89,9 +89,8 @@ class CallSteps(Trial):
                 end, inner_name, inner_id, arguments = body
                 inner_name = inner_name or name or ""
                 if not text.startswith(plan.stop, end):
-                    end = skip_blanks(text, end)
-                    if not text.startswith(plan.stop, end):
-                        end = -1
+                    behind = skip_blanks(text, end)
+                    end = behind if behind - end <= MAX_BLANKS and text.startswith(plan.stop, behind) else -1
                 if end >= 0:
                     end += plan.step
                     if plan.rest is not None:
@@ -270,7 +269,7 @@ class CallSteps(Trial):
                 if buf.startswith(name, pos):
                     pos += len(name)
             at = skip_blanks(buf, pos)
-            if buf.startswith(core, at):
+            if at - pos <= MAX_BLANKS and buf.startswith(core, at):
                 pos = at + len(core)
                 matched += 1
                 continue
@@ -374,9 +373,11 @@ class CallSteps(Trial):
         buf, pos = self.buf, self.pos
         for core in self._closers:
             at = skip_blanks(buf, pos)
+            if at - pos > MAX_BLANKS:
+                break
             if buf.startswith(core, at):
                 pos = at + len(core)
-            elif not self.final and at - pos <= MAX_BLANKS and core.startswith(buf[at:]):
+            elif not self.final and core.startswith(buf[at:]):
                 return False
         self.pos = pos
         call = self._call

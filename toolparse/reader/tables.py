@@ -124,7 +124,7 @@ class CallPlan:
         self.closed_json = shape.json and bool(shape.tail)
         self.rest: Any = None
         if shape.tail[1:]:
-            self.rest = _matches("".join(f"{WS}*+{re.escape(core)}" for core in shape.tail[1:]))
+            self.rest = _matches("".join(SLACK + re.escape(core) for core in shape.tail[1:]))
         self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
         self.stops = program.stops_of(shape)
         #: the section, and what stands in it
