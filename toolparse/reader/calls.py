@@ -87,7 +87,8 @@ class CallSteps(Trial):
             end = -1
             if body is not None:
                 end, inner_name, inner_id, arguments = body
-                inner_name = inner_name or name or ""
+                if not plan.wraps_name:
+                    inner_name = name or ""
                 if not text.startswith(plan.stop, end):
                     behind = skip_blanks(text, end)
                     end = behind if behind - end <= MAX_BLANKS and text.startswith(plan.stop, behind) else -1

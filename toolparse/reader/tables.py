@@ -144,7 +144,7 @@ class CallPlan:
     def follow_in_section(self) -> None:
         """Prepare for the next call of the same section."""
         between = "|".join(map(re.escape, self.betweens))
-        head = self.shape.head.pattern
+        head = self.shape.head.pattern.removeprefix(SLACK)
         self.follow = _matches(SLACK + (f"(?:(?:{between}){WS}*+)?+" if between else "") + head)
 
     def follow_at_marker(self, candidate: Candidate, program: Program) -> None:
