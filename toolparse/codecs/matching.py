@@ -34,13 +34,13 @@ MORE = More()
 class Rx:
     """A pattern that can be asked with and without knowing the end of the text."""
 
-    def __init__(self, pattern: str, *, at_end: str = "", least: int = 0) -> None:
+    def __init__(self, pattern: str, *, at_end: str = "", cores: tuple[str, ...] = ()) -> None:
         """`at_end`: an alternative that holds only where the text is known to end (`\\Z`).
 
-        `least`: a match is at least that long, as far as that is known.
+        `cores`: what stands in every match, in this order, as far as that is known.
         """
         self.pattern = pattern
-        self.least = least
+        self.cores = cores
         self._final = f"(?:{pattern}|{at_end})" if at_end else pattern
         self._complete: Any = None
         self._partial: Any = None
@@ -73,6 +73,18 @@ class Rx:
         if match is not None and match.partial:
             return MORE
         return match
+
+    def missing(self, buf: str, pos: int) -> int:
+        """How many characters must at least follow on the text from `pos` on, before there is a match."""
+        missing = 0
+        for core in self.cores:
+            at = buf.find(core, pos) if not missing else -1
+            if at >= 0:
+                pos = at + len(core)
+                continue
+            sizes = range(min(len(core) - 1, len(buf) - pos), 0, -1) if not missing else ()
+            missing += len(core) - next((size for size in sizes if buf.endswith(core[:size])), 0)
+        return missing
 
     def search(self, buf: str, pos: int, final: bool) -> tuple[Any, int]:
         """The first match from `pos` (or None), and the position up to which there surely is none."""

@@ -13,7 +13,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import MAX_NAME, MAX_TYPE, SLACK, SPACES, Rx, Tail, skip_blanks, starts_with_any, tail_of
+from toolparse.codecs.matching import (
+    MAX_BLANKS,
+    MAX_NAME,
+    MAX_TYPE,
+    SLACK,
+    SPACES,
+    Rx,
+    Tail,
+    skip_blanks,
+    starts_with_any,
+    tail_of,
+)
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
@@ -126,6 +137,7 @@ class TaggedProgram:
         follows: tuple[str, ...],
         item: ParamProgram | None,
         after_close: Rx,
+        after_least: int,
         tail: tuple[str, ...],
         after_tail: Rx | None,
         stops: tuple[str, ...],
@@ -138,6 +150,8 @@ class TaggedProgram:
         self.follows = follows
         self.item = item
         self.after_close = after_close
+        #: how much must at least follow a closing tag, before anything is decided
+        self.after_least = after_least
         self.tail = tail
         self.after_tail = after_tail
         self.stops = stops
@@ -280,7 +294,7 @@ def read_tagged(
         stop = end - len(last)
     else:
         stop = start + len(text[start:end].rstrip(BLANKS)) - len(bare)
-        if not text.startswith(bare, stop):
+        if not text.startswith(bare, stop) or end - stop - len(bare) > MAX_BLANKS:
             return None
     pieces = text[start:stop].split(joint)
     param = program.params[0]
@@ -546,7 +560,7 @@ class TaggedScanner(ArgumentScanner):
                     decided, behind = self._longer_close(buf, at, behind, final)
                 if decided is UNDECIDED:
                     end = _before(buf, pos, at, self._trail)
-                    self._needs = behind + program.after_close.least - end
+                    self._needs = behind + program.after_least - end
                     return end, -1
                 if decided is not None:
                     if not whole:

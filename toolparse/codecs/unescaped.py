@@ -17,8 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
+from toolparse.codecs.matching import MAX_NAME, SLACK, SPACES, Rx, skip_blanks
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.matching import SLACK, SPACES, Rx, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR
 from toolparse.codecs.tagged import ArgumentScanner, ParameterTypes, literal
 from toolparse.codecs.values import ValueScanner
@@ -263,9 +263,9 @@ class UnescapedScanner(ArgumentScanner):
         self._key = None
 
     def _begin_literal(self, buf: str, pos: int, final: bool) -> int:
-        match = _TOKEN.match(buf, pos)
-        if match is not None and not self.syntax.comma:
-            if match.end() == len(buf) and not final and match.end() - pos < 256:
+        match = _TOKEN.match(buf, pos, pos + MAX_NAME)
+        if match is not None and not self.syntax.comma and match.end() - pos < MAX_NAME:
+            if match.end() == len(buf) and not final:
                 return pos
             if buf[match.end() : match.end() + 1] == "=":
                 word = self._word_before_key(match.group())

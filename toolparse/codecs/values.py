@@ -68,9 +68,9 @@ def _after_string(quote: str, closer: str, inner: bool, stops: tuple[str, ...]) 
     blanks, mark = rf"{WS}{{0,{MAX_BLANKS}}}+", re.escape(quote)
     word = r"[^ \t\r\n,:=\[\]{}()\"'<>]"
     either = f"(?:{mark}|[\"'])"
-    quoted = rf"{either}(?:(?!{mark}|[\"']).){{0,128}}+(?:{either}{blanks}[:=]|.)"
-    key = f"{word}{{1,128}}+(?:{blanks}[:=]|{word})|{quoted}"
-    item = f"{mark}|[\"'{{\\[(]|{word}{{1,128}}+(?:{blanks}[,\\])]|{word})"
+    quoted = rf"{either}(?:(?!{mark}|[\"']).){{0,128}}+(?:{either}{blanks}(?:[:=]|{WS})|.)"
+    key = f"{word}{{1,128}}+(?:{blanks}(?:[:=]|{WS})|{word})|{quoted}"
+    item = f"{mark}|[\"'{{\\[(]|{word}{{1,128}}+(?:{blanks}(?:[,\\])]|{WS})|{word})"
     another = f"{key}" if closer in ("}", "=)") else item
     shut = re.escape(closer[-1:]) if closer else "(?!)"
     behind = rf"{blanks}(?:[,}}\])]|{ends}|{WS})" if inner else rf"{blanks}(?:{ends}|{WS})" if stops else ""

@@ -274,8 +274,8 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: f
         heading=heading,
         opener=pattern_of(opening_items),
         opener_first=opened.first,
-        head=Rx(SLACK + bare_head, least=head.least),
-        full=Rx(full, least=opened.least + head.least),
+        head=Rx(SLACK + bare_head, cores=head.cores),
+        full=Rx(full, cores=(*opened.cores, *head.cores)),
         head_first=head.first,
         anchored=not (opened.first or head.first) and (body != "wrapper" or head.starts_with_hole),
         body=body,
@@ -327,7 +327,7 @@ def _inner_heads(
             continue
         inner = compile_stretch(parts, literals=Literals(shared, escaped=escaped))
         pattern = SLACK + "(?P<at_>)" + pattern_of(trimmed(inner.items, left=True, right=True))
-        found[number] = Rx(pattern + (look.replace("(?P<at_>)", "") if watch is not None else ""), least=inner.least)
+        found[number] = Rx(pattern + (look.replace("(?P<at_>)", "") if watch is not None else ""))
     return tuple(found) if any(found) else ()
 
 

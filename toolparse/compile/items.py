@@ -137,11 +137,6 @@ class Stretch(NamedTuple):
         return tuple(item.text for item in self.items if isinstance(item, Core))
 
     @property
-    def least(self) -> int:
-        """How long a match is at least."""
-        return sum(map(len, self.cores))
-
-    @property
     def pattern(self) -> str:
         """The pattern that matches it."""
         return pattern_of(self.items)
@@ -267,7 +262,7 @@ def _field(
 ) -> Item:
     """What a hole takes, as what stands around it allows."""
     if name == "skip":
-        return _skipped(parts)
+        return _skipped(parts, at)
     around = (parts[at - 1] if at else None, parts[at + 1] if at + 1 < len(parts) else None)
     chars = (_ESCAPED if literals.escaped else _IN_ATTRIBUTES) if quoted else _CHARS
     found = chars[name].up_to_skip(parts[at + 1 :])
@@ -282,9 +277,20 @@ def _field(
     return Field(name, found if quoted else found.without_return(parts[at + 1 :]), again)
 
 
-def _skipped(parts: tuple[Part, ...]) -> Raw:
+def _skipped(parts: tuple[Part, ...], at: int) -> Raw:
     """What a `skip` takes: characters of one line up to the next marker that the same picture shows."""
-    literals = Literals()
-    found = [item for part in parts if isinstance(part, Text) for item in literals.items(part.text)]
-    cores = [re.escape(item.text) for item in found if isinstance(item, Core) and is_marker(item.text)]
-    return Raw(f"(?:(?!{'|'.join(cores)})[^\\n{{]){{0,256}}?" if cores else "[^\\n{]{0,256}?")
+
+    def cores_of(part: Part) -> list[str]:
+        items = Literals().items(part.text) if isinstance(part, Text) else []
+        return [item.text for item in items if isinstance(item, Core)]
+
+    markers = dict.fromkeys(core for part in parts for core in cores_of(part) if is_marker(core))
+    if not markers:
+        return Raw("[^\\n{]{0,256}?")
+    firsts = "".join(dict.fromkeys(re.escape(core[0]) for core in markers))
+    plain = f"[^\\n{{{firsts}]"
+    run = f"(?:{plain}|(?!{'|'.join(map(re.escape, markers))})[{firsts}]){{0,256}}"
+    if not any(core in markers for part in parts[at + 1 : at + 2] for core in cores_of(part)[:1]):
+        return Raw(run + "?")
+    # It ends at the marker that follows or nowhere; what is too long is told first, at a tenth of the time.
+    return Raw(f"(?!{plain}{{256}}[^\\n{{{firsts} \\t\\r]){run}+")

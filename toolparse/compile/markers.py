@@ -94,11 +94,11 @@ def _frame(kind: str, format: Format, source: str, literals: Literals) -> Frame:
     closed = compile_stretch(closing, literals=literals.fresh())
     return Frame(
         kind=kind,
-        open=Rx(pattern_of(trimmed(opened.items, left=True, right=True)), least=opened.least),
+        open=Rx(pattern_of(trimmed(opened.items, left=True, right=True)), cores=opened.cores),
         open_first=opened.first,
         lead=lead,
         trail=trail,
-        close=Rx(pattern_of(trimmed(closed.items, left=True, right=True)), least=closed.least),
+        close=Rx(pattern_of(trimmed(closed.items, left=True, right=True)), cores=closed.cores),
         close_first=closed.first,
         close_length=len(closed.first) if len(closed.cores) == 1 else 2048,
         after=after,
@@ -120,7 +120,7 @@ def asides_of(format: Format, shared: tuple[str, ...]) -> tuple[Candidate, ...]:
     found = [compile_stretch(picture.parts, literals=Literals(shared)) for picture in pictures]
     return tuple(
         Candidate(
-            "aside", stretch.first, Rx(pattern_of(trimmed(stretch.items, left=True, right=True)), least=stretch.least)
+            "aside", stretch.first, Rx(pattern_of(trimmed(stretch.items, left=True, right=True)), cores=stretch.cores)
         )
         for stretch in found
     )
@@ -143,7 +143,7 @@ def tables_of(
         elif shape.body == "wrapper":
             openers.append(Candidate("call", "{", shape.full, shape=shape))
         if shape.opener_first and shape.head_first and is_marker(shape.head_first):
-            alone = Rx(shape.head.pattern.removeprefix(SLACK), least=shape.head.least)
+            alone = Rx(shape.head.pattern.removeprefix(SLACK), cores=shape.head.cores)
             openers.append(Candidate("call", shape.head_first, alone, shape=shape))
     frames = [Candidate(f.kind, f.open_first, f.open, frame=f) for f in framed if f.open_first]
     sections = [

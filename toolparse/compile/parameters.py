@@ -56,7 +56,8 @@ def compile_parameters(
         params,
         follows=tuple(dict.fromkeys((*(param.first for param in params if param.first), *stops))),
         item=item,
-        after_close=Rx(after_close, at_end=SLACK + r"\Z", least=min(map(len, following), default=0)),
+        after_close=Rx(after_close, at_end=SLACK + r"\Z"),
+        after_least=min(map(len, following), default=0),
         tail=tail,
         after_tail=after_tail,
         stops=stops,
@@ -79,7 +80,7 @@ def _param(format: Format, picture: Picture, literals: Literals, *, slip: bool =
         mark, behind = (re.escape(text) for text in close.split(KEY))  # only the closing tag says which it is
         items = (*items, Raw(f"(?=[^<>]{{1,256}}?{mark}(?P<key>{ELEMENT_NAME}){behind})"))
     return ParamProgram(
-        Rx(pattern_of(items), least=head.least),
+        Rx(pattern_of(items)),
         first=head.first,
         lead=lead,
         trail=trail,

@@ -171,7 +171,7 @@ def compile_format(format: Format) -> Program:
     shapes = compile_calls(plain, shared)
     frames = frames_of(plain, shared)
     message = compile_stretch((Text(plain.between_messages),))
-    between = Rx(SLACK + pattern_of(trimmed(message.items, left=True, right=True)), least=message.least)
+    between = Rx(SLACK + pattern_of(trimmed(message.items, left=True, right=True)), cores=message.cores)
     tables = tables_of(shapes, frames, asides_of(plain, shared), plain.ends, message.first, between)
     suffixed = _suffixed(format)
     pattern = "|".join(

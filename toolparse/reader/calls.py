@@ -87,11 +87,11 @@ class CallSteps(Trial):
             end = -1
             if body is not None:
                 end, inner_name, inner_id, arguments = body
-                inner_name = inner_name or name or ""
+                if not plan.wraps_name:
+                    inner_name = name or ""
                 if not text.startswith(plan.stop, end):
-                    end = skip_blanks(text, end)
-                    if not text.startswith(plan.stop, end):
-                        end = -1
+                    behind = skip_blanks(text, end)
+                    end = behind if behind - end <= MAX_BLANKS and text.startswith(plan.stop, behind) else -1
                 if end >= 0:
                     end += plan.step
                     if plan.rest is not None:
@@ -180,6 +180,8 @@ class CallSteps(Trial):
         self.pos = scanner.scan(self.buf, self.pos, self.final)
         if scanner.name is not None and scanner.arguments_seen:
             counts = bool(scanner.name) and self.offered(scanner.name)
+            if not counts and not scanner.status and not self.final:
+                return False  # all of it is text, to its end
         elif scanner.status or self.final:
             # A name alone is a call of a tool that asks for nothing.
             tool = self.tool_of(scanner.name) if self.tools is not None and scanner.status == DONE else None
@@ -268,7 +270,7 @@ class CallSteps(Trial):
                 if buf.startswith(name, pos):
                     pos += len(name)
             at = skip_blanks(buf, pos)
-            if buf.startswith(core, at):
+            if at - pos <= MAX_BLANKS and buf.startswith(core, at):
                 pos = at + len(core)
                 matched += 1
                 continue
@@ -372,9 +374,11 @@ class CallSteps(Trial):
         buf, pos = self.buf, self.pos
         for core in self._closers:
             at = skip_blanks(buf, pos)
+            if at - pos > MAX_BLANKS:
+                break
             if buf.startswith(core, at):
                 pos = at + len(core)
-            elif not self.final and at - pos <= MAX_BLANKS and core.startswith(buf[at:]):
+            elif not self.final and core.startswith(buf[at:]):
                 return False
         self.pos = pos
         call = self._call
@@ -420,7 +424,7 @@ class CallSteps(Trial):
                 else:
                     match = other.shape.head.match(buf, follow, False)
                     if match is MORE:
-                        self._wait = other.shape.head.least - (len(buf) - follow)
+                        self._wait = other.shape.head.missing(buf, follow)
                         return False
                 if match is not None:
                     self._next_call(other, match)

@@ -18,7 +18,7 @@ import msgspec
 from toolparse.codecs import json
 from toolparse.codecs.elements import read_elements
 from toolparse.codecs.literals import NotPlain, plain_reader
-from toolparse.codecs.matching import skip_blanks
+from toolparse.codecs.matching import MAX_BLANKS, skip_blanks
 from toolparse.codecs.tagged import read_tagged
 from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.picture import BLANKS
@@ -128,6 +128,8 @@ class PlainCalls(Recovery):
 def read_up_to(text: str, pos: int, end: int, watch: WrapperPaths | None) -> Body | None:
     """The call's body, where a value of plain JSON is all that stands between two positions."""
     inner = text[pos:end]
+    if inner[-1:] in BLANKS and not inner[-MAX_BLANKS - 1 :].strip(BLANKS):
+        return None  # its closing marker stands too far off
     try:
         value = _decode(inner)
     except (ValueError, RecursionError):

@@ -473,7 +473,7 @@ class Reader(CallSteps):
             else:
                 match = entry.rx.match(self.buf, at, False)
                 if match is MORE:
-                    self._wait = entry.rx.least - (len(self.buf) - at)
+                    self._wait = entry.rx.missing(self.buf, at)
                     return False
             if match is None:
                 if entry.announced and not self._cut:
@@ -732,7 +732,7 @@ class Reader(CallSteps):
             between = self.prepared.between
             match = between.match(self.buf, self.pos, self.final)
             if match is MORE:
-                self._wait = between.least - (len(self.buf) - self.pos)
+                self._wait = between.missing(self.buf, self.pos)
                 return False
             if match is not None:
                 self._new_message(match.end())

@@ -126,7 +126,7 @@ class CallPlan:
         self.closed_json = shape.json and bool(shape.tail)
         self.rest: Any = None
         if shape.tail[1:]:
-            self.rest = _matches("".join(f"{WS}*+{re.escape(core)}" for core in shape.tail[1:]))
+            self.rest = _matches("".join(SLACK + re.escape(core) for core in shape.tail[1:]))
         self.ends = bool(shape.tail) and shape.tail[-1] in program.ends
         self.stops = program.stops_of(shape)
         #: the section, and what stands in it
@@ -152,7 +152,7 @@ class CallPlan:
     def follow_in_section(self) -> None:
         """Prepare for the next call of the same section."""
         between = "|".join(map(re.escape, self.betweens))
-        head = self.shape.head.pattern
+        head = self.shape.head.pattern.removeprefix(SLACK)
         self.follow = _matches(SLACK + (f"(?:(?:{between}){WS}*+)?+" if between else "") + head)
 
     def follow_at_marker(self, candidate: Candidate, program: Program) -> None:

@@ -91,10 +91,12 @@ class Trial(PlainCalls):
             came = before.buf[before.at :] + "".join(self._fed[before.fed :])
             self.buf = came[: len(came) - len(self._held)]
             self.base = before.opening
-        self.pos = before.opening - self.base
+        upto, self.pos = self.pos, before.opening - self.base
         if self.streaming:
             self._ahead = {}
             del self.events[before.events :]
+        for finder, found in self._ahead.items():
+            finder.go_back(self.buf, self.pos, upto, found)
         self.seek = self.pos
         del self.calls[before.calls :]
         del self.issues[before.issues :]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from toolparse.codecs import json
+from toolparse.codecs.matching import MORE
 from toolparse.codecs.scanner import Scanner
 from toolparse.codecs.tagged import swallowed
 from toolparse.compile import Frame
@@ -61,7 +62,8 @@ class CallInHand:
     """A call that is being read. Positions are absolute."""
 
     scanner: Scanner | None = None
-    started = False  # whether a stream has said that it began
+    started = False  # whether a stream has said that it began,
+    late = False  # or says it at its end, with all of it
     said = 0  # how many pieces of the scanner's arguments a stream has said
     cut_off = False  # whether the text ends in it
     reached = 0  # up to where it was read in vain
@@ -267,7 +269,9 @@ class Turn(Window):
         if not call.started:
             # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
             known = scanner.name if scanner.name is not None or call.plan.wraps_name else call.name
-            if not known or known in self.prepared.no_call or self.here() <= 0:
+            if not known or known in self.prepared.no_call or self.here() <= 0 or call.late:
+                return
+            if call.start < 0 and (call.on_trial or self._may_end_in_prompt(call)):
                 return
             call.started = True
             tool = self.tool_of(known) if self.tools is not None else None
@@ -277,6 +281,15 @@ class Turn(Window):
         if len(out) > said and out[0] == "{" and not call.quiet:
             self.events.append(ArgumentsDelta(len(self.calls), "".join(out[said:])))
             call.said = len(out)
+
+    def _may_end_in_prompt(self, call: CallInHand) -> bool:
+        """Whether a call may prove to be the prompt's alone, as reading could go on where the text begins."""
+        text = self.kept(0, self.base + len(self.buf))
+        program, next_call = self.prepared.program, call.plan.next_call
+        head = next_call.match(text, 0, self.final) if next_call is not None else None
+        if program.resync.match(text) or (head is not None and head is not MORE and not head.start("at_")):
+            call.late = True
+        return call.late or head is MORE or text in program.resync_tail.prefixes
 
     def add_call(
         self,
