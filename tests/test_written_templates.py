@@ -90,7 +90,13 @@ def wrong(written: Written, found: Detection, format: Format) -> Iterator[str]:
         text = full[at:].removeprefix(written.header)
         assert len(text) == len(full) - at - len(written.header), "the header stands before the turn"
         held = written.prefill if text.startswith(written.prefill) else ""
-        read = parser.parse(text[len(held) :], tools=tools, prompt=full[:at] + written.header + held)
+        own, prompt = text[len(held) :], full[:at] + written.header + held
+        read = parser.parse(own, tools=tools, prompt=prompt)
+        stream = parser.stream(tools=tools, prompt=prompt)
+        for character in own:
+            stream.feed(character)
+        if stream.close() != read:
+            yield f"{name}: in pieces it is another message, {own!r}"
         got = ([(call.name, call.arguments) for call in read.tool_calls], read.content.strip(), read.reasoning or None)
         if repr(got) != repr((_ordered(calls, read.tool_calls), content, reasoning)):
             yield f"{name}: {got} from {text!r}"

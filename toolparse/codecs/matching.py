@@ -128,7 +128,7 @@ _ESCAPED = frozenset({'"', "\\", *map(chr, range(32))})
 class Tail:
     """How much of a buffer's end must be held back because one of some strings may begin there."""
 
-    __slots__ = ("firsts", "longest", "plain", "prefixes")
+    __slots__ = ("firsts", "longest", "nests", "plain", "prefixes")
 
     def __init__(self, strings: tuple[str, ...]) -> None:
         #: how a string begins, and what is at least missing of it
@@ -136,6 +136,8 @@ class Tail:
         for text in sorted(strings, key=len, reverse=True):
             self.prefixes.update((text[:n], len(text) - n) for n in range(1, len(text)))
         self.longest = max((len(text) for text in strings), default=1) - 1
+        #: whether one of them stands within another one
+        self.nests = any(text in other[1:] for other in strings for text in strings if text)
         self.firsts = frozenset(text[0] for text in strings if text)
         #: those, and the characters that JSON escapes
         self.plain = self.firsts | _ESCAPED

@@ -35,9 +35,10 @@ def compile_parameters(
         item = _param(format, format.picture("item", format.item, PARAM_HOLES, frozenset()), literals.fresh())
         elements.append(item)
     message = compile_stretch((Text(format.between_messages),)).first
-    begins = [core for core in (message, opener) if is_marker(core)]  # another call may stand there
-    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends, *begins) if core))
     firsts = [param.first for param in elements]
+    # Another call may stand there, where its marker begins no parameter.
+    begins = [core for core in (message, opener) if is_marker(core) and not any(f.startswith(core) for f in firsts)]
+    stops = tuple(dict.fromkeys(core for core in (*tail, *closer, *format.ends, *begins) if core))
     closes = [param.close.partition(KEY)[0] for param in elements] if item is not None else []
     following = tuple(dict.fromkeys(core for core in (*firsts, *closes, *stops, opener) if core))
     after_close = SLACK + "(?:" + "|".join(re.escape(core) for core in following) + ")"

@@ -321,7 +321,8 @@ class Turn:
             pieces[-2], items = "", [*items, opt(Lit(pieces[-2]))]
         closing = Lit(pieces[-1])
         # Some templates leave the section open, or write text behind the calls; it reads the same.
-        silent = self.framed or self.alone or not self.says or self.free or self.answer is not None
+        over = any(end in self.tail + pieces[-1] for end in self.format.ends)  # nothing is read behind the turn's end
+        silent = over or self.framed or self.alone or not self.says or self.free or self.answer is not None
         said = EMPTY if silent else opt(self._text(CONTENT, "", empty=False)[0])
         end = seq(Lit(self.tail), closing, said if said != EMPTY else self._trail(pieces[-1]))
         if self.tail or (self.format.block.shows and is_marker(closing.text.strip(BLANKS))):

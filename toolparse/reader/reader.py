@@ -432,7 +432,10 @@ class Reader(CallSteps):
             end = tail.safe_end(buf, self.seek)
         else:
             end = match.start()
-            if not self.prepared.program.may_be_longer(match.group(), buf, end):
+            begun = tail.safe_end(buf, self.seek) if tail.nests else end
+            if begun < end:  # a marker that may turn out to be a part of another one
+                end = begun
+            elif not self.prepared.program.may_be_longer(match.group(), buf, end):
                 if self.ends_trial(end):
                     return True
                 if end > self.pos:
@@ -447,7 +450,7 @@ class Reader(CallSteps):
             self.seek = end
         if end < len(buf):
             self._wait = tail.missing(buf[end:])
-        elif self.has_body and not self.lead and (self.mark_end > 0 or not self.pending):  # they may be the prompt's
+        elif self.has_body and not self.lead and self.mark_end > self.mark_start:  # some of it is the text's own
             self._enter_text(table.stretch)
         return False
 
