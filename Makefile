@@ -10,7 +10,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install compile pure demo test test-pure test-laws growth fuzz check format real report bench bench-peers \
-  bench-serve bench-corpora bench-rollout docs tokenizers engines servers export-check clean
+  bench-serve bench-corpora bench-rollout docs tokenizers engines servers evaluators export-check clean
 
 help:
 	@echo "make demo        install, detect and parse the fixtures, run the training demo"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-pure   laws, streams, hostile and linear tests on a copy without compiled modules"
 	@echo "make bench-serve  the endpoint under load"
 	@echo "make servers     fetch the interface files of vLLM and SGLang (376 MB), for the plugins' tests"
+	@echo "make evaluators  inspect_ai beside the other packages, for the test of its example"
 	@echo "make bench-corpora  completions a second, in memory and from files"
 	@echo "make docs        the site, in build/site; a link that leads nowhere fails"
 	@echo "make bench-rollout  what a rollout costs beside generation"
@@ -116,6 +117,10 @@ engines: $(STAMP)
 # For the plugins' tests, which use stand-ins of the same signatures where this was not run.
 servers: engines
 	scripts/fetch_servers.sh $(PY)
+
+# inspect_ai asks for other versions than the rest: it stands beside them, for the tests of its example alone.
+evaluators: $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade --target .cache/evaluators inspect-ai==0.3.285
 
 export-check: engines tokenizers
 	$(PY) scripts/export_check.py $(SAMPLE)

@@ -144,7 +144,7 @@ EXAMPLES = sorted(
 def test_examples_run(path: Path) -> None:
     if path.name == "inspect_model.py" and importlib.util.find_spec("inspect_ai") is None:
         pytest.skip("inspect-ai is not installed")
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()

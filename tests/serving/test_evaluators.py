@@ -21,7 +21,7 @@ def test_bfcl(family: str) -> None:
 
 def test_inspect_ai(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if importlib.util.find_spec("inspect_ai") is None:
-        pytest.skip("inspect_ai is not installed: pip install inspect-ai")
+        pytest.skip("inspect_ai is not installed: make evaluators, and PYTHONPATH=.cache/evaluators")
     from examples import inspect_model
 
     log = inspect_model.main(str(tmp_path))
