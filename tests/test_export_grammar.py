@@ -756,8 +756,13 @@ def test_errors_name_the_reason() -> None:
                 grammar(registry.get(name), with_parameters({"type": "object", "properties": {"x": schema}}))  # type: ignore[arg-type]
     large = {"type": "string", "pattern": "^(a|b){1,200}[0-9]{1,200}$"}
     large_tool = with_parameters({"type": "object", "properties": {"x": large}})
-    with pytest.raises(ExportError, match="'f-x-text' .*'pattern' needs too large"):
+    with pytest.raises(ExportError, match="'f-x-text' .*needs too large"):
         grammar(HERMES, large_tool, syntax="lark")  # type: ignore[arg-type]
+    for most in (20, 60):  # every beginning of a closing tag at every length
+        limited = with_parameters({"type": "object", "properties": {"x": {"type": "string", "maxLength": most}}})
+        with pytest.raises(ExportError, match="'f-x-text' .*needs too large"):
+            grammar(registry.get("qwen3-coder"), limited, syntax="lark")  # type: ignore[arg-type]
+        assert grammar(registry.get("qwen3-coder"), limited, syntax="ebnf")  # type: ignore[arg-type]
     assert grammar(HERMES, large_tool, syntax="ebnf")  # type: ignore[arg-type]
     with pytest.raises(ExportError, match="no arguments fit"):
         grammar(HERMES, with_parameters({"type": "object", "anyOf": [{"type": "object", "enum": []}]}))  # type: ignore[arg-type]

@@ -392,7 +392,12 @@ def _join(ways: dict[int, dict[int, Expr]], into: dict[int, set[int]], left: int
 
 def _either(left: Expr, right: Expr) -> Expr:
     if left == EMPTY or right == EMPTY:
-        return opt(right if left == EMPTY else left)
+        other = right if left == EMPTY else left
+        if isinstance(other, Seq) and len(other.items) == 2:
+            one, more = other.items
+            if isinstance(one, Chars) and isinstance(more, Rep) and more.item == one and more.low == 0 and more.high:
+                return Rep(one, 0, more.high + 1)
+        return opt(other)
     if isinstance(left, Rep) and (left.low, left.high) == (0, 1):
         return opt(alt(left.item, right))
     return alt(left, right)

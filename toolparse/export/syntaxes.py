@@ -201,6 +201,24 @@ def _ebnf(rules: Rules, root: Expr) -> str:
 # -- Lark -------------------------------------------------------------------------------------------------------------
 
 
+#: llguidance refuses expressions that nest deeper; automata of more states make expressions of megabytes.
+_DEEPEST, _MOST_STATES, _LONGEST = 80, 200, 200_000
+
+
+class _TooLarge(Exception):
+    """No engine would take such an expression."""
+
+
+def _bounded(regex: str) -> str:
+    depth = deepest = 0
+    for bracket in re.findall(r"\\.|\[(?:\\.|[^\]\\])*\]|[()]", regex, re.DOTALL):
+        depth += (bracket == "(") - (bracket == ")")
+        deepest = max(deepest, depth)
+    if deepest > _DEEPEST or len(regex) > _LONGEST:
+        raise _TooLarge
+    return regex
+
+
 class _Lark:
     """Lark: tokens are terminals, written as regular expressions without look-around (llguidance has none).
 
@@ -232,11 +250,12 @@ class _Lark:
     def rule(self, name: str, rule: Rule) -> str:
         try:
             if name in self.terminals:
-                return f"/{self.regex(rule.expr)}/"
+                return f"/{_bounded(self.regex(rule.expr))}/"
             return self.mixed(rule.expr, 0) if rule.token else self.write(rule.expr, 0)
-        except RecursionError:
+        except (_TooLarge, RecursionError):
             reason = (
-                "'pattern' needs too large a regular expression, which Lark's terminals are; 'ebnf' and 'gbnf' say it"
+                "its 'pattern', 'format' or length needs too large a regular expression, which Lark's terminals are; "
+                "'ebnf' and 'gbnf' say it"
             )
             raise ExportError(f"{name!r} (the tool and the path): {reason}") from None
 
@@ -318,6 +337,8 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     if isinstance(expr, Ref):
         return _regex(rules[expr.name].expr, rules, wanted)
     if isinstance(expr, Scan):
+        if len(expr.automaton.edges) > _MOST_STATES:
+            raise _TooLarge
         scanned = as_expression(expr.automaton)
         return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted)
     if isinstance(expr, Rep):
