@@ -20,6 +20,7 @@ REFUSED = {
     ("tool_chat_template_llama3.2_pythonic", ""): "text stands without quotes: refused at export",
     ("lfm2_2_5", "awkward"): "quotes that are not escaped",
     ("lfm2_2_5_v2", "awkward"): "quotes that are not escaped",
+    ("unsloth-Apriel-1.5", "reasoning, content, calls"): "the template writes content before the thought",
 }
 
 Turns = list[tuple[Any, proof.Case, str, str]]
