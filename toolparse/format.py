@@ -309,6 +309,11 @@ class Format(_Kept):
         return around(self.section, "calls")
 
     @property
+    def call_end(self) -> str:
+        """What stands behind the last hole of a call."""
+        return self.call.rpartition("}}")[2]
+
+    @property
     def wrapping(self) -> Around | None:
         """What stands around a text value that needs a wrapper; None where the format has none."""
         return None if self.wrap is None else around(self.wrap, "value")

@@ -19,7 +19,8 @@ import msgspec
 
 from toolparse.errors import FormatError
 
-_HOLE = re.compile(r"\{\{([A-Za-z_]+)(?::([^{}]*))?\}\}")
+#: A hole as a picture writes it: its name, and what is said of it.
+HOLE = re.compile(r"\{\{([A-Za-z_]+)(?::([^{}]*))?\}\}")
 _MARK = "\x00"
 #: What counts as blank: the white space of JSON.
 BLANKS = " \t\r\n"
@@ -162,7 +163,7 @@ def read_picture(
     """
     parts: list[Text | Hole] = []
     at = 0
-    for match in _HOLE.finditer(source):
+    for match in HOLE.finditer(source):
         name, spec = match.group(1), match.group(2) or ""
         if name not in holes:
             allowed = ", ".join(sorted("{{" + hole + "}}" for hole in holes))

@@ -76,15 +76,14 @@ class Rx:
 
     def missing(self, buf: str, pos: int) -> int:
         """How many characters must at least follow on the text from `pos` on, before there is a match."""
-        missing = 0
-        for core in self.cores:
-            at = buf.find(core, pos) if not missing else -1
-            if at >= 0:
-                pos = at + len(core)
-                continue
-            sizes = range(min(len(core) - 1, len(buf) - pos), 0, -1) if not missing else ()
-            missing += len(core) - next((size for size in sizes if buf.endswith(core[:size])), 0)
-        return missing
+        for number, core in enumerate(self.cores):
+            at = buf.find(core, pos)
+            if at < 0:
+                sizes = range(min(len(core) - 1, len(buf) - pos), 0, -1)
+                begun = next((size for size in sizes if buf.endswith(core[:size])), 0)
+                return sum(map(len, self.cores[number:])) - begun
+            pos = at + len(core)
+        return 0
 
     def search(self, buf: str, pos: int, final: bool) -> tuple[Any, int]:
         """The first match from `pos` (or None), and the position up to which there surely is none."""

@@ -359,7 +359,7 @@ class Turn:
 
     def _trail(self, closing: str) -> Expr:
         """The newline that some templates write behind the last call."""
-        marked = closing if closing.strip(BLANKS) else self.format.call.rpartition("}}")[2]
+        marked = closing if closing.strip(BLANKS) else self.format.call_end
         return opt(Lit("\n")) if marked[-1:].strip(BLANKS) else EMPTY
 
     def _text(self, text: str, following: str, *, empty: bool) -> tuple[Expr, int]:

@@ -44,12 +44,14 @@ def write(rules: Rules, root: Expr, syntax: str) -> str:
     return SYNTAXES[syntax](rules, root)
 
 
-def _bracketed(text: str, holds: int, wanted: int) -> str:
-    return text if holds >= wanted else f"({text})"
+def _bracketed(text: str, holds: int, wanted: int, opening: str = "(") -> str:
+    return text if holds >= wanted else f"{opening}{text})"
 
 
-def _class(ranges: Ranges, char: Callable[[str], str]) -> str:
-    """A character class in brackets, negated where that is shorter."""
+def _class(ranges: Ranges, anything: str, char: Callable[[str], str]) -> str:
+    """A character class in brackets, negated where that is shorter; `anything`: all characters, which are no class."""
+    if ranges == ANY:
+        return anything
     negated = bool(ranges) and ranges[-1][1] == MAX_CHAR
     shown = complement(ranges) if negated else ranges
     inner = "".join(
@@ -114,10 +116,7 @@ class _Bnf:
         if isinstance(expr, Chars):
             if _single(expr.ranges):
                 return _bnf_text(chr(expr.ranges[0][0]))
-            # No engine has a class of all characters.
-            return (
-                '("\\n" | [^\\n])' if expr.ranges == ANY else _class(expr.ranges, lambda char: _bnf_char(char, "]^-["))
-            )
+            return _class(expr.ranges, '("\\n" | [^\\n])', lambda char: _bnf_char(char, "]^-["))
         if isinstance(expr, Ref):
             return self.name(expr.name)
         if isinstance(expr, Scan):
@@ -327,13 +326,11 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
     """An expression of characters as a regular expression that Python and Rust read alike."""
     if isinstance(expr, Lit):
         text = "".join(_regex_char(char, "\\.+*?()|[]{}^$/") for char in expr.text)
-        return text if len(expr.text) == 1 or wanted < _TIGHT else f"(?:{text})"
+        return _bracketed(text, _TIGHT if len(expr.text) == 1 else _ROW, wanted, "(?:")
     if isinstance(expr, Chars):
         if _single(expr.ranges):
             return _regex(Lit(chr(expr.ranges[0][0])), rules, wanted)
-        return (
-            "(?:\\n|[^\\n])" if expr.ranges == ANY else _class(expr.ranges, lambda char: _regex_char(char, "\\]^-[/&~"))
-        )
+        return _class(expr.ranges, "(?:\\n|[^\\n])", lambda char: _regex_char(char, "\\]^-[/&~"))
     if isinstance(expr, Ref):
         return _regex(rules[expr.name].expr, rules, wanted)
     if isinstance(expr, Scan):
@@ -342,15 +339,12 @@ def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
         scanned = as_expression(expr.automaton)
         return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted)
     if isinstance(expr, Rep):
-        text = _regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high)
-        return text if wanted < _TIGHT else f"(?:{text})"
+        return _bracketed(_regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted, "(?:")
     if isinstance(expr, Seq):
-        text = "".join(_regex(item, rules, _ROW) for item in expr.items)
-        return text if wanted < _TIGHT else f"(?:{text})"
+        return _bracketed("".join(_regex(item, rules, _ROW) for item in expr.items), _ROW, wanted, "(?:")
     if not isinstance(expr, Alt):
         raise TypeError(f"{type(expr).__name__} can't stand in a regular expression")
-    text = "|".join(_regex(option, rules, _ROW) for option in expr.options)
-    return text if wanted == _LOOSE else f"(?:{text})"
+    return _bracketed("|".join(_regex(option, rules, _ROW) for option in expr.options), _LOOSE, wanted, "(?:")
 
 
 def _regex_char(char: str, special: str) -> str:

@@ -82,9 +82,7 @@ def unmarked(format: Format) -> tuple[Unmarked, ...]:
 def _first_marker(shape: Format) -> re.Pattern[str]:
     """What finds the marker with which calls begin."""
     begins = re.match(_SPECIAL, shape.block.before + shape.call)
-    closed = re.search(
-        _SPECIAL, shape.call.rpartition("}}")[2] + shape.block.after
-    )  # which says of itself that it is stray
+    closed = re.search(_SPECIAL, shape.call_end + shape.block.after)  # which says of itself that it is stray
     return re.compile(re.escape(begins[0]) if begins is not None and closed is None else r"(?!)")
 
 

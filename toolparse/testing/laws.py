@@ -18,6 +18,7 @@ from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelt
 from toolparse.format import Format
 from toolparse.message import ParsedMessage, ToolCall
 from toolparse.parser import Parser
+from toolparse.picture import HOLE
 from toolparse.render import write_call
 from toolparse.testing.strategies import (
     Json,
@@ -312,9 +313,6 @@ def one_bad_call(format: Format, *, max_examples: int = 60) -> None:
     law()
 
 
-_HOLE = re.compile(r"\{\{.*?\}\}")
-
-
 def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) -> str | None:
     """The text with one character of a call's arguments lost, changed or added; markers stay as they are."""
     assert call.span is not None
@@ -322,7 +320,9 @@ def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) 
     after_name = call.raw.find(call.name) + len(call.name)
     keys = [call.raw.find(key, after_name) + len(key) for key in call.arguments]
     first = call.span.start + min(key for key in keys if key >= 0) + 1
-    written = [piece.strip() for picture in (format.call, format.param) for piece in _HOLE.split(picture or "")]
+    written = [
+        piece.strip() for picture in (format.call, format.param) for piece in HOLE.sub("\0", picture or "").split("\0")
+    ]
     markers = {core for core in (*compile_format(format).all_markers, *written) if len(core) > 1}
     shielded = {
         at

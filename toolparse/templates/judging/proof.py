@@ -128,7 +128,7 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
 
 def _closing(format: Format) -> str:
     """What closes a call in a format, as a text."""
-    behind = format.call.rpartition("}}")[2].strip()
+    behind = format.call_end.strip()
     section = format.section.rpartition("}}")[2].strip()
     return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
 
