@@ -6,6 +6,7 @@ python=$(readlink -f "$(command -v "${1:-${PYTHON:-python3}}")") # of a virtual 
 cd "$(dirname "$0")/.."
 root=$PWD made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
+trap 'echo "check_wheels.sh: line $LINENO failed: $BASH_COMMAND" >&2' ERR
 
 quiet() { "$@" --quiet --disable-pip-version-check; }
 
@@ -38,11 +39,17 @@ PYTHON
 import toolparse, trl_integration
 assert toolparse.COMPILED == ('$kind' == 'compiled'), toolparse.COMPILED
 assert '$kind-bare' in toolparse.__file__, toolparse.__file__"
-  "$made/$kind-bare/bin/toolparse" families | grep -c . > families.txt
+  "$made/$kind-bare/bin/toolparse" families > families.txt
+  grep -q qwen families.txt
   cp "$root/fixtures/templates/qwen3-coder.jinja" template.jinja
-  "$made/$kind-bare/bin/toolparse" inspect template.jinja | grep -q "proved on its template"
+  "$made/$kind-bare/bin/toolparse" inspect template.jinja > inspected.txt
+  grep -q "proved on its template" inspected.txt
   echo '{"name": "f", "arguments": {"x": 1}}' | "$made/$kind-bare/bin/toolparse" render hermes > call.txt
-  "$made/$kind-bare/bin/toolparse" parse hermes call.txt | grep -q '"arguments": {"x": 1}'
+  "$made/$kind-bare/bin/toolparse" parse hermes call.txt > parsed.txt
+  "$made/$kind-bare/bin/python" -c "
+import json
+call = json.load(open('parsed.txt'))['tool_calls'][0]['function']
+assert call == {'name': 'f', 'arguments': {'x': 1}}, call"
   cd "$root"
   echo "$(basename "$wheel"): $(wc -c < "$wheel") bytes; installed bare, reads, writes, detects"
 done
