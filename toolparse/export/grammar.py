@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs.json import type_of
@@ -59,12 +59,14 @@ from toolparse.export.syntaxes import SYNTAXES, split, write
 from toolparse.format import CALL_HOLES, JSON, PARAM_HOLES, Format
 from toolparse.message import ToolCall
 from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
+from toolparse.reader import read_text
 from toolparse.reader.tables import is_markerless
 from toolparse.render import render, write_call
 from toolparse.tokens import tokenizer_of
 from toolparse.tools import Tool, ToolSet
 
 THOUGHT, CONTENT = "qthoughtq", "qcontentq"
+_BEGINNING = 8  # characters
 _KINDS = ("string", "integer", "number", "boolean", "null", "object", "array")
 
 
@@ -202,7 +204,14 @@ class Turn:
         #: calls that are text where other text follows them
         self.alone = is_markerless(program.shapes[0], program)
         self.markers = tuple(core for core in cores if core)
+        if self.framed and self._frames_hold():
+            self.markers = tuple(filter(is_marker, self.markers))  # words of a frame's own head are text inside one
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
+        #: what free text may not hold
+        self.kept_out = {
+            CONTENT: _beginnings(self.markers, self.thought_markers),
+            THOUGHT: _beginnings(self.thought_markers, self.markers),
+        }
         self.calls = _Calls(self)
         self.head, self.bodies, self.tail = self.calls.parts() if tools else ("", EMPTY, "")
 
@@ -237,6 +246,15 @@ class Turn:
     def framed(self) -> bool:
         """Whether texts stand in frames, or calls in messages of their own."""
         return bool(self.format.between_messages) or self.format.said.shows
+
+    def _frames_hold(self) -> bool:
+        """Whether a call is text in a frame of content, when nothing but its markers is taken from it."""
+        call = self.written((), 1)
+        for marker in sorted(filter(is_marker, self.markers), key=len, reverse=True):
+            call = call.replace(marker, "")
+        frame = self.written((CONTENT,), 0)
+        texts = (call, f"q {call}", *(core for core in self.markers if not is_marker(core)))
+        return all(read_text(self.format, frame.replace(CONTENT, text)).content == text for text in texts)
 
     def opened(self) -> bool:
         """Whether the prompt opened a thought."""
@@ -376,7 +394,7 @@ class Turn:
         if text == CONTENT and self.answer is not None:
             return seq(self._answer(self.answer), Lit(then)), len(then)
         if self.free:
-            return seq(Free(markers), Lit(then)), len(then)
+            return seq(Free(self.kept_out[text]), Lit(then)), len(then)
         automaton = text_without(markers, empty=empty)
         hint = "thought" if text == THOUGHT else "content"
         inner = self.rules.add(f"{hint}-text", Scan(automaton), token=True)
@@ -399,6 +417,12 @@ class Turn:
         root = {"type": "object", **without_keywords(schema, self.skip)}
         values = Values(self.rules, JSON, root, owner="the answer's schema", avoid=self.markers, blanks=True)
         return seq(blanks, values.value(root, "answer"))
+
+
+def _beginnings(own: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """How markers begin, of a turn's others too: engines take milliseconds for each character, and once for a set."""
+    words = {word[:_BEGINNING] if is_marker(word) else word for word in (*own, *filter(is_marker, others))}
+    return tuple(sorted(word for word in words if not any(other in word for other in words - {word})))
 
 
 def _mark(number: int) -> ToolCall:

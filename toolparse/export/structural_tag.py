@@ -86,9 +86,8 @@ def structural_tag(
         root = turn.root(parallel=several, content=not forced, reasoning=reasoning, required=forced)
         return {"type": "structural_tag", "format": _Writer(turn.rules).node(root)}
     thought = _thought(turn, reasoning=reasoning, forced=forced)
-    calls = _triggered(turn, several=several, forced=forced)
-    before = [_Writer(turn.rules).node(thought)] if thought != EMPTY else []
-    return {"type": "structural_tag", "format": _sequence([*before, calls])}
+    calls = _calls(turn, several=several, forced=forced)
+    return {"type": "structural_tag", "format": _Writer(turn.rules).node(seq(thought, calls))}
 
 
 def triggers(format: Format, tools: Any) -> list[str]:
@@ -145,7 +144,7 @@ def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
         behind = first.removesuffix(turn.format.block.before) + turn.format.block.start
     else:
         behind = behind.partition(CONTENT)[0].rstrip(BLANKS)
-    thought = seq(Lit(before.rstrip(BLANKS)), Free(turn.thought_markers), Lit(behind.lstrip(BLANKS)))
+    thought = seq(Lit(before.rstrip(BLANKS)), Free(turn.kept_out[THOUGHT]), Lit(behind.lstrip(BLANKS)))
     return thought if opened else opt(thought)
 
 
@@ -182,12 +181,6 @@ def _ended(expr: Expr) -> tuple[Expr, str]:
     return seq(*items), last.text if isinstance(last, Lit) else ""
 
 
-def _ends(end: str) -> str | list[str]:
-    """How a call may end: the blanks that a picture shows behind its last marker may be missing."""
-    bare = end.rstrip(BLANKS)
-    return [end, bare] if bare and bare != end else end
-
-
 def _trigger(turn: Turn, begin: str) -> str:
     """The word at which free text ends: a marker, words that all calls begin with, or all that is sure of one call."""
     shape = turn.calls.shape
@@ -198,40 +191,21 @@ def _trigger(turn: Turn, begin: str) -> str:
     return shared if begin.startswith(shared) and any(char.isalpha() for char in shared) else begin
 
 
-def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
-    tags = _tags(turn, several=several)
-    if any(not begin.strip(BLANKS) for begin, _, _ in tags):
-        raise ExportError(f"format {turn.format.name!r}, field 'call': nothing announces a call")
-    found = list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in tags))
-    repeated = several and not turn.format.block.shows
-    writer = _Writer(turn.rules)
-    if all(trigger in turn.rules.tokens for trigger in found):
-        return writer.node(_by_tokens(turn, tags, repeated=repeated, forced=forced))
-    excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
-    return {
-        "type": "triggered_tags",
-        "triggers": found,
-        "tags": [
-            {"type": "tag", "begin": begin, "content": writer.node(content), "end": _ends(end)}
-            for begin, content, end in tags
-        ],
-        "at_least_one": forced,
-        "stop_after_first": not repeated,
-        "excludes": excluded,
-    }
-
-
-def _by_tokens(turn: Turn, tags: list[tuple[str, Expr, str]], *, repeated: bool, forced: bool) -> Expr:
-    """Text and calls where the first marker of every call is a token: text holds no marker, however it is spelled."""
+def _calls(turn: Turn, *, several: bool, forced: bool) -> Expr:
+    """Text and calls. Text holds no marker, as a token or spelled; so a call is the only way on from its first one."""
     ways: dict[str, list[Expr]] = {}
-    for begin, content, end in tags:
+    for begin, content, end in _tags(turn, several=several):
+        if not begin.strip(BLANKS):
+            raise ExportError(f"format {turn.format.name!r}, field 'call': nothing announces a call")
+        # The blanks that a picture shows behind its last marker may be missing.
         trigger, bare = _trigger(turn, begin), end.rstrip(BLANKS)
         last = seq(Lit(bare), opt(seq(Lit(end[len(bare) :]))))
         ways.setdefault(trigger, []).append(seq(Lit(begin[len(trigger) :]), content, last))
     call = alt(*(seq(Lit(trigger), alt(*rests)) for trigger, rests in ways.items()))
+    repeated = several and not turn.format.block.shows
     if forced:
         return seq(call, star(seq(Rep(chars(" \n"), 0, 2), call))) if repeated else call
-    free = Free(turn.markers)
+    free = Free(turn.kept_out[CONTENT])
     return seq(free, star(seq(call, free))) if repeated else seq(free, opt(call))
 
 
