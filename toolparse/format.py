@@ -310,8 +310,8 @@ class Format(_Kept):
 
     @property
     def call_end(self) -> str:
-        """What stands behind the last hole of a call."""
-        return self.call.rpartition("}}")[2]
+        """What stands behind the last hole of a call; markers without a suffix."""
+        return self.bind("").call.rpartition("}}")[2]
 
     @property
     def wrapping(self) -> Around | None:

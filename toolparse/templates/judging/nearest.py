@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from toolparse.format import Also, Format
+from toolparse.picture import HOLE
 from toolparse.templates.judging.fingerprint import written
 
 _WORD = re.compile(r"<[^<>\s{}]{1,80}>|<[^<>\s{}]{2,80}|\[/?[A-Z][A-Z0-9_]*\]|[^\W\d_]\w+")
-_HOLE = re.compile(r"\{\{[\w:]+\}\}")
 #: Words that JSON objects of any kind hold.
 _PLAIN = frozenset(("name", "arguments", "parameters", "function", "type", "id", "json", "tool", "true", "false"))
 _NEAR = 200  # characters from one word of an example to the next, white space not counted
@@ -27,7 +27,7 @@ Words = tuple[str, ...]
 
 def words_of(format: Format) -> Words:
     """The words of one call, with one parameter, and of what stands around it."""
-    return tuple(_WORD.findall(_HOLE.sub(" ", written(format, 1, 1)[0])))
+    return tuple(_WORD.findall(HOLE.sub(" ", written(format, 1, 1)[0])))
 
 
 def distinctive(words: Words) -> bool:
@@ -103,7 +103,7 @@ def shown_by(families: Sequence[Format], format: Format, prompt: str) -> Iterato
         if count == _MOST:
             return
     for call in _objects_in_markers(prompt):
-        words = tuple(_WORD.findall(_HOLE.sub(" ", "".join(call.split()))))
+        words = tuple(_WORD.findall(HOLE.sub(" ", "".join(call.split()))))
         if words not in known and count < _MOST:
             known.add(words)
             count += 1

@@ -299,7 +299,7 @@ class _Finder:
         first, second, third = (text.find(name) for name in NAMES)
         if not 0 <= first < second < third:
             return
-        closing = self.format.section.rpartition("}}")[2].strip()
+        closing = self.format.bind("").block.after.strip()
         ends = [mark for mark in (*self.format.ends, closing, EOS) if mark and mark in text[second:third]]
         if any(mark not in text[first:second] for mark in ends):
             yield problem("calls-behind-end", "a third call is written behind the end of the turn", text)

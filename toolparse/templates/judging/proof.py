@@ -129,7 +129,7 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
 def _closing(format: Format) -> str:
     """What closes a call in a format, as a text."""
     behind = format.call_end.strip()
-    section = format.section.rpartition("}}")[2].strip()
+    section = format.bind("").block.after.strip()
     return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
 
 
