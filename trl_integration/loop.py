@@ -94,8 +94,9 @@ class ToolLoop:
         injected: Values of parameters that no model sees (``Annotated[..., Injected]``), by parameter name.
         cut_results: Whether results that don't fit are cut (where, says the executor); if not, the rollout ends as
             overlong.
-        malformed: What comes of a turn with a call that can't be read: "answer" tells the model what is wrong with it
-            and runs the other calls, "end" takes the turn for the last one and runs nothing, as TRL's own loop does.
+        malformed: What comes of a turn with a broken call: "answer" runs what could be read or repaired and tells the
+            model what is wrong with the rest, "end" takes the turn for the last one and runs nothing, also where a
+            repair would have helped, as TRL's own loop does.
         compact: Asked before each further turn with the messages so far and their tokens. Messages that it returns are
             the prompt of a new branch, in which the rollout goes on.
     """
@@ -432,7 +433,7 @@ class ToolLoop:
         rollout.calls += [CallRecord(len(rollout.turns) - 1, call) for call in calls]
         if sampled.finish == "length":
             rollout.finish("length")
-        elif (self.malformed == "end" and any(map(_unread, calls))) or (
+        elif (self.malformed == "end" and any(map(_broken, calls))) or (
             not calls and hook(rollout.environment, "reply") is None
         ):
             rollout.finish("answered")
@@ -741,8 +742,9 @@ def _of(value: Any, kind: type, name: str) -> Any:
     return value
 
 
-def _unread(call: ToolCall) -> bool:
-    return not call.ok and any(i.code in ("malformed-arguments", "truncated", "no-name") for i in call.issues)
+def _broken(call: ToolCall) -> bool:
+    """Whether the call isn't written as its format wants it, repaired ones included: TRL's loop reads none of these."""
+    return any(issue.code in ("malformed-arguments", "truncated", "no-name", "repaired") for issue in call.issues)
 
 
 def complaint(call: ToolCall) -> str:
