@@ -449,14 +449,13 @@ class ToolLoop:
 
         Every call is answered, so every call is there; one that could not be read has no arguments.
         """
-        message = copy.deepcopy(parsed.to_message(broken="keep"))
+        message = parsed.to_message(broken="keep")
         spec = getattr(self.parser, "format", None)
         picture = getattr(spec, "new_id", None) or getattr(spec, "id", None) or _NEW_ID
         for call, entry in zip(parsed.tool_calls, message.get("tool_calls", ()), strict=True):
             if call.id is None:
                 entry["id"] = fill_id(picture, call.name, rollout.known_calls + call.index)
-            if call.unread:
-                entry["function"]["arguments"] = {}
+            entry["function"]["arguments"] = {} if call.unread else copy.deepcopy(call.arguments)
         rollout.known_calls += len(parsed.tool_calls)
         rollout.rounds += bool(parsed.tool_calls)
         return message
@@ -715,12 +714,10 @@ def logprobs_of(rollout: Rollout, sampled: Sampled) -> list[float] | None:
     said about the rollout under importance sampling: it is left out of the loss, and the run goes on.
     """
     values = sampled.logprobs
-    if rollout.transcript.turns and rollout.transcript.logprobs is None:
-        return None
-    if values is None and not rollout.transcript.turns:
+    if not rollout.transcript.has_logprobs and (rollout.transcript.turns or values is None):
         return None
     given = [math.nan] * len(sampled.ids) if values is None else values
-    missing = sum(not math.isfinite(value) for value in given)
+    missing = len(given) - sum(map(math.isfinite, given))
     if missing:
         rollout.keep = False
         rollout.detail = f"the engine gave no log-prob for {missing} sampled tokens: left out of the loss"
