@@ -246,6 +246,8 @@ class ToolLoop:
         """
         budget = budget or self.budget
         rollouts = self._start(prompts, rows if rows is not None else [{"prompt": prompt} for prompt in prompts])
+        failed = [rollout.stop_reason == "environment_error" for rollout in rollouts]
+        self._check_started(rollouts, failed, waiting, "environment could be started")
         for rollout in rollouts:
             if rollout.stop_reason is None and self._room(rollout, budget) < 1:
                 self._empty(rollout, "prompt_too_long")
@@ -272,8 +274,7 @@ class ToolLoop:
     def _start(self, prompts: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Rollout]:
         """Rollouts with environments that were reset, all at the same time.
 
-        Raises what is wrong with a row (an unknown environment or tool, an image), and RuntimeError if no environment
-        at all could be reset the first time: that is a mistake in the code, not bad luck.
+        Raises what is wrong with a row (an unknown environment or tool, an image).
         """
         routes = [self.pool.route(row) for row in rows]
         for prompt in prompts:
@@ -324,10 +325,15 @@ class ToolLoop:
             if failed[index] is not None:
                 self._empty(rollout, "environment_error")
                 self._environment_failed(rollout, str(failed[index]))
-        self._ever_started = self._ever_started or not rollouts or not all(failed)
-        if not self._ever_started:
-            raise RuntimeError(f"not one environment could be started; the first one: {failed[0]}")
         return rollouts
+
+    def _check_started(
+        self, rollouts: Sequence[Rollout], failed: Sequence[bool], waiting: Callable[[bool], bool], what: str
+    ) -> None:
+        """Raises RuntimeError where all failed the first time, on every rank: a mistake in the code, not bad luck."""
+        self._ever_started = self._ever_started or waiting(not all(failed) or not failed)
+        if not self._ever_started:
+            raise RuntimeError(f"not one {what}; the first one: {rollouts[0].detail}")
 
     def _first(
         self,

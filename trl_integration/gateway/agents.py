@@ -176,9 +176,8 @@ class AgentRollout(MultiTurnRollout):
         finally:
             self.gateway.end(sessions)
         done = [self._finished(session, result) for session, result in zip(sessions, results, strict=True)]
-        self._ever_started = self._ever_started or not done or any(session.rows for session in sessions)
-        if not self._ever_started:
-            raise RuntimeError(f"not one agent got an answer from the model; the first one: {done[0].detail}")
+        failed = [not session.rows for session in sessions]
+        self._check_started(done, failed, waiting, "agent got an answer from the model")
         return list(done)
 
     def fields(self, rollouts: Sequence[Rollout]) -> dict[str, list[Any]]:
