@@ -34,6 +34,7 @@ from toolparse.tokens import tokenizer_of
 
 from .bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from .environment import (
+    HOOKS,
     EnvironmentFactory,
     EnvironmentPool,
     Lease,
@@ -61,6 +62,7 @@ _CUT_NOTES = {
     "left": "[cut: no room for what came before]\n",
     "middle": "\n[cut: no room for what stood here]\n",
 }
+_OWN_CALLS = frozenset({"environment", "reset", "done", "compact", *HOOKS})
 _PROMPT_TAIL = 256
 _NAMELESS = "unknown"
 _NEW_ID = "call{{index:05}}"  # nine letters and digits, which every template takes (Mistral's takes nothing else)
@@ -117,10 +119,11 @@ class ToolLoop:
     ) -> None:
         if malformed not in ("answer", "end"):
             raise ValueError(f"malformed must be 'answer' or 'end', got {malformed!r}")
-        if compact is not None and not callable(compact):
+        if compact is not None and not _takes_two(compact):
             raise TypeError(f"compact must be a function of the messages and their tokens, got {compact!r}")
         shared = Toolbox(_checked(tools), timeouts=timeouts, injected=injected)
         self.pool = EnvironmentPool(environments, shared, timeouts=timeouts, injected=injected)
+        _check_names(list(self.pool.probe().values()), timeouts or {}, injected or {})
         self.parser = parser
         self.budget = _of(budget, Budget, "budget") or Budget()
         self.executor = _of(executor, ToolExecutor, "executor") or ToolExecutor()
@@ -737,6 +740,29 @@ def _checked(tools: Any) -> list[Any]:
     if callable(tools) or isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
         raise TypeError(f"tools must be a list of functions, got {tools!r}; write tools=[...]")
     return list(tools)
+
+
+def _check_names(boxes: Sequence[Toolbox], timeouts: Mapping[str, float], injected: Mapping[str, Any]) -> None:
+    """Raises ValueError for limits and values that would have no effect: most likely a name is misspelt."""
+    names = {name for box in boxes for name in box.names}
+    for name, seconds in timeouts.items():
+        if name not in names and name not in _OWN_CALLS:
+            raise ValueError(f"timeouts has {name!r}, but no tool is called so; there are {', '.join(sorted(names))}")
+        if not isinstance(seconds, (int, float)) or not seconds > 0:
+            raise ValueError(f"timeouts[{name!r}] must be a positive number of seconds, got {seconds!r}")
+    unused = set(injected).difference(*(box.supplied for box in boxes))
+    if unused:
+        raise ValueError(f"injected has {', '.join(map(repr, sorted(unused)))}, but no tool takes that hidden")
+
+
+def _takes_two(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a function in C, which doesn't say
+        return True
+    return True
 
 
 def _of(value: Any, kind: type, name: str) -> Any:

@@ -270,6 +270,21 @@ def test_wrong_types_are_refused_in_the_constructor(tmp_path: Path) -> None:
         ToolGRPOTrainer(**common, environments=Counter, environment_factory=Counter)
     with pytest.raises(TypeError, match="rollout must be a MultiTurnRollout"):
         ToolGRPOTrainer(**common, rollout=print)
+    # What would have no effect is most likely misspelt.
+    for options, said in (
+        ({"timeouts": {"ad": 3.0}}, "timeouts has 'ad', but no tool is called so; there are add"),
+        ({"timeouts": {"add": -1}}, r"timeouts\['add'\] must be a positive number of seconds, got -1"),
+        ({"injected": {"user": 1}}, "injected has 'user'"),
+        ({"trace": tmp_path}, "trace must be a file"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ToolGRPOTrainer(**common, tools=[add], **options)
+    with pytest.raises(TypeError, match="compact must be a function of the messages and their tokens"):
+        ToolGRPOTrainer(**common, tools=[add], compact=lambda messages: None)
+    assert ToolGRPOTrainer(**common, tools=[add], timeouts={"add": 3, "reset": 1.0}).rollout.pool.timeouts["add"] == 3
+    trainer = ToolGRPOTrainer(**{**common, "reward_funcs": lambda **_: None}, tools=[add])
+    with pytest.raises(TypeError, match="'<lambda>' returned None; it must return a list"):
+        trainer.reward_funcs[0]()
     # No tools is as good as none.
     assert ToolGRPOTrainer(**common, tools=None).rollout.pool.shared.names == []
 
