@@ -742,7 +742,7 @@ def _checked(tools: Any) -> list[Any]:
     return list(tools)
 
 
-def _check_names(boxes: Sequence[Toolbox], timeouts: Mapping[str, float], injected: Mapping[str, Any]) -> None:
+def _check_names(boxes: Sequence[Toolbox], timeouts: Mapping[str, Any], injected: Mapping[str, Any]) -> None:
     """Raises ValueError for limits and values that would have no effect: most likely a name is misspelt."""
     names = {name for box in boxes for name in box.names}
     for name, seconds in timeouts.items():
