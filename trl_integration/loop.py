@@ -442,7 +442,7 @@ class ToolLoop:
         rollout.calls += [CallRecord(len(rollout.turns) - 1, call) for call in calls]
         if sampled.finish == "length":
             rollout.finish("length")
-        elif (self.malformed == "end" and any(map(_broken, calls))) or (
+        elif (self.malformed == "end" and _broken(parsed)) or (
             not calls and hook(rollout.environment, "reply") is None
         ):
             rollout.finish("answered")
@@ -771,9 +771,16 @@ def _of(value: Any, kind: type, name: str) -> Any:
     return value
 
 
-def _broken(call: ToolCall) -> bool:
-    """Whether the call isn't written as its format wants it, repaired ones included: TRL's loop reads none of these."""
-    return any(issue.code in ("malformed-arguments", "truncated", "no-name", "repaired") for issue in call.issues)
+def _broken(turn: ParsedMessage) -> bool:
+    """Whether a call isn't written as its format wants it: unread, repaired, or with an opening marker too many.
+
+    TRL's loop reads no call of such a turn.
+    """
+    codes = {issue.code for call in turn.tool_calls for issue in call.issues}
+    strays = [turn.text[i.span.start : i.span.end] for i in turn.issues if i.code == "stray-marker" and i.span]
+    return not codes.isdisjoint(("malformed-arguments", "truncated", "no-name", "repaired")) or any(
+        call.raw.startswith(stray) for call in turn.tool_calls for stray in strays
+    )
 
 
 def complaint(call: ToolCall) -> str:

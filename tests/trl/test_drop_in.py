@@ -103,7 +103,8 @@ def test_step_for_step_as_the_stock_trainer(tmp_path: Path) -> None:
         '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2,}}\n</tool_call>' + END,
         '<tool_call>\n{"name": "add", "arguments": {"a": \n</tool_call>' + END,
         CALL[: -len(END)] + "\n<tool_call>\nnothing\n</tool_call>" + END,
-        "Let me see.\n" + CALL,
+        "<tool_call>\n" + CALL,
+        "Let me see.\n</tool_call>\n" + CALL,
     ]
 
     script = ScriptedBackend([[turn, "3." + END] for turn in firsts], encode=lambda text: ids_of(NAME, text))
@@ -120,7 +121,7 @@ def test_step_for_step_as_the_stock_trainer(tmp_path: Path) -> None:
             )
 
         model.generate = generate
-        settings = config(tmp_path, per_device_train_batch_size=8, num_generations=8)
+        settings = config(tmp_path, per_device_train_batch_size=9, num_generations=9)
         trainer = kind(
             model=model,
             reward_funcs=lambda completions, **_: [float(len(messages)) for messages in completions],
@@ -144,7 +145,7 @@ def test_step_for_step_as_the_stock_trainer(tmp_path: Path) -> None:
         assert torch.equal(ours[name], stock[name]), name
     for name in ("reward", "loss", "grad_norm", "completions/mean_length"):
         assert mine[name] == theirs[name], name
-    assert mine["rollout/tools/executed"] == theirs["tools/call_frequency"] == 4 / 8
+    assert mine["rollout/tools/executed"] == pytest.approx(theirs["tools/call_frequency"]) == 4 / 9
 
 
 def test_metrics_are_there_under_trls_names_too(tmp_path: Path) -> None:
