@@ -3,9 +3,10 @@
     python benchmarks/rollout.py [--quick] [--repeats 3]
 
 Turns are scripted (a call of a tool that returns at once, then an answer), so that every cell does the same work;
-rollouts come in groups of 8 with one prompt, and no two results are the same. What a tiny random model takes to
-generate as many tokens from the same prompts is measured beside it, where that ends in reasonable time. All figures are
-processor time with one torch thread (threads that wait for one another count as busy), but for those of the slow tool.
+rollouts come in groups of 8 with one prompt, and no two results are the same. At 8 turns whole steps of
+``ToolGRPOTrainer`` are measured beside it: a tiny random model generates as many tokens from the same prompts and is
+trained on them. All figures are processor time with one torch thread (threads that wait for one another count as busy),
+but for those of the slow tool.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import itertools
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,11 +29,13 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from datasets import Dataset
+from trl import GRPOConfig
 
 import fixtures
 import toolparse
 from fixtures.tiny import tiny_model, tiny_tokenizer
-from trl_integration import Budget, MultiTurnRollout, Sampled, ToolExecutor, TransformersBackend
+from trl_integration import Budget, MultiTurnRollout, Sampled, ToolExecutor, ToolGRPOTrainer, TransformersBackend
 
 # Seconds of the processor, in all threads: what other programs do meanwhile doesn't count.
 clock = time.process_time
@@ -123,18 +127,54 @@ class Setting:
         with torch.no_grad():
             yield self.model
 
-    def run(
-        self, turns: int, size: int, *, generating: bool = False, call: list[int] | None = None
-    ) -> dict[str, float]:
-        """Seconds by part for one batch; ``generation`` is what the model took."""
-        spent: Counter[str] = Counter()
-        loop = MultiTurnRollout(
+    def loop(self, turns: int) -> MultiTurnRollout:
+        return MultiTurnRollout(
             [add, slow], parser=self.parser, budget=Budget(turns=turns + 1), executor=ToolExecutor(max_concurrency=64)
         )
+
+    def step(self, turns: int, size: int, steps: int) -> dict[str, float]:
+        """Seconds a step of the trainer takes (the optimizer's apart), and two parts of it."""
+        spent: Counter[str] = Counter()
+        script = Script(self.call, self.answer, turns, self.backend())
+        loop = self.loop(turns)
+        loop.backend = script
+        rows = [{"prompt": question(at)} for at in range(steps * size // 8)]
+        with tempfile.TemporaryDirectory() as folder:
+            config = GRPOConfig(
+                output_dir=folder,
+                use_cpu=True,
+                bf16=False,
+                max_steps=steps,
+                per_device_train_batch_size=size,
+                num_generations=8,
+                max_completion_length=16384,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            )
+            trainer = ToolGRPOTrainer(
+                model=self.model,
+                reward_funcs=lambda completions, **_: [float(at % 2) for at in range(len(completions))],
+                args=config,
+                train_dataset=Dataset.from_list(rows),
+                processing_class=self.tokenizer,
+                rollout=loop,
+            )
+            trainer.rollout_func = timed(trainer.rollout_func, spent, "rollouts")
+            trainer.training_step = timed(trainer.training_step, spent, "step")
+            trainer.train()
+        loop.close()
+        step, generation = spent["step"] / steps, script.seconds / steps
+        return {"step": step, "generation": generation, "loop": spent["rollouts"] / steps - generation}
+
+    def run(self, turns: int, size: int, *, call: list[int] | None = None) -> dict[str, float]:
+        """Seconds by part for one batch."""
+        spent: Counter[str] = Counter()
+        loop = self.loop(turns)
         loop.bind(self.tokenizer)
         watch(loop, spent)
-        script = Script(call or self.call, self.answer, turns, self.backend() if generating else None)
-        prompts = [[{"role": "user", "content": f"Add 17 and 25, please: question {at // 8}."}] for at in range(size)]
+        script = Script(call or self.call, self.answer, turns)
+        prompts = [question(at // 8) for at in range(size)]
         begun = clock()
         rollouts = loop.run(prompts, script)
         ran = clock() - begun
@@ -143,9 +183,12 @@ class Setting:
         assert all(r.stop_reason == "answered" and len(r.turns) == turns for r in rollouts)
         loop.executor.close()
         known = sum(spent[part] for part in ("parsing", "bridging", "tools"))
-        spent["rest"] = ran - known - script.seconds
-        spent["generation"] = script.seconds
+        spent["rest"] = ran - known
         return dict(spent)
+
+
+def question(at: int) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": f"Add 17 and 25, please: question {at}."}]
 
 
 def watch(loop: MultiTurnRollout, spent: Counter[str], now: Callable[[], float] = clock) -> None:
@@ -181,10 +224,10 @@ class Watched:
         return getattr(self._inner, name)
 
 
-def medians(setting: Setting, turns: int, size: int, repeats: int, **options: Any) -> dict[str, float]:
-    """Of each part, and of generation, over several runs."""
-    runs = [setting.run(turns, size, **options) for _ in range(repeats)]
-    return {part: statistics.median(run.get(part, 0.0) for run in runs) for part in (*PARTS, "generation")}
+def medians(setting: Setting, turns: int, size: int, repeats: int) -> dict[str, float]:
+    """Of each part, over several runs."""
+    runs = [setting.run(turns, size) for _ in range(repeats)]
+    return {part: statistics.median(run.get(part, 0.0) for run in runs) for part in PARTS}
 
 
 def main() -> None:
@@ -218,14 +261,13 @@ def main() -> None:
     setting.run(2, 64, call=setting.slow_call)
     print(f"\nA tool of 0.5 s in each of 64 rollouts: {time.perf_counter() - begun:.2f} s for all of it, on the clock")
 
-    print("\nBeside generation by the tiny model, 8 turns:")
+    print("\nSteps of ToolGRPOTrainer with the tiny model, 8 turns (the optimizer's part not counted):")
     for size in (8, 64):
-        spent = medians(setting, 8, size, chosen.repeats, generating=True)
-        overhead = sum(spent.get(part, 0.0) for part in PARTS)
-        whole = overhead + spent["generation"]
+        spent = setting.step(8, size, chosen.repeats)
+        loop, generation, step = (spent[part] for part in ("loop", "generation", "step"))
         print(
-            f"  {size:3} rollouts: generation {spent['generation']:.2f} s, overhead {overhead:.3f} s, "
-            f"{100 * overhead / whole:.1f} % of both"
+            f"  {size:3} rollouts: generation {generation:.2f} s, loop {loop:.3f} s, step {step:.2f} s; "
+            f"the loop is {100 * loop / (loop + generation):.1f} % of rollouts, {100 * loop / step:.1f} % of the step"
         )
 
 

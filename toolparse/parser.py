@@ -336,7 +336,7 @@ def _as_ids(ids: Any) -> list[int]:
         ids = ids.tolist()
         if ids and isinstance(ids[0], list):
             raise TypeError("a batch of ids was given; pass one row at a time, or use parse_batch")
-    elif not (isinstance(ids, list) and ids and type(ids[0]) is int):
+    elif not (isinstance(ids, list | tuple) and ids and type(ids[0]) is int):
         _check_ids(ids)
     return list(ids)
 

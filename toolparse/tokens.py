@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from toolparse.codecs.matching import Tail
+from toolparse.codecs.matching import tail_of
 from toolparse.events import ArgumentsDelta, CallEnded, ContentDelta, Event, IssueFound, ReasoningDelta
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 
@@ -97,7 +97,7 @@ class Vocabulary:
                 text = self.decode([id])
                 if "\ufffd" not in text:
                     return text
-            return _bytes_of(token)
+            return _whole(_bytes_of(token))
         text = self._behind(id)
         byte = _BYTE_TOKEN.fullmatch(token)
         return bytes.fromhex(byte[1]) if byte is not None and text != token else text
@@ -159,6 +159,14 @@ def _bytes_of(token: str) -> bytes:
         return token.encode("utf-8", "surrogatepass")
 
 
+def _whole(raw: bytes) -> bytes | str:
+    """The text that these bytes are, if they begin and end no character half."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
 def _each_byte(error: UnicodeError) -> tuple[str, int]:
     """U+FFFD for each byte that makes no character."""
     if not isinstance(error, UnicodeDecodeError):
@@ -202,10 +210,11 @@ class TokenText:
         self.masked = False
         self._markers = tuple(marker for marker in markers if marker in vocabulary.added)
         self._first = {char: chr(_MASK + number) for number, char in enumerate(sorted({m[0] for m in self._markers}))}
-        self._tail = Tail(self._markers)
+        self._tail = tail_of(self._markers)
         self._in_context = vocabulary.spelling == "context"
         errors = "replace" if vocabulary.spelling == "byte-level" else "toolparse.each_byte"
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
+        self._partial = False  # whether the decoder may hold bytes of a character
         self._begun = vocabulary.spelling != "pieces"
         self._window: list[int] = []  # ids whose text is not settled, behind those that were settled last
         self._context = 0
@@ -221,9 +230,9 @@ class TokenText:
     def feed(self, ids: Sequence[int], *, final: bool = False) -> str:
         """The (masked) text that these ids settle."""
         out: list[str] = []
-        for id in ids:
-            id = int(id)
-            added = id in self.vocabulary.added_ids
+        added_ids = self.vocabulary.added_ids
+        for id in map(int, ids):
+            added = id in added_ids
             if added:
                 self._held += self._take(self._rest())  # an unfinished character ends where a marker begins
                 out.append(self._mask(self._held))
@@ -273,8 +282,12 @@ class TokenText:
             if isinstance(piece, str) or piece.isascii():
                 return self.vocabulary.decode([id])  # some take a blank from the beginning of a text
         if isinstance(piece, bytes):
+            self._partial = True
             return self._decoder.decode(piece)
-        return self._decoder.decode(b"", True) + piece if piece else ""
+        if self._partial and piece:
+            self._partial = False
+            return self._decoder.decode(b"", True) + piece
+        return piece
 
     def _among_neighbours(self, id: int) -> str:
         """The text that is settled once this id is known: what it adds to the text of those before it."""
@@ -299,6 +312,9 @@ class TokenText:
     def _rest(self) -> str:
         """What stays unsettled when nothing can be added to it."""
         if not self._in_context:
+            if not self._partial:
+                return ""
+            self._partial = False
             return self._decoder.decode(b"", True)
         if len(self._window) == self._context:
             return ""

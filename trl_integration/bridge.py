@@ -48,7 +48,7 @@ class _Skeleton:
     ``closing`` is the text from the last sentinel of the turn to the first answer. ``between`` are the texts after
     each answer; the last of them holds the next generation prompt. ``earlier`` are the rounds of calls that must stand
     before the turn for it to be so: none, but for templates that keep count. ``tools`` are enough of the tools to
-    render the turn with: all of them give the same text.
+    render the turn with: all of them give the same text. ``offer`` is which of ``_offers`` they are.
     """
 
     form: Form
@@ -56,6 +56,7 @@ class _Skeleton:
     between: tuple[str, ...]
     earlier: int = 0
     tools: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    offer: int = field(default=-1, compare=False)
     stop: str | None = field(default=None, compare=False)
 
 
@@ -365,7 +366,7 @@ class Bridge:
         tools: Sequence[Mapping[str, Any]],
     ) -> _Skeleton | None:
         """The skeleton for other names, if it is the proved one but for these."""
-        few = _few(calls, tools) if len(proved.tools) < len(tools) else tuple(tools)
+        few = _offers(calls, tools)[proved.offer]
         marks = sentinels("answer", len(answers))
         try:
             text = self._render(proved.form, calls, answers, marks, few, proved.earlier)
@@ -375,7 +376,7 @@ class Bridge:
         generic = _generic(made, calls)
         if (generic["closing"], generic["between"]) != (proved.closing, proved.between):
             return None
-        return replace(made, earlier=proved.earlier, tools=few, stop=proved.stop)
+        return replace(made, earlier=proved.earlier, tools=few, offer=proved.offer, stop=proved.stop)
 
     def _prove(
         self,
@@ -440,10 +441,15 @@ class Bridge:
             text = self.renderer.conversation(form, calls, answers, marks, offered, history)
             return _dissect(form, text, calls, marks)
 
+        def same(offered: Sequence[Mapping[str, Any]]) -> bool:
+            with contextlib.suppress(BridgeRefused):
+                return dissected((), offered) == found
+            return False
+
         found = dissected((), tools)
-        few = _few(calls, tools)
-        if len(few) < len(tools) and dissected((), few) != found:
-            few = tuple(tools)
+        offers = _offers(calls, tools)
+        offer = next(at for at, offered in enumerate(offers) if offered is offers[-1] or same(offered))
+        few = offers[offer]
         # The same turn at the end of longer conversations must be followed by the same text.
         histories = [("round",), ("round", "talk"), ("round",) * max(earlier, 1)] if calls else [("talk",)]
         depth = 0
@@ -454,7 +460,7 @@ class Bridge:
             if not calls or found != dissected(("talk", *(("round", "talk") * earlier)), few):
                 raise BridgeRefused("what follows a turn depends on the turns before it")
         stop = self._ends.after(found.closing, form, calls, few)
-        return replace(found, tools=few, stop=stop, earlier=depth)
+        return replace(found, tools=few, offer=offer, stop=stop, earlier=depth)
 
 
 def _turn_start(form: Form, text: str, calls: Sequence[BridgeCall]) -> int:
@@ -501,10 +507,19 @@ def _names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(str(tool.get("function", tool).get("name")) for tool in tools)
 
 
-def _few(calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """The tools that are called, or one, so that a hundred needn't be written for every turn."""
+_Tools = tuple[Mapping[str, Any], ...]
+
+
+def _offers(calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]) -> tuple[_Tools, _Tools, _Tools]:
+    """What a turn may be rendered with: the tools that are called (or one), bare or whole, or all of them.
+
+    A hundred tools, or one with a long description, take longer to write than the turn itself.
+    """
     called = {call.name for call in calls}
-    return tuple(tool for tool, name in zip(tools, _names(tools), strict=True) if name in called) or tuple(tools[:1])
+    few = tuple(tool for tool, name in zip(tools, _names(tools), strict=True) if name in called) or tuple(tools[:1])
+    empty = {"description": "", "parameters": {"type": "object", "properties": {}}}
+    bare = tuple({"type": "function", "function": {"name": name, **empty}} for name in _names(few))
+    return bare, few, tuple(tools)
 
 
 def _shape(calls: Sequence[BridgeCall]) -> tuple[Any, ...]:

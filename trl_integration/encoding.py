@@ -103,16 +103,13 @@ class Encoder:
         if self.backend is None:
             return _merge([(i, piece.author) for piece in pieces for i in self._slow(piece)])
         prefix = self._spelling.get(anchor, "") if anchor is not None else ""
-        regions: list[tuple[int, int, Author]] = []
-        at = len(prefix)
-        for piece in pieces:
-            regions.append((at, at + len(piece.text), piece.author))
-            at += len(piece.text)
         text = prefix + "".join(piece.text for piece in pieces)
-        tools = [(start, end) for start, end, author in regions if author is Author.TOOL]
-        whole = self.backend.encode(text, add_special_tokens=False)
-        tokens = list(zip(whole.ids, whole.offsets, strict=True))
-        if any(token in self.added_ids and _overlaps(span, tools) for token, span in tokens):
+        # Per character, whether a tool wrote it.
+        tools = bytes(len(prefix)) + b"".join(
+            bytes([piece.author is Author.TOOL]) * len(piece.text) for piece in pieces
+        )
+        tokens = _spans(self.backend.encode(text, add_special_tokens=False))
+        if any(token in self.added_ids and _touches(span, tools) for token, span in tokens):
             tokens = self._neutral(text, tools)
         if prefix:
             if not tokens or tokens[0][0] != anchor:
@@ -120,19 +117,18 @@ class Encoder:
             # A marker that swallows the white space after it has swallowed some of the first piece: so it
             # would have done in a render, and so nothing of it is encoded.
             tokens = tokens[1:]
-        return _merge([(token, _author(span, regions)) for token, span in tokens])
+        # A token that covers text of both is the tool's; neither is trained on.
+        return _merge([(token, Author.TOOL if _touches(span, tools) else Author.SCAFFOLD) for token, span in tokens])
 
     # -- special tokens neutralized ------------------------------------------------------------------------
 
-    def _neutral(self, text: str, tools: list[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
+    def _neutral(self, text: str, tools: bytes) -> list[tuple[int, tuple[int, int]]]:
         # Which markers are the template's own: encode with the tools' text replaced by as many harmless
         # characters.
-        masked = list(text)
-        for start, end in tools:
-            masked[start:end] = "x" * (end - start)
+        masked = "".join("x" if tool else char for char, tool in zip(text, tools, strict=True))
         own = [
             (token, span)
-            for token, span in _spans(self.backend.encode("".join(masked), add_special_tokens=False))
+            for token, span in _spans(self.backend.encode(masked, add_special_tokens=False))
             if token in self.added_ids
         ]
         out: list[tuple[int, tuple[int, int]]] = []
@@ -145,12 +141,10 @@ class Encoder:
             at = max(at, end)
         return out
 
-    def _stretch(
-        self, text: str, start: int, end: int, tools: list[tuple[int, int]]
-    ) -> list[tuple[int, tuple[int, int]]]:
+    def _stretch(self, text: str, start: int, end: int, tools: bytes) -> list[tuple[int, tuple[int, int]]]:
         encoding = self._twin.encode(text[start:end], add_special_tokens=False)
         found = [(token, (a + start, b + start)) for token, (a, b) in _spans(encoding)]
-        if not any(token in self.added_ids and _overlaps(span, tools) for token, span in found):
+        if not any(token in self.added_ids and _touches(span, tools) for token, span in found):
             return found
         # Some models find a marker even without added tokens (it is a word of their vocabulary). Then the
         # tool's text can't be kept letter for letter: an invisible blank goes into each marker.
@@ -183,14 +177,8 @@ def _spans(encoding: Any) -> list[tuple[int, tuple[int, int]]]:
     return list(zip(encoding.ids, encoding.offsets, strict=True))
 
 
-def _overlaps(span: tuple[int, int], regions: Sequence[tuple[int, int]]) -> bool:
-    return any(span[0] < end and start < span[1] for start, end in regions)
-
-
-def _author(span: tuple[int, int], regions: Sequence[tuple[int, int, Author]]) -> Author:
-    """A token that covers text of both is the tool's; neither is trained on."""
-    touched = [author for start, end, author in regions if span[0] < end and start < span[1]]
-    return Author.TOOL if Author.TOOL in touched else Author.SCAFFOLD
+def _touches(span: tuple[int, int], tools: bytes) -> bool:
+    return tools.find(1, span[0], max(span[1], span[0] + 1)) >= 0
 
 
 def _merge(tokens: Sequence[tuple[int, Author]]) -> list[Segment]:

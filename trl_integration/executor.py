@@ -194,6 +194,11 @@ class Toolbox:
         return list(self._specs)
 
     @property
+    def supplied(self) -> set[str]:
+        """Names of the parameters that the program supplies."""
+        return {name for spec in self._specs.values() for name in spec.supply}
+
+    @property
     def functions(self) -> list[Callable[..., Any]]:
         """What is called, in order."""
         return [spec.function for spec in self._specs.values()]

@@ -34,6 +34,7 @@ from toolparse.tokens import tokenizer_of
 
 from .bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
 from .environment import (
+    HOOKS,
     EnvironmentFactory,
     EnvironmentPool,
     Lease,
@@ -61,6 +62,7 @@ _CUT_NOTES = {
     "left": "[cut: no room for what came before]\n",
     "middle": "\n[cut: no room for what stood here]\n",
 }
+_OWN_CALLS = frozenset({"environment", "reset", "done", "compact", *HOOKS})
 _PROMPT_TAIL = 256
 _NAMELESS = "unknown"
 _NEW_ID = "call{{index:05}}"  # nine letters and digits, which every template takes (Mistral's takes nothing else)
@@ -94,8 +96,9 @@ class ToolLoop:
         injected: Values of parameters that no model sees (``Annotated[..., Injected]``), by parameter name.
         cut_results: Whether results that don't fit are cut (where, says the executor); if not, the rollout ends as
             overlong.
-        malformed: What comes of a turn with a call that can't be read: "answer" tells the model what is wrong with it
-            and runs the other calls, "end" takes the turn for the last one and runs nothing, as TRL's own loop does.
+        malformed: What comes of a turn with a broken call: "answer" runs what could be read or repaired and tells the
+            model what is wrong with the rest, "end" takes the turn for the last one and runs nothing, also where a
+            repair would have helped, as TRL's own loop does.
         compact: Asked before each further turn with the messages so far and their tokens. Messages that it returns are
             the prompt of a new branch, in which the rollout goes on.
     """
@@ -116,10 +119,11 @@ class ToolLoop:
     ) -> None:
         if malformed not in ("answer", "end"):
             raise ValueError(f"malformed must be 'answer' or 'end', got {malformed!r}")
-        if compact is not None and not callable(compact):
+        if compact is not None and not _takes_two(compact):
             raise TypeError(f"compact must be a function of the messages and their tokens, got {compact!r}")
         shared = Toolbox(_checked(tools), timeouts=timeouts, injected=injected)
         self.pool = EnvironmentPool(environments, shared, timeouts=timeouts, injected=injected)
+        _check_names(list(self.pool.probe().values()), timeouts or {}, injected or {})
         self.parser = parser
         self.budget = _of(budget, Budget, "budget") or Budget()
         self.executor = _of(executor, ToolExecutor, "executor") or ToolExecutor()
@@ -245,6 +249,8 @@ class ToolLoop:
         """
         budget = budget or self.budget
         rollouts = self._start(prompts, rows if rows is not None else [{"prompt": prompt} for prompt in prompts])
+        failed = [rollout.stop_reason == "environment_error" for rollout in rollouts]
+        self._check_started(rollouts, failed, waiting, "environment could be started")
         for rollout in rollouts:
             if rollout.stop_reason is None and self._room(rollout, budget) < 1:
                 self._empty(rollout, "prompt_too_long")
@@ -271,8 +277,7 @@ class ToolLoop:
     def _start(self, prompts: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Rollout]:
         """Rollouts with environments that were reset, all at the same time.
 
-        Raises what is wrong with a row (an unknown environment or tool, an image), and RuntimeError if no environment
-        at all could be reset the first time: that is a mistake in the code, not bad luck.
+        Raises what is wrong with a row (an unknown environment or tool, an image).
         """
         routes = [self.pool.route(row) for row in rows]
         for prompt in prompts:
@@ -323,10 +328,15 @@ class ToolLoop:
             if failed[index] is not None:
                 self._empty(rollout, "environment_error")
                 self._environment_failed(rollout, str(failed[index]))
-        self._ever_started = self._ever_started or not rollouts or not all(failed)
-        if not self._ever_started:
-            raise RuntimeError(f"not one environment could be started; the first one: {failed[0]}")
         return rollouts
+
+    def _check_started(
+        self, rollouts: Sequence[Rollout], failed: Sequence[bool], waiting: Callable[[bool], bool], what: str
+    ) -> None:
+        """Raises RuntimeError where all failed the first time, on every rank: a mistake in the code, not bad luck."""
+        self._ever_started = self._ever_started or waiting(not all(failed) or not failed)
+        if not self._ever_started:
+            raise RuntimeError(f"not one {what}; the first one: {rollouts[0].detail}")
 
     def _first(
         self,
@@ -432,7 +442,7 @@ class ToolLoop:
         rollout.calls += [CallRecord(len(rollout.turns) - 1, call) for call in calls]
         if sampled.finish == "length":
             rollout.finish("length")
-        elif (self.malformed == "end" and any(map(_unread, calls))) or (
+        elif (self.malformed == "end" and _broken(parsed)) or (
             not calls and hook(rollout.environment, "reply") is None
         ):
             rollout.finish("answered")
@@ -448,14 +458,13 @@ class ToolLoop:
 
         Every call is answered, so every call is there; one that could not be read has no arguments.
         """
-        message = copy.deepcopy(parsed.to_message(broken="keep"))
+        message = parsed.to_message(broken="keep")
         spec = getattr(self.parser, "format", None)
         picture = getattr(spec, "new_id", None) or getattr(spec, "id", None) or _NEW_ID
         for call, entry in zip(parsed.tool_calls, message.get("tool_calls", ()), strict=True):
             if call.id is None:
                 entry["id"] = fill_id(picture, call.name, rollout.known_calls + call.index)
-            if call.unread:
-                entry["function"]["arguments"] = {}
+            entry["function"]["arguments"] = {} if call.unread else copy.deepcopy(call.arguments)
         rollout.known_calls += len(parsed.tool_calls)
         rollout.rounds += bool(parsed.tool_calls)
         return message
@@ -714,12 +723,10 @@ def logprobs_of(rollout: Rollout, sampled: Sampled) -> list[float] | None:
     said about the rollout under importance sampling: it is left out of the loss, and the run goes on.
     """
     values = sampled.logprobs
-    if rollout.transcript.turns and rollout.transcript.logprobs is None:
-        return None
-    if values is None and not rollout.transcript.turns:
+    if not rollout.transcript.has_logprobs and (rollout.transcript.turns or values is None):
         return None
     given = [math.nan] * len(sampled.ids) if values is None else values
-    missing = sum(not math.isfinite(value) for value in given)
+    missing = len(given) - sum(map(math.isfinite, given))
     if missing:
         rollout.keep = False
         rollout.detail = f"the engine gave no log-prob for {missing} sampled tokens: left out of the loss"
@@ -735,14 +742,45 @@ def _checked(tools: Any) -> list[Any]:
     return list(tools)
 
 
+def _check_names(boxes: Sequence[Toolbox], timeouts: Mapping[str, Any], injected: Mapping[str, Any]) -> None:
+    """Raises ValueError for limits and values that would have no effect: most likely a name is misspelt."""
+    names = {name for box in boxes for name in box.names}
+    for name, seconds in timeouts.items():
+        if name not in names and name not in _OWN_CALLS:
+            raise ValueError(f"timeouts has {name!r}, but no tool is called so; there are {', '.join(sorted(names))}")
+        if not isinstance(seconds, (int, float)) or not seconds > 0:
+            raise ValueError(f"timeouts[{name!r}] must be a positive number of seconds, got {seconds!r}")
+    unused = set(injected).difference(*(box.supplied for box in boxes))
+    if unused:
+        raise ValueError(f"injected has {', '.join(map(repr, sorted(unused)))}, but no tool takes that hidden")
+
+
+def _takes_two(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a function in C, which doesn't say
+        return True
+    return True
+
+
 def _of(value: Any, kind: type, name: str) -> Any:
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}; write {name}={kind.__name__}(...)")
     return value
 
 
-def _unread(call: ToolCall) -> bool:
-    return not call.ok and any(i.code in ("malformed-arguments", "truncated", "no-name") for i in call.issues)
+def _broken(turn: ParsedMessage) -> bool:
+    """Whether a call isn't written as its format wants it: unread, repaired, or with an opening marker too many.
+
+    TRL's loop reads no call of such a turn.
+    """
+    codes = {issue.code for call in turn.tool_calls for issue in call.issues}
+    strays = [turn.text[i.span.start : i.span.end] for i in turn.issues if i.code == "stray-marker" and i.span]
+    return not codes.isdisjoint(("malformed-arguments", "truncated", "no-name", "repaired")) or any(
+        call.raw.startswith(stray) for call in turn.tool_calls for stray in strays
+    )
 
 
 def complaint(call: ToolCall) -> str:

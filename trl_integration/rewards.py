@@ -21,7 +21,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from .rollout import Rollout
@@ -75,6 +75,9 @@ def with_turns(function: Callable[..., Any], keep: Turns, asynchronous: bool) ->
     """A reward function whose values per turn are summed up for the trainer and handed to ``keep``."""
 
     def summed(rewards: Any) -> list[Any]:
+        if not isinstance(rewards, Iterable):
+            name = getattr(function, "__name__", function)
+            raise TypeError(f"The reward function {name!r} returned {rewards!r}; it must return a list, one value each")
         rewards = list(rewards)
         turns = [
             [0.0 if value is None else float(value) for value in reward] if isinstance(reward, (list, tuple)) else None

@@ -63,10 +63,10 @@ class Segment:
             return cls(author, frozen)
         if author is not Author.MODEL:
             raise TranscriptError(f"log-probs belong to sampled tokens, not to a {author.value} segment")
-        values = tuple(float(value) for value in logprobs)
+        values = tuple(map(float, logprobs))
         if len(values) != len(frozen):
             raise TranscriptError(f"{len(frozen)} sampled tokens came with {len(values)} log-probs; give one each")
-        if not all(math.isfinite(value) for value in values):
+        if not all(map(math.isfinite, values)):
             raise TranscriptError(
                 "a sampled token has a log-prob that is not finite; pass logprobs=None if there are none"
             )
@@ -172,7 +172,7 @@ class Transcript:
     @property
     def completion_ids(self) -> list[int]:
         """Everything from the first sampled token on, injected tokens included."""
-        return [token for segment in self._completion() for token in segment.ids]
+        return self._ids[self.prompt_length :]
 
     @property
     def prompt_mask(self) -> list[int]:
@@ -182,25 +182,33 @@ class Transcript:
     @property
     def completion_mask(self) -> list[int]:
         """1 for each completion token, sampled or injected."""
-        return [1 for segment in self._completion() for _ in segment.ids]
+        return [1] * self.completion_length
 
     @property
     def tool_mask(self) -> list[int]:
         """Per completion token: 1 where the policy sampled it, 0 where it was injected."""
-        return [int(segment.author is Author.MODEL) for segment in self._completion() for _ in segment.ids]
+        out: list[int] = []
+        for segment in self._completion():
+            out += [int(segment.author is Author.MODEL)] * len(segment.ids)
+        return out
 
     @property
     def logprobs(self) -> list[float] | None:
         """Per completion token: the log-prob it was sampled with, 0.0 where injected; None if the engine
         gave none.
         """
-        if not self._turns or self._without_logprobs:
+        if not self.has_logprobs:
             return None
         return [
             value
             for segment in self._completion()
             for value in (segment.logprobs if segment.logprobs is not None else (0.0,) * len(segment.ids))
         ]
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether turns were sampled and came with log-probs."""
+        return self._turns > 0 and not self._without_logprobs
 
     @property
     def sampled(self) -> list[tuple[int, ...]]:
@@ -272,7 +280,7 @@ class Transcript:
             raise TranscriptError("the tool mask doesn't count the sampled tokens")
         if mask[0] != 1 or mask[-1] != 1:
             raise TranscriptError("a completion must begin and end on a sampled token")
-        if logprobs is not None and any(value != 0.0 for value, own in zip(logprobs, mask, strict=True) if not own):
+        if logprobs is not None and any(itertools.compress(logprobs, map(operator.not_, mask))):
             raise TranscriptError("an injected token has a log-prob")
         # Each turn's prompt is the beginning of one list, so it is a prefix of the next one's if it isn't longer.
         ends = list(itertools.accumulate(len(segment.ids) for segment in self._segments))

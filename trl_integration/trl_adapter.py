@@ -90,6 +90,8 @@ class MultiTurnRollout(ToolLoop):
         self.backend = backend
         self.mask_truncated = mask_truncated
         self.trace = Path(trace) if trace is not None else None
+        if self.trace is not None and self.trace.is_dir():
+            raise ValueError(f"trace must be a file, {str(self.trace)!r} is a folder")
         self.prefix = prefix
         self.traced_later = False  # by a trainer that knows the rewards
         self.next_rows: Sequence[Mapping[str, Any]] | None = None

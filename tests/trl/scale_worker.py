@@ -1,10 +1,11 @@
-"""One GRPO step on scripted rollouts, on however many processes it is launched with; run by test_scale.py."""
+"""One GRPO step on scripted turns, on however many processes it is launched with; run by test_scale.py."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from trl import GRPOConfig
 
 from examples.warehouse import TEMPLATE
 from fixtures.tiny import tiny_model, tiny_tokenizer
-from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolGRPOTrainer, per_rollout
+from toolparse import tool_schema
+from trl_integration import (
+    MultiTurnRollout,
+    Rollout,
+    ScriptedBackend,
+    ToolGRPOTrainer,
+    TransformersBackend,
+    per_rollout,
+)
 
 
 def double(number: int) -> int:
@@ -29,12 +38,43 @@ def double(number: int) -> int:
 @per_rollout
 def first_digit(rollout: Rollout) -> float:
     """Something that differs between rollouts."""
-    return float(rollout.answer[-1]) / 10
+    return float(rollout.answer[-1]) / 10 if rollout.answer else 0.0
+
+
+def agents(first: int, backend: Any, folder: Path) -> Any:
+    """Programs that run the calls themselves; one branches, one fails, one is slow, one is still busy at the end."""
+    import httpx
+
+    from trl_integration.gateway import AgentRollout, AgentTask
+
+    def agent(task: AgentTask) -> None:
+        place = first + task.index
+        messages, again = list(task.prompt), place == 2
+        headers = {"Authorization": f"Bearer {task.api_key}"}
+        time.sleep(place == 3)
+        with httpx.Client(base_url=task.base_url, headers=headers, timeout=60) as client:
+            while True:
+                body = {"model": task.model, "messages": messages, "tools": [tool_schema(double)]}
+                message = client.post("chat/completions", json=body).raise_for_status().json()["choices"][0]["message"]
+                if again:
+                    again = False
+                    continue
+                if place == 5:
+                    raise RuntimeError("no more")
+                messages.append(message)
+                for call in message.get("tool_calls") or ():
+                    said = str(double(**json.loads(call["function"]["arguments"])))
+                    messages.append({"role": "tool", "tool_call_id": call["id"], "content": said})
+                if not message.get("tool_calls"):
+                    time.sleep(place == 7)
+                    return
+
+    return AgentRollout(agent, backend=backend, trace=folder / "trace.jsonl", seconds=120.0)
 
 
 def main() -> None:
     """Train one step and write down what came of it."""
-    folder = Path(sys.argv[1])
+    folder, through = Path(sys.argv[1]), sys.argv[2]
     ranks, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     torch.set_num_threads(1)
     tokenizer = tiny_tokenizer(TEMPLATE, eos="<|im_end|>")
@@ -49,7 +89,18 @@ def main() -> None:
             return f'<tool_call>\n{{"name": "double", "arguments": {{"number": {place}}}}}\n</tool_call><|im_end|>'
         return f"It is {place}<|im_end|>"
 
-    backend = ScriptedBackend(script, encode=lambda text: list(tokenizer(text)["input_ids"]))
+    class Backend(ScriptedBackend):
+        """Samples with the trainer's model, as all ranks must, and then returns what the script says."""
+
+        def generate(self, *asked: Any) -> Any:
+            TransformersBackend(trainer).generate(*asked)
+            return super().generate(*asked)
+
+    backend = Backend(script, encode=lambda text: list(tokenizer(text)["input_ids"]))
+    if through == "gateway":
+        rollout = agents(rank * local, backend, folder)
+    else:
+        rollout = MultiTurnRollout([double], backend=backend, trace=folder / "trace.jsonl")
     trainer: Any = ToolGRPOTrainer(
         model=model,
         reward_funcs=first_digit,
@@ -69,9 +120,10 @@ def main() -> None:
         ),
         train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": f"Question {n}"}]} for n in range(4)]),
         processing_class=tokenizer,
-        rollout=MultiTurnRollout([double], backend=backend, trace=folder / "trace.jsonl"),
+        rollout=rollout,
     )
     trainer.train()
+    rollout.close()
     if trainer.accelerator.is_main_process:
         entry = next(e for e in trainer.state.log_history if "reward" in e)
         weights = sum(float(p.detach().double().abs().sum()) for p in trainer.model.parameters())

@@ -398,12 +398,12 @@ def test_answers_in_parts_are_text_and_images_are_refused() -> None:
 
 
 def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred tools are written when a shape is proved, and not again for every turn; what was refused for one
-    combination of names isn't tried again for the next one."""
+    """A hundred tools, and long ones, are written when a shape is proved, and not again for every turn; what was
+    refused for one combination of names isn't tried again for the next one."""
     tools = [
         {
             "type": "function",
-            "function": {"name": f"tool{i}x", "description": "d" * 80, "parameters": {"type": "object"}},
+            "function": {"name": f"tool{i}x", "description": "d" * 800, "parameters": {"type": "object"}},
         }
         for i in range(100)
     ]

@@ -162,6 +162,11 @@ def test_an_unknown_side_is_refused() -> None:
     [
         ('<tool_call>\n{"name": "add", "arguments": {"a": \n</tool_call>' + END, 2, 1),
         (written(NAME, ("add", {"a": 1, "b": 2}), end="") + "\n<tool_call>\nnothing\n</tool_call>" + END, 2, 1),
+        # What was repaired is as broken to TRL's loop, and so is an opening marker too many; a closing one isn't.
+        ("<tool_call>\n" + CALL, 2, 1),
+        ("</tool_call>\n" + CALL, 2, 2),
+        ('<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}' + END, 2, 1),
+        ("<tool_call>\n{'name': 'add', 'arguments': {'a': 1, 'b': 2,}}\n</tool_call>" + END, 2, 1),
         # What can be read is answered in both ways: an unknown tool, an argument that is missing.
         (written(NAME, ("sub", {"a": 1})), 2, 2),
         (written(NAME, ("add", {"a": 1})), 2, 2),

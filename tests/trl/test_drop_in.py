@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from pathlib import Path
@@ -90,6 +91,61 @@ def test_trl_still_has_the_private_methods_that_are_overridden() -> None:
     taken = set(inspect.signature(GRPOTrainer.__init__).parameters) - {"self", "rollout_func"}
     mine = inspect.signature(ToolGRPOTrainer.__init__).parameters
     assert {"tools", "environment_factory", "reward_funcs", "model", "args", "train_dataset"} <= taken & set(mine)
+
+
+def test_step_for_step_as_the_stock_trainer(tmp_path: Path) -> None:
+    """The same sampled turns in both: the same ids, masks, advantages and gradient; broken calls end in both."""
+    firsts = [
+        CALL,
+        "No." + END,
+        written(NAME, ("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})),
+        '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}' + END,
+        '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2,}}\n</tool_call>' + END,
+        '<tool_call>\n{"name": "add", "arguments": {"a": \n</tool_call>' + END,
+        CALL[: -len(END)] + "\n<tool_call>\nnothing\n</tool_call>" + END,
+        "<tool_call>\n" + CALL,
+        "Let me see.\n</tool_call>\n" + CALL,
+    ]
+
+    script = ScriptedBackend([[turn, "3." + END] for turn in firsts], encode=lambda text: ids_of(NAME, text))
+
+    def played(kind: type, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        own = copy.deepcopy(tokenizer(NAME))  # the stock trainer changes it
+        model = seeded_model()
+
+        def generate(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+            begins = "tool_response>" not in own.decode(input_ids[0][-40:])
+            turns = [own(text)["input_ids"] for text in (firsts if begins else ["3." + END] * len(input_ids))]
+            return torch.cat(
+                [input_ids, own.pad({"input_ids": turns}, padding_side="right", return_tensors="pt").input_ids], 1
+            )
+
+        model.generate = generate
+        settings = config(tmp_path, per_device_train_batch_size=9, num_generations=9)
+        trainer = kind(
+            model=model,
+            reward_funcs=lambda completions, **_: [float(len(messages)) for messages in completions],
+            args=settings,
+            train_dataset=questions(),
+            processing_class=own,
+            tools=[add],
+            **options,
+        )
+        if kind is ToolGRPOTrainer:
+            trainer.rollout.backend = script
+        batches: list[dict[str, Any]] = []
+        inner = trainer._generate_and_score_completions
+        trainer._generate_and_score_completions = lambda inputs: batches.append(inner(inputs)) or batches[-1]
+        trainer.train()
+        return batches[0], entry_of(trainer)
+
+    ours, mine = played(ToolGRPOTrainer, malformed="end", parser=parser(NAME))
+    stock, theirs = played(GRPOTrainer)
+    for name in ("prompt_ids", "completion_ids", "completion_mask", "tool_mask", "advantages"):
+        assert torch.equal(ours[name], stock[name]), name
+    for name in ("reward", "loss", "grad_norm", "completions/mean_length"):
+        assert mine[name] == theirs[name], name
+    assert mine["rollout/tools/executed"] == pytest.approx(theirs["tools/call_frequency"]) == 4 / 9
 
 
 def test_metrics_are_there_under_trls_names_too(tmp_path: Path) -> None:
@@ -215,6 +271,21 @@ def test_wrong_types_are_refused_in_the_constructor(tmp_path: Path) -> None:
         ToolGRPOTrainer(**common, environments=Counter, environment_factory=Counter)
     with pytest.raises(TypeError, match="rollout must be a MultiTurnRollout"):
         ToolGRPOTrainer(**common, rollout=print)
+    # What would have no effect is most likely misspelt.
+    for options, said in (
+        ({"timeouts": {"ad": 3.0}}, "timeouts has 'ad', but no tool is called so; there are add"),
+        ({"timeouts": {"add": -1}}, r"timeouts\['add'\] must be a positive number of seconds, got -1"),
+        ({"injected": {"user": 1}}, "injected has 'user'"),
+        ({"trace": tmp_path}, "trace must be a file"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ToolGRPOTrainer(**common, tools=[add], **options)
+    with pytest.raises(TypeError, match="compact must be a function of the messages and their tokens"):
+        ToolGRPOTrainer(**common, tools=[add], compact=lambda messages: None)
+    assert ToolGRPOTrainer(**common, tools=[add], timeouts={"add": 3, "reset": 1.0}).rollout.pool.timeouts["add"] == 3
+    trainer = ToolGRPOTrainer(**{**common, "reward_funcs": lambda **_: None}, tools=[add])
+    with pytest.raises(TypeError, match="'<lambda>' returned None; it must return a list"):
+        trainer.reward_funcs[0]()
     # No tools is as good as none.
     assert ToolGRPOTrainer(**common, tools=None).rollout.pool.shared.names == []
 

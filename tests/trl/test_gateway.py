@@ -574,7 +574,7 @@ def test_what_rewards_see() -> None:
 
 
 def test_a_name_that_is_not_served_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="not one agent got an answer"):
+    with pytest.raises(RuntimeError, match=r"not one agent got an answer.*the gateway had said:.*gpt-4o"):
         play("qwen3", [[ANSWER + END]], lambda task: Client(task).ask(GO, model="gpt-4o"))
 
 
@@ -584,4 +584,8 @@ def test_run_must_be_a_function_or_a_command() -> None:
     for wrong in (None, [], 3, [1]):
         with pytest.raises(TypeError, match="a function or a command"):
             AgentRollout(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="write gateway=Gateway"):
+        AgentRollout(agent, gateway="http://localhost")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="choose must return one of the session's rows, got None"):
+        play("qwen3", [[ANSWER + END]], choose=lambda rows: None)
     assert Refused(404, {"message": "x"}).status == 404

@@ -304,6 +304,14 @@ def test_when_no_environment_at_all_can_be_reset_the_code_is_wrong_and_that_is_s
         roll("qwen3", [["Ok." + END]] * 2, tools=[], environments=failing("reset", "raise"))
 
 
+def test_but_not_where_another_rank_has_started_some() -> None:
+    loop = MultiTurnRollout((), environments=failing("reset", "raise"), parser=parser("qwen3"))
+    loop.bind(tokenizer("qwen3"))
+    elsewhere = iter([True])
+    rollouts = loop.run(["Go."], ScriptedBackend([[]]), waiting=lambda active: active or next(elsewhere, False))
+    assert [r.stop_reason for r in rollouts] == ["environment_error"]
+
+
 def test_an_environment_whose_call_was_given_up_is_not_used_again() -> None:
     """Its abandoned thread would write into the next rollout."""
     release = threading.Event()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launched(folder: Path, processes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def launched(folder: Path, processes: int, through: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The log entry and all traces of a run on so many processes."""
     folder.mkdir()
     command = [sys.executable]
@@ -24,7 +24,7 @@ def launched(folder: Path, processes: int) -> tuple[dict[str, Any], list[dict[st
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
-        [*command, str(Path(__file__).with_name("scale_worker.py")), str(folder)],
+        [*command, str(Path(__file__).with_name("scale_worker.py")), str(folder), through],
         env=environment,
         cwd=ROOT,
         capture_output=True,
@@ -41,11 +41,17 @@ def launched(folder: Path, processes: int) -> tuple[dict[str, Any], list[dict[st
     return json.loads((folder / "log.json").read_text(encoding="utf-8")), traces
 
 
-def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    one, one_traces = launched(tmp_path / "one", 1)
-    two, two_traces = launched(tmp_path / "two", 2)
+@pytest.mark.parametrize("through", ["loop", "gateway"])
+def test_two_processes_agree_with_one(tmp_path: Path, through: str) -> None:
+    if through == "gateway":
+        pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
+        pytest.importorskip("uvicorn", reason="the gateway is a server: pip install '.[serve]'")
+    one, one_traces = launched(tmp_path / "one", 1, through)
+    two, two_traces = launched(tmp_path / "two", 2, through)
     assert (one["processes"], two["processes"]) == (1, 2)
     assert len(one_traces) == len(two_traces) == 8
+    if through == "gateway":  # one of eight sessions has two rows, and one agent fails
+        assert (two["rollout/rows"], two["rollout/stop/agent_error"]) == (9 / 8, 1 / 8)
     assert (tmp_path / "two" / "trace.rank1.jsonl").is_file()
 
     def masks(traces: list[dict[str, Any]]) -> list[list[tuple[str, tuple[int, ...]]]]:

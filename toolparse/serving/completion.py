@@ -181,8 +181,10 @@ class Completion:
     def _logprob(self, id: int, logprob: float) -> dict[str, Any]:
         token = self.model.tokenizer.decode([id])
         piece = self.model.tokens.piece(id)  # half a character is bytes and no text
-        whole = piece if piece and isinstance(piece, bytes) else token.encode("utf-8", "replace")
-        return {"token": token, "logprob": logprob, "bytes": list(whole)}
+        if isinstance(piece, str):
+            exact = self.model.tokens.spelling == "byte-level"
+            piece = (piece if exact and piece else token).encode("utf-8", "replace")
+        return {"token": token, "logprob": logprob, "bytes": list(piece)}
 
     async def whole(self) -> dict[str, Any]:
         """The `chat.completion` object. Raises EngineError."""

@@ -123,6 +123,8 @@ class AgentRollout(MultiTurnRollout):
         words = isinstance(run, list | tuple) and bool(run) and all(isinstance(word, str) for word in run)
         if not (callable(run) or isinstance(run, str) or words):
             raise TypeError(f"run must be a function or a command, got {run!r}")
+        if gateway is not None and not isinstance(gateway, Gateway):
+            raise TypeError(f"gateway must be a Gateway, got {gateway!r}; write gateway=Gateway(...)")
         super().__init__(
             (),
             rows=rows,
@@ -176,9 +178,8 @@ class AgentRollout(MultiTurnRollout):
         finally:
             self.gateway.end(sessions)
         done = [self._finished(session, result) for session, result in zip(sessions, results, strict=True)]
-        self._ever_started = self._ever_started or not done or any(session.rows for session in sessions)
-        if not self._ever_started:
-            raise RuntimeError(f"not one agent got an answer from the model; the first one: {done[0].detail}")
+        failed = [not session.rows for session in sessions]
+        self._check_started(done, failed, waiting, "agent got an answer from the model")
         return list(done)
 
     def fields(self, rollouts: Sequence[Rollout]) -> dict[str, list[Any]]:
@@ -353,6 +354,8 @@ class AgentRollout(MultiTurnRollout):
 
     def _finished(self, session: Session, result: ToolResult) -> Row:
         row = self.choose(session.rows) if session.rows else self._without_turn(session)
+        if not isinstance(row, Row):
+            raise TypeError(f"choose must return one of the session's rows, got {row!r}")
         row.outcome = result.value
         reason, detail = self._end(session, row, result)
         row.finish(reason, detail or row.detail)
@@ -368,6 +371,8 @@ class AgentRollout(MultiTurnRollout):
             tail = value.stderr.strip().splitlines()[-1:]
             said = f"the command ended with status {value.status}: {''.join(tail)}"
         unwell = failed or not result.ok
+        if unwell and session.denied is not None:
+            said = f"{said}; the gateway had said: {session.denied}"
         if unwell and session.failure is not None:
             return "engine_error", f"{session.failure}; {said}"
         if not row.said:

@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.requests import Request
 
-from toolparse.openai import ChatRequest
+from toolparse.openai import ChatRequest, RequestError
 from toolparse.parser import AnyParser
 from toolparse.serving.app import ApiError, Endpoint, EventsResponse, RequestFields, ServerLimits
 from toolparse.serving.completion import Completion, Wanted, Whole
@@ -245,8 +245,10 @@ class _SessionEndpoint(Endpoint):
         session.requests += 1
         try:
             response = await route(request)
-        except BaseException:
+        except BaseException as error:
             session.requests -= 1
+            if isinstance(error, ApiError | RequestError):
+                session.denied = str(error)
             raise
         if not isinstance(response, EventsResponse):
             session.requests -= 1

@@ -157,6 +157,7 @@ class Session:
         self.rows: list[Row] = []
         self.refused: Refused | None = None
         self.failure: str | None = None
+        self.denied: str | None = None  # what was wrong with the agent's last request
         self.deadline: float | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -286,7 +287,7 @@ class Session:
             [entry] = _entries([said])
             row.entries = [*plan.entries, entry]
             self._turns.setdefault(_digest(plan.digest, entry), []).append(turn)
-            self.refused = self.failure = None
+            self.refused = self.failure = self.denied = None
             return turn
 
     def _answered(self, row: Row, plan: Plan) -> None:
