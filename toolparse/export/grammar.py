@@ -49,6 +49,7 @@ from toolparse.export.schemas import (
     any_order,
     bound,
     engine_schema,
+    is_served,
     literals,
     nothing_fits,
     shape_of,
@@ -392,13 +393,12 @@ class Turn:
     def _answer(self, schema: Mapping[str, Any]) -> Expr:
         """JSON that fits a schema, with any blanks: those behind a thought, too."""
         blanks = Rep(chars(" \n"), 0, 2)
-        if self.schemas:
-            return seq(blanks, Schema(engine_schema(dict(schema), JSON)))
         for path, keyword in unsaid(schema, self.skip):
             raise ExportError(f"the answer's schema, at {path}: no grammar says {keyword!r}")
         root = {"type": "object", **without_keywords(schema, self.skip)}
         values = Values(self.rules, JSON, root, owner="the answer's schema", avoid=self.markers, blanks=True)
-        return seq(blanks, values.value(root, "answer"))
+        written = values.value(root, "answer")
+        return seq(blanks, Schema(engine_schema(root, JSON)) if self.schemas and is_served(root) else written)
 
 
 def _mark(number: int) -> ToolCall:
@@ -501,8 +501,6 @@ class _Calls:
             return self._index()
         if hole.name == "params":
             return self._params(tool)
-        if self.schemas and hole.name == "arguments" and self.format.syntax.is_json and not (inside and quotes):
-            return Schema(engine_schema(tool.parameters, self.format.syntax))
         values = self.values(tool)
         hint = tool.name
         shapes = values.shapes(values.resolver.root)
@@ -524,7 +522,9 @@ class _Calls:
             )
         )
         if not (inside and quotes):
-            return braces
+            root = values.resolver.root
+            served = self.schemas and self.format.syntax.is_json and is_served(root)
+            return Schema(engine_schema(root, self.format.syntax)) if served else braces
         return self.rules.quote(braces, "quoted")
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:

@@ -523,6 +523,47 @@ def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | 
     return rest(frozenset(range(len(members))), False)
 
 
+#: What xgrammar and llguidance enforce as validators do, and what says nothing about values. Of the rest xgrammar
+#: reads some otherwise, and is silent about it: `pattern` beside a length, `allOf`, `multipleOf`, escapes in a string
+#: whose length is limited.
+_SERVED = frozenset((
+    "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "enum", "const",
+    "anyOf", "oneOf", "$ref", "$defs", "definitions", "nullable", "format",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+))  # fmt: skip
+_REMARKS = frozenset((
+    "title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly",
+    "discriminator", "strict",
+))  # fmt: skip
+
+
+def is_served(schema: Any) -> bool:
+    """Whether engines that read schemas themselves enforce all of a schema, and refuse nothing that fits it."""
+    if not isinstance(schema, dict):
+        return schema is True
+    said = schema.keys() - _REMARKS
+    types = _types(schema)
+    listed = literals(schema)
+    about = {_ABOUT[word] for word in said if word in _ABOUT}
+    if said - _SERVED or not about <= {"number" if kind == "integer" else kind for kind in types or ()}:
+        return False
+    if listed is not None:
+        kinds = {type_of(value) for value in listed}
+        return bool(kinds) and kinds <= {*(types or TYPES)} - {"object", "array"}
+    if said & {"anyOf", "oneOf", "$ref"} and len(said - {"$defs", "definitions"}) > 1:
+        return False
+    if any(isinstance(schema.get(word, 0), bool) or abs(schema.get(word, 0)) > 1e15 for word in _LIMITS):
+        return False
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict) or not set(schema.get("required", ())) <= properties.keys():
+        return False
+    inner = [*properties.values(), *(schema[word] for word in ("items",) if word in schema)]
+    inner += [part for word in ("anyOf", "oneOf") for part in _parts(schema, word)]
+    inner += [part for word in ("$defs", "definitions") for part in schema.get(word, {}).values()]
+    rest = schema.get("additionalProperties", True)
+    return (isinstance(rest, bool) or is_served(rest)) and all(map(is_served, inner))
+
+
 def engine_schema(schema: Schema, syntax: Syntax) -> str:
     """A schema as an engine is to read it: closed where ours are, with the format's blanks (llguidance's words)."""
 
@@ -532,15 +573,15 @@ def engine_schema(schema: Schema, syntax: Syntax) -> str:
         if not isinstance(node, dict):
             return node
         found = {
-            key: {name: closed(inner) for name, inner in value.items()}
-            if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict)
+            "anyOf" if key == "oneOf" else key: {name: closed(inner) for name, inner in value.items()}
+            if key in ("properties", "$defs", "definitions")
             else value
             if key in ("enum", "const", "default", "examples")
             else closed(value)
             for key, value in node.items()
+            if key != "format" or value in constraints.FORMATS
         }
-        parts = found.keys() & {"allOf", "anyOf", "oneOf", "$ref"}
-        if "properties" in found and "additionalProperties" not in found and not parts:
+        if "properties" in found and "additionalProperties" not in found:
             found["additionalProperties"] = False
         if found.pop("nullable", None) is True:
             return {"anyOf": [found, {"type": "null"}]}
