@@ -75,6 +75,14 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Meet:
+    """What several expressions without references accept, all of them. `quoted`: as spelled inside a JSON string."""
+
+    parts: tuple[Expr, ...]
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
     """A JSON value of a schema, which the engine itself reads; the schema as JSON."""
 
@@ -88,7 +96,7 @@ class Free:
     excluded: tuple[str, ...]
 
 
-Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan | Schema | Free
+Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan | Meet | Schema | Free
 EMPTY = Seq(())
 
 
@@ -422,6 +430,8 @@ def quoted(expr: Expr, names: Mapping[str, str]) -> Expr:
         return Ref(names[expr.name])
     if isinstance(expr, Scan):
         return Scan(expr.automaton, quoted=True)
+    if isinstance(expr, Meet):
+        return Meet(expr.parts, quoted=True)
     raise TypeError(f"{type(expr).__name__} can't stand in a string")
 
 

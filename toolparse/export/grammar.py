@@ -16,10 +16,9 @@ from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.compile import compile_format, is_marker
 from toolparse.errors import ExportError, RenderError
-from toolparse.export.constraints import NotSaid, determined, of_length, product
+from toolparse.export.constraints import Limits, NotSaid, determined
 from toolparse.export.expressions import (
     EMPTY,
-    Automaton,
     Chars,
     Expr,
     Free,
@@ -663,8 +662,9 @@ class _Params:
             ways = options.setdefault(seq(*(self._before(part, label, kind) for part in picture.parts[:at])), [])
             if value is None:
                 ways.extend(seq(text, Lit(behind[len(then) :])) for text in self._texts(then, (*avoid, *slips)))
-            elif isinstance(value, Automaton):
-                ways.append(seq(self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
+            elif isinstance(value, Limits):
+                limited = self._limited(value, then, (*avoid, *slips), hint)
+                ways.extend(seq(text, Lit(behind[len(then) :])) for text in limited)
             else:
                 ways.append(seq(value, Lit(behind)))
         if not options:
@@ -706,42 +706,47 @@ class _Params:
             return Lit(self.types.get(kind, self.types.get("*", kind)))
         return EMPTY
 
-    def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
-        """A text value with its closing tag; wrapped or not, where the format has a wrapper."""
+    def _wraps(self, then: str, avoid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+        """What a text must not hold, what ends it and what begins it: wrapped or not, where there is a wrapper."""
         wrap = self.format.wrapping
         if wrap is None:
-            yield self._closed(avoid, then)
+            yield tuple(avoid), then, ""
             return
-        yield self._closed((*avoid, *self.format.wrap_when, wrap.before), then)
-        yield self._closed((*avoid, wrap.after), wrap.after + then, wrap.before)
+        yield (*avoid, *self.format.wrap_when, wrap.before), then, ""
+        yield (*avoid, wrap.after), wrap.after + then, wrap.before
 
-    def _closed(self, avoid: Sequence[str], then: str, left: str = "") -> Expr:
+    def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
+        """A text value with its closing tag."""
+        for excluded, end, left in self._wraps(then, avoid):
+            yield self._closed(excluded, end, left)
+
+    def _closed(self, avoid: Sequence[str], then: str, left: str) -> Expr:
         if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
             return seq(Lit(left), Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
         text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
         return self.rules.add("text", seq(Lit(left), text, Lit(then)), token=True)
 
-    def _limited(self, texts: Automaton, then: str, avoid: Sequence[str], hint: str) -> Expr:
+    def _limited(self, limits: Limits, then: str, avoid: Sequence[str], hint: str) -> list[Expr]:
         """A text value that keywords limit, with its closing tag."""
-        wrap = self.format.wrapping
-        plain = text_without((*avoid, *((*self.format.wrap_when, wrap.before) if wrap else ())))
-        try:
-            kept = product([texts, plain])
-        except NotSaid as error:
-            raise ExportError(f"tool {self.tool.name!r}, at {hint!r}: {error}") from None
-        if not kept.final:
-            raise ExportError(
-                f"tool {self.tool.name!r}, at {hint!r}: what fits its keywords holds markers of the format"
-            )
-        return self.rules.add(f"{hint}-text", seq(Scan(kept), Lit(then)), token=True)
+        found: list[Expr] = []
+        for excluded, end, left in self._wraps(then, avoid):
+            try:
+                text = seq(Lit(left), limits.of(text_without(excluded)), Lit(end))
+            except NotSaid as error:
+                reason = error
+            else:
+                found.append(self.rules.add(f"{hint}-text", text, token=True))
+        if not found:
+            raise ExportError(f"tool {self.tool.name!r}, at {hint!r}: without markers of the format, {reason}")
+        return found
 
-    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Automaton | None]]:
-        """The ways to write a value: its type and the value, None where it is any text, or the texts that it may be."""
+    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Limits | None]]:
+        """The ways to write a value: its type and the value, None where it is any text, or what limits the text."""
         options = values.alternatives(schema)
         free = [plain for plain in options if literals(plain) is None]
         untyped = any(not plain for plain in free)
         strings = [plain for plain in free if plain.get("type") == "string"]
-        limits = [self._text_limits(plain, values, hint) for plain in strings]
+        limits = [values.limits(plain, hint) for plain in strings]
         text = untyped or any(limit is None for limit in limits)
         if text:
             yield "string", None
@@ -774,14 +779,6 @@ class _Params:
                     )
                 else:
                     yield type_of(value), Lit(values.written(value))
-
-    def _text_limits(self, schema: dict[str, Any], values: Values, hint: str) -> Automaton | None:
-        """What keywords leave of all texts; None where they leave all."""
-        limited = values.limited_text(schema, hint)
-        low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
-        if limited is None and (low or high is not None):
-            return of_length(low, high)
-        return limited
 
 
 # What a name in a tag may hold, blanks between two of these included.

@@ -22,12 +22,11 @@ from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
 from toolparse.export import constraints
-from toolparse.export.constraints import NotSaid
+from toolparse.export.constraints import Limits, NotSaid
 from toolparse.export.expressions import (
     DIGITS,
     EMPTY,
     PLAIN,
-    Automaton,
     Chars,
     Expr,
     Lit,
@@ -68,6 +67,7 @@ _ABOUT = {
     "multipleOf": "number",
 }  # fmt: skip
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_LENGTHS = ("minLength", "maxLength", "minItems", "maxItems")
 # What limits values in ways that no grammar says: told by name, so that nobody takes them for enforced.
 _UNSAID = (
     "not", "if", "contains", "minContains", "maxContains", "uniqueItems", "minProperties", "maxProperties",
@@ -75,11 +75,11 @@ _UNSAID = (
     "unevaluatedItems",
 )  # fmt: skip
 #: Every keyword that `skip` may name.
-SKIPPABLE = frozenset({*_UNSAID, *_LIMITS, "pattern", "format", "patternProperties", "minLength", "maxLength"})
+SKIPPABLE = frozenset({*_UNSAID, *_LIMITS, "pattern", "format", "patternProperties", *_LENGTHS})
 _MAX_ALTERNATIVES = 200
 MAX_SWAPPED = 5  # of so many keys every order is written out; of more, the schema's
 _MAX_BLANKS = 64
-_MAX_COUNT = 256  # engines write repetitions out; longer ones are not enforced
+_MAX_COUNT = 65_536  # no turn is so long: greater bounds are none
 _BARE_CHARS = without(complement(((0x00, 0x20), (0x7F, 0xA0))), ",:=[]{}()\"'<>|")
 _BARE = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _IDENTIFIER_FIRST = chars("A-Za-z_").ranges
@@ -217,12 +217,10 @@ class Values:
         if kind in ("object", "array"):
             return self.spelled(self.syntax.of(kind))._remembered(schema, hint)
         if kind == "string":
-            limited = self.limited_text(schema, hint)
-            low, high = schema.get("minLength"), schema.get("maxLength")
-            counted = bound(low, 0) or bound(high, None) is not None
-            if limited is None and counted and (self.avoid or not self.syntax.escapes):
-                limited = constraints.of_length(bound(low, 0), bound(high, None))
-            return self.string(low, high) if limited is None else self.quoted_text(limited, hint)
+            limits = self.limits(schema, hint)
+            if limits is None or not (limits.patterns or self.avoid or not self.syntax.escapes):
+                return self.string(schema.get("minLength"), schema.get("maxLength"))
+            return self.quoted_text(limits, hint)
         if kind == "integer":
             return self.integer(schema, hint)
         if kind == "number":
@@ -400,7 +398,7 @@ class Values:
                 made = Scan(constraints.product([constraints.determined(made), constraints.multiples(of)]))
                 if not made.automaton.final:
                     raise NotSaid("no number lies in its range")
-            return self.rules.add("integer", made, token=True)
+            return self.rules.add(f"{hint}-integer", made, token=True)
 
     def number(self, schema: Schema | None = None, hint: str = "number", *, fraction: bool = False) -> Expr:
         """A number as `repr` writes it: what it spells is finite. `fraction`: no integer."""
@@ -412,7 +410,7 @@ class Values:
                     return self.integer(schema, hint)
                 low, above, high, below = _bounds(schema)
                 made = constraints.decimals(low, high, above=above, below=below, whole=not fraction)
-                return self.rules.add("float" if fraction else "number", made, token=True)
+                return self.rules.add(f"{hint}-{'float' if fraction else 'number'}", made, token=True)
         if fraction:
             return self.rules.add("float", alt(_EXPONENT, _FRACTION), token=True)
         return self.rules.add("number", alt(_EXPONENT, _FRACTION, _INTEGER), token=True)
@@ -424,38 +422,30 @@ class Values:
         except NotSaid as error:
             raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
 
-    def limited_text(self, schema: Schema, hint: str) -> Automaton | None:
-        """The texts that `pattern` and `format` leave, lengths included; None where neither says anything."""
+    def limits(self, schema: Schema, hint: str) -> Limits | None:
+        """What `pattern`, `format` and lengths leave of all texts; None where that is all."""
         patterns = [one for one in _listed(schema.get("pattern", [])) if isinstance(one, str)]
         words = [one for one in _listed(schema.get("format", [])) if isinstance(one, str)]
         patterns += [constraints.FORMATS[word] for word in words if word in constraints.FORMATS]
-        if not patterns:
+        low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+        if not patterns and not low and high is None:
             return None
         with self._naming(hint):
-            parts = [constraints.matching(pattern) for pattern in patterns]
-            low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
-            if low or high is not None:
-                parts.append(constraints.of_length(low, high))
-            made = constraints.product(parts)
-            if not made.final:
-                raise NotSaid("no text fits its keywords")
-            return made
+            limits = Limits(tuple(map(constraints.matching, patterns)), low, high)
+            limits.of()
+            return limits
 
-    def quoted_text(self, automaton: Automaton, hint: str) -> Expr:
-        """A string whose text an automaton limits."""
+    def quoted_text(self, limits: Limits, hint: str) -> Expr:
+        """A string whose text is limited."""
         quote = self.syntax.quotes[0]
         json_like = self.syntax.escapes and quote == '"'
         without_quotes = text_without((quote, *self.avoid))
         if self.syntax.escapes and not json_like:  # only what needs no escape
             free = star(Chars(intersection(_PYTHON_IN["'"].ranges, _PYTHON_IN['"'].ranges)))
             without_quotes = both(without_quotes, constraints.determined(free))
-        try:
-            kept = automaton if json_like and not self.avoid else constraints.product([automaton, without_quotes])
-        except NotSaid as error:
-            raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
-        if not kept.final:
-            raise ExportError(f"{self.owner}, at {hint!r}: no text that fits its keywords can stand in such a string")
-        return self.rules.add(f"{hint}-text", seq(Lit(quote), Scan(kept, quoted=json_like), Lit(quote)), token=True)
+        with self._naming(hint):
+            kept = limits.of(None if json_like and not self.avoid else without_quotes, quoted=json_like)
+        return self.rules.add(f"{hint}-text", seq(Lit(quote), kept, Lit(quote)), token=True)
 
     def string(self, low: Any = None, high: Any = None) -> Expr:
         """A string in quotes."""
