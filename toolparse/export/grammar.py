@@ -46,7 +46,7 @@ from toolparse.export.schemas import (
     Shape,
     Values,
     any_order,
-    bound,
+    elements,
     engine_schema,
     is_served,
     literals,
@@ -499,7 +499,7 @@ class _Calls:
         if hole.name == "index":
             return self._index()
         if hole.name == "params":
-            return self._params(tool)
+            return self._finite(tool, _Params(self, tool).expression())
         values = self.values(tool)
         hint = tool.name
         shapes = values.shapes(values.resolver.root)
@@ -513,18 +513,21 @@ class _Calls:
                             f"tool {tool.name!r}: {member.key!r} is no identifier, and format {self.format.name!r} "
                             "writes arguments as key=value"
                         )
-            return alt(*(values.pairs(shape, hint, colon="=", bare=True, arguments=True) for shape in shapes))
-        braces = alt(
-            *(
-                values.braces("{", values.pairs(shape, hint, colon=self.format.syntax.colon, arguments=True), "}")
-                for shape in shapes
-            )
-        )
+            pairs = [values.pairs(shape, hint, colon="=", bare=True, arguments=True) for shape in shapes]
+            return self._finite(tool, alt(*pairs))
+        pairs = [values.pairs(shape, hint, colon=self.format.syntax.colon, arguments=True) for shape in shapes]
+        braces = self._finite(tool, alt(*(values.braces("{", inner, "}") for inner in pairs)))
         if not (inside and quotes):
             root = values.resolver.root
             served = self.schemas and self.format.syntax.is_json and is_served(root)
             return Schema(engine_schema(root, self.format.syntax)) if served else braces
         return self.rules.quote(braces, "quoted")
+
+    def _finite(self, tool: Tool, arguments: Expr) -> Expr:
+        """Arguments that can be written to their end."""
+        for name in self.rules.endless(arguments):
+            raise ExportError(f"tool {tool.name!r}, at {name!r}: no value ends, since each needs another by its '$ref'")
+        return arguments
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
@@ -569,12 +572,6 @@ class _Calls:
                 items.append(Lit(tool.name) if part.name == "name" else self._index())
         return seq(*items)
 
-    # -- tagged parameters --------------------------------------------------------------------------------------------
-
-    def _params(self, tool: Tool) -> Expr:
-        assert self.format.param is not None
-        return _Params(self, tool).expression()
-
 
 class _Params:
     """The parameters of one tool where each stands in a tag of its own."""
@@ -610,7 +607,9 @@ class _Params:
         items: list[tuple[Expr, bool]] = []
         for member in shape.members:
             name = f"{hint}-{member.key}"
-            one = self.rules.add(name, self._element(self.param, self._label(member.key), member.schema, name))
+            one = self.rules.add(
+                name, self._element(self.param, self._label(self.param, member.key), member.schema, name)
+            )
             items.append((one, member.required))
         extra: Expr | None = None
         if shape.others is not None:
@@ -621,10 +620,11 @@ class _Params:
         written = seq(*(one if required else opt(one) for one, required in items))
         return written if extra is None else seq(written, star(extra))
 
-    def _label(self, key: str) -> Lit:
+    def _label(self, picture: Picture, key: str) -> Lit:
         """A parameter's name as it stands in the tag."""
         text = self.calls.escaped(key)
-        if any(char in text for char in '<>"\n') or key != key.strip():
+        bad = '<>"\n' + (BLANKS if _is_element(picture) else "")
+        if any(char in text for char in bad) or key != key.strip():
             raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
         return Lit(text)
 
@@ -635,7 +635,7 @@ class _Params:
                 f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, and a grammar "
                 "can't demand that both are the same; set additionalProperties to false and name all properties"
             )
-        if picture.parts and isinstance(picture.parts[0], Text) and picture.parts[0].text.endswith("<"):
+        if _is_element(picture):
             keys = names_but(taken, *_IDENTIFIER)  # an element's name
         else:
             keys = both(names_but(taken), determined(seq(Chars(_SOLID), star(seq(opt(Lit(" ")), Chars(_SOLID))))))
@@ -690,9 +690,8 @@ class _Params:
             if schema["type"] == "object":
                 made = self._members(shape_of(schema, self.format.syntax), hint)
             else:
-                items = schema.get("items", {})
-                element = self._element(self.item, EMPTY, items, f"{hint}-item")
-                made = Rep(element, bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None))
+                picture = self.item
+                made = elements(schema, lambda s, n: self._element(picture, EMPTY, s, n), EMPTY, hint, self.rules)
             self._nested -= 1
             self.rules.define(known.name, made)
         return known
@@ -763,9 +762,7 @@ class _Params:
                 continue  # the text of any value is a text, too; the schema tells the reader which one is meant
             elif kind == "number":
                 # the type's word is that of the value: an integer where it is one
-                yield "integer", values.integer(plain, hint)
-                if plain.get("multipleOf") is None:
-                    yield "number", values.number(plain, hint, fraction=True)
+                yield from values.numbers(plain, hint)
             else:
                 yield kind, values.plain(plain, hint)
         for plain in options:
@@ -779,6 +776,11 @@ class _Params:
                     )
                 else:
                     yield type_of(value), Lit(values.written(value))
+
+
+def _is_element(picture: Picture) -> bool:
+    """Whether a parameter's name is that of an element."""
+    return isinstance(picture.parts[0], Text) and picture.parts[0].text.endswith("<")
 
 
 # What a name in a tag may hold, blanks between two of these included.

@@ -243,7 +243,7 @@ class Values:
             own = self if not (self.syntax.escapes and quote) else inner
             options.extend(Lit(own.written(text)) for text in texts)
             if plain.get("type") == "string" or (not plain and self.syntax.texts):
-                options.append(own.string(plain.get("minLength"), plain.get("maxLength")))
+                options.append(own.plain({**plain, "type": "string"}, hint))
                 continue
             made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
             options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
@@ -353,32 +353,8 @@ class Values:
         return self.rules.add("key", seq(Lit(quote), Scan(key), Lit(quote)), token=True)
 
     def _array(self, schema: Schema, hint: str) -> Expr:
-        prefix = schema.get("prefixItems")
-        items = schema.get("items")
-        if isinstance(items, list):  # before draft 2020-12
-            prefix, items = items, None
-        low = bound(schema.get("minItems"), 0)
-        high = bound(schema.get("maxItems"), None)
         comma = self._lit(self.syntax.comma)
-        if isinstance(prefix, list) and prefix:
-            # The elements that are described; fewer are allowed as far as `minItems` says so.
-            parts = [self.value(item, f"{hint}-{number}") for number, item in enumerate(prefix)]
-            rest: Expr = EMPTY
-            if items is not False and items is not None:
-                rest = star(seq(comma, self.value(items, f"{hint}-item")))
-            for number in range(len(parts) - 1, -1, -1):
-                part = seq(comma, parts[number], rest) if number else seq(parts[number], rest)
-                rest = part if number < low else opt(part)
-            return self.braces("[", rest, "]")
-        if items is False or high == 0:
-            return self.braces("[", EMPTY, "]")
-        item = self.value(True if items is None else items, f"{hint}-item")
-        item = self.rules.add(f"{hint}-item", item)
-        more: Expr = Rep(seq(comma, item), max(low - 1, 0), None if high is None else max(high, low, 1) - 1)
-        if high == 1:
-            more = EMPTY
-        inner = seq(item, more)
-        return self.braces("[", inner if low else opt(inner), "]")
+        return self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
 
     # -- scalars ------------------------------------------------------------------------------------------------------
 
@@ -414,6 +390,20 @@ class Values:
         if fraction:
             return self.rules.add("float", alt(_EXPONENT, _FRACTION), token=True)
         return self.rules.add("number", alt(_EXPONENT, _FRACTION, _INTEGER), token=True)
+
+    def numbers(self, schema: Schema, hint: str) -> list[tuple[str, Expr]]:
+        """A number by its type: an integer, and one that is none; those of the two that its limits leave."""
+        found: list[tuple[str, Expr]] = []
+        failed: list[ExportError] = []
+        for kind in ("integer", "number"):
+            try:
+                one = self.integer(schema, hint) if kind == "integer" else self.number(schema, hint, fraction=True)
+                found.append((kind, one))
+            except ExportError as error:
+                failed.append(error)
+        if not found:
+            raise failed[0]
+        return found
 
     @contextmanager
     def _naming(self, hint: str) -> Iterator[None]:
@@ -485,6 +475,29 @@ class Values:
             containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
             self.rules.define(name, alt(*containers, *scalars))
         return known
+
+
+def elements(schema: Schema, item: Callable[[Any, str], Expr], comma: Expr, hint: str, rules: Rules) -> Expr:
+    """The elements of a list, each as `item` writes it: those that are described one by one, then any number."""
+    prefix, items = schema.get("prefixItems"), schema.get("items")
+    if isinstance(items, list):  # before draft 2020-12
+        prefix, items = items, None
+    low, high = bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None)
+    first = [item(one, f"{hint}-{number}") for number, one in enumerate((prefix or ())[:high])]
+    least, most = max(low - len(first), 0), None if high is None else max(high, low) - len(first)
+    # Lists whose elements are described are closed, as objects are, as far as `minItems` lets them.
+    rest: Expr = EMPTY
+    if most != 0 and (least or (items is not False if not first else items not in (False, None))):
+        other = rules.add(f"{hint}-item", item(True if items is None else items, f"{hint}-item"))
+        if first:
+            rest = Rep(seq(comma, other), least, most)
+        else:
+            more = EMPTY if most == 1 else Rep(seq(comma, other), max(least - 1, 0), None if most is None else most - 1)
+            rest = seq(other, more) if least else opt(seq(other, more))
+    for number in range(len(first) - 1, -1, -1):
+        rest = seq(comma if number else EMPTY, first[number], rest)
+        rest = rest if number < low else opt(rest)
+    return rest
 
 
 def nothing_fits(owner: str, hint: str, schema: Any) -> ExportError:
@@ -770,10 +783,13 @@ def shape_of(schema: Schema, syntax: Syntax) -> Shape:
     keys = [*properties, *(key for key in needed if key not in properties)]
     if syntax.sort_keys:
         keys.sort()
-    members = tuple(
-        Member(key, properties.get(key, {}), key in needed) for key in keys if properties.get(key) is not False
-    )
     rest = schema.get("additionalProperties")
+    unnamed = {} if rest is None else rest  # what holds of a key that is only required
+    members = tuple(
+        Member(key, properties.get(key, unnamed), key in needed)
+        for key in keys
+        if properties.get(key) is not False or key in needed
+    )
     patterns = schema.get("patternProperties")
     others: tuple[Any, ...] | None = None
     if isinstance(rest, dict) or rest is True:
