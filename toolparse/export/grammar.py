@@ -133,22 +133,26 @@ def grammar(
     return write(turn.rules, root, syntax)
 
 
-def factored(options: Sequence[Expr]) -> list[Expr]:
-    """Options of which none begins with all that another one begins with: engines take the longest literal."""
-    heads: list[tuple[str, Expr]] = []
+def factored(options: Sequence[Expr]) -> Expr:
+    """One of several, of which none begins with all that another one begins with: engines take the longest literal."""
+    firsts: dict[Expr, list[Expr]] = {}
     for option in options:
         items = option.items if isinstance(option, Seq) else (option,)
-        first = items[0] if items else EMPTY
-        heads.append((first.text, seq(*items[1:])) if isinstance(first, Lit) else ("", option))
-    texts = {text for text, _ in heads if text}
-    shared = min(
-        (one for one in texts if any(other != one and other.startswith(one) for other in texts)), key=len, default=""
-    )
-    if not shared:
-        return list(options)
-    inside = [seq(Lit(text[len(shared) :]), rest) for text, rest in heads if text.startswith(shared)]
-    others = [option for option, (text, _) in zip(options, heads, strict=True) if not text.startswith(shared)]
-    return [seq(Lit(shared), alt(*factored(inside))), *factored(others)]
+        firsts.setdefault(items[0] if items else EMPTY, []).append(seq(*items[1:]))
+    texts = [first.text for first in firsts if isinstance(first, Lit)]
+    shared = min((one for one in texts if any(o != one and o.startswith(one) for o in texts)), key=len, default="")
+    inside: list[Expr] = []
+    others: list[Expr] = []
+    for first, rests in firsts.items():
+        if shared and isinstance(first, Lit) and first.text.startswith(shared):
+            inside.extend(seq(Lit(first.text[len(shared) :]), rest) for rest in rests)
+        elif first != EMPTY:
+            others.append(seq(first, factored(rests) if len(rests) > 1 else rests[0]))
+    if inside:
+        others.insert(0, seq(Lit(shared), factored(inside)))
+    if not others:
+        return EMPTY
+    return opt(alt(*others)) if EMPTY in firsts else alt(*others)
 
 
 def special_tokens(tokenizer: Any, format: Format) -> dict[str, int]:
@@ -216,7 +220,7 @@ class Turn:
         for count in counts:
             ways = self._texts(content, reasoning, count)
             turns.extend(self._turn(texts, count) for texts in ways if texts or count)
-        return alt(*factored(turns))
+        return factored(turns)
 
     def _texts(self, content: bool, reasoning: bool, count: int) -> Iterator[tuple[str, ...]]:
         """Which of thought and content are there: every way that the options allow."""
@@ -654,8 +658,8 @@ class _Params:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
         avoid = (close, *self.calls.shape.tail[:1], *self._openings())
-        # A line that begins like the closing tag is read as a slip of it.
-        slips = (then[:-1],) if then != close and close.endswith(">") else ()
+        # A line that begins like the closing tag is read as a slip of it, also the first one.
+        slips = (close[:-1],) if then != close and close.endswith(">") else ()
         # By what stands before the value: engines that take the longest literal must not see it in longer ones.
         options: dict[Expr, list[Expr]] = {}
         for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
