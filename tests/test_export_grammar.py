@@ -572,6 +572,52 @@ def test_lengths_before_a_marker(engine: str) -> None:
                 assert accepted(text, written) == (least <= len(value) <= most), (name, most, value[:9])
 
 
+def test_xgrammar_counts_characters_itself() -> None:
+    """Of a choice that is repeated up to many times it takes a second for each mask."""
+    limited = {"type": "string", "minLength": 1, "maxLength": 80}
+    text = grammar(HERMES, with_parameters({"type": "object", "properties": {"s": limited}}), syntax="ebnf")  # type: ignore[arg-type]
+    assert "[max_chars=80] ::=" in text
+    assert ",80}" not in text
+    if importlib.util.find_spec("xgrammar") is not None:
+        for value, fits in (("x" * 80, True), ("x" * 81, False), ('"\n', True), ("", False), ("é" * 80, True)):
+            written = '<tool_call>\n{"name": "f", "arguments": ' + json.dumps({"s": value}, ensure_ascii=False)
+            assert _xgrammar_accepts(text, written + "}\n</tool_call>") == fits, value
+
+
+@pytest.mark.parametrize("name", ["hermes", "qwen3-coder", "cohere-cofl", "gemma4", "pythonic", "minimax-m3"])
+def test_what_schemas_say_of_keys_and_lists(name: str) -> None:
+    """Required keys that no property names; lists of which elements are described one by one; ranges without integers."""
+    number, text = {"type": "integer"}, {"type": "string"}
+    format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+    pair = {"type": "array", "prefixItems": [number, text], "minItems": 1}
+    for schema, value, fits in (
+        ({**pair, "maxItems": 2}, [1, "a"], True),
+        ({**pair, "maxItems": 2}, [1], True),
+        ({**pair, "maxItems": 2}, ["a", 1], False),
+        ({**pair, "items": text, "maxItems": 3}, [1, "a", "b"], True),
+        ({**pair, "items": text, "maxItems": 3}, [1, "a", "b", "c"], False),
+        ({**pair, "items": False}, [1, "a", "b"], False),
+        ({"type": "number", "minimum": 0.25, "exclusiveMaximum": 0.75}, 0.5, True),
+        ({"type": "number", "minimum": 0.25, "exclusiveMaximum": 0.75}, 1, False),
+    ):
+        tools = with_parameters({"type": "object", "properties": {"x": schema}, "required": ["x"]})
+        written = render(format, [("f", {"x": value})], prefill=format.prefill, verify=False)
+        assert accepts(written, format=format, tools=tools) == fits, (schema, value)
+    closed = {"type": "object", "properties": {"x": text}, "required": ["x", "y"], "additionalProperties": False}
+    for parameters in (closed, {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}):
+        with pytest.raises(
+            ExportError, match=r"tool 'f'.*at '(f-y'.*no value fits|f-x.*no value ends)"
+        ):
+            grammar(format, with_parameters(parameters))
+
+
+def test_a_tool_named_like_the_beginning_of_a_message() -> None:
+    """Engines take the longest literal: none may begin with all of another one in its place."""
+    tools = [{"type": "function", "function": {"name": "update", "parameters": {"type": "object", "properties": {}}}}]
+    lark = grammar(registry.get("muse"), tools, syntax="lark")  # type: ignore[arg-type]
+    assert "assistant to=user" not in lark
+
+
 def test_options() -> None:
     two = f"{CALL}\n{CALL}"
     assert accepts(CALL)

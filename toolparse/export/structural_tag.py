@@ -207,8 +207,8 @@ def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
     found = list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in tags))
     repeated = several and not turn.format.block.shows
     writer = _Writer(turn.rules)
-    if all(trigger in turn.rules.tokens for trigger in found):
-        return writer.node(_by_tokens(turn, tags, repeated=repeated, forced=forced))
+    if forced or all(trigger in turn.rules.tokens for trigger in found):
+        return writer.node(_by_rules(turn, tags, repeated=repeated, forced=forced))
     excluded = [m for m in turn.markers if not any(m in trigger or trigger in m for trigger in found)]
     return {
         "type": "triggered_tags",
@@ -217,14 +217,13 @@ def _triggered(turn: Turn, *, several: bool, forced: bool) -> Node:
             {"type": "tag", "begin": begin, "content": writer.node(content), "end": _ends(end)}
             for begin, content, end in tags
         ],
-        "at_least_one": forced,
         "stop_after_first": not repeated,
         "excludes": excluded,
     }
 
 
-def _by_tokens(turn: Turn, tags: list[tuple[str, Expr, str]], *, repeated: bool, forced: bool) -> Expr:
-    """Text and calls where the first marker of every call is a token: text holds no marker, however it is spelled."""
+def _by_rules(turn: Turn, tags: list[tuple[str, Expr, str]], *, repeated: bool, forced: bool) -> Expr:
+    """Nothing but calls; or text and calls of which each begins with a token, so that no text can spell a marker."""
     ways: dict[str, list[Expr]] = {}
     for begin, content, end in tags:
         trigger, bare = _trigger(turn, begin), end.rstrip(BLANKS)
@@ -232,7 +231,8 @@ def _by_tokens(turn: Turn, tags: list[tuple[str, Expr, str]], *, repeated: bool,
         ways.setdefault(trigger, []).append(seq(Lit(begin[len(trigger) :]), content, last))
     call = alt(*(seq(Lit(trigger), alt(*rests)) for trigger, rests in ways.items()))
     if forced:
-        return seq(call, star(seq(Rep(chars(" \n"), 0, 2), call))) if repeated else call
+        call = seq(Rep(chars(" \n"), 0, 2), call)
+        return seq(call, star(call)) if repeated else call
     free = Free(turn.markers)
     return seq(free, star(seq(call, free))) if repeated else seq(free, opt(call))
 

@@ -29,6 +29,7 @@ from toolparse.export.expressions import (
     Scan,
     Schema,
     Seq,
+    alt,
     as_expression,
     complement,
     parts,
@@ -36,8 +37,10 @@ from toolparse.export.expressions import (
     quoted_class,
     references,
     seq,
+    star,
 )
 
+_FEW = 32
 _MOST_TIMES = 1_000  # llama.cpp counts what a repetition repeats, too
 # How strongly an expression holds together: an alternative needs brackets inside a sequence, and so on.
 _LOOSE, _ROW, _TIGHT = range(3)
@@ -133,6 +136,8 @@ class _Bnf:
         if isinstance(expr, Rep):
             if not self.dispatch and max(expr.low, expr.high or 0) > _MOST_TIMES:
                 raise NotSaid(f"llama.cpp repeats nothing more than {_MOST_TIMES} times; skip= leaves it to validation")
+            if self.dispatch and (expr.high or 0) > _FEW and _is_text(expr.item):
+                return self._counted(expr.item, expr.low, expr.high)
             return _bracketed(self.write(expr.item, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted)
         if expr == EMPTY:
             return '""'
@@ -141,6 +146,18 @@ class _Bnf:
         if isinstance(expr, Alt):
             return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
         raise TypeError(f"{type(expr).__name__} can't be written here")
+
+    def _counted(self, item: Expr, low: int, high: int | None) -> str:
+        """A limited number of characters and escapes, an escape counting as what it is written with.
+
+        A mask of a choice that is repeated up to many times takes xgrammar a second and more.
+        """
+        plain = star(alt(*(option for option in parts(item) if isinstance(option, Chars))))
+        escapes = alt(*(option for option in parts(item) if not isinstance(option, Chars)))
+        name = self._free("counted")
+        text = self.write(seq(Rep(item, low, low) if low else EMPTY, plain, star(seq(escapes, plain))), _LOOSE)
+        self.lines.append(f"{name}[max_chars={high}] ::= {text}")
+        return name
 
     def _meet(self, meet: Meet) -> str:
         """The rules of what several expressions accept: xgrammar counts the characters of free text itself."""
@@ -190,6 +207,11 @@ class _Bnf:
             found = f"{name}{self.separator}{count}"
         self._taken.add(found)
         return found
+
+
+def _is_text(expr: Expr) -> bool:
+    """Whether an expression is a character or an escape."""
+    return isinstance(expr, Alt) and any(isinstance(option, Chars) for option in expr.options)
 
 
 def _bnf_text(text: str) -> str:
