@@ -550,8 +550,70 @@ def test_limited_texts_that_are_too_short_for_a_marker() -> None:
     for syntax in ("gbnf", "ebnf", "lark"):
         text = grammar(registry.get("qwen3-coder"), tools, syntax=syntax)
         assert "[^]" not in text
-    rules = re.findall("^scan.*", grammar(registry.get("qwen3-coder"), tools, syntax="ebnf"), re.MULTILINE)
+    rules = re.findall("^scan.*", grammar(registry.get("qwen3-coder"), tools, syntax="gbnf"), re.MULTILINE)
     assert len(rules) == 4, rules
+
+
+@pytest.mark.parametrize("engine", ["xgrammar", "llguidance"])
+def test_lengths_before_a_marker(engine: str) -> None:
+    """No rule for every beginning of a marker at every length: xgrammar counts, llguidance asks two expressions."""
+    syntax, accepted = {"xgrammar": ("ebnf", _xgrammar_accepts), "llguidance": ("lark", _llguidance_accepts)}[engine]
+    for name in ("qwen3-coder", "minicpm5", "kimi-k3", "gemma4", "pythonic"):
+        format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+        for most, least in ((20, 0), (280, 2), (1000, 0)):
+            limits = {"type": "string", "maxLength": most, "minLength": least}
+            tools = with_parameters({"type": "object", "properties": {"s": limits}, "required": ["s"]})
+            text = grammar(format, tools, syntax=syntax, content=False, reasoning=False)
+            assert len(text) < 20_000
+            if importlib.util.find_spec(engine) is None:
+                continue
+            for value in ("x" * most, "日" * most, "🎉<" * (most // 2), "x" * (most + 1), "日" * (most + 1), "x", ""):
+                written = render(format, [("f", {"s": value})], prefill=format.prefill, verify=False)
+                assert accepted(text, written) == (least <= len(value) <= most), (name, most, value[:9])
+
+
+def test_xgrammar_counts_characters_itself() -> None:
+    """Of a choice that is repeated up to many times it takes a second for each mask."""
+    limited = {"type": "string", "minLength": 1, "maxLength": 80}
+    text = grammar(HERMES, with_parameters({"type": "object", "properties": {"s": limited}}), syntax="ebnf")  # type: ignore[arg-type]
+    assert "[max_chars=80] ::=" in text
+    assert ",80}" not in text
+    if importlib.util.find_spec("xgrammar") is not None:
+        for value, fits in (("x" * 80, True), ("x" * 81, False), ('"\n', True), ("", False), ("é" * 80, True)):
+            written = '<tool_call>\n{"name": "f", "arguments": ' + json.dumps({"s": value}, ensure_ascii=False)
+            assert _xgrammar_accepts(text, written + "}\n</tool_call>") == fits, value
+
+
+@pytest.mark.parametrize("name", ["hermes", "qwen3-coder", "cohere-cofl", "gemma4", "pythonic", "minimax-m3"])
+def test_what_schemas_say_of_keys_and_lists(name: str) -> None:
+    """Required keys that no property names; lists of which elements are described one by one; ranges without integers."""
+    number, text = {"type": "integer"}, {"type": "string"}
+    format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+    pair = {"type": "array", "prefixItems": [number, text], "minItems": 1}
+    for schema, value, fits in (
+        ({**pair, "maxItems": 2}, [1, "a"], True),
+        ({**pair, "maxItems": 2}, [1], True),
+        ({**pair, "maxItems": 2}, ["a", 1], False),
+        ({**pair, "items": text, "maxItems": 3}, [1, "a", "b"], True),
+        ({**pair, "items": text, "maxItems": 3}, [1, "a", "b", "c"], False),
+        ({**pair, "items": False}, [1, "a", "b"], False),
+        ({"type": "number", "minimum": 0.25, "exclusiveMaximum": 0.75}, 0.5, True),
+        ({"type": "number", "minimum": 0.25, "exclusiveMaximum": 0.75}, 1, False),
+    ):
+        tools = with_parameters({"type": "object", "properties": {"x": schema}, "required": ["x"]})
+        written = render(format, [("f", {"x": value})], prefill=format.prefill, verify=False)
+        assert accepts(written, format=format, tools=tools) == fits, (schema, value)
+    closed = {"type": "object", "properties": {"x": text}, "required": ["x", "y"], "additionalProperties": False}
+    for parameters in (closed, {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}):
+        with pytest.raises(ExportError, match=r"tool 'f'.*at '(f-y'.*no value fits|f-x.*no value ends)"):
+            grammar(format, with_parameters(parameters))
+
+
+def test_a_tool_named_like_the_beginning_of_a_message() -> None:
+    """Engines take the longest literal: none may begin with all of another one in its place."""
+    tools = [{"type": "function", "function": {"name": "update", "parameters": {"type": "object", "properties": {}}}}]
+    lark = grammar(registry.get("muse"), tools, syntax="lark")  # type: ignore[arg-type]
+    assert "assistant to=user" not in lark
 
 
 def test_options() -> None:
@@ -754,16 +816,18 @@ def test_errors_name_the_reason() -> None:
         for name in ("hermes", "glm47"):
             with pytest.raises(ExportError, match=f"tool 'f'.*at 'f-x': no value fits .*{words}"):
                 grammar(registry.get(name), with_parameters({"type": "object", "properties": {"x": schema}}))  # type: ignore[arg-type]
-    large = {"type": "string", "pattern": "^(a|b){1,200}[0-9]{1,200}$"}
-    large_tool = with_parameters({"type": "object", "properties": {"x": large}})
-    with pytest.raises(ExportError, match="'f-x-text' .*needs too large"):
-        grammar(HERMES, large_tool, syntax="lark")  # type: ignore[arg-type]
-    for most in (20, 60):  # every beginning of a closing tag at every length
-        limited = with_parameters({"type": "object", "properties": {"x": {"type": "string", "maxLength": most}}})
-        with pytest.raises(ExportError, match="'f-x-text' .*needs too large"):
-            grammar(registry.get("qwen3-coder"), limited, syntax="lark")  # type: ignore[arg-type]
-        assert grammar(registry.get("qwen3-coder"), limited, syntax="ebnf")  # type: ignore[arg-type]
-    assert grammar(HERMES, large_tool, syntax="ebnf")  # type: ignore[arg-type]
+    for schema, name, syntax, reason in (
+        ({"type": "integer", "multipleOf": 777}, "hermes", "lark", "'f-x-integer' .*too large a regular expression"),
+        ({"type": "string", "maxLength": 3000}, "hermes", "gbnf", "'string-3000' .*llama.cpp repeats .*skip="),
+        ({"type": "array", "maxItems": 3000}, "hermes", "gbnf", "'f-x' .*llama.cpp repeats .*skip="),
+        ({"type": "string", "maxLength": 3000}, "qwen3-coder", "lark", "'f-x-text' .*llguidance counts .*skip="),
+        ({"type": "string", "maxLength": 3000}, "qwen3-coder", "gbnf", "'f-x-text' .*too large a grammar"),
+    ):
+        limited = with_parameters({"type": "object", "properties": {"x": schema}})
+        with pytest.raises(ExportError, match=reason):
+            grammar(registry.get(name), limited, syntax=syntax)  # type: ignore[arg-type]
+        assert grammar(registry.get(name), limited, syntax="ebnf")  # type: ignore[arg-type]
+        assert grammar(registry.get(name), limited, syntax=syntax, skip=["multipleOf", "maxLength", "maxItems"])  # type: ignore[arg-type]
     with pytest.raises(ExportError, match="no arguments fit"):
         grammar(HERMES, with_parameters({"type": "object", "anyOf": [{"type": "object", "enum": []}]}))  # type: ignore[arg-type]
 

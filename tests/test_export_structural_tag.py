@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import re
 from typing import Any
 
 import pytest
 
 from tests.test_export_grammar import ANSWER, TOOL, answers, cases
 from toolparse import registry
-from toolparse.errors import ExportError
+from toolparse.errors import ExportError, RenderError
 from toolparse.export import grammar, structural_tag, triggers
 from toolparse.format import Format
 from toolparse.parser import Parser
+from toolparse.render import render
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 HERMES: Any = registry.get("hermes")
@@ -41,10 +43,6 @@ def nodes(node: Any) -> list[dict[str, Any]]:
 
 def schemas(tag: Any) -> list[dict[str, Any]]:
     return [one["json_schema"] for one in nodes(tag) if one["type"] == "json_schema"]
-
-
-def literals(tag: Any) -> list[str]:
-    return [one["value"] for one in nodes(tag) if one["type"] == "const_string"]
 
 
 def test_what_it_looks_like() -> None:
@@ -79,13 +77,54 @@ def test_choices() -> None:
         return structural_tag(HERMES, [TOOL, NOW], reasoning=False, **options)["format"]
 
     assert made(choice="none")["type"] == "any_text"
-    assert not any(one["type"] == "any_text" for one in nodes(made(choice="required")))
+    for choice in ("required", "now"):  # nothing but calls, behind the first one, too
+        assert not any(one["type"] == "any_text" for one in nodes(made(choice=choice)))
     assert [one["type"] for one in made(choice="auto")["elements"]] == ["any_text", "star"]
-    begins = [text for text in literals(made(choice="now")) if "name" in text]
-    assert begins == ['<tool_call>\n{"name": "now", "arguments": ']
+    assert "now" in json.dumps(made(choice="now"))
+    assert "days" in json.dumps(made(choice="required"))
     assert [one["type"] for one in made(parallel=False)["elements"]] == ["any_text", "optional"]
     with pytest.raises(ExportError, match="choice 'noww' is neither one of auto, none, required nor a tool"):
         made(choice="noww")
+
+
+@pytest.mark.parametrize(
+    ("schema", "served"),
+    [
+        ({"type": "string"}, True),
+        ({"type": "integer", "minimum": 1, "description": "A number."}, True),
+        ({"type": "string", "enum": ["a", "b"]}, True),
+        ({"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}], "default": None}, True),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, True),
+        ({"type": "string", "pattern": "b"}, False),
+        ({"type": "string", "maxLength": 9}, False),
+        ({"type": "integer", "multipleOf": 5}, False),
+        ({"allOf": [{"type": "integer"}, {"minimum": 3}]}, False),
+        ({"type": "integer", "enum": [1, "a"]}, False),
+        ({"const": {"a": 1}}, False),
+        ({"minimum": 3}, False),
+        ({"type": "array", "prefixItems": [{"type": "integer"}]}, False),
+        ({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["b"]}, False),
+    ],
+)
+def test_engines_are_left_the_schemas_that_they_enforce(schema: dict[str, Any], served: bool) -> None:
+    """xgrammar reads the others otherwise than validators do, and says nothing of it."""
+    parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    tag = structural_tag(HERMES, [tool], reasoning=False)
+    assert ("json_schema" in {one["type"] for one in nodes(tag)}) == served
+
+
+def test_keywords_that_nobody_enforces_are_refused_in_tags_too() -> None:
+    unique = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": unique}}},
+    }
+    for name in ("hermes", "qwen3-coder"):
+        with pytest.raises(ExportError, match=r"tool 'f' .*at x: no grammar says 'uniqueItems'; skip="):
+            structural_tag(registry.get(name), [tool])  # type: ignore[arg-type]
+        assert Parser(registry.get(name), tools=[tool]).structural_tag(skip=["uniqueItems"])  # type: ignore[arg-type]
+        assert triggers(registry.get(name), [tool])  # type: ignore[arg-type]
 
 
 def test_strict_by_tool() -> None:
@@ -153,6 +192,43 @@ def test_xgrammar_accepts_what_is_rendered(format: Format) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_choices_hold(format: Format) -> None:
+    """Through xgrammar, as a tag and as EBNF: no empty turn, no other tool, no second call, no text around calls."""
+    if not importlib.util.find_spec("xgrammar"):
+        pytest.skip("xgrammar is not installed (the extra [grammar])")
+    import xgrammar
+
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
+    parser = Parser(format, prefill="")
+    tools = [TOOL, NOW]
+    calls: list[Any] = [("get_weather", {"city": "x"}), ("now", {})]
+    try:
+        single = [render(format, [call]) for call in calls]
+        texts = [*single, render(format, calls[:1], content="So."), "", render(format, [], content="So.")]
+        texts += [f"{single[0]} So.", *([render(format, calls)] if format.parallel else [])]
+    except RenderError as error:
+        pytest.skip(str(error))
+    for choice in ("required", "now"):
+        for parallel in (True, False):
+            offered = tools if choice == "required" else tools[1:]
+            options: dict[str, Any] = {"parallel": parallel, "reasoning": False, "prefill": ""}
+            tag = structural_tag(format, tools, choice=choice, **options)
+            ebnf = grammar(format, offered, syntax="ebnf", content=False, **options)
+            made = (compiler.compile_structural_tag(json.dumps(tag)), compiler.compile_grammar(ebnf))
+            for text in texts:
+                read = parser.parse(text, tools=tools)
+                fits = all(call.ok for call in read.tool_calls) and "So." not in text
+                fits = fits and {call.name for call in read.tool_calls} <= {
+                    tool["function"]["name"] for tool in offered
+                }
+                fits = fits and 1 <= len(read.tool_calls) <= (2 if parallel else 1)
+                for compiled in made:
+                    matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
+                    accepted = all(map(matcher.accept_token, text.encode())) and matcher.is_terminated()
+                    assert accepted == fits, (choice, parallel, text)
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_an_answer_fits_its_schema(format: Format) -> None:
     if not importlib.util.find_spec("xgrammar"):
         pytest.skip("xgrammar is not installed (the extra [grammar])")
@@ -174,7 +250,9 @@ def test_markers_that_are_tokens() -> None:
     for choice in ("auto", "required"):
         tag = structural_tag(HERMES, [TOOL, NOW], tokenizer=backend, choice=choice)
         found = nodes(tag)
-        assert {one["token"] for one in found if one["type"] == "token"} == ids.keys()
+        tokens = {one["token"] for one in found if one["type"] == "token"}
+        tokens |= {int(id) for one in found for id in re.findall(r"Token\((\d+)\)", one.get("grammar", ""))}
+        assert tokens == ids.keys()
         assert not any(
             marker in one["value"] for one in found if one["type"] == "const_string" for marker in ids.values()
         )

@@ -435,4 +435,4 @@ def test_a_tool_may_be_called_auto() -> None:
         toolparse.parser_for("qwen"), read_tools({"tools": [tool], "tool_choice": choice}), ("structural_tag",)
     )
     assert found is not None
-    assert json.loads(found[1])["format"]["elements"][-1]["at_least_one"] is True
+    assert "any_text" not in json.dumps(json.loads(found[1])["format"]["elements"][-1])

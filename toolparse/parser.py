@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -281,6 +281,7 @@ class Parser:
         reasoning: bool = True,
         tokenizer: Any = None,
         prompt: TextOrIds | None = None,
+        skip: Collection[str] = (),
         answer: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """A structural tag for xgrammar (vLLM, SGLang): free text until a call begins, which is held to its tool.
@@ -301,6 +302,7 @@ class Parser:
             reasoning=reasoning,
             prefill=prefill,
             tokenizer=self.tokenizer if tokenizer is None else tokenizer,
+            skip=skip,
             answer=answer,
         )
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 from re import _constants as _re  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolparse.export.expressions import (
     ANY,
@@ -25,6 +25,7 @@ from toolparse.export.expressions import (
     Chars,
     Expr,
     Lit,
+    Meet,
     Ranges,
     Rep,
     Scan,
@@ -55,7 +56,7 @@ class NotSaid(Exception):
 
 
 @lru_cache(maxsize=256)
-def matching(pattern: str) -> Automaton:
+def matching(pattern: str) -> Expr:
     """The texts in which a regular expression is found somewhere, as JSON Schema reads `pattern`."""
     try:
         parsed = _parser.parse(pattern)
@@ -74,7 +75,7 @@ def matching(pattern: str) -> Automaton:
         inner = items[first : len(items) - last] if len(items) > first or not last else []
         body = _sequence(inner, pattern)
         options.append(seq(EMPTY if first else anything, body, EMPTY if last else anything))
-    return determined(alt(*options) if len(options) > 1 else options[0])
+    return alt(*options) if len(options) > 1 else options[0]
 
 
 _STARTS = ((_re.AT, _re.AT_BEGINNING), (_re.AT, _re.AT_BEGINNING_STRING))
@@ -143,9 +144,32 @@ FORMATS = {
 }
 
 
-def of_length(low: int, high: int | None) -> Automaton:
-    """Texts of so many characters."""
-    return determined(Rep(Chars(ANY), low, high))
+class Limits(NamedTuple):
+    """What keywords leave of all texts: what patterns match, of so many characters."""
+
+    patterns: tuple[Expr, ...]
+    low: int
+    high: int | None
+
+    def of(self, plain: Automaton | None = None, *, quoted: bool = False) -> Expr:
+        """What they leave of some texts. Raises NotSaid if that is nothing."""
+        parts = [*([] if plain is None else [Scan(plain)]), *self.patterns]
+        if self.patterns and not _has_length(product(list(map(determined, parts))), self.low, self.high):
+            raise NotSaid("no text fits its keywords")
+        if self.low or self.high is not None:
+            parts.append(Rep(Chars(ANY), self.low, self.high))
+        return Meet(tuple(parts), quoted)
+
+
+def _has_length(automaton: Automaton, low: int, high: int | None) -> bool:
+    """Whether an automaton accepts a text of so many characters."""
+    states = {0}
+    longest = low + len(automaton.edges)  # of a longer text some could be left out
+    for length in range((longest if high is None else min(high, longest)) + 1):
+        if length >= low and states & automaton.final:
+            return True
+        states = {to for state in states for _, to in automaton.edges[state]}
+    return False
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

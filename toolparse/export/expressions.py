@@ -9,7 +9,7 @@ look-ahead (no engine has any), and is the same language in all syntaxes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -75,6 +75,14 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Meet:
+    """What several expressions without references accept, all of them. `quoted`: as spelled inside a JSON string."""
+
+    parts: tuple[Expr, ...]
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
     """A JSON value of a schema, which the engine itself reads; the schema as JSON."""
 
@@ -88,7 +96,7 @@ class Free:
     excluded: tuple[str, ...]
 
 
-Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan | Schema | Free
+Expr = Lit | Chars | Seq | Alt | Rep | Ref | Scan | Meet | Schema | Free
 EMPTY = Seq(())
 
 
@@ -422,6 +430,8 @@ def quoted(expr: Expr, names: Mapping[str, str]) -> Expr:
         return Ref(names[expr.name])
     if isinstance(expr, Scan):
         return Scan(expr.automaton, quoted=True)
+    if isinstance(expr, Meet):
+        return Meet(expr.parts, quoted=True)
     raise TypeError(f"{type(expr).__name__} can't stand in a string")
 
 
@@ -500,6 +510,14 @@ class Rules:
                     pending.append(self.rules[name].expr)
         return order
 
+    def endless(self, root: Expr) -> list[str]:
+        """The rules without which an expression can't do, and of which no text comes: each needs itself again."""
+        used = self.used(root)
+        ending: set[str] = set()
+        while grown := [name for name in used if name not in ending and _ends(used[name].expr, ending)]:
+            ending.update(grown)
+        return [name for name in used if name not in ending]
+
     def quote(self, root: Expr, prefix: str) -> Expr:
         """An expression as it stands inside a JSON string, with copies of all rules that it needs."""
         names = {name: self.reserve(f"{prefix}-{name}") for name in self.used(root)}
@@ -528,6 +546,15 @@ class Holding:
 
     def _here(self, expr: Expr) -> bool:
         return self._test(expr) or any(map(self._here, parts(expr)))
+
+
+def _ends(expr: Expr, ending: Collection[str]) -> bool:
+    """Whether texts come of an expression, given the rules of which they do."""
+    if isinstance(expr, Ref):
+        return expr.name in ending
+    if isinstance(expr, Alt):
+        return any(_ends(option, ending) for option in expr.options)
+    return (isinstance(expr, Rep) and not expr.low) or all(_ends(part, ending) for part in parts(expr))
 
 
 def parts(expr: Expr) -> tuple[Expr, ...]:

@@ -16,10 +16,9 @@ from toolparse.codecs.json import type_of
 from toolparse.codecs.writing import write_string
 from toolparse.compile import compile_format, is_marker
 from toolparse.errors import ExportError, RenderError
-from toolparse.export.constraints import NotSaid, determined, of_length, product
+from toolparse.export.constraints import Limits, NotSaid, determined
 from toolparse.export.expressions import (
     EMPTY,
-    Automaton,
     Chars,
     Expr,
     Free,
@@ -47,8 +46,9 @@ from toolparse.export.schemas import (
     Shape,
     Values,
     any_order,
-    bound,
+    elements,
     engine_schema,
+    is_served,
     literals,
     nothing_fits,
     shape_of,
@@ -135,22 +135,26 @@ def grammar(
     return write(turn.rules, root, syntax)
 
 
-def factored(options: Sequence[Expr]) -> list[Expr]:
-    """Options of which none begins with all that another one begins with: engines take the longest literal."""
-    heads: list[tuple[str, Expr]] = []
+def factored(options: Sequence[Expr]) -> Expr:
+    """One of several, of which none begins with all that another one begins with: engines take the longest literal."""
+    firsts: dict[Expr, list[Expr]] = {}
     for option in options:
         items = option.items if isinstance(option, Seq) else (option,)
-        first = items[0] if items else EMPTY
-        heads.append((first.text, seq(*items[1:])) if isinstance(first, Lit) else ("", option))
-    texts = {text for text, _ in heads if text}
-    shared = min(
-        (one for one in texts if any(other != one and other.startswith(one) for other in texts)), key=len, default=""
-    )
-    if not shared:
-        return list(options)
-    inside = [seq(Lit(text[len(shared) :]), rest) for text, rest in heads if text.startswith(shared)]
-    others = [option for option, (text, _) in zip(options, heads, strict=True) if not text.startswith(shared)]
-    return [seq(Lit(shared), alt(*factored(inside))), *factored(others)]
+        firsts.setdefault(items[0] if items else EMPTY, []).append(seq(*items[1:]))
+    texts = [first.text for first in firsts if isinstance(first, Lit)]
+    shared = min((one for one in texts if any(o != one and o.startswith(one) for o in texts)), key=len, default="")
+    inside: list[Expr] = []
+    others: list[Expr] = []
+    for first, rests in firsts.items():
+        if shared and isinstance(first, Lit) and first.text.startswith(shared):
+            inside.extend(seq(Lit(first.text[len(shared) :]), rest) for rest in rests)
+        elif first != EMPTY:
+            others.append(seq(first, factored(rests) if len(rests) > 1 else rests[0]))
+    if inside:
+        others.insert(0, seq(Lit(shared), factored(inside)))
+    if not others:
+        return EMPTY
+    return opt(alt(*others)) if EMPTY in firsts else alt(*others)
 
 
 def special_tokens(tokenizer: Any, format: Format) -> dict[str, int]:
@@ -225,7 +229,7 @@ class Turn:
         for count in counts:
             ways = self._texts(content, reasoning, count)
             turns.extend(self._turn(texts, count) for texts in ways if texts or count)
-        return alt(*factored(turns))
+        return factored(turns)
 
     def _texts(self, content: bool, reasoning: bool, count: int) -> Iterator[tuple[str, ...]]:
         """Which of thought and content are there: every way that the options allow."""
@@ -410,13 +414,12 @@ class Turn:
     def _answer(self, schema: Mapping[str, Any]) -> Expr:
         """JSON that fits a schema, with any blanks: those behind a thought, too."""
         blanks = Rep(chars(" \n"), 0, 2)
-        if self.schemas:
-            return seq(blanks, Schema(engine_schema(dict(schema), JSON)))
         for path, keyword in unsaid(schema, self.skip):
             raise ExportError(f"the answer's schema, at {path}: no grammar says {keyword!r}")
         root = {"type": "object", **without_keywords(schema, self.skip)}
         values = Values(self.rules, JSON, root, owner="the answer's schema", avoid=self.markers, blanks=True)
-        return seq(blanks, values.value(root, "answer"))
+        written = values.value(root, "answer")
+        return seq(blanks, Schema(engine_schema(root, JSON)) if self.schemas and is_served(root) else written)
 
 
 def _beginnings(own: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
@@ -524,9 +527,7 @@ class _Calls:
         if hole.name == "index":
             return self._index()
         if hole.name == "params":
-            return self._params(tool)
-        if self.schemas and hole.name == "arguments" and self.format.syntax.is_json and not (inside and quotes):
-            return Schema(engine_schema(tool.parameters, self.format.syntax))
+            return self._finite(tool, _Params(self, tool).expression())
         values = self.values(tool)
         hint = tool.name
         shapes = values.shapes(values.resolver.root)
@@ -540,16 +541,21 @@ class _Calls:
                             f"tool {tool.name!r}: {member.key!r} is no identifier, and format {self.format.name!r} "
                             "writes arguments as key=value"
                         )
-            return alt(*(values.pairs(shape, hint, colon="=", bare=True, arguments=True) for shape in shapes))
-        braces = alt(
-            *(
-                values.braces("{", values.pairs(shape, hint, colon=self.format.syntax.colon, arguments=True), "}")
-                for shape in shapes
-            )
-        )
+            pairs = [values.pairs(shape, hint, colon="=", bare=True, arguments=True) for shape in shapes]
+            return self._finite(tool, alt(*pairs))
+        pairs = [values.pairs(shape, hint, colon=self.format.syntax.colon, arguments=True) for shape in shapes]
+        braces = self._finite(tool, alt(*(values.braces("{", inner, "}") for inner in pairs)))
         if not (inside and quotes):
-            return braces
+            root = values.resolver.root
+            served = self.schemas and self.format.syntax.is_json and is_served(root)
+            return Schema(engine_schema(root, self.format.syntax)) if served else braces
         return self.rules.quote(braces, "quoted")
+
+    def _finite(self, tool: Tool, arguments: Expr) -> Expr:
+        """Arguments that can be written to their end."""
+        for name in self.rules.endless(arguments):
+            raise ExportError(f"tool {tool.name!r}, at {name!r}: no value ends, since each needs another by its '$ref'")
+        return arguments
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
@@ -594,12 +600,6 @@ class _Calls:
                 items.append(Lit(tool.name) if part.name == "name" else self._index())
         return seq(*items)
 
-    # -- tagged parameters --------------------------------------------------------------------------------------------
-
-    def _params(self, tool: Tool) -> Expr:
-        assert self.format.param is not None
-        return _Params(self, tool).expression()
-
 
 class _Params:
     """The parameters of one tool where each stands in a tag of its own."""
@@ -635,7 +635,9 @@ class _Params:
         items: list[tuple[Expr, bool]] = []
         for member in shape.members:
             name = f"{hint}-{member.key}"
-            one = self.rules.add(name, self._element(self.param, self._label(member.key), member.schema, name))
+            one = self.rules.add(
+                name, self._element(self.param, self._label(self.param, member.key), member.schema, name)
+            )
             items.append((one, member.required))
         extra: Expr | None = None
         if shape.others is not None:
@@ -646,10 +648,11 @@ class _Params:
         written = seq(*(one if required else opt(one) for one, required in items))
         return written if extra is None else seq(written, star(extra))
 
-    def _label(self, key: str) -> Lit:
+    def _label(self, picture: Picture, key: str) -> Lit:
         """A parameter's name as it stands in the tag."""
         text = self.calls.escaped(key)
-        if any(char in text for char in '<>"\n') or key != key.strip():
+        bad = '<>"\n' + (BLANKS if _is_element(picture) else "")
+        if any(char in text for char in bad) or key != key.strip():
             raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
         return Lit(text)
 
@@ -660,7 +663,7 @@ class _Params:
                 f"tool {self.tool.name!r}: format {self.format.name!r} writes a parameter's name twice, and a grammar "
                 "can't demand that both are the same; set additionalProperties to false and name all properties"
             )
-        if picture.parts and isinstance(picture.parts[0], Text) and picture.parts[0].text.endswith("<"):
+        if _is_element(picture):
             keys = names_but(taken, *_IDENTIFIER)  # an element's name
         else:
             keys = both(names_but(taken), determined(seq(Chars(_SOLID), star(seq(opt(Lit(" ")), Chars(_SOLID))))))
@@ -679,16 +682,17 @@ class _Params:
             raise ExportError(f"format {self.format.name!r}, field 'param': nothing closes a value")
         then = behind[: behind.index(close) + len(close)]
         avoid = (close, *self.calls.shape.tail[:1], *self._openings())
-        # A line that begins like the closing tag is read as a slip of it.
-        slips = (then[:-1],) if then != close and close.endswith(">") else ()
+        # A line that begins like the closing tag is read as a slip of it, also the first one.
+        slips = (close[:-1],) if then != close and close.endswith(">") else ()
         # By what stands before the value: engines that take the longest literal must not see it in longer ones.
         options: dict[Expr, list[Expr]] = {}
         for kind, value in self._forms(schema, self.calls.values(self.tool, avoid), hint):
             ways = options.setdefault(seq(*(self._before(part, label, kind) for part in picture.parts[:at])), [])
             if value is None:
                 ways.extend(seq(text, Lit(behind[len(then) :])) for text in self._texts(then, (*avoid, *slips)))
-            elif isinstance(value, Automaton):
-                ways.append(seq(self._limited(value, then, avoid, hint), Lit(behind[len(then) :])))
+            elif isinstance(value, Limits):
+                limited = self._limited(value, then, (*avoid, *slips), hint)
+                ways.extend(seq(text, Lit(behind[len(then) :])) for text in limited)
             else:
                 ways.append(seq(value, Lit(behind)))
         if not options:
@@ -714,9 +718,8 @@ class _Params:
             if schema["type"] == "object":
                 made = self._members(shape_of(schema, self.format.syntax), hint)
             else:
-                items = schema.get("items", {})
-                element = self._element(self.item, EMPTY, items, f"{hint}-item")
-                made = Rep(element, bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None))
+                picture = self.item
+                made = elements(schema, lambda s, n: self._element(picture, EMPTY, s, n), EMPTY, hint, self.rules)
             self._nested -= 1
             self.rules.define(known.name, made)
         return known
@@ -730,42 +733,47 @@ class _Params:
             return Lit(self.types.get(kind, self.types.get("*", kind)))
         return EMPTY
 
-    def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
-        """A text value with its closing tag; wrapped or not, where the format has a wrapper."""
+    def _wraps(self, then: str, avoid: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+        """What a text must not hold, what ends it and what begins it: wrapped or not, where there is a wrapper."""
         wrap = self.format.wrapping
         if wrap is None:
-            yield self._closed(avoid, then)
+            yield tuple(avoid), then, ""
             return
-        yield self._closed((*avoid, *self.format.wrap_when, wrap.before), then)
-        yield self._closed((*avoid, wrap.after), wrap.after + then, wrap.before)
+        yield (*avoid, *self.format.wrap_when, wrap.before), then, ""
+        yield (*avoid, wrap.after), wrap.after + then, wrap.before
 
-    def _closed(self, avoid: Sequence[str], then: str, left: str = "") -> Expr:
+    def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
+        """A text value with its closing tag."""
+        for excluded, end, left in self._wraps(then, avoid):
+            yield self._closed(excluded, end, left)
+
+    def _closed(self, avoid: Sequence[str], then: str, left: str) -> Expr:
         if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
             return seq(Lit(left), Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
         text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
         return self.rules.add("text", seq(Lit(left), text, Lit(then)), token=True)
 
-    def _limited(self, texts: Automaton, then: str, avoid: Sequence[str], hint: str) -> Expr:
+    def _limited(self, limits: Limits, then: str, avoid: Sequence[str], hint: str) -> list[Expr]:
         """A text value that keywords limit, with its closing tag."""
-        wrap = self.format.wrapping
-        plain = text_without((*avoid, *((*self.format.wrap_when, wrap.before) if wrap else ())))
-        try:
-            kept = product([texts, plain])
-        except NotSaid as error:
-            raise ExportError(f"tool {self.tool.name!r}, at {hint!r}: {error}") from None
-        if not kept.final:
-            raise ExportError(
-                f"tool {self.tool.name!r}, at {hint!r}: what fits its keywords holds markers of the format"
-            )
-        return self.rules.add(f"{hint}-text", seq(Scan(kept), Lit(then)), token=True)
+        found: list[Expr] = []
+        for excluded, end, left in self._wraps(then, avoid):
+            try:
+                text = seq(Lit(left), limits.of(text_without(excluded)), Lit(end))
+            except NotSaid as error:
+                reason = error
+            else:
+                found.append(self.rules.add(f"{hint}-text", text, token=True))
+        if not found:
+            raise ExportError(f"tool {self.tool.name!r}, at {hint!r}: without markers of the format, {reason}")
+        return found
 
-    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Automaton | None]]:
-        """The ways to write a value: its type and the value, None where it is any text, or the texts that it may be."""
+    def _forms(self, schema: Any, values: Values, hint: str) -> Iterator[tuple[str, Expr | Limits | None]]:
+        """The ways to write a value: its type and the value, None where it is any text, or what limits the text."""
         options = values.alternatives(schema)
         free = [plain for plain in options if literals(plain) is None]
         untyped = any(not plain for plain in free)
         strings = [plain for plain in free if plain.get("type") == "string"]
-        limits = [self._text_limits(plain, values, hint) for plain in strings]
+        limits = [values.limits(plain, hint) for plain in strings]
         text = untyped or any(limit is None for limit in limits)
         if text:
             yield "string", None
@@ -782,9 +790,7 @@ class _Params:
                 continue  # the text of any value is a text, too; the schema tells the reader which one is meant
             elif kind == "number":
                 # the type's word is that of the value: an integer where it is one
-                yield "integer", values.integer(plain, hint)
-                if plain.get("multipleOf") is None:
-                    yield "number", values.number(plain, hint, fraction=True)
+                yield from values.numbers(plain, hint)
             else:
                 yield kind, values.plain(plain, hint)
         for plain in options:
@@ -799,13 +805,10 @@ class _Params:
                 else:
                     yield type_of(value), Lit(values.written(value))
 
-    def _text_limits(self, schema: dict[str, Any], values: Values, hint: str) -> Automaton | None:
-        """What keywords leave of all texts; None where they leave all."""
-        limited = values.limited_text(schema, hint)
-        low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
-        if limited is None and (low or high is not None):
-            return of_length(low, high)
-        return limited
+
+def _is_element(picture: Picture) -> bool:
+    """Whether a parameter's name is that of an element."""
+    return isinstance(picture.parts[0], Text) and picture.parts[0].text.endswith("<")
 
 
 # What a name in a tag may hold, blanks between two of these included.

@@ -22,12 +22,11 @@ from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_string, write_value
 from toolparse.errors import ExportError
 from toolparse.export import constraints
-from toolparse.export.constraints import NotSaid
+from toolparse.export.constraints import Limits, NotSaid
 from toolparse.export.expressions import (
     DIGITS,
     EMPTY,
     PLAIN,
-    Automaton,
     Chars,
     Expr,
     Lit,
@@ -68,6 +67,7 @@ _ABOUT = {
     "multipleOf": "number",
 }  # fmt: skip
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_LENGTHS = ("minLength", "maxLength", "minItems", "maxItems")
 # What limits values in ways that no grammar says: told by name, so that nobody takes them for enforced.
 _UNSAID = (
     "not", "if", "contains", "minContains", "maxContains", "uniqueItems", "minProperties", "maxProperties",
@@ -75,11 +75,11 @@ _UNSAID = (
     "unevaluatedItems",
 )  # fmt: skip
 #: Every keyword that `skip` may name.
-SKIPPABLE = frozenset({*_UNSAID, *_LIMITS, "pattern", "format", "patternProperties", "minLength", "maxLength"})
+SKIPPABLE = frozenset({*_UNSAID, *_LIMITS, "pattern", "format", "patternProperties", *_LENGTHS})
 _MAX_ALTERNATIVES = 200
 MAX_SWAPPED = 5  # of so many keys every order is written out; of more, the schema's
 _MAX_BLANKS = 64
-_MAX_COUNT = 256  # engines write repetitions out; longer ones are not enforced
+_MAX_COUNT = 65_536  # no turn is so long: greater bounds are none
 _BARE_CHARS = without(complement(((0x00, 0x20), (0x7F, 0xA0))), ",:=[]{}()\"'<>|")
 _BARE = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _IDENTIFIER_FIRST = chars("A-Za-z_").ranges
@@ -217,12 +217,10 @@ class Values:
         if kind in ("object", "array"):
             return self.spelled(self.syntax.of(kind))._remembered(schema, hint)
         if kind == "string":
-            limited = self.limited_text(schema, hint)
-            low, high = schema.get("minLength"), schema.get("maxLength")
-            counted = bound(low, 0) or bound(high, None) is not None
-            if limited is None and counted and (self.avoid or not self.syntax.escapes):
-                limited = constraints.of_length(bound(low, 0), bound(high, None))
-            return self.string(low, high) if limited is None else self.quoted_text(limited, hint)
+            limits = self.limits(schema, hint)
+            if limits is None or not (limits.patterns or self.avoid or not self.syntax.escapes):
+                return self.string(schema.get("minLength"), schema.get("maxLength"))
+            return self.quoted_text(limits, hint)
         if kind == "integer":
             return self.integer(schema, hint)
         if kind == "number":
@@ -245,7 +243,7 @@ class Values:
             own = self if not (self.syntax.escapes and quote) else inner
             options.extend(Lit(own.written(text)) for text in texts)
             if plain.get("type") == "string" or (not plain and self.syntax.texts):
-                options.append(own.string(plain.get("minLength"), plain.get("maxLength")))
+                options.append(own.plain({**plain, "type": "string"}, hint))
                 continue
             made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
             options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
@@ -355,32 +353,8 @@ class Values:
         return self.rules.add("key", seq(Lit(quote), Scan(key), Lit(quote)), token=True)
 
     def _array(self, schema: Schema, hint: str) -> Expr:
-        prefix = schema.get("prefixItems")
-        items = schema.get("items")
-        if isinstance(items, list):  # before draft 2020-12
-            prefix, items = items, None
-        low = bound(schema.get("minItems"), 0)
-        high = bound(schema.get("maxItems"), None)
         comma = self._lit(self.syntax.comma)
-        if isinstance(prefix, list) and prefix:
-            # The elements that are described; fewer are allowed as far as `minItems` says so.
-            parts = [self.value(item, f"{hint}-{number}") for number, item in enumerate(prefix)]
-            rest: Expr = EMPTY
-            if items is not False and items is not None:
-                rest = star(seq(comma, self.value(items, f"{hint}-item")))
-            for number in range(len(parts) - 1, -1, -1):
-                part = seq(comma, parts[number], rest) if number else seq(parts[number], rest)
-                rest = part if number < low else opt(part)
-            return self.braces("[", rest, "]")
-        if items is False or high == 0:
-            return self.braces("[", EMPTY, "]")
-        item = self.value(True if items is None else items, f"{hint}-item")
-        item = self.rules.add(f"{hint}-item", item)
-        more: Expr = Rep(seq(comma, item), max(low - 1, 0), None if high is None else max(high, low, 1) - 1)
-        if high == 1:
-            more = EMPTY
-        inner = seq(item, more)
-        return self.braces("[", inner if low else opt(inner), "]")
+        return self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
 
     # -- scalars ------------------------------------------------------------------------------------------------------
 
@@ -400,7 +374,7 @@ class Values:
                 made = Scan(constraints.product([constraints.determined(made), constraints.multiples(of)]))
                 if not made.automaton.final:
                     raise NotSaid("no number lies in its range")
-            return self.rules.add("integer", made, token=True)
+            return self.rules.add(f"{hint}-integer", made, token=True)
 
     def number(self, schema: Schema | None = None, hint: str = "number", *, fraction: bool = False) -> Expr:
         """A number as `repr` writes it: what it spells is finite. `fraction`: no integer."""
@@ -412,10 +386,24 @@ class Values:
                     return self.integer(schema, hint)
                 low, above, high, below = _bounds(schema)
                 made = constraints.decimals(low, high, above=above, below=below, whole=not fraction)
-                return self.rules.add("float" if fraction else "number", made, token=True)
+                return self.rules.add(f"{hint}-{'float' if fraction else 'number'}", made, token=True)
         if fraction:
             return self.rules.add("float", alt(_EXPONENT, _FRACTION), token=True)
         return self.rules.add("number", alt(_EXPONENT, _FRACTION, _INTEGER), token=True)
+
+    def numbers(self, schema: Schema, hint: str) -> list[tuple[str, Expr]]:
+        """A number by its type: an integer, and one that is none; those of the two that its limits leave."""
+        found: list[tuple[str, Expr]] = []
+        failed: list[ExportError] = []
+        for kind in ("integer", "number"):
+            try:
+                one = self.integer(schema, hint) if kind == "integer" else self.number(schema, hint, fraction=True)
+                found.append((kind, one))
+            except ExportError as error:
+                failed.append(error)
+        if not found:
+            raise failed[0]
+        return found
 
     @contextmanager
     def _naming(self, hint: str) -> Iterator[None]:
@@ -424,38 +412,30 @@ class Values:
         except NotSaid as error:
             raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
 
-    def limited_text(self, schema: Schema, hint: str) -> Automaton | None:
-        """The texts that `pattern` and `format` leave, lengths included; None where neither says anything."""
+    def limits(self, schema: Schema, hint: str) -> Limits | None:
+        """What `pattern`, `format` and lengths leave of all texts; None where that is all."""
         patterns = [one for one in _listed(schema.get("pattern", [])) if isinstance(one, str)]
         words = [one for one in _listed(schema.get("format", [])) if isinstance(one, str)]
         patterns += [constraints.FORMATS[word] for word in words if word in constraints.FORMATS]
-        if not patterns:
+        low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
+        if not patterns and not low and high is None:
             return None
         with self._naming(hint):
-            parts = [constraints.matching(pattern) for pattern in patterns]
-            low, high = bound(schema.get("minLength"), 0), bound(schema.get("maxLength"), None)
-            if low or high is not None:
-                parts.append(constraints.of_length(low, high))
-            made = constraints.product(parts)
-            if not made.final:
-                raise NotSaid("no text fits its keywords")
-            return made
+            limits = Limits(tuple(map(constraints.matching, patterns)), low, high)
+            limits.of()
+            return limits
 
-    def quoted_text(self, automaton: Automaton, hint: str) -> Expr:
-        """A string whose text an automaton limits."""
+    def quoted_text(self, limits: Limits, hint: str) -> Expr:
+        """A string whose text is limited."""
         quote = self.syntax.quotes[0]
         json_like = self.syntax.escapes and quote == '"'
         without_quotes = text_without((quote, *self.avoid))
         if self.syntax.escapes and not json_like:  # only what needs no escape
             free = star(Chars(intersection(_PYTHON_IN["'"].ranges, _PYTHON_IN['"'].ranges)))
             without_quotes = both(without_quotes, constraints.determined(free))
-        try:
-            kept = automaton if json_like and not self.avoid else constraints.product([automaton, without_quotes])
-        except NotSaid as error:
-            raise ExportError(f"{self.owner}, at {hint!r}: {error}") from None
-        if not kept.final:
-            raise ExportError(f"{self.owner}, at {hint!r}: no text that fits its keywords can stand in such a string")
-        return self.rules.add(f"{hint}-text", seq(Lit(quote), Scan(kept, quoted=json_like), Lit(quote)), token=True)
+        with self._naming(hint):
+            kept = limits.of(None if json_like and not self.avoid else without_quotes, quoted=json_like)
+        return self.rules.add(f"{hint}-text", seq(Lit(quote), kept, Lit(quote)), token=True)
 
     def string(self, low: Any = None, high: Any = None) -> Expr:
         """A string in quotes."""
@@ -497,6 +477,29 @@ class Values:
         return known
 
 
+def elements(schema: Schema, item: Callable[[Any, str], Expr], comma: Expr, hint: str, rules: Rules) -> Expr:
+    """The elements of a list, each as `item` writes it: those that are described one by one, then any number."""
+    prefix, items = schema.get("prefixItems"), schema.get("items")
+    if isinstance(items, list):  # before draft 2020-12
+        prefix, items = items, None
+    low, high = bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None)
+    first = [item(one, f"{hint}-{number}") for number, one in enumerate((prefix or ())[:high])]
+    least, most = max(low - len(first), 0), None if high is None else max(high, low) - len(first)
+    # Lists whose elements are described are closed, as objects are, as far as `minItems` lets them.
+    rest: Expr = EMPTY
+    if most != 0 and (least or (items is not False if not first else items not in (False, None))):
+        other = rules.add(f"{hint}-item", item(True if items is None else items, f"{hint}-item"))
+        if first:
+            rest = Rep(seq(comma, other), least, most)
+        else:
+            more = EMPTY if most == 1 else Rep(seq(comma, other), max(least - 1, 0), None if most is None else most - 1)
+            rest = seq(other, more) if least else opt(seq(other, more))
+    for number in range(len(first) - 1, -1, -1):
+        rest = seq(comma if number else EMPTY, first[number], rest)
+        rest = rest if number < low else opt(rest)
+    return rest
+
+
 def nothing_fits(owner: str, hint: str, schema: Any) -> ExportError:
     """The error for a schema that admits no value, with the keywords that can be to blame."""
     words = [word for word in schema if word not in ("description", "title", "default", "examples")] if schema else []
@@ -523,6 +526,47 @@ def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | 
     return rest(frozenset(range(len(members))), False)
 
 
+#: What xgrammar and llguidance enforce as validators do, and what says nothing about values. Of the rest xgrammar
+#: reads some otherwise, and is silent about it: `pattern` beside a length, `allOf`, `multipleOf`, escapes in a string
+#: whose length is limited.
+_SERVED = frozenset((
+    "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "enum", "const",
+    "anyOf", "oneOf", "$ref", "$defs", "definitions", "nullable", "format",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+))  # fmt: skip
+_REMARKS = frozenset((
+    "title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly",
+    "discriminator", "strict",
+))  # fmt: skip
+
+
+def is_served(schema: Any) -> bool:
+    """Whether engines that read schemas themselves enforce all of a schema, and refuse nothing that fits it."""
+    if not isinstance(schema, dict):
+        return schema is True
+    said = schema.keys() - _REMARKS
+    types = _types(schema)
+    listed = literals(schema)
+    about = {_ABOUT[word] for word in said if word in _ABOUT}
+    if said - _SERVED or not about <= {"number" if kind == "integer" else kind for kind in types or ()}:
+        return False
+    if listed is not None:
+        kinds = {type_of(value) for value in listed}
+        return bool(kinds) and kinds <= {*(types or TYPES)} - {"object", "array"}
+    if said & {"anyOf", "oneOf", "$ref"} and len(said - {"$defs", "definitions"}) > 1:
+        return False
+    if any(isinstance(schema.get(word, 0), bool) or abs(schema.get(word, 0)) > 1e15 for word in _LIMITS):
+        return False
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict) or not set(schema.get("required", ())) <= properties.keys():
+        return False
+    inner = [*properties.values(), *(schema[word] for word in ("items",) if word in schema)]
+    inner += [part for word in ("anyOf", "oneOf") for part in _parts(schema, word)]
+    inner += [part for word in ("$defs", "definitions") for part in schema.get(word, {}).values()]
+    rest = schema.get("additionalProperties", True)
+    return (isinstance(rest, bool) or is_served(rest)) and all(map(is_served, inner))
+
+
 def engine_schema(schema: Schema, syntax: Syntax) -> str:
     """A schema as an engine is to read it: closed where ours are, with the format's blanks (llguidance's words)."""
 
@@ -532,15 +576,15 @@ def engine_schema(schema: Schema, syntax: Syntax) -> str:
         if not isinstance(node, dict):
             return node
         found = {
-            key: {name: closed(inner) for name, inner in value.items()}
-            if key in ("properties", "patternProperties", "$defs", "definitions") and isinstance(value, dict)
+            "anyOf" if key == "oneOf" else key: {name: closed(inner) for name, inner in value.items()}
+            if key in ("properties", "$defs", "definitions")
             else value
             if key in ("enum", "const", "default", "examples")
             else closed(value)
             for key, value in node.items()
+            if key != "format" or value in constraints.FORMATS
         }
-        parts = found.keys() & {"allOf", "anyOf", "oneOf", "$ref"}
-        if "properties" in found and "additionalProperties" not in found and not parts:
+        if "properties" in found and "additionalProperties" not in found:
             found["additionalProperties"] = False
         if found.pop("nullable", None) is True:
             return {"anyOf": [found, {"type": "null"}]}
@@ -739,10 +783,13 @@ def shape_of(schema: Schema, syntax: Syntax) -> Shape:
     keys = [*properties, *(key for key in needed if key not in properties)]
     if syntax.sort_keys:
         keys.sort()
-    members = tuple(
-        Member(key, properties.get(key, {}), key in needed) for key in keys if properties.get(key) is not False
-    )
     rest = schema.get("additionalProperties")
+    unnamed = {} if rest is None else rest  # what holds of a key that is only required
+    members = tuple(
+        Member(key, properties.get(key, unnamed), key in needed)
+        for key in keys
+        if properties.get(key) is not False or key in needed
+    )
     patterns = schema.get("patternProperties")
     others: tuple[Any, ...] | None = None
     if isinstance(rest, dict) or rest is True:

@@ -7,7 +7,7 @@ own JSON schema, which knows keywords that a grammar does not; arguments in othe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from toolparse.compile import is_marker
@@ -51,6 +51,7 @@ def structural_tag(
     reasoning: bool = True,
     prefill: str | None = None,
     tokenizer: Any = None,
+    skip: Collection[str] = (),
     answer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A structural tag for xgrammar, as vLLM and SGLang take it in `response_format` or `structured_outputs`.
@@ -68,6 +69,7 @@ def structural_tag(
         prefill: What the prompt already holds of the turn; the format's own if None.
         tokenizer: The model's tokenizer. Markers that are tokens of it are then written as tokens, so that text can't
             spell them; without it they are text.
+        skip: Keywords of the schemas that are left to validation, such as "uniqueItems", as for `grammar`.
         answer: A JSON schema. A turn without calls is then JSON that fits it, and no text stands before calls.
 
     Raises:
@@ -79,7 +81,7 @@ def structural_tag(
         raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
     tokens = special_tokens(tokenizer, format) if tokenizer is not None else {}
     begun = format.prefill if prefill is None else prefill
-    turn = Turn(format, offered, begun, tokens, schemas=True, free=True, answer=answer)
+    turn = Turn(format, offered, begun, tokens, schemas=True, free=True, skip=skip, answer=answer)
     forced = choice not in ("auto", "none")
     several = parallel and format.parallel
     if turn.framed or turn.alone or not offered or answer is not None:
@@ -97,7 +99,7 @@ def triggers(format: Format, tools: Any) -> list[str]:
     which must begin with that word: `grammar(format, tools, content=False, reasoning=False, prefill="")` does.
     """
     format = format.bind("")
-    turn = Turn(format, ToolSet.of(tools), "", {}, schemas=True)
+    turn = Turn(format, chosen(tools, "auto", False, tagged=format.param is not None), "", {}, schemas=True)
     return list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in _tags(turn, several=False)))
 
 
@@ -204,7 +206,8 @@ def _calls(turn: Turn, *, several: bool, forced: bool) -> Expr:
     call = alt(*(seq(Lit(trigger), alt(*rests)) for trigger, rests in ways.items()))
     repeated = several and not turn.format.block.shows
     if forced:
-        return seq(call, star(seq(Rep(chars(" \n"), 0, 2), call))) if repeated else call
+        call = seq(Rep(chars(" \n"), 0, 2), call)
+        return seq(call, star(call)) if repeated else call
     free = Free(turn.kept_out[CONTENT])
     return seq(free, star(seq(call, free))) if repeated else seq(free, opt(call))
 

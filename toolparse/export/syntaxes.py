@@ -7,9 +7,10 @@ llama.cpp matches the text of every token.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from toolparse.errors import ExportError
+from toolparse.export.constraints import NotSaid, determined, product
 from toolparse.export.expressions import (
     ANY,
     EMPTY,
@@ -19,6 +20,7 @@ from toolparse.export.expressions import (
     Expr,
     Holding,
     Lit,
+    Meet,
     Ranges,
     Ref,
     Rep,
@@ -27,14 +29,19 @@ from toolparse.export.expressions import (
     Scan,
     Schema,
     Seq,
+    alt,
     as_expression,
     complement,
+    parts,
     quoted,
     quoted_class,
     references,
     seq,
+    star,
 )
 
+_FEW = 32
+_MOST_TIMES = 1_000  # llama.cpp counts what a repetition repeats, too
 # How strongly an expression holds together: an alternative needs brackets inside a sequence, and so on.
 _LOOSE, _ROW, _TIGHT = range(3)
 
@@ -105,7 +112,10 @@ class _Bnf:
         if own and isinstance(expr, Scan) and expr not in self._scans:
             self._scan(expr, name)
             return
-        self.lines.append(f"{name} ::= {self.write(expr, _LOOSE)}")
+        try:
+            self.lines.append(f"{name} ::= {self.write(expr, _LOOSE)}")
+        except NotSaid as error:
+            raise ExportError(f"{name!r} (the tool and the path): {error}") from None
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
@@ -121,7 +131,13 @@ class _Bnf:
             return self.name(expr.name)
         if isinstance(expr, Scan):
             return self._scan(expr)
+        if isinstance(expr, Meet):
+            return self._meet(expr)
         if isinstance(expr, Rep):
+            if not self.dispatch and max(expr.low, expr.high or 0) > _MOST_TIMES:
+                raise NotSaid(f"llama.cpp repeats nothing more than {_MOST_TIMES} times; skip= leaves it to validation")
+            if self.dispatch and (expr.high or 0) > _FEW and _is_text(expr.item):
+                return self._counted(expr.item, expr.low, expr.high)
             return _bracketed(self.write(expr.item, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted)
         if expr == EMPTY:
             return '""'
@@ -130,6 +146,30 @@ class _Bnf:
         if isinstance(expr, Alt):
             return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
         raise TypeError(f"{type(expr).__name__} can't be written here")
+
+    def _counted(self, item: Expr, low: int, high: int | None) -> str:
+        """A limited number of characters and escapes, an escape counting as what it is written with.
+
+        A mask of a choice that is repeated up to many times takes xgrammar a second and more.
+        """
+        plain = star(alt(*(option for option in parts(item) if isinstance(option, Chars))))
+        escapes = alt(*(option for option in parts(item) if not isinstance(option, Chars)))
+        name = self._free("counted")
+        text = self.write(seq(Rep(item, low, low) if low else EMPTY, plain, star(seq(escapes, plain))), _LOOSE)
+        self.lines.append(f"{name}[max_chars={high}] ::= {text}")
+        return name
+
+    def _meet(self, meet: Meet) -> str:
+        """The rules of what several expressions accept: xgrammar counts the characters of free text itself."""
+        first, last = meet.parts[0], meet.parts[-1]
+        free = isinstance(first, Scan) and first.automaton.excluded and len(meet.parts) == 2 and not meet.quoted
+        if self.dispatch and free and isinstance(last, Rep) and last.item == Chars(ANY) and last.high is not None:
+            rest = product(list(map(determined, (first, Rep(last.item, last.low, None))))) if last.low else None
+            name = self.write(first if rest is None else Scan(rest), _TIGHT)
+            counted = self._free(f"{name}{self.separator}upto")
+            self.lines.append(f"{counted}[max_chars={last.high}] ::= {name}")
+            return counted
+        return self._scan(Scan(product(list(map(determined, meet.parts))), meet.quoted))
 
     def _scan(self, scan: Scan, name: str = "") -> str:
         """The rules of an automaton; returns the name of its first state."""
@@ -169,6 +209,11 @@ class _Bnf:
         return found
 
 
+def _is_text(expr: Expr) -> bool:
+    """Whether an expression is a character or an escape."""
+    return isinstance(expr, Alt) and any(isinstance(option, Chars) for option in expr.options)
+
+
 def _bnf_text(text: str) -> str:
     return '"' + "".join(_bnf_char(char, '"') for char in text) + '"'
 
@@ -202,10 +247,8 @@ def _ebnf(rules: Rules, root: Expr) -> str:
 
 #: llguidance refuses expressions that nest deeper; automata of more states make expressions of megabytes.
 _DEEPEST, _MOST_STATES, _LONGEST = 80, 200, 200_000
-
-
-class _TooLarge(Exception):
-    """No engine would take such an expression."""
+_MOST_COUNTED = 1_000  # characters of text that must also end before a marker: llguidance gives up at some 2,000
+_TOO_LARGE = "its keywords need too large a regular expression, which Lark's terminals are; 'ebnf' and 'gbnf' say it"
 
 
 def _bounded(regex: str) -> str:
@@ -214,7 +257,7 @@ def _bounded(regex: str) -> str:
         depth += (bracket == "(") - (bracket == ")")
         deepest = max(deepest, depth)
     if deepest > _DEEPEST or len(regex) > _LONGEST:
-        raise _TooLarge
+        raise NotSaid(_TOO_LARGE)
     return regex
 
 
@@ -223,6 +266,7 @@ class _Lark:
 
     A terminal holds no special token. What stands between two of them is one terminal, however many literals and
     texts it is made of: engines take the longest terminal, so that a text must not end where a literal could go on.
+    What several expressions accept is written with `&`, which is llguidance's own.
     """
 
     def __init__(self, rules: Rules, root: Expr) -> None:
@@ -230,7 +274,8 @@ class _Lark:
         self.tokens = rules.tokens
         self._holds = Holding(rules, lambda expr: isinstance(expr, Lit) and any(w in expr.text for w in self.tokens))
         self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._holds.rule(name)}
-        lines = [f"start: {self.write(root, _LOOSE)}"]
+        self.lines: list[str] = []
+        start = f"start: {self.write(root, _LOOSE)}"
         within = {name for name in self.terminals for name in references(self.rules[name].expr)}
         within |= {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
         within &= self.terminals
@@ -239,8 +284,8 @@ class _Lark:
         }
         for name, rule in self.rules.items():
             if name not in within:  # what only tokens mention is written out there
-                lines.append(f"{self.name(name)}: {self.rule(name, rule)}")
-        self.lines = lines
+                self.lines.append(f"{self.name(name)}: {self.rule(name, rule)}")
+        self.lines.insert(0, start)
 
     def name(self, name: str) -> str:
         plain = name.replace("-", "_")
@@ -249,17 +294,28 @@ class _Lark:
     def rule(self, name: str, rule: Rule) -> str:
         try:
             if name in self.terminals:
-                return f"/{_bounded(self.regex(rule.expr))}/"
+                return self.terminal(rule.expr)
             return self.mixed(rule.expr, 0) if rule.token else self.write(rule.expr, 0)
-        except (_TooLarge, RecursionError):
-            reason = (
-                "its 'pattern', 'format' or length needs too large a regular expression, which Lark's terminals are; "
-                "'ebnf' and 'gbnf' say it"
-            )
+        except (NotSaid, RecursionError) as error:
+            reason = str(error) if isinstance(error, NotSaid) else _TOO_LARGE
             raise ExportError(f"{name!r} (the tool and the path): {reason}") from None
 
+    def terminal(self, expr: Expr) -> str:
+        """What a terminal says: of all that must fit one expression each."""
+        meets = list(_meets(expr, self.rules))
+        wide = max((len(meet.parts) for meet in meets), default=1)
+        counted = [max(one.low, one.high or 0) for meet in meets for one in meet.parts if isinstance(one, Rep)]
+        if wide > 1 and max(counted, default=0) > _MOST_COUNTED:
+            raise NotSaid(f"llguidance counts {_MOST_COUNTED} characters at most; skip= leaves it to validation")
+        return " & ".join(f"/{_bounded(_regex(expr, self.rules, part=part))}/" for part in range(wide))
+
     def regex(self, expr: Expr) -> str:
-        return _regex(expr, self.rules)
+        """A terminal by its expression, or by a name of its own."""
+        text = self.terminal(expr)
+        if not any(_meets(expr, self.rules)):
+            return text
+        self.lines.append(f"MEET_{len(self.lines)}: {text}")
+        return self.lines[-1].partition(":")[0]
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
@@ -282,7 +338,7 @@ class _Lark:
             return _bracketed(" | ".join(self.write(option, _ROW) for option in expr.options), _LOOSE, wanted)
         if isinstance(expr, Schema):
             return f"%json {expr.text}"
-        return f"/{self.regex(expr)}/"
+        return self.regex(expr)
 
     # -- special tokens -----------------------------------------------------------------------------------------------
 
@@ -305,11 +361,11 @@ class _Lark:
                     plain.append(Lit(one))
                     continue
                 if plain:
-                    written.append(f"/{self.regex(seq(*plain))}/")
+                    written.append(self.regex(seq(*plain)))
                     plain = []
                 written.append(f"<[{one}]>" if one is not None else self.mixed(item, _ROW))
         if plain:
-            written.append(f"/{self.regex(seq(*plain))}/")
+            written.append(self.regex(seq(*plain)))
         return _bracketed(" ".join(written), _ROW if len(written) > 1 else _TIGHT, wanted)
 
 
@@ -322,29 +378,43 @@ def _lark_char(char: str) -> str:
     return simple or (f"\\u{ord(char):04x}" if char < " " or "\x7f" <= char <= "\xa0" else char)
 
 
-def _regex(expr: Expr, rules: dict[str, Rule], wanted: int = _LOOSE) -> str:
-    """An expression of characters as a regular expression that Python and Rust read alike."""
+def _meets(expr: Expr, rules: Mapping[str, Rule]) -> Iterator[Meet]:
+    """Where several expressions must accept the same, in an expression of characters."""
+    if isinstance(expr, Meet):
+        yield expr
+    for part in (*parts(expr), *(rules[name].expr for name in ([expr.name] if isinstance(expr, Ref) else []))):
+        yield from _meets(part, rules)
+
+
+def _regex(expr: Expr, rules: Mapping[str, Rule], wanted: int = _LOOSE, part: int = 0) -> str:
+    """An expression of characters as a regular expression that Python and Rust read alike.
+
+    `part`: which one is written of expressions that must all accept the same.
+    """
     if isinstance(expr, Lit):
         text = "".join(_regex_char(char, "\\.+*?()|[]{}^$/") for char in expr.text)
         return _bracketed(text, _TIGHT if len(expr.text) == 1 else _ROW, wanted, "(?:")
     if isinstance(expr, Chars):
         if _single(expr.ranges):
-            return _regex(Lit(chr(expr.ranges[0][0])), rules, wanted)
+            return _regex(Lit(chr(expr.ranges[0][0])), rules, wanted, part)
         return _class(expr.ranges, "(?:\\n|[^\\n])", lambda char: _regex_char(char, "\\]^-[/&~"))
     if isinstance(expr, Ref):
-        return _regex(rules[expr.name].expr, rules, wanted)
+        return _regex(rules[expr.name].expr, rules, wanted, part)
     if isinstance(expr, Scan):
         if len(expr.automaton.edges) > _MOST_STATES:
-            raise _TooLarge
+            raise NotSaid(_TOO_LARGE)
         scanned = as_expression(expr.automaton)
-        return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted)
+        return _regex(quoted(scanned, {}) if expr.quoted else scanned, rules, wanted, part)
+    if isinstance(expr, Meet):
+        one = expr.parts[min(part, len(expr.parts) - 1)]
+        return _regex(quoted(one, {}) if expr.quoted else one, rules, wanted, part)
     if isinstance(expr, Rep):
-        return _bracketed(_regex(expr.item, rules, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted, "(?:")
+        return _bracketed(_regex(expr.item, rules, _TIGHT, part) + _times(expr.low, expr.high), _ROW, wanted, "(?:")
     if isinstance(expr, Seq):
-        return _bracketed("".join(_regex(item, rules, _ROW) for item in expr.items), _ROW, wanted, "(?:")
+        return _bracketed("".join(_regex(item, rules, _ROW, part) for item in expr.items), _ROW, wanted, "(?:")
     if not isinstance(expr, Alt):
         raise TypeError(f"{type(expr).__name__} can't stand in a regular expression")
-    return _bracketed("|".join(_regex(option, rules, _ROW) for option in expr.options), _LOOSE, wanted, "(?:")
+    return _bracketed("|".join(_regex(option, rules, _ROW, part) for option in expr.options), _LOOSE, wanted, "(?:")
 
 
 def _regex_char(char: str, special: str) -> str:
