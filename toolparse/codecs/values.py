@@ -45,6 +45,7 @@ _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
+_BEHIND_VALUE = frozenset(",;]})")
 _SLIPS = (",", *_BRACKETS)
 _BEGUN = re.compile(r'[ \t\r\n]*(?:\{[ \t\r\n]*(?:"[^"]*(?:"[^"]*(?:"[^"]*"?)?)?)?)?')  # of a wrapper, at most
 _GOES_ON = re.compile(r'[ \t\r\n]*(?:,[ \t\r\n]*(?:"[^"]*(?:"[^"}]*)?)?)?')
@@ -80,6 +81,22 @@ def _after_string(quote: str, closer: str, inner: bool, stops: tuple[str, ...]) 
     return Rx(pattern, at_end=rf"{blanks}(?:,{blanks}{word}{{0,128}}+{blanks}|(?:{shut})?{blanks}(?:{begun})?)\Z")
 
 
+@lru_cache(maxsize=64)
+def _parted_badly(quote: str, in_map: bool) -> Rx:
+    """What follows a string that ends where no comma, or more than one, parts it from what is next.
+
+    `goes_on`: a key with its colon; what else there is, is no text either, where the quote can't open a quotation.
+    """
+    mark, blanks = re.escape(quote), rf"{WS}{{0,{MAX_BLANKS}}}+"
+    junk = rf"(?:{WS}|[,;|&{{}}\[\]()]){{1,64}}+"
+    if not in_map:
+        return Rx(f"(?P<other>{junk}{mark})")
+    word, either = r"[^ \t\r\n,:;=\[\]{}()\"'<>]{1,128}+", f"(?:{mark}|[\"'])"
+    key = f"(?:{either}{word}{either}|{word}){blanks}"
+    goes_on = rf"(?:{WS}|[,;]){{0,64}}+{key}[:=]{blanks}(?:{either}|[\[{{\d-])"
+    return Rx(f"(?P<goes_on>{goes_on})|(?P<other>{junk}{key}[:=]?{blanks}{mark})")
+
+
 class ValueScanner(Scanner):
     """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing.
 
@@ -92,6 +109,7 @@ class ValueScanner(Scanner):
         "_capture_depth",
         "_comma",
         "_discard",
+        "_inside",
         "_joins",
         "_key",
         "_keyed",
@@ -140,6 +158,7 @@ class ValueScanner(Scanner):
         self._raw_string = False
         self._slips = syntax.own_quotes and not kwargs  # whether other quotes and brackets are slips
         self._keyed = kwargs  # whether the outermost container is a map in round brackets
+        self._inside = 0  # how many quotes stand inside the string in hand
         self._string_from = 0  # the pieces of the string in hand, from the last quote inside it on
         self._pieces: list[str] = []  # a token cut by the end of the buffer
         self._discard: list[str] = []
@@ -270,6 +289,10 @@ class ValueScanner(Scanner):
                 if self.status != MORE:
                     return pos
             state = self._state
+            if state == _NEXT and char not in _BEHIND_VALUE and self._lacks_comma(buf, pos, char):
+                self.repair("a missing comma")
+                self._comma = True
+                self._state = state = _KEY
             if char in self._quote_starts:
                 quote = '"' if char == '"' and self.strict else self._opening_quote(buf, pos, end, final)
                 if quote is None:
@@ -288,7 +311,7 @@ class ValueScanner(Scanner):
                         self.repair("single quotes")
                     elif self._slips and len(quote) == 1:
                         self.repair(f"the quote {quote!r}")
-                    self._string_from = len(self._sink)
+                    self._string_from, self._inside = len(self._sink), 0
                     self._sink.append('"')
                     continue
             if char in "{[(":
@@ -305,11 +328,16 @@ class ValueScanner(Scanner):
                     return pos if self.kwargs and not self._stack else pos + 1
                 pos += 1
                 continue
-            if char == ",":
-                if state != _NEXT:
+            if char == "," or (char == ";" and state == _NEXT):
+                in_map = bool(self._stack) and self._is_map(len(self._stack) - 1)
+                if state != _NEXT and not (state == _KEY and self._comma):
                     return self._unexpected(buf, pos, final)
+                if char == ";" and not in_map:
+                    return self._unexpected(buf, pos, final)
+                if char == ";" or state == _KEY:
+                    self.repair("';' for ','" if char == ";" else "a comma too many")
                 self._comma = True
-                self._state = _KEY if self._is_map(len(self._stack) - 1) else _VALUE
+                self._state = _KEY if in_map else _VALUE
                 pos += 1
                 continue
             if char in ":=":
@@ -389,6 +417,14 @@ class ValueScanner(Scanner):
         self._state = _FIRST_KEY
         self._safe = (1, 2)
         return match.end(), False
+
+    def _lacks_comma(self, buf: str, pos: int, char: str) -> bool:
+        """Whether the next key of a map begins where a comma is due."""
+        if not self._stack or not self._is_map(len(self._stack) - 1):
+            return False
+        if char not in self._quote_starts and (self.strict or not (char.isalpha() or char == "_")):
+            return False
+        return not any(buf.startswith(stop, pos) or stop.startswith(buf[pos:]) for stop in self.stops)
 
     def _opening_quote(self, buf: str, pos: int, end: int, final: bool) -> str | None:
         """The quote that begins at `pos`, '' if none does, None if more text is needed to tell."""
@@ -497,6 +533,15 @@ class ValueScanner(Scanner):
             if match is UNDECIDED:
                 return at
             if match is None:
+                match = _parted_badly(self.syntax.quotes[0], closer in ("}", "=)")).match(buf, behind, final)
+                if match is UNDECIDED:
+                    return at
+                if match is not None and match.lastgroup == "goes_on" and not self._inside % 2:
+                    self._end_string()
+                    return behind
+                if match is not None and (match.lastgroup == "goes_on" or not self._inside % 2):
+                    self._fail("two values with no comma between them")
+                    return at
                 # With a call's marker in it, the string is one that was not closed.
                 inside = "".join(self._sink[self._string_from :])
                 self._string_from = len(self._sink)
@@ -504,6 +549,7 @@ class ValueScanner(Scanner):
                     self._fail("a string that is not closed")
                     return at
                 self.repair(f"{quote!r} inside a string")
+                self._inside += 1
                 self._sink.append('\\"' if quote != "'" else quote)
                 return behind
         self._end_string()
