@@ -76,3 +76,16 @@ def test_without_quotes_the_schema_tells_that_a_comma_is_missing(between: str) -
 def test_quotations_within_a_text_are_no_slip(format: Format, text: str, value: str) -> None:
     (call,) = read(format, text.replace("Q", '<|"|>'), [TOOL]).tool_calls
     assert (call.ok, call.arguments) == (True, {"first": value})
+
+
+@pytest.mark.parametrize("format", [param for param in FORMATS if param.values[0].body in ("arguments", "wrapper")])
+@pytest.mark.parametrize("between", ["}, ", "},{", "}{"])
+def test_arguments_that_go_on_behind_their_brace(format: Format, between: str) -> None:
+    text = toolparse.Parser(format, prefill="").render(testing.numbered(format, [("do_it", ARGUMENTS)]))
+    comma = format.syntax.comma.strip()
+    slipped = re.sub(rf"(zqone[^,]*?){re.escape(comma)}\s*(?=\W*then)", rf"\g<1>{between}", text, count=1)
+    assert slipped != text
+    message = read(format, slipped, [TOOL])
+    assert message.issues, slipped
+    if format.call_end.strip() or "}}" not in format.call:  # else the call has ended with its object, in streams too
+        assert not any(call.ok for call in message.tool_calls), (slipped, message.tool_calls)

@@ -42,6 +42,10 @@ class Scanner:
         """The arguments of a value that was read to its end. Raises ValueError when they are none."""
         raise NotImplementedError
 
+    def misplaced(self, tool: Any) -> list[tuple[str, str]]:
+        """Issues of parameters that a tool declares and that stand in the call, but not where they belong."""
+        return []
+
     def partial(self) -> str:
         """The arguments as far as they were completely read, as JSON text; '' if none were begun."""
         raise NotImplementedError

@@ -122,13 +122,13 @@ class UnescapedScanner(ArgumentScanner):
                 break
         return pos
 
-    def swallowed(self) -> list[tuple[str, str]]:
-        """Issues of declared parameters that stand in the text of another one, as nothing parts the two."""
-        tool, arguments = self.tool, self.arguments_
+    def misplaced(self, tool: Any) -> list[tuple[str, str]]:
+        """Those that stand in the text of another one, as nothing parts the two."""
+        arguments = self.arguments_
         return [
             ("missing-argument", f"arguments.{found}: it stands in the text of {key!r}, with no comma before it")
             for key, value in arguments.items()
-            if tool is not None and type(value) is str
+            if type(value) is str
             for found in dict.fromkeys(match[1] or match[2] for match in _SWALLOWED.finditer(value))
             if found not in arguments and tool.admits(found) != "unknown"
         ]

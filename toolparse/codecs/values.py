@@ -130,6 +130,7 @@ class ValueScanner(Scanner):
         "_unclaimed",
         "arguments_done",
         "kwargs",
+        "renamed",
         "stops",
         "strict",
         "syntax",
@@ -169,7 +170,8 @@ class ValueScanner(Scanner):
         self._capture_depth = 0
         self._safe = (0, 0)  # up to where `out` holds whole elements: (pieces, depth)
         self._started = False
-        self._unclaimed = ""  # the first key of the wrapper that is none of its picture's
+        self.renamed = False  # whether the name stands under another key than the picture's
+        self._unclaimed: list[str] = []  # the keys of the wrapper that are none of its picture's
         if kwargs:
             self._stack.append(")")
             self._state = _FIRST_KEY
@@ -236,7 +238,7 @@ class ValueScanner(Scanner):
         text = "".join(self.out)
         if self.watch is not None and not self.arguments_seen:
             if self._unclaimed:
-                raise ValueError(f"no arguments are given, but {self._unclaimed[:40]!r}, which means nothing here")
+                raise ValueError(f"no arguments are given, but {self._unclaimed[0][:40]!r}, which means nothing here")
             return {}
         value = json.decode(text)
         if isinstance(value, str) and self.watch is None:
@@ -254,6 +256,14 @@ class ValueScanner(Scanner):
         if not json.each_key_once(text, value) and json.has_duplicate_keys(text):
             self.duplicates = True
         return value
+
+    def misplaced(self, tool: Any) -> list[tuple[str, str]]:
+        """Those that stand beside the arguments, whose brace was closed before them."""
+        return [
+            ("missing-argument", f"arguments.{key}: it stands beside the arguments, not in them")
+            for key in dict.fromkeys(self._unclaimed)
+            if tool.admits(key) != "unknown"
+        ]
 
     # -- the scan -------------------------------------------------------------------------------------------------
 
@@ -740,18 +750,24 @@ class ValueScanner(Scanner):
         role = "arguments" if watch.keyed and depth == 1 else watch.roles.get(path, "")
         if not role:
             slip, key = watch.slips.get(path, ("", ""))
-            if slip and not (self.arguments_seen if slip == "arguments" else self.name is not None):
+            if slip == "arguments":
+                takes = not self.arguments_seen
+            else:
+                takes = bool(slip) and string and self.name is None
+                self.renamed = self.renamed or takes
+            if takes:
                 role = slip
                 self.repair(f"{path[-1]!r} for {key!r}")
             else:
                 if depth <= watch.depth and not watch.claims(path):
-                    self._unclaimed = self._unclaimed or path[-1]
+                    self._unclaimed.append(path[-1])
                     self.repair(f"the unknown key {path[-1][:40]!r}, which is left out")
                 return ""
         if role == "arguments":
             if watch.keyed:
                 if self.name is not None:
                     self.repair("more than one call in one object")
+                    self._unclaimed.append(path[-1])
                     return ""
                 self.name = self._path[0]
             if self.arguments_seen:

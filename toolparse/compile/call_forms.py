@@ -359,7 +359,7 @@ def _lookahead(
     if body == "wrapper":
         assert watch is not None
         if weak and not watch.keyed:
-            keys = "|".join(re.escape(key) for key in watch.first_keys())
+            keys = "|".join(map(re.escape, (*watch.first_keys(), *watch.slipped_keys())))
             return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"[\"'](?:{keys}|type|id|index)[\"']"), Slack(), Raw(":)"))
         return (Slack(), Raw(r"(?=\{)"))
     if body == "arguments" and (head.ends_with_hole or format.param is not None):  # parameters may stand there too

@@ -24,6 +24,8 @@ from toolparse.reader.tables import CallPlan
 from toolparse.reader.trial import Trial
 from toolparse.reader.turn import CallInHand
 
+_UNCLOSED = "its closing marker missing"
+
 
 class CallSteps(Trial):
     """The steps of a call."""
@@ -176,10 +178,12 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner = call.scanner
-        assert scanner is not None
+        assert isinstance(scanner, ValueScanner)
         self.pos = scanner.scan(self.buf, self.pos, self.final)
         if scanner.name is not None and scanner.arguments_seen:
-            counts = bool(scanner.name) and self.offered(scanner.name)
+            counts = (
+                bool(scanner.name) and self.offered(scanner.name) and (self.tools is not None or not scanner.renamed)
+            )
             if not counts and not scanner.status and not self.final:
                 return False  # all of it is text, to its end
         elif scanner.status or self.final:
@@ -305,10 +309,21 @@ class CallSteps(Trial):
                     self._complete_call(call, "more than one call between its markers")
                     self._call_between_markers(plan, match)
                     return True
+        if not missing and not matched and plan.more is not None:
+            match = plan.more.match(buf, pos, final)
+            if match is MORE:
+                return False
+            if match is not None:
+                scanner = call.scanner
+                assert scanner is not None
+                scanner.error = "behind the object that should be all of it, more stands"
+                call.reached = self.here()
+                self._step = BROKEN
+                return True
         if not missing and matched < len(plan.tail):
             at = skip_blanks(buf, pos)
             if at < len(buf) or at - pos > MAX_BLANKS:
-                missing = "its closing marker missing"
+                missing = _UNCLOSED
             elif not final:
                 return False
             # At the end of the text nothing is held against what is missing.
@@ -332,6 +347,10 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
+        if missing == _UNCLOSED and not scanner.arguments_seen:
+            found.append(
+                ("malformed-arguments", "no arguments are given, and no closing marker stands behind the name")
+            )
         repairs = [what for what in dict.fromkeys((plan.slip, *scanner.repairs, missing)) if what]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
