@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import toolparse
 from tests.test_laws import FORMATS
 from tests.test_slips import read
 from toolparse.format import Format
@@ -80,6 +81,8 @@ PROSE = [
     "DeepSeek writes <|tool▁calls▁begin|> before its calls.",
     "[Note: get_weather needs a city (as text)]",
     "city: Oslo\ndays: 3",
+    'Write [get_weather("Oslo")] for that.',
+    'get_weather("Oslo") gives the weather.',
     "A table:\n| tool | what |\n| get_weather | weather |",
     "[1] get_weather, 2020\n[2] get_tides (2021)",
     "{get_weather}",
@@ -103,3 +106,36 @@ def test_prose_is_prose(format: Format) -> None:
         assert not message.tool_calls, text
         assert message.content == text or message.issues
         assert not [issue for issue in message.issues if issue.code == "markers-missing"], (text, message.issues)
+
+
+@pytest.mark.parametrize("family", ["pythonic", "llama4-pythonic", "lfm2", "olmo3", "minicpm3", "gemma3-tool-code"])
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("'Oslo'", ARGUMENTS),
+        ('"Oslo", 3', {"city": "Oslo", "days": 3}),
+        ("'Oslo', days=3", {"city": "Oslo", "days": 3}),
+        ("'Oslo',", ARGUMENTS),
+        ("city='Oslo', 3", None),
+        ("'Oslo', city='Rome'", None),
+        ("'Oslo', 3, 4", None),
+        ("3, 'Oslo'", None),
+    ],
+)
+def test_arguments_without_names_stand_in_the_declared_order(
+    family: str, arguments: str, wanted: dict[str, object] | None
+) -> None:
+    format = toolparse.get(family)
+    assert isinstance(format, Format)
+    text = format.block.write(f"get_weather({arguments})")
+    (call,) = read(format, text, TOOLS).tool_calls
+    assert call.ok == (wanted is not None)
+    assert wanted is None or (call.arguments == wanted and call.issues[0].code == "repaired")
+    assert not any(call.ok for call in read(format, text, None).tool_calls)  # without tools there is no order
+
+
+def test_without_names_a_call_without_a_marker_begins_its_line() -> None:
+    format = toolparse.get("pythonic")
+    assert isinstance(format, Format)
+    assert not read(format, 'I would write [get_weather("Oslo")]', TOOLS).tool_calls
+    assert read(format, 'I would write:\n[get_weather("Oslo")]', TOOLS).tool_calls

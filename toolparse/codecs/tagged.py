@@ -337,18 +337,29 @@ def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
 
 
 def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: ParameterTypes) -> list[tuple[str, str]]:
-    """Issues of declared parameters that stand in the text of another one, as its closing tag is missing."""
+    """Issues of declared parameters that stand in the text of another one.
+
+    Its closing tag is missing, or there, and behind it the other one's opening tag is none.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for key, value in arguments.items():
+        if type(value) is not str:
+            continue
+        for param in program.heads:
+            if len(param.first) > 2 and param.first in value:
+                found.update(((match["key"], key), None) for match in param.head.final.finditer(value))
+        pieces = value.split(program.params[0].close_of(key))
+        words = (word for piece in pieces[1:] for word in _WORDS.findall(piece[:_NEAR]))
+        found.update(((word[at:], key), None) for word in words for at in (0, *range(1, len(word) - 2)))
     return [
-        (
-            "missing-argument",
-            f"arguments.{match['key']}: it stands in the text of {key!r}, which is not closed before it",
-        )
-        for key, value in arguments.items()
-        for param in program.heads
-        if type(value) is str and len(param.first) > 2 and param.first in value
-        for match in param.head.final.finditer(value)
-        if match["key"] not in arguments and tool.admits(match["key"]) != "unknown"
+        ("missing-argument", f"arguments.{name}: it stands in the text of {key!r}, which is not closed before it")
+        for name, key in found
+        if name not in arguments and tool.admits(name) != "unknown"
     ]
+
+
+_WORDS: Any = re.compile(r"\w+")
+_NEAR = 96  # characters of an opening tag
 
 
 class ArgumentScanner(Scanner):

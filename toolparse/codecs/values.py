@@ -45,6 +45,8 @@ _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
+_BEFORE_VALUE = frozenset(":=,[({")
+_BEGINS_VALUE = frozenset("\"'[{-")
 _BEHIND_VALUE = frozenset(",;]})")
 _SLIPS = (",", *_BRACKETS)
 _BEGUN = re.compile(r'[ \t\r\n]*(?:\{[ \t\r\n]*(?:"[^"]*(?:"[^"]*(?:"[^"]*"?)?)?)?)?')  # of a wrapper, at most
@@ -90,7 +92,7 @@ def _parted_badly(quote: str, in_map: bool) -> Rx:
     mark, blanks = re.escape(quote), rf"{WS}{{0,{MAX_BLANKS}}}+"
     junk = rf"(?:{WS}|[,;|&{{}}\[\]()]){{1,64}}+"
     if not in_map:
-        return Rx(f"(?P<other>{junk}{mark})")
+        return Rx(f"(?P<other>{junk}{mark}|{mark}\\w)")
     word, either = r"[^ \t\r\n,:;=\[\]{}()\"'<>]{1,128}+", f"(?:{mark}|[\"'])"
     key = f"(?:{either}{word}{either}|{word}){blanks}"
     goes_on = rf"(?:{WS}|[,;]){{0,64}}+{key}[:=]{blanks}(?:{either}|[\[{{\d-])"
@@ -98,7 +100,8 @@ def _parted_badly(quote: str, in_map: bool) -> Rx:
 
 
 class ValueScanner(Scanner):
-    """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing.
+    """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing;
+    `order`: the keys of those that are written without one.
 
     After `scan` returns, `status` is MORE, DONE or ERROR; `error` says what was wrong. `out` holds the pieces of the
     arguments as JSON text. With a `watch`, `name` and `id` are set as soon as they are known.
@@ -113,8 +116,10 @@ class ValueScanner(Scanner):
         "_joins",
         "_key",
         "_keyed",
+        "_opened",
         "_path",
         "_pieces",
+        "_placed",
         "_python",
         "_quote",
         "_quote_starts",
@@ -130,6 +135,7 @@ class ValueScanner(Scanner):
         "_unclaimed",
         "arguments_done",
         "kwargs",
+        "order",
         "renamed",
         "stops",
         "strict",
@@ -138,7 +144,13 @@ class ValueScanner(Scanner):
     )
 
     def __init__(
-        self, syntax: Syntax, *, watch: WrapperPaths | None = None, kwargs: bool = False, stops: tuple[str, ...] = ()
+        self,
+        syntax: Syntax,
+        *,
+        watch: WrapperPaths | None = None,
+        kwargs: bool = False,
+        stops: tuple[str, ...] = (),
+        order: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.syntax = syntax
@@ -146,6 +158,8 @@ class ValueScanner(Scanner):
         self.watch = watch
         self.kwargs = kwargs
         self.stops = stops
+        self.order = order
+        self._placed = 0  # how many arguments stand without a key
         self.arguments_seen = watch is None
         self.arguments_done = False
         self._stack: list[str] = []
@@ -159,6 +173,7 @@ class ValueScanner(Scanner):
         self._raw_string = False
         self._slips = syntax.own_quotes and not kwargs  # whether other quotes and brackets are slips
         self._keyed = kwargs  # whether the outermost container is a map in round brackets
+        self._opened = False  # whether one of them seems to begin a value, or to end one
         self._inside = 0  # how many quotes stand inside the string in hand
         self._string_from = 0  # the pieces of the string in hand, from the last quote inside it on
         self._pieces: list[str] = []  # a token cut by the end of the buffer
@@ -303,11 +318,17 @@ class ValueScanner(Scanner):
                 self.repair("a missing comma")
                 self._comma = True
                 self._state = state = _KEY
+            if (char in _BEGINS_VALUE or char.isdigit()) and self._takes_place(state):
+                state = _VALUE
             if char in self._quote_starts:
                 quote = '"' if char == '"' and self.strict else self._opening_quote(buf, pos, end, final)
                 if quote is None:
                     return pos
                 if quote and self._joins:
+                    if self._stack[-1:] == ["]"]:
+                        self._fail("two strings with no comma between them")
+                        return pos
+                    self.repair("strings in a row, which are one")
                     self._joins = False
                     pos += len(quote)
                     self._quote = quote
@@ -436,6 +457,19 @@ class ValueScanner(Scanner):
             return False
         return not any(buf.startswith(stop, pos) or stop.startswith(buf[pos:]) for stop in self.stops)
 
+    def _takes_place(self, state: int) -> bool:
+        """Whether an argument without a key begins, which is the next that is declared: then it has it now."""
+        if not self.order or state not in (_KEY, _FIRST_KEY) or len(self._stack) != 1:
+            return False
+        if self._placed == len(self.order):
+            return False
+        self._flush_comma()
+        self._sink.append(json.quote(self.order[self._placed]) + ": ")
+        self._placed += 1
+        self._state = _VALUE
+        self.repair("arguments without their names")
+        return True
+
     def _opening_quote(self, buf: str, pos: int, end: int, final: bool) -> str | None:
         """The quote that begins at `pos`, '' if none does, None if more text is needed to tell."""
         for quote in self._quotes:
@@ -554,6 +588,10 @@ class ValueScanner(Scanner):
                     return at
                 # With a call's marker in it, the string is one that was not closed.
                 inside = "".join(self._sink[self._string_from :])
+                if not self._inside % 2:
+                    self._opened = (
+                        inside.rstrip(BLANKS)[-1:] in _BEFORE_VALUE or buf[behind : behind + 1] in _BEHIND_VALUE
+                    )
                 self._string_from = len(self._sink)
                 if any(json.quote(stop)[1:-1] in inside for stop in self.stops):
                     self._fail("a string that is not closed")
@@ -562,6 +600,9 @@ class ValueScanner(Scanner):
                 self._inside += 1
                 self._sink.append('\\"' if quote != "'" else quote)
                 return behind
+            if self._inside % 2 and self._opened:
+                self._fail("a string that is not closed")
+                return at
         self._end_string()
         return behind
 
@@ -587,7 +628,13 @@ class ValueScanner(Scanner):
         token = "".join(self._pieces)
         state = self._state
         self._pieces = []
+        if state in (_KEY, _FIRST_KEY) and token in json.WORDS and self._takes_place(state):
+            state = _VALUE
         if state in (_KEY, _FIRST_KEY):
+            if token in self.order[: self._placed]:
+                self._fail(f"{token!r} is given twice")
+                return pos
+            self.order = ()  # behind one with its key, each has it
             if self.strict:
                 self.repair("a key without quotes")
             self._begin_scalar(state, string=True)

@@ -7,13 +7,14 @@ then TAIL, or BROKEN and CLOSERS where it can't be read; then AFTER.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.elements import ElementScanner
 from toolparse.codecs.matching import MAX_BLANKS, MORE, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
-from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
+from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.compile import Frame
@@ -24,6 +25,8 @@ from toolparse.reader.tables import CallPlan
 from toolparse.reader.trial import Trial
 from toolparse.reader.turn import CallInHand
 
+#: How arguments in round brackets begin, if they have names.
+_NAMED: Any = re.compile(r"\)|[A-Za-z_][A-Za-z0-9_]{0,128}[ \t\r\n]*=")
 _UNCLOSED = "its closing marker missing"
 
 
@@ -56,9 +59,10 @@ class CallSteps(Trial):
         elif plan.markerless and self._before is None:
             bare = self.options.bare
             # A family that writes calls right behind its content shows it: it has no newline there.
-            if plan.slip and self.tools is None:
+            unnamed = plan.kwargs and _NAMED.match(self.buf, match.end()) is None
+            if (plan.slip or unnamed) and self.tools is None:
                 return False
-            begins = bare != "alone" or "\n" not in plan.lead or self.begins_line(at)
+            begins = bare != "alone" or ("\n" not in plan.lead and not unnamed) or self.begins_line(at)
             if bare == "never" or not begins or (plan.named and not plan.wraps_name and not self.offered(name)):
                 self._quoted = plan.closers
                 return False
@@ -159,13 +163,19 @@ class CallSteps(Trial):
 
     def _scanner_of(self, plan: CallPlan, name: str | None, *, on_trial: bool) -> Scanner:
         """What reads the body of a call."""
-        tool: ParameterTypes | None = self.tool_of(name)
+        tool = self.tool_of(name)
         if plan.tagged is not None:
             kind = TaggedScanner if plan.tagged.item is None else ElementScanner
             return kind(plan.tagged, tool, streaming=self.streaming)
         if plan.loose and not on_trial:
             return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
-        return ValueScanner(plan.escaped or plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
+        order = (
+            tuple(tool.parameters.get("properties", ()))
+            if plan.kwargs and self.tools is not None and tool is not None
+            else ()
+        )
+        syntax = plan.escaped or plan.syntax
+        return ValueScanner(syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops, order=order)
 
     def _settle_call(self, call: CallInHand) -> None:
         """It is a call: the text before it ends."""

@@ -232,13 +232,14 @@ class Reader(CallSteps):
 
     def _look_for_other_spellings(self, text: str) -> None:
         """The end of a turn without calls may be one in a spelling that is none of the family's."""
-        content = self.marks[-1]
         assert self.tools is not None
-        found = spelt_otherwise(text[content.start : content.end], self.tools)
+        thoughts = [number for number, mark in enumerate(self.marks) if mark.kind == "reasoning"]
+        content = self.marks[thoughts[-1] + 1 :] if thoughts else self.marks
+        found = spelt_otherwise(text[content[0].start : content[-1].end], self.tools) if content else None
         if found is not None:
             at, name = found
             said = f"this reads like a call of {name!r}, but not as models of this family write calls; it is content"
-            self._add_issue(Issue("markers-missing", said, Span("content", content.start + at, content.end)))
+            self._add_issue(Issue("markers-missing", said, Span("content", content[0].start + at, content[-1].end)))
 
     def standing(self) -> Start | None:
         """Where the text read so far leaves the turn; None where it is settled up to more than an open thought."""

@@ -104,10 +104,14 @@ def _without(shape: Format, lost: re.Pattern[str]) -> Format | None:
 
 # A call in a spelling that is none of the family's is known by where it stands and by what it names.
 _NAME: Any = re.compile(r"[A-Za-z_](?:[\w.-]{0,127}\w)?")
-_BEGINS: Any = re.compile(rf"^[ \t]*+(?=[{{\[(<|｜]|[\"']{{|{_NAME.pattern}[ \t]{{0,8}}[:\n]?[ \t]{{0,8}}[({{<])", re.M)
+_BEGINS: Any = re.compile(
+    r"^[ \t]*+(?=[{\[(<|｜]|>+\w|[\"'](?:\{|\w{1,64}[\"'][ \t]*:)"
+    rf"|{_NAME.pattern}(?:[\]|>｜=]|[ \t]{{0,8}}[:\n]?[ \t]{{0,8}}[({{<\[\"']))",
+    re.M,
+)
 _NEAR = 128  # characters up to the tool's name
 _BEFORE_NAME = ("", *"\"'<>=[](){|｜:/.,▁")
-_ENDS_WITH = {"{": "}]>", "(": ")", '"': '"', "'": "'"}
+_ENDS_WITH = {"{": "}]>", "(": ")", '"': '"}', "'": "'}"}
 _SENTENCE: Any = re.compile(r"[ \t]*+[A-Za-z]\S*+[ \t]++[A-Za-z]++[ \t]")
 _VALUE = r"[ \t\r\n]{0,64}[:=][ \t\r\n]{0,64}(?:[\"'\d\[{<-]|true\b|false\b|null\b|True\b|False\b|None\b)"
 _ARGUMENT: Any = re.compile(rf"[\"'<=(,{{\[> \t\n]([A-Za-z_]\w{{0,128}}+)(?=[\"']?(?:{_VALUE}|[<>]))")
@@ -121,6 +125,10 @@ _NO_CALL: Any = re.compile(r"[\"'](?:properties|result)[\"']\s{0,64}:")  # the t
 def spelt_otherwise(text: str, tools: Tools) -> tuple[int, str] | None:
     """Where a call of an offered tool begins with which a text ends, whatever its spelling, and the tool's name."""
     said = text.rstrip(BLANKS + ",;")
+    if said.count("```") % 2:  # of a fence that is damaged
+        said = said.rstrip("`" + BLANKS)
+    if not said:
+        return None
     if _SENTENCE.match(said, said.rfind("\n") + 1):
         return None
     for match in islice(_BEGINS.finditer(said), _MOST):
