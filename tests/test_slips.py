@@ -89,3 +89,49 @@ def test_arguments_that_go_on_behind_their_brace(format: Format, between: str) -
     assert message.issues, slipped
     if format.call_end.strip() or "}}" not in format.call:  # else the call has ended with its object, in streams too
         assert not any(call.ok for call in message.tool_calls), (slipped, message.tool_calls)
+
+
+CALL = ("get_weather", {"city": "Oslo", "days": 37, "tags": ["one", "two"]})
+WEATHER = {
+    "name": "get_weather",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "integer"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+}
+#: Where one wrong character can turn the words or the fence that announce a call into prose, or a list in a fence.
+WORDS_AND_FENCES = {"command-r-plus", "gemma3-tool-code", "qwen-agent", "react"}
+#: A marker and a name, or a bracket, become one word.
+ONE_WORD = ("[TOOL_CALLSget_weather", "get_weathercity")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_character_left_out_or_doubled(format: Format) -> None:
+    """The call is read right, or it is not ok, or something is said; a text may get a character more at its edge."""
+    parser = toolparse.Parser(format, prefill="", tools=[WEATHER])
+    text = parser.render(testing.numbered(format, [CALL]))
+    places = [at for at, char in enumerate(text) if not char.isalnum()]
+    for slipped in {
+        s for at in places for s in (text[:at] + text[at + 1 :], text[:at] + text[at : at + 1] + text[at:])
+    }:
+        message = parser.parse(slipped)
+        stream = parser.stream()
+        for at in range(0, len(slipped), 3):
+            stream.feed(slipped[at : at + 3])
+        testing.assert_same_message(message, stream.close())
+        silent = not message.issues and not message.tool_calls
+        assert not silent or format.name in WORDS_AND_FENCES or any(word in slipped for word in ONE_WORD), slipped
+        for call in message.tool_calls:
+            arguments = call.arguments
+            if call.ok and len(arguments) == 3 and len(arguments["tags"]) == 2:
+                city, tags = arguments["city"], arguments["tags"]
+                arguments = {**arguments, "city": _without_edge(city), "tags": [_without_edge(tag) for tag in tags]}
+            assert not call.ok or (call.name, arguments) == CALL, (slipped, call.arguments)
+
+
+def _without_edge(text: str) -> str:
+    return re.sub(r"^\W{1,2}|\W{1,2}$", "", text)

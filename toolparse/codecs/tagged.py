@@ -92,6 +92,10 @@ class ParamProgram:
         self.literals = literals
         self.slip = slip
         self.stem = self.stem_of(close)
+        #: the tag of its own in which a value stands, behind that of the key
+        self.opener = ""
+        if written is not None and "<" in written[-2]:
+            self.opener = "<" + written[-2].rpartition("<")[2].strip(BLANKS)
         held = {"string": "text", "object": "object", "array": "array"}
         #: what an element holds by its type attribute, where that says anything but JSON
         self.kinds = {word: held.get(name, "json") for name, word in reversed((types or {}).items())}
@@ -167,10 +171,12 @@ class TaggedProgram:
         for param in params:
             heads.setdefault(param.head.pattern, param)
         self.heads = tuple(heads.values())
-        #: closing tags that begin as the own one does, and go on
+        #: closing tags that begin as the own one does, and go on: another picture's, or the tag twice
         own = params[0].close
         closes = dict.fromkeys(param.close for param in params if KEY not in param.close)
         self.longer = tuple(close for close in closes if close != own and close.startswith(own))
+        if KEY not in own and len(own) > 3:
+            self.longer = tuple(dict.fromkeys((*self.longer, own + own)))
         #: what may stand where parameters begin
         self.ahead = tail_of(follows)
         self.tags = self._tags()
@@ -349,9 +355,20 @@ def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: Parameter
             if len(param.first) > 2 and param.first in value:
                 found.update(((match["key"], key), None) for match in param.head.final.finditer(value))
         pieces = value.split(program.params[0].close_of(key))
-        words = (word for piece in pieces[1:] for word in _WORDS.findall(piece[:_NEAR]))
+        words = (word for piece in pieces[1:] for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower()))
         found.update(((word[at:], key), None) for word in words for at in (0, *range(1, len(word) - 2)))
-    return [
+    own = program.params[0]
+    doubled = [
+        ("invalid-value", f"arguments.{key}: its text begins with its own opening tag")
+        for key, value in arguments.items()
+        if type(value) is str
+        and (
+            (bool(own.opener) and value.startswith(own.opener))
+            or ((match := own.head.final.match(value)) is not None and match.groupdict().get("key") == key)
+        )
+        and own.close_of(key) not in value
+    ]
+    return doubled + [
         ("missing-argument", f"arguments.{name}: it stands in the text of {key!r}, which is not closed before it")
         for name, key in found
         if name not in arguments and tool.admits(name) != "unknown"
@@ -568,7 +585,7 @@ class TaggedScanner(ArgumentScanner):
                         return _before(buf, pos, at, self._trail), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
                 if decided is None and whole and program.longer:
-                    decided, behind = self._longer_close(buf, at, behind, final)
+                    decided, behind = self._longer_close(buf, pos, at, behind, final)
                 if decided is UNDECIDED:
                     end = _before(buf, pos, at, self._trail)
                     self._needs = behind + program.after_least - end
@@ -588,13 +605,13 @@ class TaggedScanner(ArgumentScanner):
             self._hold = tail_of(tuple(b[n:] + end for end, b in ends if end for n in range(len(b) + 1)))
         return self._safe_end(buf, pos), -1
 
-    def _longer_close(self, buf: str, at: int, behind: int, final: bool) -> tuple[Any, int]:
-        """Whether another picture's closing tag, which begins with this one, closes the value; where it ends."""
+    def _longer_close(self, buf: str, pos: int, at: int, behind: int, final: bool) -> tuple[Any, int]:
+        """Whether a closing tag that begins with this one and goes on closes the value; where it ends."""
         longer = starts_with_any(self.program.longer, buf, at, final)
         if longer is UNDECIDED:
             return UNDECIDED, behind
-        if not isinstance(longer, str):
-            return None, behind
+        if not isinstance(longer, str) or self._param.first in "".join(self._parts) + buf[pos:at]:
+            return None, behind  # or the value holds the opening tag, too
         decided = self.program.after_close.match(buf, at + len(longer), final)
         if decided is not None and decided is not UNDECIDED:
             self.repair(SLIP)

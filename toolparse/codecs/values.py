@@ -45,7 +45,7 @@ _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
-_BEFORE_VALUE = frozenset(":=,[({")
+_BEFORE_VALUE = frozenset(':=,[({"')
 _BEGINS_VALUE = frozenset("\"'[{-")
 _BEHIND_VALUE = frozenset(",;]})")
 _SLIPS = (",", *_BRACKETS)
@@ -92,7 +92,7 @@ def _parted_badly(quote: str, in_map: bool) -> Rx:
     mark, blanks = re.escape(quote), rf"{WS}{{0,{MAX_BLANKS}}}+"
     junk = rf"(?:{WS}|[,;|&{{}}\[\]()]){{1,64}}+"
     if not in_map:
-        return Rx(f"(?P<other>{junk}{mark}|{mark}\\w)")
+        return Rx(f"(?P<other>{junk}{mark}|{mark}\\w|[^\\w,]{{0,2}},[^\\w,]{{0,2}}{mark})")
     word, either = r"[^ \t\r\n,:;=\[\]{}()\"'<>]{1,128}+", f"(?:{mark}|[\"'])"
     key = f"(?:{either}{word}{either}|{word}){blanks}"
     goes_on = rf"(?:{WS}|[,;]){{0,64}}+{key}[:=]{blanks}(?:{either}|[\[{{\d-])"
@@ -589,9 +589,8 @@ class ValueScanner(Scanner):
                 # With a call's marker in it, the string is one that was not closed.
                 inside = "".join(self._sink[self._string_from :])
                 if not self._inside % 2:
-                    self._opened = (
-                        inside.rstrip(BLANKS)[-1:] in _BEFORE_VALUE or buf[behind : behind + 1] in _BEHIND_VALUE
-                    )
+                    before, after = inside.rstrip(BLANKS)[-1:], buf[behind : behind + 1]
+                    self._opened = before in _BEFORE_VALUE or after in _BEHIND_VALUE or buf.startswith(quote, behind)
                 self._string_from = len(self._sink)
                 if any(json.quote(stop)[1:-1] in inside for stop in self.stops):
                     self._fail("a string that is not closed")

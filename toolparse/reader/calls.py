@@ -27,6 +27,7 @@ from toolparse.reader.turn import CallInHand
 
 #: How arguments in round brackets begin, if they have names.
 _NAMED: Any = re.compile(r"\)|[A-Za-z_][A-Za-z0-9_]{0,128}[ \t\r\n]*=")
+_OPENS = ("(", "{")
 _UNCLOSED = "its closing marker missing"
 
 
@@ -100,9 +101,11 @@ class CallSteps(Trial):
                     end = behind if behind - end <= MAX_BLANKS and text.startswith(plan.stop, behind) else -1
                 if end >= 0:
                     end += plan.step
-                    if plan.rest is not None:
-                        rest = plan.rest(text, end)
-                        end = rest.end() if rest is not None else -1
+                    if plan.kwargs and text.startswith(_OPENS, end):
+                        end = -1
+                if end >= 0 and plan.rest is not None:
+                    rest = plan.rest(text, end)
+                    end = rest.end() if rest is not None else -1
             if end < 0 or not inner_name or plan.tail_names or (weak and plan.bare and not self.offered(inner_name)):
                 self._call_begins(plan, match, at, name, id, weak=weak)
                 return True
@@ -330,6 +333,13 @@ class CallSteps(Trial):
                 call.reached = self.here()
                 self._step = BROKEN
                 return True
+        if plan.kwargs and pos == len(buf) and not final:
+            return False
+        if plan.kwargs and buf[pos : pos + 1] in _OPENS and not missing and matched:
+            call.scanner.error = "behind its arguments, more of them stand"  # type: ignore[union-attr]
+            call.reached = self.here()
+            self._step = BROKEN
+            return True
         if not missing and matched < len(plan.tail):
             at = skip_blanks(buf, pos)
             if at < len(buf) or at - pos > MAX_BLANKS:

@@ -144,7 +144,11 @@ class CallPlan:
         self.surplus = surplus if shape.body == "wrapper" and self.closer and not shape.tail else None
         #: behind an object that is not closed, what can only be more of the arguments
         self.more = (
-            MORE_JSON if shape.json and self.tail and (shape.body == "arguments" or not self.in_section) else None
+            MORE_JSON
+            if (shape.json or self.syntax.own_quotes)
+            and self.tail
+            and (shape.body == "arguments" or not self.in_section)
+            else None
         )
         #: how an object that nothing closes goes over into the next
         self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""

@@ -7,6 +7,7 @@ it is said. Not every format leaves something that can be known again: of tags a
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from functools import lru_cache
 from itertools import islice
@@ -105,16 +106,17 @@ def _without(shape: Format, lost: re.Pattern[str]) -> Format | None:
 # A call in a spelling that is none of the family's is known by where it stands and by what it names.
 _NAME: Any = re.compile(r"[A-Za-z_](?:[\w.-]{0,127}\w)?")
 _BEGINS: Any = re.compile(
-    r"^[ \t]*+(?=[{\[(<|｜]|>+\w|[\"'](?:\{|\w{1,64}[\"'][ \t]*:)"
-    rf"|{_NAME.pattern}(?:[\]|>｜=]|[ \t]{{0,8}}[:\n]?[ \t]{{0,8}}[({{<\[\"']))",
+    r"^[ \t]*+(?=[{\[(<|｜]|>+[\w\"']|[\"'](?:\{|\w{1,64}[\"'][ \t]*[:\n])"
+    rf"|{_NAME.pattern}(?:[\]|>｜=]|[ \t]{{0,8}}[:\n]{{0,2}}[ \t]{{0,8}}[({{<\[\"']))",
     re.M,
 )
+_STRAIGHT = str.maketrans("“”„‘’", '"""\'\'')
 _NEAR = 128  # characters up to the tool's name
 _BEFORE_NAME = ("", *"\"'<>=[](){|｜:/.,▁")
 _ENDS_WITH = {"{": "}]>", "(": ")", '"': '"}', "'": "'}"}
 _SENTENCE: Any = re.compile(r"[ \t]*+[A-Za-z]\S*+[ \t]++[A-Za-z]++[ \t]")
 _VALUE = r"[ \t\r\n]{0,64}[:=][ \t\r\n]{0,64}(?:[\"'\d\[{<-]|true\b|false\b|null\b|True\b|False\b|None\b)"
-_ARGUMENT: Any = re.compile(rf"[\"'<=(,{{\[> \t\n]([A-Za-z_]\w{{0,128}}+)(?=[\"']?(?:{_VALUE}|[<>]))")
+_ARGUMENT: Any = re.compile(rf"[\"'<=(,{{\[> \t\n]([A-Za-z_]\w{{0,128}}+)(?=[\"']?(?:{_VALUE}|[<>]|[ \t]\w{{1,64}}=))")
 _ARGUMENTS: Any = re.compile(
     r"[\"']\w{0,32}(?:arg(?:ument)?s|param(?:eter)?s|input)[\"'][ \t\n]{0,64}:[ \t\n]{0,64}[\"']?\{|\{\}"
 )
@@ -124,12 +126,11 @@ _NO_CALL: Any = re.compile(r"[\"'](?:properties|result)[\"']\s{0,64}:")  # the t
 
 def spelt_otherwise(text: str, tools: Tools) -> tuple[int, str] | None:
     """Where a call of an offered tool begins with which a text ends, whatever its spelling, and the tool's name."""
-    said = text.rstrip(BLANKS + ",;")
-    if said.count("```") % 2:  # of a fence that is damaged
-        said = said.rstrip("`" + BLANKS)
-    if not said:
-        return None
-    if _SENTENCE.match(said, said.rfind("\n") + 1):
+    said = html.unescape(text.translate(_STRAIGHT)).replace("\\", "")
+    moved = len(said) != len(text)
+    fence = "`" if said.count("```") % 2 else ""  # of which the other half is damaged
+    said = said.rstrip(BLANKS + ",;" + fence)
+    if not said or _SENTENCE.match(said, said.rfind("\n") + 1):
         return None
     for match in islice(_BEGINS.finditer(said), _MOST):
         at = match.end()
@@ -140,7 +141,7 @@ def spelt_otherwise(text: str, tools: Tools) -> tuple[int, str] | None:
             if tool is not None:
                 before = said[at : word.start()].rstrip(BLANKS)
                 if before[-1:] in _BEFORE_NAME and _is_called(said, at, word.end(), tool):
-                    return at, tool.name
+                    return 0 if moved else at, tool.name
                 break
     return None
 
