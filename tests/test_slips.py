@@ -111,7 +111,10 @@ ONE_WORD = ("[TOOL_CALLSget_weather", "get_weathercity")
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_one_character_left_out_or_doubled(format: Format) -> None:
-    """The call is read right, or it is not ok, or something is said; a text may get a character more at its edge."""
+    """The call is read right, or it is not ok, or something is said; a text may get a character more at its edge.
+
+    Python's strings in a row are one, which is noted.
+    """
     parser = toolparse.Parser(format, prefill="", tools=[WEATHER])
     text = parser.render(testing.numbered(format, [CALL]))
     places = [at for at, char in enumerate(text) if not char.isalnum()]
@@ -130,6 +133,8 @@ def test_one_character_left_out_or_doubled(format: Format) -> None:
             if call.ok and len(arguments) == 3 and len(arguments["tags"]) == 2:
                 city, tags = arguments["city"], arguments["tags"]
                 arguments = {**arguments, "city": _without_edge(city), "tags": [_without_edge(tag) for tag in tags]}
+            elif "in a row" in str(call.issues):
+                continue
             assert not call.ok or (call.name, arguments) == CALL, (slipped, call.arguments)
 
 

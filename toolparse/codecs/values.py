@@ -325,9 +325,6 @@ class ValueScanner(Scanner):
                 if quote is None:
                     return pos
                 if quote and self._joins:
-                    if self._stack[-1:] == ["]"]:
-                        self._fail("two strings with no comma between them")
-                        return pos
                     self.repair("strings in a row, which are one")
                     self._joins = False
                     pos += len(quote)
