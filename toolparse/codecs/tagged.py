@@ -428,7 +428,18 @@ _TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
 
-    __slots__ = ("_at_lead", "_close", "_hold", "_open_trail", "_param", "_stem", "_trail", "_way", "program")
+    __slots__ = (
+        "_at_lead",
+        "_close",
+        "_hold",
+        "_open_trail",
+        "_param",
+        "_quotes_tag",
+        "_stem",
+        "_trail",
+        "_way",
+        "program",
+    )
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -436,6 +447,7 @@ class TaggedScanner(ArgumentScanner):
         self._param = program.params[0]
         self._way = _TEXT
         self._at_lead = False
+        self._quotes_tag = False  # whether the value holds its opening tag
         self._close = ""
         self._stem = ""  # how a line begins that is a slip of it
         self._trail = self._open_trail = ""  # the blanks between the value and its closing tag, or the call's
@@ -521,6 +533,7 @@ class TaggedScanner(ArgumentScanner):
         self._trail, self._open_trail = self._param.trail, self._param.open_trail
         self._hold = None
         self._at_lead = True
+        self._quotes_tag = False
         self._parts = []
         if self.streaming:
             self.out.append((", " if self.arguments_ else "") + json.quote(key) + (': "' if self._text else ": "))
@@ -610,10 +623,14 @@ class TaggedScanner(ArgumentScanner):
         longer = starts_with_any(self.program.longer, buf, at, final)
         if longer is UNDECIDED:
             return UNDECIDED, behind
-        if not isinstance(longer, str) or self._param.first in "".join(self._parts) + buf[pos:at]:
-            return None, behind  # or the value holds the opening tag, too
+        if not isinstance(longer, str) or self._quotes_tag:
+            return None, behind
         decided = self.program.after_close.match(buf, at + len(longer), final)
         if decided is not None and decided is not UNDECIDED:
+            # Where the value holds the opening tag too, the closing one is its own.
+            self._quotes_tag = self._param.first in "".join(self._parts) + buf[pos:at]
+            if self._quotes_tag:
+                return None, behind
             self.repair(SLIP)
         return decided, at + len(longer)
 

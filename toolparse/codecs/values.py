@@ -452,7 +452,7 @@ class ValueScanner(Scanner):
             return False
         if char not in self._quote_starts and (self.strict or not (char.isalpha() or char == "_")):
             return False
-        return not any(buf.startswith(stop, pos) or stop.startswith(buf[pos:]) for stop in self.stops)
+        return not any(stop.startswith(buf[pos : pos + len(stop)]) for stop in self.stops)
 
     def _takes_place(self, state: int) -> bool:
         """Whether an argument without a key begins, which is the next that is declared: then it has it now."""

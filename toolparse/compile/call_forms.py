@@ -370,7 +370,7 @@ def _lookahead(
             return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"(?:{key}))"))
         return (Slack(), Raw("(?=[{(])" if format.syntax.own_quotes else r"(?=\{)"))
     if body == "kwargs" and weak:
-        values = r"[\"'\[{\d-]|(?:True|False|None|true|false|null)\b"
+        values = r"[\"'\[{\d-]|(?:True|False|None|true|false|null)[ \t\r\n,)]"
         return (Slack(), Raw(rf"(?=\)|{values}|[A-Za-z_][A-Za-z0-9_]{{0,128}}"), Slack(), Raw("=)"))
     if body == "params" and tagged is not None and head.ends_with_hole:
         return (Slack(), Raw(f"(?={'|'.join(map(re.escape, tagged.follows))})"))
