@@ -331,7 +331,10 @@ def read_tagged(
             declared, found, value = value.partition(more[0])
             if not found or not declared.isidentifier() or len(declared) > MAX_TYPE:
                 return None
-        arguments[key] = _value_of(value, key, _way(param, tool, key, declared), tool, program.syntax)
+        way = _way(param, tool, key, declared)
+        arguments[key] = _value_of(value, key, way, tool, program.syntax)
+        if way == _LITERAL and arguments[key] == value:
+            return None
     return arguments
 
 
@@ -355,7 +358,9 @@ def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: Parameter
             if len(param.first) > 2 and param.first in value:
                 found.update(((match["key"], key), None) for match in param.head.final.finditer(value))
         pieces = value.split(program.params[0].close_of(key))
-        words = (word for piece in pieces[1:] for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower()))
+        words = (
+            word for piece in pieces[1:_PIECES] for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower())
+        )
         found.update(((word[at:], key), None) for word in words for at in (0, *range(1, len(word) - 2)))
     own = program.params[0]
     doubled = [
@@ -376,7 +381,7 @@ def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: Parameter
 
 
 _WORDS: Any = re.compile(r"\w+")
-_NEAR = 96  # characters of an opening tag
+_NEAR, _PIECES = 96, 9  # characters of an opening tag that are looked at, and how often
 
 
 class ArgumentScanner(Scanner):
@@ -662,6 +667,8 @@ class TaggedScanner(ArgumentScanner):
         assert key is not None
         value = text if self._text else _value_of(text, key, self._way, self.tool, self.program.syntax)
         self.arguments_[key] = value
+        if self._way == _LITERAL and value == text and (self.tool is None or self.tool.admits(key) == "unknown"):
+            self.mistyped.append(key)
         if self.streaming:
             self.out.append('"' if self._text else json.encode(value))
         self._key = None

@@ -374,6 +374,8 @@ class CallSteps(Trial):
         repairs = [what for what in dict.fromkeys((plan.slip, *scanner.repairs, missing)) if what]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
+        told = "it is text, where the call says that it is something else"
+        found.extend(("wrong-type", f"arguments.{key}: {told}") for key in scanner.mistyped)
         if scanner.duplicates:
             found.append(("duplicate-key", "a key is given twice; the last value counts"))
         self.add_call(call.name, arguments, call.id, call.start, self.here(), found, plan, call)
