@@ -345,43 +345,37 @@ def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
     return text
 
 
-def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: ParameterTypes) -> list[tuple[str, str]]:
-    """Issues of declared parameters that stand in the text of another one.
+_WORDS: Any = re.compile(r"\w+")
+_NEAR, _PIECES = 96, 8  # characters of an opening tag that are looked at, and how often
 
-    Its closing tag is missing, or there, and behind it the other one's opening tag is none.
+
+def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: ParameterTypes) -> list[tuple[str, str]]:
+    """Issues of texts that hold another declared parameter, or their own opening tag once more.
+
+    The text's closing tag is missing, or there, and the opening tag behind it is damaged.
     """
-    found: dict[tuple[str, str], None] = {}
+    own = program.params[0]
+    found: list[tuple[str, str]] = []
     for key, value in arguments.items():
         if type(value) is not str:
             continue
+        names: dict[str, None] = {}
         for param in program.heads:
             if len(param.first) > 2 and param.first in value:
-                found.update(((match["key"], key), None) for match in param.head.final.finditer(value))
-        pieces = value.split(program.params[0].close_of(key))
-        words = (
-            word for piece in pieces[1:_PIECES] for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower())
+                names.update((match["key"], None) for match in param.head.final.finditer(value))
+        close = own.close_of(key)
+        if close in value:
+            for piece in value.split(close, _PIECES)[1:]:
+                for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower()):
+                    names.update((word[at:], None) for at in (0, *range(1, len(word) - 2)))
+        elif value.startswith(own.opener or own.first) and (own.opener or next(iter(names), "") == key):
+            found.append(("invalid-value", f"arguments.{key}: its text begins with its own opening tag"))
+        found.extend(
+            ("missing-argument", f"arguments.{name}: it stands in the text of {key!r}, which is not closed before it")
+            for name in names
+            if name not in arguments and tool.admits(name) != "unknown"
         )
-        found.update(((word[at:], key), None) for word in words for at in (0, *range(1, len(word) - 2)))
-    own = program.params[0]
-    doubled = [
-        ("invalid-value", f"arguments.{key}: its text begins with its own opening tag")
-        for key, value in arguments.items()
-        if type(value) is str
-        and (
-            (bool(own.opener) and value.startswith(own.opener))
-            or ((match := own.head.final.match(value)) is not None and match.groupdict().get("key") == key)
-        )
-        and own.close_of(key) not in value
-    ]
-    return doubled + [
-        ("missing-argument", f"arguments.{name}: it stands in the text of {key!r}, which is not closed before it")
-        for name, key in found
-        if name not in arguments and tool.admits(name) != "unknown"
-    ]
-
-
-_WORDS: Any = re.compile(r"\w+")
-_NEAR, _PIECES = 96, 9  # characters of an opening tag that are looked at, and how often
+    return found
 
 
 class ArgumentScanner(Scanner):
