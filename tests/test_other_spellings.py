@@ -139,3 +139,11 @@ def test_without_names_a_call_without_a_marker_begins_its_line() -> None:
     assert isinstance(format, Format)
     assert not read(format, 'I would write [get_weather("Oslo")]', TOOLS).tool_calls
     assert read(format, 'I would write:\n[get_weather("Oslo")]', TOOLS).tool_calls
+
+
+def test_behind_a_call_too() -> None:
+    parser = toolparse.parser_for("hermes", tools=TOOLS)
+    text = '<tool_call>\n{"name": "get_tides", "arguments": {"city": "Rome"}}\n</tool_call>\n' + CALLS[1]
+    message = parser.parse(text, prompt="Hi.\n")
+    assert [call.ok for call in message.tool_calls] == [True]
+    assert [issue.code for issue in message.issues] == ["markers-missing"]

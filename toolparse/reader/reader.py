@@ -31,7 +31,7 @@ runs ahead for the end of the thought, whose result is remembered; reading calls
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks, starts_with_any
@@ -203,13 +203,15 @@ class Reader(CallSteps):
             self._look_for_unmarked(complete)
         elif len(self.marks) > len(self.calls):
             self._look_behind_calls(complete)
+        if self.tools is not None and self.marks and self.marks[-1].kind == "content":
+            self._look_for_other_spellings(complete, self.tools)
         return self.message(complete)
 
     def _look_behind_calls(self, text: str) -> None:
         """Where nothing closes a call, a stream has said it when its object ends, even if its writer went on."""
         for call, behind in pairwise(self.marks):
-            parted = call.kind != "call" or behind.kind != "content" or text[call.end : behind.start].strip(BLANKS)
-            if not parted and MORE_JSON.final.match(text, behind.start) is not None:
+            unclosed = call.kind == "call" and text[call.end - 1] == "}"
+            if unclosed and behind.kind == "content" and MORE_JSON.final.match(text, call.end) is not None:
                 said = "behind the call stands what can only be more of its arguments; it is content"
                 self._add_issue(Issue("stray-marker", said, behind))
 
@@ -227,19 +229,18 @@ class Reader(CallSteps):
                     span = Span("content", start + at, start + len(said))
                     self._add_issue(Issue("markers-missing", _MARKERS_MISSING, span))
                     return
-        if self.tools is not None and not self.issues:
-            self._look_for_other_spellings(text)
 
-    def _look_for_other_spellings(self, text: str) -> None:
-        """The end of a turn without calls may be one in a spelling that is none of the family's."""
-        assert self.tools is not None
-        thoughts = [number for number, mark in enumerate(self.marks) if mark.kind == "reasoning"]
-        content = self.marks[thoughts[-1] + 1 :] if thoughts else self.marks
-        found = spelt_otherwise(text[content[0].start : content[-1].end], self.tools) if content else None
+    def _look_for_other_spellings(self, text: str, tools: Tools) -> None:
+        """The end of a turn may be a call in a spelling that is none of the family's."""
+        if any(issue.call_index is None for issue in self.issues):
+            return  # something was said of it
+        content = list(takewhile(lambda mark: mark.kind == "content", reversed(self.marks)))
+        start, end = content[-1].start, content[0].end
+        found = spelt_otherwise(text[start:end], tools)
         if found is not None:
             at, name = found
             said = f"this reads like a call of {name!r}, but not as models of this family write calls; it is content"
-            self._add_issue(Issue("markers-missing", said, Span("content", content[0].start + at, content[-1].end)))
+            self._add_issue(Issue("markers-missing", said, Span("content", start + at, end)))
 
     def standing(self) -> Start | None:
         """Where the text read so far leaves the turn; None where it is settled up to more than an open thought."""
