@@ -76,7 +76,7 @@ from toolparse.reader.tables import (
 )
 from toolparse.reader.turn import Tools
 from toolparse.reader.unmarked import END as END_MARK
-from toolparse.reader.unmarked import spelt_otherwise, unmarked
+from toolparse.reader.unmarked import LAST, spelt_otherwise, unmarked
 
 # What fills a text up behind its end.
 _SPECIAL: Any = re.compile(r"<[^<>\s]{1,64}>|\[[A-Za-z_]{1,64}\]")
@@ -232,10 +232,13 @@ class Reader(CallSteps):
 
     def _look_for_other_spellings(self, text: str, tools: Tools) -> None:
         """The end of a turn may be a call in a spelling that is none of the family's."""
+        end = self.marks[-1].end
+        if not text[max(end - 32, 0) : end].rstrip(BLANKS).endswith(LAST):  # most texts
+            return
         if any(issue.call_index is None for issue in self.issues):
             return  # something was said of it
         content = list(takewhile(lambda mark: mark.kind == "content", reversed(self.marks)))
-        start, end = content[-1].start, content[0].end
+        start = content[-1].start
         found = spelt_otherwise(text[start:end], tools)
         if found is not None:
             at, name = found

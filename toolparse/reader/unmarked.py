@@ -114,7 +114,8 @@ _STRAIGHT = str.maketrans("“”„‘’", '"""\'\'')
 _NEAR = 128  # characters up to the tool's name
 _BEFORE_NAME = ("", *"\"'<>=[](){|｜:/.,▁")
 _ENDS_WITH = {"{": "}]>", "(": ")", '"': '"}', "'": "'}"}
-_LAST = tuple(")]}>\"'”’,;`")
+#: The last character of such a call.
+LAST = tuple(")]}>\"'”’,;`")
 _SENTENCE: Any = re.compile(r"[ \t]*+[A-Za-z]\S*+[ \t]++[A-Za-z]++[ \t]")
 _VALUE = r"[ \t\r\n]{0,64}[:=][ \t\r\n]{0,64}(?:[\"'\d\[{<-]|true\b|false\b|null\b|True\b|False\b|None\b)"
 _ARGUMENT: Any = re.compile(rf"[\"'<=(,{{\[> \t\n]([A-Za-z_]\w{{0,128}}+)(?=[\"']?(?:{_VALUE}|[<>]|[ \t]\w{{1,64}}=))")
@@ -127,8 +128,6 @@ _NO_CALL: Any = re.compile(r"[\"'](?:properties|result)[\"']\s{0,64}:")  # the t
 
 def spelt_otherwise(text: str, tools: Tools) -> tuple[int, str] | None:
     """Where a call of an offered tool begins with which a text ends, whatever its spelling, and the tool's name."""
-    if not text[-_NEAR:].rstrip(BLANKS).endswith(_LAST):  # most texts
-        return None
     said = html.unescape(text.translate(_STRAIGHT)).replace("\\", "")
     moved = len(said) != len(text)
     fence = "`" if said.count("```") % 2 else ""  # of which the other half is damaged
