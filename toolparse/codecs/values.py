@@ -46,7 +46,7 @@ _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
 _BEFORE_VALUE = frozenset(':=,[({"')
-_BEGINS_VALUE = frozenset("\"'[{-")
+_BEGINS_VALUE = frozenset("\"'[{")
 _BEHIND_VALUE = frozenset(",;]})")
 _SLIPS = (",", *_BRACKETS)
 _BEGUN = re.compile(r'[ \t\r\n]*(?:\{[ \t\r\n]*(?:"[^"]*(?:"[^"]*(?:"[^"]*"?)?)?)?)?')  # of a wrapper, at most
@@ -318,7 +318,7 @@ class ValueScanner(Scanner):
                 self.repair("a missing comma")
                 self._comma = True
                 self._state = state = _KEY
-            if (char in _BEGINS_VALUE or char.isdigit()) and self._takes_place(state):
+            if char in _BEGINS_VALUE and self._takes_place(state):
                 state = _VALUE
             if char in self._quote_starts:
                 quote = '"' if char == '"' and self.strict else self._opening_quote(buf, pos, end, final)
@@ -409,6 +409,14 @@ class ValueScanner(Scanner):
             if buf[at : at + 1] in _OPERATORS or (at < len(buf) and self._pieces[-1][-1] in _OPERATORS):
                 self._pieces.append(" ")
                 return at
+        if self.order and self._state in (_KEY, _FIRST_KEY):
+            at = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+            if at == len(buf) and not final and at - pos <= MAX_BLANKS:
+                return pos
+            token = "".join(self._pieces)
+            named = at - pos <= MAX_BLANKS and buf.startswith("=", at)
+            if not named and (token in json.WORDS or token[0] in "+-.0123456789"):
+                self._takes_place(self._state)
         return self._end_token(buf, pos)
 
     def _open_wrapper(self, buf: str, pos: int, final: bool) -> tuple[int, bool]:
@@ -624,8 +632,6 @@ class ValueScanner(Scanner):
         token = "".join(self._pieces)
         state = self._state
         self._pieces = []
-        if state in (_KEY, _FIRST_KEY) and token in json.WORDS and self._takes_place(state):
-            state = _VALUE
         if state in (_KEY, _FIRST_KEY):
             if token in self.order[: self._placed]:
                 self._fail(f"{token!r} is given twice")

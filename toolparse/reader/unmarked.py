@@ -3,8 +3,8 @@
 Of each way to write calls that is told by markers, what is left when those are taken out; of that no call is made, but
 it is said. Not every format leaves something that can be known again: of tags around keys and values nothing stays.
 
-Nor is a call made of what ends a turn as a call in another family's spelling would: an offered tool's name, and arguments,
-in whatever brackets, tags and quotes. Where they are begun by no word of prose, that is said too.
+Nor is a call made of what ends a turn as a call in another family's spelling would: an offered tool's name and
+arguments, in whatever brackets, tags and quotes. Where no word of prose begins it, that is said too.
 """
 
 from __future__ import annotations
