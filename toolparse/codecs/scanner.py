@@ -19,10 +19,11 @@ class Scanner:
 
     `status`: MORE until the value was read (DONE) or can't be (ERROR; `error` says why). `name`, `id`: as soon as they
     are known, where the arguments' wrapper gives them. `arguments_seen`: whether the arguments have begun. `repairs`:
-    slips that were mended, in words; `duplicates`: whether a key is given twice.
+    slips that were mended, in words; `duplicates`: whether a key is given twice; `mistyped`: arguments that are text,
+    where the call says otherwise.
     """
 
-    __slots__ = ("arguments_seen", "duplicates", "error", "id", "name", "out", "repairs", "status")
+    __slots__ = ("arguments_seen", "duplicates", "error", "id", "mistyped", "name", "out", "repairs", "status")
 
     def __init__(self) -> None:
         self.status = MORE
@@ -33,6 +34,7 @@ class Scanner:
         self.arguments_seen = True
         self.repairs: list[str] = []
         self.duplicates = False
+        self.mistyped: list[str] = []
 
     def scan(self, buf: str, pos: int, final: bool) -> int:
         """Read on from `pos`; returns the position up to which `buf` was read. `final`: nothing follows."""
@@ -41,6 +43,10 @@ class Scanner:
     def arguments(self) -> dict[str, Any]:
         """The arguments of a value that was read to its end. Raises ValueError when they are none."""
         raise NotImplementedError
+
+    def misplaced(self, tool: Any) -> list[tuple[str, str]]:
+        """Issues of parameters that a tool declares and that stand in the call, but not where they belong."""
+        return []
 
     def partial(self) -> str:
         """The arguments as far as they were completely read, as JSON text; '' if none were begun."""

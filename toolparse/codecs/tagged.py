@@ -92,6 +92,10 @@ class ParamProgram:
         self.literals = literals
         self.slip = slip
         self.stem = self.stem_of(close)
+        #: the tag of its own in which a value stands, behind that of the key
+        self.opener = ""
+        if written is not None and "<" in written[-2]:
+            self.opener = "<" + written[-2].rpartition("<")[2].strip(BLANKS)
         held = {"string": "text", "object": "object", "array": "array"}
         #: what an element holds by its type attribute, where that says anything but JSON
         self.kinds = {word: held.get(name, "json") for name, word in reversed((types or {}).items())}
@@ -167,10 +171,12 @@ class TaggedProgram:
         for param in params:
             heads.setdefault(param.head.pattern, param)
         self.heads = tuple(heads.values())
-        #: closing tags that begin as the own one does, and go on
+        #: closing tags that begin as the own one does, and go on: another picture's, or the tag twice
         own = params[0].close
         closes = dict.fromkeys(param.close for param in params if KEY not in param.close)
         self.longer = tuple(close for close in closes if close != own and close.startswith(own))
+        if KEY not in own and len(own) > 3:
+            self.longer = tuple(dict.fromkeys((*self.longer, own + own)))
         #: what may stand where parameters begin
         self.ahead = tail_of(follows)
         self.tags = self._tags()
@@ -325,7 +331,10 @@ def read_tagged(
             declared, found, value = value.partition(more[0])
             if not found or not declared.isidentifier() or len(declared) > MAX_TYPE:
                 return None
-        arguments[key] = _value_of(value, key, _way(param, tool, key, declared), tool, program.syntax)
+        way = _way(param, tool, key, declared)
+        arguments[key] = _value_of(value, key, way, tool, program.syntax)
+        if way == _LITERAL and arguments[key] == value:
+            return None
     return arguments
 
 
@@ -336,19 +345,37 @@ def unescaped(text: str, entities: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+_WORDS: Any = re.compile(r"\w+")
+_NEAR, _PIECES = 96, 8  # characters of an opening tag that are looked at, and how often
+
+
 def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: ParameterTypes) -> list[tuple[str, str]]:
-    """Issues of declared parameters that stand in the text of another one, as its closing tag is missing."""
-    return [
-        (
-            "missing-argument",
-            f"arguments.{match['key']}: it stands in the text of {key!r}, which is not closed before it",
+    """Issues of texts that hold another declared parameter, or their own opening tag once more.
+
+    The text's closing tag is missing, or there, and the opening tag behind it is damaged.
+    """
+    own = program.params[0]
+    found: list[tuple[str, str]] = []
+    for key, value in arguments.items():
+        if type(value) is not str:
+            continue
+        names: dict[str, None] = {}
+        for param in program.heads:
+            if len(param.first) > 2 and param.first in value:
+                names.update((match["key"], None) for match in param.head.final.finditer(value))
+        close = own.close_of(key)
+        if close in value:
+            for piece in value.split(close, _PIECES)[1:]:
+                for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower()):
+                    names.update((word[at:], None) for at in (0, *range(1, len(word) - 2)))
+        elif value.startswith(own.opener or own.first) and (own.opener or next(iter(names), "") == key):
+            found.append(("invalid-value", f"arguments.{key}: its text begins with its own opening tag"))
+        found.extend(
+            ("missing-argument", f"arguments.{name}: it stands in the text of {key!r}, which is not closed before it")
+            for name in names
+            if name not in arguments and tool.admits(name) != "unknown"
         )
-        for key, value in arguments.items()
-        for param in program.heads
-        if type(value) is str and len(param.first) > 2 and param.first in value
-        for match in param.head.final.finditer(value)
-        if match["key"] not in arguments and tool.admits(match["key"]) != "unknown"
-    ]
+    return found
 
 
 class ArgumentScanner(Scanner):
@@ -400,7 +427,18 @@ _TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
 
-    __slots__ = ("_at_lead", "_close", "_hold", "_open_trail", "_param", "_stem", "_trail", "_way", "program")
+    __slots__ = (
+        "_at_lead",
+        "_close",
+        "_hold",
+        "_open_trail",
+        "_param",
+        "_quotes_tag",
+        "_stem",
+        "_trail",
+        "_way",
+        "program",
+    )
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -408,6 +446,7 @@ class TaggedScanner(ArgumentScanner):
         self._param = program.params[0]
         self._way = _TEXT
         self._at_lead = False
+        self._quotes_tag = False  # whether the value holds its opening tag
         self._close = ""
         self._stem = ""  # how a line begins that is a slip of it
         self._trail = self._open_trail = ""  # the blanks between the value and its closing tag, or the call's
@@ -493,6 +532,7 @@ class TaggedScanner(ArgumentScanner):
         self._trail, self._open_trail = self._param.trail, self._param.open_trail
         self._hold = None
         self._at_lead = True
+        self._quotes_tag = False
         self._parts = []
         if self.streaming:
             self.out.append((", " if self.arguments_ else "") + json.quote(key) + (': "' if self._text else ": "))
@@ -557,7 +597,7 @@ class TaggedScanner(ArgumentScanner):
                         return _before(buf, pos, at, self._trail), -1
                 decided = program.after_close.match(buf, behind, final) if behind else None
                 if decided is None and whole and program.longer:
-                    decided, behind = self._longer_close(buf, at, behind, final)
+                    decided, behind = self._longer_close(buf, pos, at, behind, final)
                 if decided is UNDECIDED:
                     end = _before(buf, pos, at, self._trail)
                     self._needs = behind + program.after_least - end
@@ -577,15 +617,19 @@ class TaggedScanner(ArgumentScanner):
             self._hold = tail_of(tuple(b[n:] + end for end, b in ends if end for n in range(len(b) + 1)))
         return self._safe_end(buf, pos), -1
 
-    def _longer_close(self, buf: str, at: int, behind: int, final: bool) -> tuple[Any, int]:
-        """Whether another picture's closing tag, which begins with this one, closes the value; where it ends."""
+    def _longer_close(self, buf: str, pos: int, at: int, behind: int, final: bool) -> tuple[Any, int]:
+        """Whether a closing tag that begins with this one and goes on closes the value; where it ends."""
         longer = starts_with_any(self.program.longer, buf, at, final)
         if longer is UNDECIDED:
             return UNDECIDED, behind
-        if not isinstance(longer, str):
+        if not isinstance(longer, str) or self._quotes_tag:
             return None, behind
         decided = self.program.after_close.match(buf, at + len(longer), final)
         if decided is not None and decided is not UNDECIDED:
+            # Where the value holds the opening tag too, the closing one is its own.
+            self._quotes_tag = self._param.first in "".join(self._parts) + buf[pos:at]
+            if self._quotes_tag:
+                return None, behind
             self.repair(SLIP)
         return decided, at + len(longer)
 
@@ -617,6 +661,8 @@ class TaggedScanner(ArgumentScanner):
         assert key is not None
         value = text if self._text else _value_of(text, key, self._way, self.tool, self.program.syntax)
         self.arguments_[key] = value
+        if self._way == _LITERAL and value == text and (self.tool is None or self.tool.admits(key) == "unknown"):
+            self.mistyped.append(key)
         if self.streaming:
             self.out.append('"' if self._text else json.encode(value))
         self._key = None

@@ -26,6 +26,7 @@ from toolparse.format import Syntax
 
 _TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _STOP = re.compile("[,)}]")
+_MOST_COMMAS = 8
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -54,16 +55,30 @@ def _patterns(syntax: Syntax, kwargs: bool) -> tuple[Rx, Rx]:
     return Rx(key), Rx(f"{SLACK}(?:{comma}{following}|{closing})", at_end=f"{SLACK}(?:{at_end})")
 
 
+_WORD = "[A-Za-z_][A-Za-z0-9_]{0,128}+"
+#: What follows a quote that ends a text where no comma parts it from the next argument; `other`: more is amiss.
+_PARTED_BADLY = Rx(
+    rf"[ \t\r\n,;]{{0,64}}+{_WORD}{SLACK}={SLACK}[^ \t\r\n=,)]"
+    rf"|(?P<other>[ \t\r\n,;]{{1,64}}+['\"]?{_WORD}['\"]?{SLACK}[:=]?{SLACK}['\"])"
+)
+#: An argument in the text of another one.
+_SWALLOWED: Any = re.compile(
+    rf"['\"][^'\"=]{{0,16}}?\b({_WORD})[ \t]{{0,16}}=(?!=)|[ \t\r\n,;]({_WORD})=(?=[^ \t\r\n=])"
+)
+
+
 class UnescapedScanner(ArgumentScanner):
     """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces."""
 
     __slots__ = (
         "_bare",
         "_closer",
+        "_commas",
         "_convert",
         "_follows",
         "_held",
         "_inner",
+        "_inside",
         "_key_rx",
         "_kwargs",
         "_opened",
@@ -83,6 +98,8 @@ class UnescapedScanner(ArgumentScanner):
         self._convert = False
         self._held = False
         self._quote = ""
+        self._inside = 0  # how many quotes stand inside the text in hand
+        self._commas = ""  # the commas between two arguments
         self._inner: ValueScanner | None = None
         self._quoted = False  # whether a string has quotes that the syntax does not write
         self._bare = False  # whether the text in hand has none, and no schema
@@ -105,6 +122,17 @@ class UnescapedScanner(ArgumentScanner):
                 break
         return pos
 
+    def misplaced(self, tool: Any) -> list[tuple[str, str]]:
+        """Those that stand in the text of another one, as nothing parts the two."""
+        arguments = self.arguments_
+        return [
+            ("missing-argument", f"arguments.{found}: it stands in the text of {key!r}, with no comma before it")
+            for key, value in arguments.items()
+            if type(value) is str
+            for found in dict.fromkeys(match[1] or match[2] for match in _SWALLOWED.finditer(value))
+            if found not in arguments and tool.admits(found) != "unknown"
+        ]
+
     # -- keys -----------------------------------------------------------------------------------------------------
 
     def _between(self, buf: str, pos: int, final: bool) -> int:
@@ -117,21 +145,24 @@ class UnescapedScanner(ArgumentScanner):
             self._opened = True
             return pos + 1
         if buf[pos] == self._closer:
+            if self._commas:
+                self.repair("a trailing comma")
             self.status = DONE
             self._settle()
             if self.streaming:
                 self.out.append("}")
             return pos if self._kwargs else pos + 1
-        at = pos + 1 if buf[pos] == "," and self.arguments_ else pos
-        behind = skip_blanks(buf, at)
-        if at > pos and buf.startswith(self._closer, behind):
-            self.repair("a trailing comma")
-            return behind
-        match = self._key_rx.match(buf, at, final)
+        if buf[pos] in ",;" and self.arguments_ and len(self._commas) < _MOST_COMMAS:
+            self._commas += buf[pos]
+            return pos + 1
+        match = self._key_rx.match(buf, pos, final)
         if match is UNDECIDED:
             return pos
         if match is None:
-            return self._fail(f"expected an argument, found {buf[at : at + 1]!r}", pos)
+            return self._fail(f"expected an argument, found {buf[pos]!r}", pos)
+        if self.arguments_ and self._commas != "," and (self._commas or self.syntax.comma):
+            self.repair(f"{self._commas!r} for ','" if self._commas else "a missing comma")
+        self._commas = ""
         self._begin(match.group("key"))
         return match.end()  # type: ignore[no-any-return]
 
@@ -178,6 +209,7 @@ class UnescapedScanner(ArgumentScanner):
 
     def _open_text(self, quote: str, *, convert: bool, bare: bool = False) -> None:
         self._text, self._quote, self._convert, self._held = True, quote, convert, False
+        self._inside = 0
         self._bare = bare
         self._parts = []
         if self._says():
@@ -199,6 +231,16 @@ class UnescapedScanner(ArgumentScanner):
                 return at
             if decided is not None:
                 return self._end_text(buf, pos, at)
+            if quote and not self._inside % 2:  # a quote that opens a quotation has none of this behind it
+                parted = _PARTED_BADLY.match(buf, at + 1, final)
+                if parted is UNDECIDED:
+                    self._take(buf[pos:at])
+                    return at
+                if parted is not None:
+                    if parted["other"]:
+                        return self._fail("two arguments with no comma between them", at)
+                    return self._end_text(buf, pos, at)
+            self._inside += 1
             at = self._candidate(buf, at + 1)
         end = len(buf)
         if not final:

@@ -45,6 +45,9 @@ _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[^ux])", re.DOTALL)
 _STRING_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+((?:\\(?:u[0-9a-fA-F]{0,3})?)?)')
 _JSON_ESCAPES = frozenset('"\\/bfnrt')
 _BRACKETS = ("]", "}", ")")
+_BEFORE_VALUE = frozenset(':=,[({"')
+_BEGINS_VALUE = frozenset("\"'[{")
+_BEHIND_VALUE = frozenset(",;]})")
 _SLIPS = (",", *_BRACKETS)
 _BEGUN = re.compile(r'[ \t\r\n]*(?:\{[ \t\r\n]*(?:"[^"]*(?:"[^"]*(?:"[^"]*"?)?)?)?)?')  # of a wrapper, at most
 _GOES_ON = re.compile(r'[ \t\r\n]*(?:,[ \t\r\n]*(?:"[^"]*(?:"[^"}]*)?)?)?')
@@ -80,8 +83,25 @@ def _after_string(quote: str, closer: str, inner: bool, stops: tuple[str, ...]) 
     return Rx(pattern, at_end=rf"{blanks}(?:,{blanks}{word}{{0,128}}+{blanks}|(?:{shut})?{blanks}(?:{begun})?)\Z")
 
 
+@lru_cache(maxsize=64)
+def _parted_badly(quote: str, in_map: bool) -> Rx:
+    """What follows a string that ends where no comma, or more than one, parts it from what is next.
+
+    `goes_on`: a key with its colon; what else there is, is no text either, where the quote can't open a quotation.
+    """
+    mark, blanks = re.escape(quote), rf"{WS}{{0,{MAX_BLANKS}}}+"
+    junk = rf"(?:{WS}|[,;|&{{}}\[\]()]){{1,64}}+"
+    if not in_map:
+        return Rx(f"(?P<other>{junk}{mark}|{mark}\\w|[^\\w,]{{0,2}},[^\\w,]{{0,2}}{mark})")
+    word, either = r"[^ \t\r\n,:;=\[\]{}()\"'<>]{1,128}+", f"(?:{mark}|[\"'])"
+    key = f"(?:{either}{word}{either}|{word}){blanks}"
+    goes_on = rf"(?:{WS}|[,;]){{0,64}}+{key}[:=]{blanks}(?:{either}|[\[{{\d-])"
+    return Rx(f"(?P<goes_on>{goes_on})|(?P<other>{junk}{key}[:=]?{blanks}{mark})")
+
+
 class ValueScanner(Scanner):
-    """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing.
+    """Scans one value. `kwargs`: the value is a run of `key=value` up to a closing bracket that is left standing;
+    `order`: the keys of those that are written without one.
 
     After `scan` returns, `status` is MORE, DONE or ERROR; `error` says what was wrong. `out` holds the pieces of the
     arguments as JSON text. With a `watch`, `name` and `id` are set as soon as they are known.
@@ -92,11 +112,14 @@ class ValueScanner(Scanner):
         "_capture_depth",
         "_comma",
         "_discard",
+        "_inside",
         "_joins",
         "_key",
         "_keyed",
+        "_opened",
         "_path",
         "_pieces",
+        "_placed",
         "_python",
         "_quote",
         "_quote_starts",
@@ -112,6 +135,8 @@ class ValueScanner(Scanner):
         "_unclaimed",
         "arguments_done",
         "kwargs",
+        "order",
+        "renamed",
         "stops",
         "strict",
         "syntax",
@@ -119,7 +144,13 @@ class ValueScanner(Scanner):
     )
 
     def __init__(
-        self, syntax: Syntax, *, watch: WrapperPaths | None = None, kwargs: bool = False, stops: tuple[str, ...] = ()
+        self,
+        syntax: Syntax,
+        *,
+        watch: WrapperPaths | None = None,
+        kwargs: bool = False,
+        stops: tuple[str, ...] = (),
+        order: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.syntax = syntax
@@ -127,6 +158,8 @@ class ValueScanner(Scanner):
         self.watch = watch
         self.kwargs = kwargs
         self.stops = stops
+        self.order = order
+        self._placed = 0  # how many arguments stand without a key
         self.arguments_seen = watch is None
         self.arguments_done = False
         self._stack: list[str] = []
@@ -140,6 +173,8 @@ class ValueScanner(Scanner):
         self._raw_string = False
         self._slips = syntax.own_quotes and not kwargs  # whether other quotes and brackets are slips
         self._keyed = kwargs  # whether the outermost container is a map in round brackets
+        self._opened = False  # whether one of them seems to begin a value, or to end one
+        self._inside = 0  # how many quotes stand inside the string in hand
         self._string_from = 0  # the pieces of the string in hand, from the last quote inside it on
         self._pieces: list[str] = []  # a token cut by the end of the buffer
         self._discard: list[str] = []
@@ -150,7 +185,8 @@ class ValueScanner(Scanner):
         self._capture_depth = 0
         self._safe = (0, 0)  # up to where `out` holds whole elements: (pieces, depth)
         self._started = False
-        self._unclaimed = ""  # the first key of the wrapper that is none of its picture's
+        self.renamed = False  # whether the name stands under another key than the picture's
+        self._unclaimed: list[str] = []  # the keys of the wrapper that are none of its picture's
         if kwargs:
             self._stack.append(")")
             self._state = _FIRST_KEY
@@ -217,7 +253,7 @@ class ValueScanner(Scanner):
         text = "".join(self.out)
         if self.watch is not None and not self.arguments_seen:
             if self._unclaimed:
-                raise ValueError(f"no arguments are given, but {self._unclaimed[:40]!r}, which means nothing here")
+                raise ValueError(f"no arguments are given, but {self._unclaimed[0][:40]!r}, which means nothing here")
             return {}
         value = json.decode(text)
         if isinstance(value, str) and self.watch is None:
@@ -235,6 +271,14 @@ class ValueScanner(Scanner):
         if not json.each_key_once(text, value) and json.has_duplicate_keys(text):
             self.duplicates = True
         return value
+
+    def misplaced(self, tool: Any) -> list[tuple[str, str]]:
+        """Those that stand beside the arguments, whose brace was closed before them."""
+        return [
+            ("missing-argument", f"arguments.{key}: it stands beside the arguments, not in them")
+            for key in dict.fromkeys(self._unclaimed)
+            if tool.admits(key) != "unknown"
+        ]
 
     # -- the scan -------------------------------------------------------------------------------------------------
 
@@ -270,11 +314,18 @@ class ValueScanner(Scanner):
                 if self.status != MORE:
                     return pos
             state = self._state
+            if state == _NEXT and char not in _BEHIND_VALUE and self._lacks_comma(buf, pos, char):
+                self.repair("a missing comma")
+                self._comma = True
+                self._state = state = _KEY
+            if char in _BEGINS_VALUE and self._takes_place(state):
+                state = _VALUE
             if char in self._quote_starts:
                 quote = '"' if char == '"' and self.strict else self._opening_quote(buf, pos, end, final)
                 if quote is None:
                     return pos
                 if quote and self._joins:
+                    self.repair("strings in a row, which are one")
                     self._joins = False
                     pos += len(quote)
                     self._quote = quote
@@ -288,7 +339,7 @@ class ValueScanner(Scanner):
                         self.repair("single quotes")
                     elif self._slips and len(quote) == 1:
                         self.repair(f"the quote {quote!r}")
-                    self._string_from = len(self._sink)
+                    self._string_from, self._inside = len(self._sink), 0
                     self._sink.append('"')
                     continue
             if char in "{[(":
@@ -305,11 +356,16 @@ class ValueScanner(Scanner):
                     return pos if self.kwargs and not self._stack else pos + 1
                 pos += 1
                 continue
-            if char == ",":
-                if state != _NEXT:
+            if char == "," or (char == ";" and state == _NEXT):
+                in_map = bool(self._stack) and self._is_map(len(self._stack) - 1)
+                if state != _NEXT and not (state == _KEY and self._comma):
                     return self._unexpected(buf, pos, final)
+                if char == ";" and not in_map:
+                    return self._unexpected(buf, pos, final)
+                if char == ";" or state == _KEY:
+                    self.repair("';' for ','" if char == ";" else "a comma too many")
                 self._comma = True
-                self._state = _KEY if self._is_map(len(self._stack) - 1) else _VALUE
+                self._state = _KEY if in_map else _VALUE
                 pos += 1
                 continue
             if char in ":=":
@@ -353,6 +409,14 @@ class ValueScanner(Scanner):
             if buf[at : at + 1] in _OPERATORS or (at < len(buf) and self._pieces[-1][-1] in _OPERATORS):
                 self._pieces.append(" ")
                 return at
+        if self.order and self._state in (_KEY, _FIRST_KEY):
+            at = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+            if at == len(buf) and not final and at - pos <= MAX_BLANKS:
+                return pos
+            token = "".join(self._pieces)
+            named = at - pos <= MAX_BLANKS and buf.startswith("=", at)
+            if not named and (token in json.WORDS or token[0] in "+-.0123456789"):
+                self._takes_place(self._state)
         return self._end_token(buf, pos)
 
     def _open_wrapper(self, buf: str, pos: int, final: bool) -> tuple[int, bool]:
@@ -389,6 +453,27 @@ class ValueScanner(Scanner):
         self._state = _FIRST_KEY
         self._safe = (1, 2)
         return match.end(), False
+
+    def _lacks_comma(self, buf: str, pos: int, char: str) -> bool:
+        """Whether the next key of a map begins where a comma is due."""
+        if not self._stack or not self._is_map(len(self._stack) - 1):
+            return False
+        if char not in self._quote_starts and (self.strict or not (char.isalpha() or char == "_")):
+            return False
+        return not any(stop.startswith(buf[pos : pos + len(stop)]) for stop in self.stops)
+
+    def _takes_place(self, state: int) -> bool:
+        """Whether an argument without a key begins, which is the next that is declared: then it has it now."""
+        if not self.order or state not in (_KEY, _FIRST_KEY) or len(self._stack) != 1:
+            return False
+        if self._placed == len(self.order):
+            return False
+        self._flush_comma()
+        self._sink.append(json.quote(self.order[self._placed]) + ": ")
+        self._placed += 1
+        self._state = _VALUE
+        self.repair("arguments without their names")
+        return True
 
     def _opening_quote(self, buf: str, pos: int, end: int, final: bool) -> str | None:
         """The quote that begins at `pos`, '' if none does, None if more text is needed to tell."""
@@ -497,15 +582,31 @@ class ValueScanner(Scanner):
             if match is UNDECIDED:
                 return at
             if match is None:
+                match = _parted_badly(self.syntax.quotes[0], closer in ("}", "=)")).match(buf, behind, final)
+                if match is UNDECIDED:
+                    return at
+                if match is not None and match.lastgroup == "goes_on" and not self._inside % 2:
+                    self._end_string()
+                    return behind
+                if match is not None and (match.lastgroup == "goes_on" or not self._inside % 2):
+                    self._fail("two values with no comma between them")
+                    return at
                 # With a call's marker in it, the string is one that was not closed.
                 inside = "".join(self._sink[self._string_from :])
+                if not self._inside % 2:
+                    before, after = inside.rstrip(BLANKS)[-1:], buf[behind : behind + 1]
+                    self._opened = before in _BEFORE_VALUE or after in _BEHIND_VALUE or buf.startswith(quote, behind)
                 self._string_from = len(self._sink)
                 if any(json.quote(stop)[1:-1] in inside for stop in self.stops):
                     self._fail("a string that is not closed")
                     return at
                 self.repair(f"{quote!r} inside a string")
+                self._inside += 1
                 self._sink.append('\\"' if quote != "'" else quote)
                 return behind
+            if self._inside % 2 and self._opened:
+                self._fail("a string that is not closed")
+                return at
         self._end_string()
         return behind
 
@@ -532,6 +633,10 @@ class ValueScanner(Scanner):
         state = self._state
         self._pieces = []
         if state in (_KEY, _FIRST_KEY):
+            if token in self.order[: self._placed]:
+                self._fail(f"{token!r} is given twice")
+                return pos
+            self.order = ()  # behind one with its key, each has it
             if self.strict:
                 self.repair("a key without quotes")
             self._begin_scalar(state, string=True)
@@ -694,18 +799,24 @@ class ValueScanner(Scanner):
         role = "arguments" if watch.keyed and depth == 1 else watch.roles.get(path, "")
         if not role:
             slip, key = watch.slips.get(path, ("", ""))
-            if slip and not (self.arguments_seen if slip == "arguments" else self.name is not None):
+            if slip == "arguments":
+                takes = not self.arguments_seen
+            else:
+                takes = bool(slip) and string and self.name is None
+                self.renamed = self.renamed or takes
+            if takes:
                 role = slip
                 self.repair(f"{path[-1]!r} for {key!r}")
             else:
                 if depth <= watch.depth and not watch.claims(path):
-                    self._unclaimed = self._unclaimed or path[-1]
+                    self._unclaimed.append(path[-1])
                     self.repair(f"the unknown key {path[-1][:40]!r}, which is left out")
                 return ""
         if role == "arguments":
             if watch.keyed:
                 if self.name is not None:
                     self.repair("more than one call in one object")
+                    self._unclaimed.append(path[-1])
                     return ""
                 self.name = self._path[0]
             if self.arguments_seen:

@@ -13,7 +13,10 @@ _BLANK = r"[ \t\r\n]*"
 #: Keys that say what an object is, or which: they are no arguments, and nothing is lost with them.
 _LABELS = frozenset({"type", "id", "index", "call_id", "tool_call_id", "object"})
 #: What models write for the key of the arguments, or of the name, whatever their family's picture shows.
-_SLIPS = {"arguments": ("arguments", "parameters", "args", "input"), "name": ("name",)}
+_SLIPS = {
+    "arguments": ("arguments", "parameters", "args", "input"),
+    "name": ("name", "tool", "function", "tool_name", "function_name"),
+}
 
 
 class WrapperPaths:
@@ -31,7 +34,8 @@ class WrapperPaths:
         self.slips: dict[tuple[str, ...], tuple[str, str]] = {}
         for path, role in self.roles.items():
             for key in _SLIPS.get(role, ()):
-                if key not in own:
+                # A picture's own key may hold a name where the picture has keys below it.
+                if key not in own or (role == "name" and (*path[:-1], key) not in self.roles and key not in synonyms):
                     self.slips.setdefault((*path[:-1], key), (role, path[-1]))
         self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
         self.depth = max((len(path) for path in self.roles), default=1)
@@ -96,6 +100,10 @@ class WrapperPaths:
         """The keys with which a wrapper can begin, as far as they are known."""
         keys = [path[0] for path in self.roles]
         return tuple(dict.fromkeys([*keys, *self.synonyms]))
+
+    def slipped_keys(self) -> tuple[str, ...]:
+        """The keys with which a wrapper can begin that is not quite the picture's."""
+        return tuple(dict.fromkeys(path[0] for path in self.slips if len(path) == 1))
 
     def find(self, value: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]] | None:
         """Name, id and arguments in an object; None when it has not just what the wrapper's picture shows."""

@@ -359,7 +359,7 @@ def _lookahead(
     if body == "wrapper":
         assert watch is not None
         if weak and not watch.keyed:
-            keys = "|".join(re.escape(key) for key in watch.first_keys())
+            keys = "|".join(map(re.escape, (*watch.first_keys(), *watch.slipped_keys())))
             return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"[\"'](?:{keys}|type|id|index)[\"']"), Slack(), Raw(":)"))
         return (Slack(), Raw(r"(?=\{)"))
     if body == "arguments" and (head.ends_with_hole or format.param is not None):  # parameters may stand there too
@@ -370,7 +370,8 @@ def _lookahead(
             return (Slack(), Raw(r"(?=\{"), Slack(), Raw(f"(?:{key}))"))
         return (Slack(), Raw("(?=[{(])" if format.syntax.own_quotes else r"(?=\{)"))
     if body == "kwargs" and weak:
-        return (Slack(), Raw(r"(?=\)|[A-Za-z_][A-Za-z0-9_]{0,128}"), Slack(), Raw("=)"))
+        values = r"[\"'\[{\d-]|(?:True|False|None|true|false|null)[ \t\r\n,)]"
+        return (Slack(), Raw(rf"(?=\)|{values}|[A-Za-z_][A-Za-z0-9_]{{0,128}}"), Slack(), Raw("=)"))
     if body == "params" and tagged is not None and head.ends_with_hole:
         return (Slack(), Raw(f"(?={'|'.join(map(re.escape, tagged.follows))})"))
     return ()

@@ -80,6 +80,9 @@ def _param(format: Format, picture: Picture, literals: Literals, *, slip: bool =
     if KEY in close and not any(isinstance(item, Field) and item.name == "key" for item in items):
         mark, behind = (re.escape(text) for text in close.split(KEY))  # only the closing tag says which it is
         items = (*items, Raw(f"(?=[^<>]{{1,256}}?{mark}(?P<key>{ELEMENT_NAME}){behind})"))
+    if slip:  # what it leaves out is not there, damaged
+        begins = re.escape(close.partition(KEY)[0])
+        items = (*items, Raw(rf"(?={SLACK}(?:\w{{1,32}}+(?:\w|[^\w>])|[^\w<>]|{begins}))"))
     return ParamProgram(
         Rx(pattern_of(items)),
         first=head.first,

@@ -7,13 +7,14 @@ then TAIL, or BROKEN and CLOSERS where it can't be read; then AFTER.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.elements import ElementScanner
 from toolparse.codecs.matching import MAX_BLANKS, MORE, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
-from toolparse.codecs.tagged import ParameterTypes, TaggedScanner
+from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.compile import Frame
@@ -23,6 +24,11 @@ from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITE
 from toolparse.reader.tables import CallPlan
 from toolparse.reader.trial import Trial
 from toolparse.reader.turn import CallInHand
+
+#: How arguments in round brackets begin, if they have names.
+_NAMED: Any = re.compile(r"\)|[A-Za-z_][A-Za-z0-9_]{0,128}[ \t\r\n]*=")
+_OPENS = ("(", "{")
+_UNCLOSED = "its closing marker missing"
 
 
 class CallSteps(Trial):
@@ -54,9 +60,10 @@ class CallSteps(Trial):
         elif plan.markerless and self._before is None:
             bare = self.options.bare
             # A family that writes calls right behind its content shows it: it has no newline there.
-            if plan.slip and self.tools is None:
+            unnamed = plan.kwargs and _NAMED.match(self.buf, match.end()) is None
+            if (plan.slip or unnamed) and self.tools is None:
                 return False
-            begins = bare != "alone" or "\n" not in plan.lead or self.begins_line(at)
+            begins = bare != "alone" or ("\n" not in plan.lead and not unnamed) or self.begins_line(at)
             if bare == "never" or not begins or (plan.named and not plan.wraps_name and not self.offered(name)):
                 self._quoted = plan.closers
                 return False
@@ -94,9 +101,11 @@ class CallSteps(Trial):
                     end = behind if behind - end <= MAX_BLANKS and text.startswith(plan.stop, behind) else -1
                 if end >= 0:
                     end += plan.step
-                    if plan.rest is not None:
-                        rest = plan.rest(text, end)
-                        end = rest.end() if rest is not None else -1
+                    if plan.kwargs and text.startswith(_OPENS, end):
+                        end = -1
+                if end >= 0 and plan.rest is not None:
+                    rest = plan.rest(text, end)
+                    end = rest.end() if rest is not None else -1
             if end < 0 or not inner_name or plan.tail_names or (weak and plan.bare and not self.offered(inner_name)):
                 self._call_begins(plan, match, at, name, id, weak=weak)
                 return True
@@ -157,13 +166,19 @@ class CallSteps(Trial):
 
     def _scanner_of(self, plan: CallPlan, name: str | None, *, on_trial: bool) -> Scanner:
         """What reads the body of a call."""
-        tool: ParameterTypes | None = self.tool_of(name)
+        tool = self.tool_of(name)
         if plan.tagged is not None:
             kind = TaggedScanner if plan.tagged.item is None else ElementScanner
             return kind(plan.tagged, tool, streaming=self.streaming)
         if plan.loose and not on_trial:
             return UnescapedScanner(plan.syntax, tool, kwargs=plan.kwargs, streaming=self.streaming)
-        return ValueScanner(plan.escaped or plan.syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops)
+        order = (
+            tuple(tool.parameters.get("properties", ()))
+            if plan.kwargs and self.tools is not None and tool is not None
+            else ()
+        )
+        syntax = plan.escaped or plan.syntax
+        return ValueScanner(syntax, watch=plan.watch, kwargs=plan.kwargs, stops=plan.stops, order=order)
 
     def _settle_call(self, call: CallInHand) -> None:
         """It is a call: the text before it ends."""
@@ -176,10 +191,12 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner = call.scanner
-        assert scanner is not None
+        assert isinstance(scanner, ValueScanner)
         self.pos = scanner.scan(self.buf, self.pos, self.final)
         if scanner.name is not None and scanner.arguments_seen:
-            counts = bool(scanner.name) and self.offered(scanner.name)
+            counts = (
+                bool(scanner.name) and self.offered(scanner.name) and (self.tools is not None or not scanner.renamed)
+            )
             if not counts and not scanner.status and not self.final:
                 return False  # all of it is text, to its end
         elif scanner.status or self.final:
@@ -305,10 +322,28 @@ class CallSteps(Trial):
                     self._complete_call(call, "more than one call between its markers")
                     self._call_between_markers(plan, match)
                     return True
+        if not missing and not matched and plan.more is not None:
+            match = plan.more.match(buf, pos, final)
+            if match is MORE:
+                return False
+            if match is not None:
+                scanner = call.scanner
+                assert scanner is not None
+                scanner.error = "behind the object that should be all of it, more stands"
+                call.reached = self.here()
+                self._step = BROKEN
+                return True
+        if plan.kwargs and pos == len(buf) and not final:
+            return False
+        if plan.kwargs and buf[pos : pos + 1] in _OPENS and not missing and matched:
+            call.scanner.error = "behind its arguments, more of them stand"  # type: ignore[union-attr]
+            call.reached = self.here()
+            self._step = BROKEN
+            return True
         if not missing and matched < len(plan.tail):
             at = skip_blanks(buf, pos)
             if at < len(buf) or at - pos > MAX_BLANKS:
-                missing = "its closing marker missing"
+                missing = _UNCLOSED
             elif not final:
                 return False
             # At the end of the text nothing is held against what is missing.
@@ -332,9 +367,15 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
+        if missing == _UNCLOSED and not scanner.arguments_seen:
+            found.append(
+                ("malformed-arguments", "no arguments are given, and no closing marker stands behind the name")
+            )
         repairs = [what for what in dict.fromkeys((plan.slip, *scanner.repairs, missing)) if what]
         if repairs:
             found.append(self.repaired(", ".join(repairs)))
+        told = "it is text, where the call says that it is something else"
+        found.extend(("wrong-type", f"arguments.{key}: {told}") for key in scanner.mistyped)
         if scanner.duplicates:
             found.append(("duplicate-key", "a key is given twice; the last value counts"))
         self.add_call(call.name, arguments, call.id, call.start, self.here(), found, plan, call)

@@ -31,6 +31,7 @@ runs ahead for the end of the thought, whose result is remembered; reading calls
 from __future__ import annotations
 
 import re
+from itertools import pairwise, takewhile
 from typing import Any
 
 from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks, starts_with_any
@@ -64,6 +65,7 @@ from toolparse.reader.tables import (
     CONTENT,
     END,
     MESSAGE,
+    MORE_JSON,
     SECTION,
     STRAY,
     THOUGHT,
@@ -74,7 +76,7 @@ from toolparse.reader.tables import (
 )
 from toolparse.reader.turn import Tools
 from toolparse.reader.unmarked import END as END_MARK
-from toolparse.reader.unmarked import unmarked
+from toolparse.reader.unmarked import LAST, spelt_otherwise, unmarked
 
 # What fills a text up behind its end.
 _SPECIAL: Any = re.compile(r"<[^<>\s]{1,64}>|\[[A-Za-z_]{1,64}\]")
@@ -196,20 +198,30 @@ class Reader(CallSteps):
         if self.ended and _SPECIAL.sub("", complete[over:]).strip(BLANKS):
             said = "text behind the end of the turn is not read"
             self._add_issue(Issue("stray-marker", said, Span("markup", over, len(complete))))
+        self.end_mark()
         if not self.calls:
             self._look_for_unmarked(complete)
+        elif len(self.marks) > len(self.calls):
+            self._look_behind_calls(complete)
+        if self.tools is not None and self.marks and self.marks[-1].kind == "content":
+            self._look_for_other_spellings(complete, self.tools)
         return self.message(complete)
+
+    def _look_behind_calls(self, text: str) -> None:
+        """Where nothing closes a call, a stream has said it when its object ends, even if its writer went on."""
+        for call, behind in pairwise(self.marks):
+            unclosed = call.kind == "call" and text[call.end - 1] == "}"
+            if unclosed and behind.kind == "content" and MORE_JSON.final.match(text, call.end) is not None:
+                said = "behind the call stands what can only be more of its arguments; it is content"
+                self._add_issue(Issue("stray-marker", said, behind))
 
     def _look_for_unmarked(self, text: str) -> None:
         """The end of a turn without calls may be calls that lost their markers."""
-        self.end_mark()
         if not self.marks:
             return
         start = self.marks[0].start
         said = text[start:].rstrip(BLANKS)
-        if not said.endswith(_CLOSING):
-            return
-        for bare in unmarked(self.prepared.program.format):
+        for bare in unmarked(self.prepared.program.format) if said.endswith(_CLOSING) else ():
             for at in bare.places(said, tools=self.tools is not None) if said.endswith(bare.end) else ():
                 found = read_text(bare.format, said[at:] + END_MARK, tools=self.tools, options=_ANYWHERE)
                 unsure = any(issue.code in _UNSURE for issue in found.issues)
@@ -217,6 +229,21 @@ class Reader(CallSteps):
                     span = Span("content", start + at, start + len(said))
                     self._add_issue(Issue("markers-missing", _MARKERS_MISSING, span))
                     return
+
+    def _look_for_other_spellings(self, text: str, tools: Tools) -> None:
+        """The end of a turn may be a call in a spelling that is none of the family's."""
+        end = self.marks[-1].end
+        if not text[max(end - 32, 0) : end].rstrip(BLANKS).endswith(LAST):  # most texts
+            return
+        if any(issue.call_index is None for issue in self.issues):
+            return  # something was said of it
+        content = list(takewhile(lambda mark: mark.kind == "content", reversed(self.marks)))
+        start = content[-1].start
+        found = spelt_otherwise(text[start:end], tools)
+        if found is not None:
+            at, name = found
+            said = f"this reads like a call of {name!r}, but not as models of this family write calls; it is content"
+            self._add_issue(Issue("markers-missing", said, Span("content", start + at, end)))
 
     def standing(self) -> Start | None:
         """Where the text read so far leaves the turn; None where it is settled up to more than an open thought."""

@@ -51,6 +51,7 @@ _RESCUED = tuple(
     )
     for section in sections
 )
+MORE_JSON = Rx(rf"{SLACK},{SLACK}[\"{{]|\{{")
 _SECTIONS = frozenset(also.section for also in _RESCUED)
 
 
@@ -141,6 +142,14 @@ class CallPlan:
         #: brackets too many behind an object, before the section goes on
         surplus = Rx(rf"\}}[ \t\r\n}}]{{0,64}}+(?={goes_on})")
         self.surplus = surplus if shape.body == "wrapper" and self.closer and not shape.tail else None
+        #: behind an object that is not closed, what can only be more of the arguments
+        self.more = (
+            MORE_JSON
+            if (shape.json or self.syntax.own_quotes)
+            and self.tail
+            and (shape.body == "arguments" or not self.in_section)
+            else None
+        )
         #: how an object that nothing closes goes over into the next
         self.joint = "}" + self.betweens[0] if len(self.betweens) == 1 else ""
         self.next_call: Rx | None = shape.next_call

@@ -339,6 +339,8 @@ class Turn(Window):
                 found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
             if tool is not None and read and plan is not None and plan.tagged is not None:
                 found = [*(found or ()), *swallowed(plan.tagged, arguments, tool)] or None
+            elif tool is not None and read and call is not None and call.scanner is not None:
+                found = [*(found or ()), *call.scanner.misplaced(tool)] or None
         if self.streaming and (call is None or not call.started):
             self.events.append(CallStarted(index, name or "", id))
         issues: tuple[Issue, ...] = ()

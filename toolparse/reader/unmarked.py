@@ -2,11 +2,15 @@
 
 Of each way to write calls that is told by markers, what is left when those are taken out; of that no call is made, but
 it is said. Not every format leaves something that can be known again: of tags around keys and values nothing stays.
+
+Nor is a call made of what ends a turn as a call in another family's spelling would: an offered tool's name and
+arguments, in whatever brackets, tags and quotes. Where no word of prose begins it, that is said too.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from functools import lru_cache
 from itertools import islice
@@ -16,6 +20,8 @@ from toolparse.codecs.tagged import KEY
 from toolparse.compile import compile_format
 from toolparse.errors import FormatError
 from toolparse.format import Format
+from toolparse.picture import BLANKS
+from toolparse.reader.turn import Tools
 
 # What a vocabulary can have as one token of its own: `<|x|>`, `<|x>`, `<x|>`, `[X]`, and tags without attributes.
 _SPECIAL = r"<\|[^<>{}\n]*>|<[^<>{}\s]*\|>|<｜[^<>{}\n]*｜>|｜[A-Z]+｜|\]<\][^\[\]<>{}\n]+\[>\[|\[/?[A-Z_]{2,}\]"
@@ -98,3 +104,57 @@ def _without(shape: Format, lost: re.Pattern[str]) -> Format | None:
         return dataclasses.replace(shape, **{name: value or getattr(shape, name) for name, value in fields.items()})
     except FormatError:  # what parted two holes is gone
         return None
+
+
+# A call in a spelling that is none of the family's is known by where it stands and by what it names.
+_NAME: Any = re.compile(r"[A-Za-z_](?:[\w.-]{0,127}\w)?")
+_BEGINS: Any = re.compile(
+    r"^[ \t]*+(?=[{\[(<|｜]|>+[\w\"']|[\"'](?:\{|\w{1,64}[\"'][ \t]*[:\n])"
+    rf"|{_NAME.pattern}(?:[\]|>｜=]|[ \t]{{0,8}}[:\n]{{0,2}}[ \t]{{0,8}}[({{<\[\"']))",
+    re.M,
+)
+_STRAIGHT = str.maketrans("“”„‘’", '"""\'\'')
+_NEAR = 128  # characters up to the tool's name
+_BEFORE_NAME = ("", *"\"'<>=[](){|｜:/.,▁")
+_ENDS_WITH = {"{": "}]>", "(": ")", '"': '"}', "'": "'}"}
+#: The last character of such a call.
+LAST = tuple(")]}>\"'”’,;`")
+_SENTENCE: Any = re.compile(r"[ \t]*+[A-Za-z]\S*+[ \t]++[A-Za-z]++[ \t]")
+_VALUE = r"[ \t\r\n]{0,64}[:=][ \t\r\n]{0,64}(?:[\"'\d\[{<-]|true\b|false\b|null\b|True\b|False\b|None\b)"
+_ARGUMENT: Any = re.compile(rf"[\"'<=(,{{\[> \t\n]([A-Za-z_]\w{{0,128}}+)(?=[\"']?(?:{_VALUE}|[<>]|[ \t]\w{{1,64}}=))")
+_ARGUMENTS: Any = re.compile(
+    r"[\"']\w{0,32}(?:arg(?:ument)?s|param(?:eter)?s|input)[\"'][ \t\n]{0,64}:[ \t\n]{0,64}[\"']?\{|\{\}"
+)
+_POSITIONAL: Any = re.compile(r"\([ \t\r\n]{0,64}(?:[\"'\d\[{-]|\))")
+_NO_CALL: Any = re.compile(r"[\"'](?:properties|result)[\"']\s{0,64}:")  # the tool's own schema, or what it gave
+
+
+def spelt_otherwise(text: str, tools: Tools) -> tuple[int, str] | None:
+    """Where a call of an offered tool begins with which a text ends, whatever its spelling, and the tool's name."""
+    said = html.unescape(text.translate(_STRAIGHT)).replace("\\", "")
+    moved = len(said) != len(text)
+    fence = "`" if said.count("```") % 2 else ""  # of which the other half is damaged
+    said = said.rstrip(BLANKS + ",;" + fence)
+    if not said or _SENTENCE.match(said, said.rfind("\n") + 1):
+        return None
+    for match in islice(_BEGINS.finditer(said), _MOST):
+        at = match.end()
+        if said[-1] not in _ENDS_WITH.get(said[at], ")]}>"):
+            continue
+        for word in _NAME.finditer(said, at, at + _NEAR):
+            tool = tools.get(word[0]) or tools.resolve(word[0])[0]
+            if tool is not None:
+                before = said[at : word.start()].rstrip(BLANKS)
+                if before[-1:] in _BEFORE_NAME and _is_called(said, at, word.end(), tool):
+                    return 0 if moved else at, tool.name
+                break
+    return None
+
+
+def _is_called(text: str, pos: int, behind: int, tool: Any) -> bool:
+    """Whether arguments stand with a tool's name, which ends at `behind`."""
+    if _NO_CALL.search(text, pos) is not None:
+        return False
+    if _POSITIONAL.match(text, behind) is not None or _ARGUMENTS.search(text, pos) is not None:
+        return True
+    return any(tool.admits(match[1]) != "unknown" for match in _ARGUMENT.finditer(text, behind))
