@@ -228,7 +228,7 @@ def test_an_answer_is_held_to_its_schema(endpoint: Serve, takes: str) -> None:
     ask(served.url, response_format={"type": "text"})
     assert served.engine.asked[-1][1].constraint is None
     refused = ask(served.url, response_format={**FORM, "json_schema": {"schema": {**CITY, "not": {}}}})
-    assert refused.status_code == (200 if takes == "structural_tag" else 400)  # the engine's own schemas know it
+    assert (refused.status_code, "'not'" in refused.text) == (400, True)  # xgrammar would leave it out in silence
     ask(served.url, response_format=FORM, tools=fixtures.TOOLS, tool_choice="required")
     assert "town" not in served.engine.asked[-1][1].constraint.text
 
