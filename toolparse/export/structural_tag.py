@@ -1,7 +1,7 @@
 """`structural_tag`: what a server may do with a model's turn, in the language of xgrammar (vLLM, SGLang).
 
 Text is free until a call begins; from there on the call is held to its tool. JSON arguments are left to the engine's
-own JSON schema, which knows keywords that a grammar does not; arguments in other spellings are rules, as in `grammar`.
+own JSON schema where it enforces all of theirs; arguments in other spellings are rules, as in `grammar`.
 """
 
 from __future__ import annotations
