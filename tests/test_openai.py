@@ -12,7 +12,15 @@ import fixtures
 import toolparse
 from tests.conftest import ROOT
 from toolparse import openai as shapes
-from toolparse.openai import ChatDeltas, RequestError, constraint, read_chat_request, read_tools, template_messages
+from toolparse.openai import (
+    ChatDeltas,
+    RequestError,
+    Syntax,
+    constraint,
+    read_chat_request,
+    read_tools,
+    template_messages,
+)
 from toolparse.parser import FunctionParser
 from toolparse.templates.induction.message_style import NAMED_ID, MessageStyle
 
@@ -412,20 +420,29 @@ def test_a_structural_tag_knows_what_the_prompt_opened() -> None:
     assert opened != closed
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_schemas_that_no_grammar_says_are_given_up_only_where_nobody_asked(strict: bool) -> None:
-    """The call is required all the same."""
-    parameters = {"type": "object", "properties": {"x": {"not": {"type": "string"}}}}
-    tool = {"type": "function", "function": {"name": "odd", "parameters": parameters, "strict": strict}}
-    parser = toolparse.parser_for("qwen3-coder")
-    asked = read_tools({"tools": [tool], "tool_choice": "required"})
-    if strict:
-        with pytest.raises(RequestError, match="no grammar can say"):
-            constraint(parser, asked, ("structural_tag",))
-    else:
-        found = constraint(parser, asked, ("structural_tag",))
-        assert found is not None
-        assert "odd" in found[1]
+@pytest.mark.parametrize("syntax", ["structural_tag", "ebnf", "gbnf", "lark"])
+@pytest.mark.parametrize("name", ["hermes", "qwen3-coder"])
+@pytest.mark.parametrize(
+    ("odd", "kept"),
+    [
+        ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, "counts"),  # but for one keyword
+        ({"allOf": [{"type": "integer"}, {"type": "string"}]}, ""),  # not even without any
+    ],
+)
+def test_schemas_that_no_grammar_says_are_given_up_only_where_nobody_asked(
+    odd: dict[str, Any], kept: str, name: str, syntax: Syntax
+) -> None:
+    """The call is required all the same, and held to what can be said."""
+    parameters = {"type": "object", "properties": {"x": odd, "counts": {"type": "integer"}}, "required": ["x"]}
+    tool = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
+    strict = {"type": "function", "function": {**tool["function"], "strict": True}}  # type: ignore[dict-item]
+    parser = toolparse.parser_for(name)
+    with pytest.raises(RequestError, match="no grammar can say"):
+        constraint(parser, read_tools({"tools": [strict], "tool_choice": "required"}), (syntax,))
+    found = constraint(parser, read_tools({"tools": [tool], "tool_choice": "required"}), (syntax,))
+    assert found is not None
+    assert "odd" in found[1]
+    assert kept in found[1]
 
 
 def test_a_tool_may_be_called_auto() -> None:

@@ -17,7 +17,7 @@ import re
 import secrets
 import string
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -692,27 +692,45 @@ def constraint(
     if not syntaxes:
         raise RequestError("this engine can't be held to a grammar, which this needs", param=where)
     reasons = []
-    for syntax in syntaxes:
-        try:
-            return syntax, _grammar(parser, asked, syntax, prompt, reasoning)
-        except ExportError as error:
-            reasons.append(f"{syntax}: {error}")
+    for number, (tools, skip) in enumerate(_ways(parser, asked)):
+        for syntax in syntaxes:
+            try:
+                return syntax, _grammar(parser, asked, syntax, tools, skip, prompt=prompt, reasoning=reasoning)
+            except ExportError as error:
+                if number == 0:
+                    reasons.append(f"{syntax}: {error}")
     raise RequestError(f"no grammar can say this: {'; '.join(reasons)}", param=where)
 
 
-def _grammar(parser: Parser, asked: ChatRequest, syntax: Syntax, prompt: TextOrIds | None, reasoning: bool) -> str:
+def _ways(parser: Parser, asked: ChatRequest) -> Iterator[tuple[Any, Collection[str]]]:
+    """Tools, and keywords to leave out: none, or what no grammar says where nobody asked for `strict`."""
+    yield asked.offered, ()
+    if asked.strict:
+        return
+    from toolparse.export.schemas import SKIPPABLE
+    from toolparse.export.structural_tag import chosen
+
+    if asked.answer is None:
+        yield asked.offered, SKIPPABLE
+    yield chosen(asked.offered, "auto", False, tagged=parser.format.param is not None), ()
+
+
+def _grammar(
+    parser: Parser,
+    asked: ChatRequest,
+    syntax: Syntax,
+    tools: Any,
+    skip: Collection[str],
+    *,
+    prompt: TextOrIds | None,
+    reasoning: bool,
+) -> str:
     forced = asked.choice in ("required", "named")
-    options: dict[str, Any] = {"parallel": asked.parallel, "reasoning": reasoning, "prompt": prompt}
+    options: dict[str, Any] = {"parallel": asked.parallel, "reasoning": reasoning, "prompt": prompt, "skip": skip}
     options["answer"] = None if forced else asked.answer
-    if syntax != "structural_tag":
-        return parser.grammar(asked.offered, syntax=syntax, content=not forced, required=forced, **options)
-    options["choice"] = "required" if forced else asked.choice
-    try:
-        return encode(parser.structural_tag(asked.offered, **options))
-    except ExportError:
-        if asked.strict:
-            raise
-        return encode(parser.structural_tag(asked.offered, strict=False, **options))  # calls, whatever they hold
+    if syntax == "structural_tag":
+        return encode(parser.structural_tag(tools, choice="required" if forced else asked.choice, **options))
+    return parser.grammar(tools, syntax=syntax, content=not forced, required=forced, **options)
 
 
 # -------------------------------------------------------------------------------------------------- for the template
