@@ -818,8 +818,8 @@ def test_errors_name_the_reason() -> None:
                 grammar(registry.get(name), with_parameters({"type": "object", "properties": {"x": schema}}))  # type: ignore[arg-type]
     for schema, name, syntax, reason in (
         ({"type": "integer", "multipleOf": 777}, "hermes", "lark", "'f-x-integer' .*too large a regular expression"),
-        ({"type": "string", "maxLength": 3000}, "hermes", "gbnf", "'string-3000' .*llama.cpp repeats .*skip="),
-        ({"type": "array", "maxItems": 3000}, "hermes", "gbnf", "'f-x' .*llama.cpp repeats .*skip="),
+        ({"type": "string", "maxLength": 3000}, "hermes", "gbnf", "'f-x-text' .*llama.cpp counts .*skip="),
+        ({"type": "array", "maxItems": 3000}, "hermes", "gbnf", "'f-x' .*llama.cpp counts .*skip="),
         ({"type": "string", "maxLength": 3000}, "qwen3-coder", "lark", "'f-x-text' .*llguidance counts .*skip="),
         ({"type": "string", "maxLength": 3000}, "qwen3-coder", "gbnf", "'f-x-text' .*too large a grammar"),
     ):

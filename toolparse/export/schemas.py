@@ -219,7 +219,7 @@ class Values:
         if kind == "string":
             limits = self.limits(schema, hint)
             if limits is None or not (limits.patterns or self.avoid or not self.syntax.escapes):
-                return self.string(schema.get("minLength"), schema.get("maxLength"))
+                return self.string(schema.get("minLength"), schema.get("maxLength"), hint)
             return self.quoted_text(limits, hint)
         if kind == "integer":
             return self.integer(schema, hint)
@@ -437,7 +437,7 @@ class Values:
             kept = limits.of(None if json_like and not self.avoid else without_quotes, quoted=json_like)
         return self.rules.add(f"{hint}-text", seq(Lit(quote), kept, Lit(quote)), token=True)
 
-    def string(self, low: Any = None, high: Any = None) -> Expr:
+    def string(self, low: Any = None, high: Any = None, hint: str = "") -> Expr:
         """A string in quotes."""
         quote = self.syntax.quotes[0]
         if not self.syntax.escapes:
@@ -456,8 +456,7 @@ class Values:
                 strings.append(seq(Lit(q), plain, star(seq(_escape(q, self.syntax), plain)), Lit(q)))
             return self.rules.add("string", alt(*strings), token=True)
         strings = [seq(Lit(q), Rep(_char(q, self.syntax), least, most), Lit(q)) for q in quotes]
-        suffix = f"-{least or ''}-{most or ''}" if least or most is not None else ""
-        return self.rules.add(f"string{suffix}", alt(*strings), token=True)
+        return self.rules.add(f"{hint}-text" if least or most is not None else "string", alt(*strings), token=True)
 
     def anything(self) -> Expr:
         """Any value."""

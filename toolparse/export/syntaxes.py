@@ -115,7 +115,7 @@ class _Bnf:
         try:
             self.lines.append(f"{name} ::= {self.write(expr, _LOOSE)}")
         except NotSaid as error:
-            raise ExportError(f"{name!r} (the tool and the path): {error}") from None
+            raise ExportError(f"{name!r} (the tool and the path, with hyphens): {error}") from None
 
     def write(self, expr: Expr, wanted: int) -> str:
         if isinstance(expr, Lit):
@@ -135,7 +135,9 @@ class _Bnf:
             return self._meet(expr)
         if isinstance(expr, Rep):
             if not self.dispatch and max(expr.low, expr.high or 0) > _MOST_TIMES:
-                raise NotSaid(f"llama.cpp repeats nothing more than {_MOST_TIMES} times; skip= leaves it to validation")
+                raise NotSaid(
+                    f"llama.cpp counts to {_MOST_TIMES} at most; skip= leaves lengths to validation"
+                )
             if self.dispatch and (expr.high or 0) > _FEW and _is_text(expr.item):
                 return self._counted(expr.item, expr.low, expr.high)
             return _bracketed(self.write(expr.item, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted)
@@ -298,7 +300,7 @@ class _Lark:
             return self.mixed(rule.expr, 0) if rule.token else self.write(rule.expr, 0)
         except (NotSaid, RecursionError) as error:
             reason = str(error) if isinstance(error, NotSaid) else _TOO_LARGE
-            raise ExportError(f"{name!r} (the tool and the path): {reason}") from None
+            raise ExportError(f"{name!r} (the tool and the path, with hyphens): {reason}") from None
 
     def terminal(self, expr: Expr) -> str:
         """What a terminal says: of all that must fit one expression each."""
@@ -306,7 +308,7 @@ class _Lark:
         wide = max((len(meet.parts) for meet in meets), default=1)
         counted = [max(one.low, one.high or 0) for meet in meets for one in meet.parts if isinstance(one, Rep)]
         if wide > 1 and max(counted, default=0) > _MOST_COUNTED:
-            raise NotSaid(f"llguidance counts {_MOST_COUNTED} characters at most; skip= leaves it to validation")
+            raise NotSaid(f"llguidance counts {_MOST_COUNTED} characters at most; skip= leaves lengths to validation")
         return " & ".join(f"/{_bounded(_regex(expr, self.rules, part=part))}/" for part in range(wide))
 
     def regex(self, expr: Expr) -> str:
