@@ -135,9 +135,7 @@ class _Bnf:
             return self._meet(expr)
         if isinstance(expr, Rep):
             if not self.dispatch and max(expr.low, expr.high or 0) > _MOST_TIMES:
-                raise NotSaid(
-                    f"llama.cpp counts to {_MOST_TIMES} at most; skip= leaves lengths to validation"
-                )
+                raise NotSaid(f"llama.cpp counts to {_MOST_TIMES} at most; skip= leaves lengths to validation")
             if self.dispatch and (expr.high or 0) > _FEW and _is_text(expr.item):
                 return self._counted(expr.item, expr.low, expr.high)
             return _bracketed(self.write(expr.item, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted)
