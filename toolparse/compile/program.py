@@ -112,8 +112,11 @@ class Program(msgspec.Struct, dict=True):
         return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
 
     def suffix_of_turn(self, prefill: str, text: str) -> str:
-        """The suffix that the markers of a whole turn have, as what the prompt holds of it and its text tell."""
-        return self.suffix_in(prefill) or self.suffix_in(text)
+        """The suffix that the markers of a whole turn have: that of the text's first one, if the prompt tells none."""
+        found = self.suffix_in(prefill)
+        if found or self.suffix is None or not any(word in text for word in self.suffix_words):
+            return found
+        return suffix_of(self.suffix.final.search(text))  # without one it decides, too: a stream can't wait for others
 
     def stops_of(self, shape: Shape) -> tuple[str, ...]:
         """The markers at which an unclosed value ends."""
