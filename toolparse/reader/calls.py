@@ -333,13 +333,14 @@ class CallSteps(Trial):
                 call.reached = self.here()
                 self._step = BROKEN
                 return True
-        if plan.kwargs and pos == len(buf) and not final:
-            return False
-        if plan.kwargs and buf[pos : pos + 1] in _OPENS and not missing and matched:
-            call.scanner.error = "behind its arguments, more of them stand"  # type: ignore[union-attr]
-            call.reached = self.here()
-            self._step = BROKEN
-            return True
+        if plan.kwargs and matched == 1 and not missing:  # directly behind the bracket
+            if pos == len(buf) and not final:
+                return False
+            if buf[pos : pos + 1] in _OPENS:
+                call.scanner.error = "behind its arguments, more of them stand"  # type: ignore[union-attr]
+                call.reached = self.here()
+                self._step = BROKEN
+                return True
         if not missing and matched < len(plan.tail):
             at = skip_blanks(buf, pos)
             if at < len(buf) or at - pos > MAX_BLANKS:
