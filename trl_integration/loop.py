@@ -125,8 +125,8 @@ class ToolLoop:
         self.pool = EnvironmentPool(environments, shared, timeouts=timeouts, injected=injected)
         _check_names(list(self.pool.probe().values()), timeouts or {}, injected or {})
         self.parser = parser
-        self.budget = _of(budget, Budget, "budget") or Budget()
-        self.executor = _of(executor, ToolExecutor, "executor") or ToolExecutor()
+        self.budget = instance_of(budget, Budget, "budget") or Budget()
+        self.executor = instance_of(executor, ToolExecutor, "executor") or ToolExecutor()
         self.cut_results = cut_results
         self.malformed = malformed
         self.compact = compact
@@ -760,12 +760,13 @@ def _takes_two(function: Any) -> bool:
         inspect.signature(function).bind(None, None)
     except TypeError:
         return False
-    except ValueError:  # a function in C, which doesn't say
-        return True
+    except ValueError:
+        pass  # a function in C, which doesn't say
     return True
 
 
-def _of(value: Any, kind: type, name: str) -> Any:
+def instance_of(value: Any, kind: type, name: str) -> Any:
+    """An option that is of its kind, or None. Raises TypeError."""
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}; write {name}={kind.__name__}(...)")
     return value

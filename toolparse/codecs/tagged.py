@@ -367,7 +367,7 @@ def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: Parameter
         if close in value:
             for piece in value.split(close, _PIECES)[1:]:
                 for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower()):
-                    names.update((word[at:], None) for at in (0, *range(1, len(word) - 2)))
+                    names.update((word[at:], None) for at in range(max(1, len(word) - 2)))
         elif value.startswith(own.opener or own.first) and (own.opener or next(iter(names), "") == key):
             found.append(("invalid-value", f"arguments.{key}: its text begins with its own opening tag"))
         found.extend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
@@ -107,16 +107,17 @@ class Program(msgspec.Struct, dict=True):
 
     def suffix_in(self, text: str) -> str:
         """The suffix of the first marker that has one in a text, '' if none has."""
-        if self.suffix is None or not any(word in text for word in self.suffix_words):
-            return ""
-        return next((found for match in self.suffix.final.finditer(text) if (found := suffix_of(match))), "")
+        return next(filter(None, self._suffixes(text)), "")
 
     def suffix_of_turn(self, prefill: str, text: str) -> str:
         """The suffix that the markers of a whole turn have: that of the text's first one, if the prompt tells none."""
-        found = self.suffix_in(prefill)
-        if found or self.suffix is None or not any(word in text for word in self.suffix_words):
-            return found
-        return suffix_of(self.suffix.final.search(text))  # without one it decides, too: a stream can't wait for others
+        # A first marker without one decides, too: a stream can't wait for others.
+        return self.suffix_in(prefill) or next(self._suffixes(text), "")
+
+    def _suffixes(self, text: str) -> Iterator[str]:
+        """The suffixes of all markers in a text, '' of those without one; none where no marker has any."""
+        if self.suffix is not None and any(word in text for word in self.suffix_words):
+            yield from map(suffix_of, self.suffix.final.finditer(text))
 
     def stops_of(self, shape: Shape) -> tuple[str, ...]:
         """The markers at which an unclosed value ends."""

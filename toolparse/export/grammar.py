@@ -208,8 +208,9 @@ class Turn:
         #: calls that are text where other text follows them
         self.alone = is_markerless(program.shapes[0], program)
         self.markers = tuple(core for core in cores if core)
-        if self.framed and self._frames_hold():
-            self.markers = tuple(filter(is_marker, self.markers))  # words of a frame's own head are text inside one
+        marked = tuple(filter(is_marker, self.markers))
+        if self.framed and marked != self.markers and self._frames_hold():
+            self.markers = marked  # words of a frame's own head are text inside one
         self.thought_markers = tuple(core for core in program.reasoning_candidates if core)
         #: what free text may not hold
         self.kept_out = {

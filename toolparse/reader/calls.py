@@ -328,20 +328,12 @@ class CallSteps(Trial):
             if match is MORE:
                 return False
             if match is not None:
-                scanner = call.scanner
-                assert scanner is not None
-                scanner.error = "behind the object that should be all of it, more stands"
-                call.reached = self.here()
-                self._step = BROKEN
-                return True
+                return self._more_stands(call, "behind the object that should be all of it, more stands")
         if plan.kwargs and matched == 1 and not missing:  # directly behind the bracket
             if pos == len(buf) and not final:
                 return False
             if buf[pos : pos + 1] in _OPENS:
-                call.scanner.error = "behind its arguments, more of them stand"  # type: ignore[union-attr]
-                call.reached = self.here()
-                self._step = BROKEN
-                return True
+                return self._more_stands(call, "behind its arguments, more of them stand")
         if not missing and matched < len(plan.tail):
             at = skip_blanks(buf, pos)
             if at < len(buf) or at - pos > MAX_BLANKS:
@@ -359,6 +351,15 @@ class CallSteps(Trial):
         name = found.get("name")
         self.pos = at = match.start("at_")
         self._call_begins(plan, match, at, name.strip() if name is not None else None, found.get("id"), weak=False)
+
+    def _more_stands(self, call: CallInHand, error: str) -> bool:
+        """A call whose arguments go on behind their end can't be read."""
+        scanner = call.scanner
+        assert scanner is not None
+        scanner.error = error
+        call.reached = self.here()
+        self._step = BROKEN
+        return True
 
     def _complete_call(self, call: CallInHand, missing: str) -> None:
         scanner, plan = call.scanner, call.plan

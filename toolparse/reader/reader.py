@@ -221,7 +221,9 @@ class Reader(CallSteps):
             return
         start = self.marks[0].start
         said = text[start:].rstrip(BLANKS)
-        for bare in unmarked(self.prepared.program.format) if said.endswith(_CLOSING) else ():
+        if not said.endswith(_CLOSING):
+            return
+        for bare in unmarked(self.prepared.program.format):
             for at in bare.places(said, tools=self.tools is not None) if said.endswith(bare.end) else ():
                 found = read_text(bare.format, said[at:] + END_MARK, tools=self.tools, options=_ANYWHERE)
                 unsure = any(issue.code in _UNSURE for issue in found.issues)

@@ -23,6 +23,7 @@ from ..bridge import Bridge, BridgeRefused
 from ..environment import Lease
 from ..executor import Toolbox, ToolExecutor, ToolRequest, ToolResult
 from ..generation import Backend, Sampled
+from ..loop import instance_of
 from ..rollout import Budget, Rollout
 from ..tool_text import json_line
 from ..transcript import Transcript
@@ -123,8 +124,6 @@ class AgentRollout(MultiTurnRollout):
         words = isinstance(run, list | tuple) and bool(run) and all(isinstance(word, str) for word in run)
         if not (callable(run) or isinstance(run, str) or words):
             raise TypeError(f"run must be a function or a command, got {run!r}")
-        if gateway is not None and not isinstance(gateway, Gateway):
-            raise TypeError(f"gateway must be a Gateway, got {gateway!r}; write gateway=Gateway(...)")
         super().__init__(
             (),
             rows=rows,
@@ -137,7 +136,7 @@ class AgentRollout(MultiTurnRollout):
             prefix=prefix,
         )
         self.agent = run
-        self.gateway = gateway or Gateway()
+        self.gateway = instance_of(gateway, Gateway, "gateway") or Gateway()
         self.seconds = seconds
         self.choose = choose
         self.environment = environment
