@@ -244,14 +244,14 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: f
     opened = compile_stretch(opening, literals=literals.fresh())
     closer = compile_stretch(closing, literals=literals.fresh())
     head = compile_stretch(call.parts[:split], literals=literals)
-    tail = compile_stretch(call.parts[split + 1 :], literals=literals)
+    tail = _closing_markers(call.parts[split + 1 :], literals)
     watch = None
     if isinstance(body_part, Wrapper):
         wrappers = (_call_of(other)[1] for other in formats)
         watch = WrapperPaths(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
     tagged = None
     if body == "params":
-        tagged = compile_parameters(formats, tail.cores, closer.cores, head.first or opened.first, shared, slips)
+        tagged = compile_parameters(formats, tail, closer.cores, head.first or opened.first, shared, slips)
     look = _lookahead(body, watch, head, tagged, format, weak=not is_marker(opened.first or head.first))
     heading = trimmed(head.items, left=True, right=True)
     if heading[:1] == (Core("<"),) and isinstance(name := heading[2], Field) and name.name == "name":
@@ -281,9 +281,9 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: f
         body=body,
         watch=watch,
         tagged=tagged,
-        tail=tail.cores,
+        tail=tail,
         tail_names=frozenset(
-            len(compile_stretch(call.parts[split + 1 : at], literals=literals.fresh()).cores)
+            len(_closing_markers(call.parts[split + 1 : at], literals.fresh()))
             for at in range(split + 2, len(call.parts))
             if isinstance(part := call.parts[at], Hole) and part.name == "name"
         ),
@@ -293,10 +293,16 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: f
         id_pattern=_id_pattern(format),
         lead=format.lead + _leading(opening if opened.first else call.parts[:split]),
         cores=(*opened.cores, *head.cores),
-        inner=_inner_heads(call.parts[:split], tail.cores, watch, shared, escaped=bool(format.escapes)),
-        reopened=_reopened(format, head.first, tail.cores),
+        inner=_inner_heads(call.parts[:split], tail, watch, shared, escaped=bool(format.escapes)),
+        reopened=_reopened(format, head.first, tail),
         slip=format in slips,
     )
+
+
+def _closing_markers(parts: tuple[Part, ...], literals: Literals) -> tuple[str, ...]:
+    """The literals behind a body. Blanks before them are free, inside an open `<` as well."""
+    cores = (core.lstrip(BLANKS) for core in compile_stretch(parts, literals=literals).cores)
+    return tuple(core for core in cores if core)
 
 
 def _inner_heads(

@@ -19,7 +19,6 @@ from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.compile import Frame
 from toolparse.message import Span, ToolCall
-from toolparse.picture import BLANKS
 from toolparse.reader.plain import FAR, read_up_to
 from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
 from toolparse.reader.tables import CallPlan
@@ -287,7 +286,7 @@ class CallSteps(Trial):
                     return False
                 if buf.startswith(name, pos):
                     pos += len(name)
-            at = skip_blanks(buf, pos) if core[0] not in BLANKS else pos
+            at = skip_blanks(buf, pos)
             if at - pos <= MAX_BLANKS and buf.startswith(core, at):
                 pos = at + len(core)
                 matched += 1
