@@ -183,6 +183,14 @@ TOOLS_JSON = [
             },
         },
     },
+    {
+        "type": "function",
+        "function": {
+            "name": "ping",
+            "description": "Ping.",
+            "parameters": {"type": "object", "properties": {"host": {"type": "string"}}, "required": ["host"]},
+        },
+    },
 ]
 TOOLS_XML = [
     {
@@ -197,7 +205,7 @@ TOOLS_XML = [
             },
         },
     },
-    TOOLS_JSON[1],
+    *TOOLS_JSON[1:],
 ]
 
 
@@ -262,7 +270,7 @@ def many_small(format: str, size: int) -> Case:
 
 
 def one_shot_cases(format: str, *, quick: bool) -> list[Case]:
-    """The cases of issue 6 for one format."""
+    """The cases of one text at once for one format."""
     found = [
         one_call(format),
         calls_case(format, 8),

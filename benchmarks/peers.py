@@ -4,8 +4,8 @@ Only the modules that parse are imported, from a folder of their own (`.cache/be
 packages need besides (CUDA, MLX, servers) is installed:
 
 * mlx-lm: its `parse_tool_call` functions, each on the text between the markers that the module names;
-* SGLang: its detectors' `detect_and_parse`, with stand-ins of the same fields for the pydantic classes `Tool` and
-  `Function` and for its settings, which live in modules that import the server;
+* SGLang: its detectors' `detect_and_parse` and `parse_streaming_increment`, with stand-ins of the same fields for the
+  pydantic classes `Tool` and `Function` and for its settings, which live in modules that import the server;
 * renderers: its `parse_*` functions, on token ids; the ids are made beforehand with a small tokenizer.
 """
 
@@ -222,6 +222,31 @@ def _sglang_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, An
         return [(call.name, json.loads(call.parameters)) for call in result.calls], None, None
 
     return Adapter("SGLang", run, read, decoded=False)
+
+
+def sglang_stream(
+    peers: dict[str, Any], format: str, tools: list[dict[str, Any]]
+) -> tuple[Callable[[list[str]], Any], Callable[[Any], Reading]] | None:
+    """SGLang's detector fed in pieces, and what makes its result comparable; None where it has none."""
+    offer = peers.get("SGLang", {})
+    if format not in offer:
+        return None
+    given = [offer["Tool"](**tool) for tool in tools]
+
+    def run(pieces: list[str]) -> Any:
+        detector = offer[format]()
+        return [detector.parse_streaming_increment(piece, given) for piece in pieces]
+
+    def read(results: Any) -> Reading:
+        names: dict[int, str] = {}
+        arguments: dict[int, str] = {}
+        for call in (call for result in results for call in result.calls):
+            if call.name:
+                names[call.tool_index] = call.name
+            arguments[call.tool_index] = arguments.get(call.tool_index, "") + call.parameters
+        return [(name, json.loads(arguments[at] or "{}")) for at, name in names.items()], None, None
+
+    return run, read
 
 
 def _renderers_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter | None:

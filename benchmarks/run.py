@@ -1,10 +1,11 @@
 # ruff: noqa: E402, PERF401 - the repository is put on the path first; tables are built line by line
 """The benchmarks: ours, the floor and other parsers on the same texts, in one run, interleaved.
 
-    python benchmarks/run.py [--quick] [--write-docs] [--only PART,...]
+    python benchmarks/run.py [--quick] [--write-docs] [--only PART,...] [--before FOLDER]
 
 Every contender's result is compared with the truth before its times count. What is reported are ratios: of the medians
-of times taken in turns (one round of every contender, then the next round), never times of different runs.
+of times taken in turns (one round of every contender, then the next round), never times of different runs. Where the
+reader is compiled, the same sources as plain Python are a contender; so is another tree of this library (`--before`).
 Writes `results/benchmarks.md`, `.json` and `.png`; `--write-docs` copies the tables into docs/performance.md.
 """
 
@@ -34,6 +35,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(ROOT))
 
 from benchmarks import peers as peer_parsers
+from benchmarks.builds import Build, plain_python
 from benchmarks.cases import (
     ONE,
     WRITERS,
@@ -53,6 +55,7 @@ from benchmarks.floors import MARKERS, StreamFloor, floor_for, plain_floor
 from benchmarks.growth import exponent, limit, one_shot, streamed
 from benchmarks.hostile import CHOSEN, hostile_inputs
 from toolparse import (
+    COMPILED,
     ArgumentsDelta,
     ContentDelta,
     Format,
@@ -68,15 +71,18 @@ RESULTS = Path(__file__).resolve().parent / "results"
 DOCS = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmarks: begin (written by benchmarks/run.py --write-docs) -->", "<!-- benchmarks: end -->"
 
-# The targets: case -> (JSON, XML), at most so many times the floor.
+# The targets: (format, case) -> at most so many times the floor, compiled.
 TARGETS = {
-    "one call": (3.0, 1.5),
-    "one call, validated": (4.0, 2.5),
-    "8 calls": (2.0, 1.2),
-    "64 KB argument": (1.5, 1.0),
-    "1 MB argument": (1.2, 1.0),
-    "20 KB text": (1.8, 1.8),
-    "20 KB thought + call": (1.8, 1.8),
+    ("hermes", "one call"): 2.64,
+    ("hermes", "8 calls"): 2.86,
+    ("hermes", "64 KB argument"): 0.99,
+    ("qwen3-coder", "one call"): 1.65,
+    ("qwen3-coder", "8 calls"): 1.43,
+    ("hermes", "small calls"): 2.75,
+    ("hermes", "JSON argument"): 1.32,
+    ("hermes", "text"): 0.77,
+    ("qwen3-coder", "small calls"): 2.97,
+    ("qwen3-coder", "XML argument"): 1.32,
 }
 # At least so many times faster than the fastest peer that gives decoded arguments.
 PEER_TARGETS = {
@@ -91,7 +97,7 @@ PEER_TARGETS = {
 GROWTH_TARGET = 1.25
 # Python calls and literal maps: at most so many times ast.literal_eval on the same arguments.
 LITERAL_TARGET = 5.0
-STREAM_TARGETS = {"text": 1.6, "thought": 1.6, "JSON argument": 1.6, "XML argument": 2.2, "small calls": 2.2}
+PLAIN, BEFORE = "toolparse, plain Python", "toolparse, before"
 
 
 @dataclass
@@ -100,6 +106,7 @@ class Contender:
 
     name: str
     run: Callable[[], Any]
+    elsewhere: Callable[[int], float] | None = None  # runs so many rounds in another process
     times: list[float] = field(default_factory=list)
     loops: int = 1
     slow: bool = False
@@ -107,6 +114,17 @@ class Contender:
     @property
     def median(self) -> float:
         return statistics.median(self.times)
+
+    def take(self, loops: int, clock: Callable[[], float]) -> float:
+        """Seconds for so many rounds."""
+        if self.elsewhere is not None:
+            return self.elsewhere(loops)
+        run = self.run
+        rounds = range(loops)
+        start = clock()
+        for _ in rounds:
+            run()
+        return clock() - start
 
 
 @dataclass
@@ -145,9 +163,7 @@ def measure(
     than a tenth of the budget for one run is timed in the first rounds only.
     """
     for contender in contenders:
-        start = clock()
-        contender.run()
-        once = clock() - start
+        once = contender.take(1, clock)
         contender.loops = max(1, min(10_000, int(0.001 / max(once, 1e-7))))
         contender.slow = once > budget / 10
     deadline = time.perf_counter() + budget
@@ -158,12 +174,7 @@ def measure(
             for contender in contenders:
                 if contender.slow and number >= min(2, least):
                     continue
-                run = contender.run
-                loops = range(contender.loops)
-                start = clock()
-                for _ in loops:
-                    run()
-                contender.times.append((clock() - start) / contender.loops)
+                contender.times.append(contender.take(contender.loops, clock) / contender.loops)
             if number + 1 >= least and time.perf_counter() > deadline:
                 break
     finally:
@@ -206,8 +217,10 @@ def transformers_contender(format: str, text: str, truth: Truth) -> Contender:
 class Bench:
     """One run."""
 
-    def __init__(self, *, quick: bool) -> None:
+    def __init__(self, *, quick: bool, builds: Sequence[Build] = ()) -> None:
+        """`builds`: other builds of toolparse to be timed on the same texts."""
         self.quick = quick
+        self.builds = builds
         self.rows: list[Row] = []
         self.notes: list[str] = []
         # Imported before anything is timed or interrupted.
@@ -233,6 +246,11 @@ class Bench:
         for name, why in row.left_out.items():
             print(f"           {name} left out: {why}", flush=True)
 
+    def others(self, case: Case, *, tools: Any = None, pieces: int = 0) -> list[Contender]:
+        """The other builds on a case."""
+        found = [(build, build.reads(case.format, case.text, tools=tools, pieces=pieces)) for build in self.builds]
+        return [Contender(build.name, dict, timed) for build, timed in found if timed is not None]
+
     def compare(
         self,
         part: str,
@@ -250,6 +268,7 @@ class Bench:
         read = floor(text)
         check(truth, read.calls, read.content, read.reasoning)
         contenders = [Contender("toolparse", ours), Contender("floor", lambda: floor(text))]
+        contenders += self.others(case, tools=tools)
         left_out: dict[str, str] = {}
         decoding: list[str] = []
         if with_peers:
@@ -300,6 +319,7 @@ class Bench:
                 "validated",
                 case,
                 lambda parser=parser, text=case.text: parser.parse(text),  # type: ignore[misc]
+                tools=tools_of(format),
                 label="one call, validated",
                 with_peers=False,
             )
@@ -336,6 +356,7 @@ class Bench:
         if format in MARKERS:
             floor = floor_for(format, case.truth)
             contenders.append(Contender("floor", lambda: feed_all(StreamFloor(MARKERS[format], floor), pieces)))
+        contenders += self.others(case, pieces=len(pieces[0]))
         left_out: dict[str, str] = {}
         try:
             with limit(0.5 if self.quick else 5):
@@ -344,6 +365,15 @@ class Bench:
             pass
         except Exception as error:  # noqa: BLE001
             left_out["transformers"] = f"{type(error).__name__}: {str(error)[:100]}"
+        streamed_by = peer_parsers.sglang_stream(self.peers, format, tools_of(format))
+        if streamed_by is not None and case.truth.calls:
+            run, read = streamed_by
+            try:
+                with limit(0.5 if self.quick else 5):
+                    check(case.truth, *read(run(pieces)))
+                contenders.append(Contender("SGLang", lambda: run(pieces)))
+            except Exception as error:  # noqa: BLE001
+                left_out["SGLang"] = f"{type(error).__name__}: {str(error)[:100]}"
         measure(contenders, self.slice)
         row = Row(
             "stream",
@@ -417,6 +447,7 @@ class Bench:
                 Contender("nearest", lambda near=near, near_text=near_text: near.parse(near_text)),  # type: ignore[misc]
                 Contender("floor", lambda floor=floor, text=text: floor(text)),  # type: ignore[misc]
             ]
+            contenders += self.others(Case(format.name, "one call", text, Truth(())))
             measure(contenders, self.slice / 3)
             self.say(
                 Row("families", format.name, "one call", {c.name: c.median for c in contenders}, {"nearest": nearest})
@@ -725,6 +756,7 @@ def markdown(bench: Bench) -> str:
         by_part.setdefault(row.part, []).append(row)
     versions = peer_parsers.versions() if bench.peers else {}
     lines: list[str] = []
+    built = "".join(f"× floor, {build.name.partition(', ')[2]} | " for build in bench.builds)
     shot = [*by_part.get("one-shot", []), *by_part.get("validated", [])]
     if shot:
         others = ["transformers", "SGLang", "mlx-lm", "renderers (ids)"]
@@ -737,20 +769,18 @@ def markdown(bench: Bench) -> str:
             "between the markers and does not find the calls: the benchmark does that for it, as its server does; "
             "content and thoughts stay unread.",
             "",
-            f"| format | case | × floor | × faster than the fastest that decodes | "
+            f"| format | case | × floor | {built}× faster than the fastest that decodes | "
             f"{' | '.join(COLUMNS.get(name, name) for name in others)} |",
-            "|---|---|---|---|" + "---|" * len(others),
+            "|---|---|---|---|" + "---|" * len((*bench.builds, *others)),
         ]
         for row in shot:
             xml = int(WRITERS[row.format].xml)
-            target = TARGETS.get(row.case)
-            if row.format in ("pythonic", "gemma4"):
-                target = (5.0, 5.0) if "text" not in row.case else target
             peer_target = PEER_TARGETS.get(row.case)
             best = min((row.seconds[name] for name in row.decoding), default=None)
             faster = best / row.seconds["toolparse"] if best is not None else None
             cells = [
-                mark(row.ratio("toolparse", "floor"), target[xml] if target else None),
+                mark(row.ratio("toolparse", "floor"), TARGETS.get((row.format, row.case))),
+                *(mark(row.ratio(build.name, "floor"), None) for build in bench.builds),
                 mark(faster, peer_target[xml] if peer_target else None, at_least=True),
                 *(mark(row.ratio(name, "toolparse"), None) for name in others),
             ]
@@ -772,21 +802,23 @@ def markdown(bench: Bench) -> str:
         lines += [
             f"**Streamed in pieces of 4 characters.** Growth measured up to {largest:,} characters.",
             "",
-            "| format | stream | × floor, a piece | transformers ÷ ours | our exponent | transformers' "
-            "| transformers ÷ ours at … characters |",
-            "|---|---|---|---|---|---|---|",
+            f"| format | stream | × floor, a piece | {built}transformers ÷ ours | SGLang ÷ ours | our exponent "
+            "| transformers' | transformers ÷ ours at … characters |",
+            "|---|---|---|---|---|---|---|---|" + "---|" * len(bench.builds),
         ]
         for row in stream:
             grown = growth.get((row.format, row.case))
             slopes = grown.extra["exponent"] if grown else {}
             at = grown.extra.get("peer_at") if grown else None
             cells = [
-                mark(row.ratio("toolparse", "floor"), STREAM_TARGETS.get(row.case)),
+                mark(row.ratio("toolparse", "floor"), TARGETS.get((row.format, row.case))),
+                *(mark(row.ratio(build.name, "floor"), None) for build in bench.builds),
                 mark(
                     row.ratio("transformers", "toolparse"),
                     2.0 if row.case in ("XML argument", "small calls") else 4.0,
                     at_least=True,
                 ),
+                mark(row.ratio("SGLang", "toolparse"), None),
                 f"{slopes['toolparse']:.2f}" if "toolparse" in slopes else "–",
                 f"{slopes['transformers']:.2f}" if "transformers" in slopes else "–",
                 f"{mark(at['times'], None)} at {at['chars']:,}" if at else "–",
@@ -806,6 +838,10 @@ def markdown(bench: Bench) -> str:
             near = f"{mark(row.ratio('toolparse', 'nearest'), 2.0)} ({row.extra['nearest']})"
             lines.append(f"| {row.format} | {mark(row.ratio('toolparse', 'floor'), None)} | {near} |")
         lines.append("")
+        for build in bench.builds:
+            times = [ratio for row in families if (ratio := row.ratio("toolparse", build.name)) is not None]
+            mean = statistics.geometric_mean(times)
+            lines += [f"Ours over {build.name.partition(', ')[2]}, geometric mean of these: {mean:.2f}.", ""]
     literals = by_part.get("literals", [])
     if literals:
         cases = list(dict.fromkeys(row.case for row in literals))
@@ -866,6 +902,7 @@ def markdown(bench: Bench) -> str:
     if rest:
         lines += ["**The rest.**", "", "| what | ratio |", "|---|---|", *rest, ""]
     about = [f"Python {platform.python_version()}", f"{os.cpu_count()} cores"]
+    about += ["toolparse compiled" if COMPILED else "toolparse as plain Python"]
     about += [f"{name.replace('_', '-')} {version}" for name, version in versions.items()]
     from importlib.metadata import version
 
@@ -944,10 +981,13 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="fewer rounds and smaller texts: under a minute")
     options.add_argument("--write-docs", action="store_true", help="copy the tables into docs/performance.md")
     options.add_argument("--only", default="", help=f"parts, separated by commas: {', '.join(PARTS)}")
+    options.add_argument("--before", type=Path, help="another tree of this library, timed on the same texts")
     given = options.parse_args()
     wanted = given.only.split(",") if given.only else PARTS
     began = time.perf_counter()
-    bench = Bench(quick=given.quick)
+    builds = [Build(PLAIN, plain_python())] if COMPILED else []
+    builds += [Build(BEFORE, given.before)] if given.before else []
+    bench = Bench(quick=given.quick, builds=builds)
     for part in wanted:
         start = time.perf_counter()
         getattr(bench, part)()
