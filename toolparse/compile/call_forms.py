@@ -78,6 +78,15 @@ class Shape(msgspec.Struct, dict=True):
         """Whether the head captures an id."""
         return "(?P<id>" in self.head.pattern
 
+    def may_begin(self, text: str) -> bool:
+        """Whether a head may begin where a literal stands."""
+        first = self.heading[0] if self.heading else Slack()
+        if isinstance(first, Core):
+            return text.startswith(first.text) or first.text.startswith(text)
+        if isinstance(first, Field) and first.chars.least:
+            return re.match(first.chars.one, text) is not None
+        return not isinstance(first, Raw) or not first.pattern.startswith(r"(?=\{") or text.startswith("{")
+
     def names(self, match: Any) -> tuple[str | None, str | None]:
         """Name and id that a match of the head captured; the name may follow from the id."""
         name = match.group("name") if self.has_name else None

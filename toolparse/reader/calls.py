@@ -140,6 +140,11 @@ class CallSteps(Trial):
                         self.framed = None
                     continue
             self._plan = plan
+            if plan.shut is not None and self.section is not None:
+                match = plan.shut(text, end)
+                if match is not None:
+                    self._section_closed(match.end())
+                    return True
             self._step = BEHIND if plan.ends else AFTER
             return True
 
@@ -426,10 +431,7 @@ class CallSteps(Trial):
         self.pos = pos
         call = self._call
         if call is None:  # they close a section
-            self.section_ends()
-            self.section = None
-            self.step_over(pos)
-            self._end_calls()
+            self._section_closed(pos)
             return True
         scanner = call.scanner
         assert scanner is not None
@@ -439,6 +441,13 @@ class CallSteps(Trial):
         self.add_call(name, {}, call.id, call.start, end, found, call.plan, call)
         self._call_ends(call)
         return True
+
+    def _section_closed(self, end: int) -> None:
+        """The closing markers of the section end at the local position `end`."""
+        self.section_ends()
+        self.section = None
+        self.step_over(end)
+        self._end_calls()
 
     def _after_call(self) -> bool:
         """What follows a call in its section: the next one, the section's end, or text."""

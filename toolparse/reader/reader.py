@@ -100,7 +100,6 @@ class Reader(CallSteps):
     _entries: tuple[Entry, ...] = ()  # what may begin at the marker that is tried
     _only_text = False  # whether what nothing announces was found to be no call here
     _opener: Entry | None = None
-    _cut = False  # whether the text ends in a call's head
     _slip = 0  # where a marker stands that opened nothing
     _over = -1  # where the turn ended before the text did
     # The thoughts' closing that was looked for last: from where, up to where, and where it stands (-1: nowhere).
@@ -487,7 +486,7 @@ class Reader(CallSteps):
 
     def _begin_try(self, entries: tuple[Entry, ...], at: int) -> None:
         self._entries, self._entry, self._at = entries, 0, at
-        self._opener, self._cut = None, False
+        self._opener = None
         self._only_text = self.base + at < self._text_until
         self._step = TRY
 
@@ -508,11 +507,9 @@ class Reader(CallSteps):
                     self._wait = entry.rx.missing(self.buf, at)
                     return False
             if match is None:
-                if entry.announced and not self._cut:
-                    self._cut = final and entry.rx.could_go_on(self.buf, at)
-                    if self._opener is None or self._cut:
-                        self._opener = entry
-            elif self._cut and entry.kind == SECTION:
+                if entry.announced and self._opener is None:
+                    self._opener = entry
+            elif entry.kind == SECTION and self._opener is not None and self._is_cut_off(at):
                 break  # a call was about to begin in it
             elif self._take(entry, match, at):
                 return True
@@ -524,6 +521,12 @@ class Reader(CallSteps):
         self._step = TEXT
         self.seek = at + 1 if entries is not self.prepared.anchored else at
         return True
+
+    def _is_cut_off(self, at: int) -> bool:
+        """Whether the text ends in the head of a call that was tried at the local position `at`."""
+        tried = self._entries[: self._entry] if self.final else ()
+        announced = (entry for entry in tried if entry.announced and not (self._only_text and entry.weak))
+        return any(entry.rx.could_go_on(self.buf, at) for entry in announced)
 
     def _take(self, entry: Entry, match: Any, at: int) -> bool:
         """Take what begins at the local position `at`; False when it is just text."""
@@ -713,7 +716,7 @@ class Reader(CallSteps):
             return
         lead = self.prepared.program.format.lead
         start = self.base + at
-        if self.final and opener.rx.could_go_on(self.buf, at):
+        if self._is_cut_off(at):
             self.end_text(at, lead)
             end = self.base + len(self.buf)
             self.start_keeping(start)

@@ -157,12 +157,21 @@ class CallPlan:
         self.followers: tuple[CallPlan, ...] = ()
         #: matches what stands between two calls, and the head of the next, where only one plan may follow
         self.follow: Any = None
+        #: matches all closing markers of the section, where nothing else can be meant by the first of them
+        self.shut: Any = None
 
     def follow_in_section(self) -> None:
         """Prepare for the next call of the same section."""
         between = "|".join(map(re.escape, self.betweens))
         head = self.shape.head.pattern.removeprefix(SLACK)
         self.follow = _matches(SLACK + (f"(?:(?:{between}){WS}*+)?+" if between else "") + head)
+
+    def shut_section(self) -> None:
+        """Prepare for the end of the section."""
+        first = self.closer[0] if self.closer else ""
+        others = ("}", *self.betweens) if self.surplus else self.betweens
+        if first and not first.startswith(others) and not any(plan.shape.may_begin(first) for plan in self.followers):
+            self.shut = _matches("".join(SLACK + re.escape(core) for core in self.closer))
 
     def follow_at_marker(self, candidate: Candidate, program: Program) -> None:
         """Prepare for the next call that a marker announces, behind blanks or in a message of its own."""
@@ -222,6 +231,8 @@ class Prepared:
                 plan.followers = tuple(self.plans[shape.number] for shape in same)
                 if len(plan.followers) == 1 and not plan.ends:
                     plan.follow_in_section()
+                if not plan.ends:
+                    plan.shut_section()
         cores = program.candidates
         for core, (first, *others) in cores.items():
             if first.kind != "call" or first.shape is None or any(c.startswith(core) for c in cores if c != core):
