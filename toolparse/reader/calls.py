@@ -116,7 +116,11 @@ class CallSteps(Trial):
                 first = weak = False
             if inner_id is not None:
                 id = inner_id
-            if base + start < 0 or inner_name in no_call or tools is not None or plan.slip:
+            plain = base + start >= 0 and inner_name not in no_call and not plan.slip
+            if plain and tools is not None:
+                tool = None if plan.tagged is not None or self.options.coerce else tools.get(inner_name)
+                plain = tool is not None and tool.accepts(arguments, end - start)
+            if not plain:
                 found = [self.repaired(plan.slip)] if plan.slip else None
                 self.add_call(inner_name, arguments, id, base + start, base + end, found, plan)
             else:
