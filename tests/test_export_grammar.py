@@ -493,7 +493,7 @@ def test_engines_agree(name: str) -> None:
     engines = [engine for engine in ("xgrammar", "llguidance") if importlib.util.find_spec(engine)]
     if not engines:
         pytest.skip("neither xgrammar nor llguidance is installed")
-    format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+    format = Parser(registry.get(name)).format
     for tools, texts in cases(format, seed=5):
         for text in texts:
             if "xgrammar" in engines:
@@ -559,7 +559,7 @@ def test_lengths_before_a_marker(engine: str) -> None:
     """No rule for every beginning of a marker at every length: xgrammar counts, llguidance asks two expressions."""
     syntax, accepted = {"xgrammar": ("ebnf", _xgrammar_accepts), "llguidance": ("lark", _llguidance_accepts)}[engine]
     for name in ("qwen3-coder", "minicpm5", "kimi-k3", "gemma4", "pythonic"):
-        format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+        format = Parser(registry.get(name)).format
         for most, least in ((20, 0), (280, 2), (1000, 0)):
             limits = {"type": "string", "maxLength": most, "minLength": least}
             tools = with_parameters({"type": "object", "properties": {"s": limits}, "required": ["s"]})
@@ -575,7 +575,7 @@ def test_lengths_before_a_marker(engine: str) -> None:
 def test_xgrammar_counts_characters_itself() -> None:
     """Of a choice that is repeated up to many times it takes a second for each mask."""
     limited = {"type": "string", "minLength": 1, "maxLength": 80}
-    text = grammar(HERMES, with_parameters({"type": "object", "properties": {"s": limited}}), syntax="ebnf")  # type: ignore[arg-type]
+    text = grammar(HERMES, with_parameters({"type": "object", "properties": {"s": limited}}), syntax="ebnf")
     assert "[max_chars=80] ::=" in text
     assert ",80}" not in text
     if importlib.util.find_spec("xgrammar") is not None:
@@ -588,7 +588,7 @@ def test_xgrammar_counts_characters_itself() -> None:
 def test_what_schemas_say_of_keys_and_lists(name: str) -> None:
     """Required keys that no property names; lists of which elements are described one by one; ranges without integers."""
     number, text = {"type": "integer"}, {"type": "string"}
-    format = Parser(registry.get(name)).format  # type: ignore[arg-type]
+    format = Parser(registry.get(name)).format
     pair = {"type": "array", "prefixItems": [number, text], "minItems": 1}
     for schema, value, fits in (
         ({**pair, "maxItems": 2}, [1, "a"], True),
@@ -612,7 +612,7 @@ def test_what_schemas_say_of_keys_and_lists(name: str) -> None:
 def test_a_tool_named_like_the_beginning_of_a_message() -> None:
     """Engines take the longest literal: none may begin with all of another one in its place."""
     tools = [{"type": "function", "function": {"name": "update", "parameters": {"type": "object", "properties": {}}}}]
-    lark = grammar(registry.get("muse"), tools, syntax="lark")  # type: ignore[arg-type]
+    lark = grammar(registry.get("muse"), tools, syntax="lark")
     assert "assistant to=user" not in lark
 
 
@@ -664,7 +664,7 @@ def test_a_marker_that_ends_the_turn_may_be_missing() -> None:
     assert accepts(f"{call}<|call|><|start|>assistant{call}", format=format)
     assert not accepts(
         " to=get_weather<|channel|>analysis <|constrain|>xml<|message|>",
-        format=registry.get("beam"),  # type: ignore[arg-type]
+        format=registry.get("beam"),
     )
 
 
@@ -684,10 +684,10 @@ def test_what_templates_write_beside_the_picture() -> None:
     assert accepts(f"<think>\n\n</think>\n\n{CALL}", format=qwen)
     assert accepts(f"{CALL}\nThat is all.", format=qwen)
     for format in (glm, deepseek):
-        call = render(format, [("get_weather", {"city": "x"})], prefill=format.prefill)  # type: ignore[union-attr, arg-type]
+        call = render(format, [("get_weather", {"city": "x"})], prefill=format.prefill)
         for before in ("", "\n"):
             assert accepts(before + call, format=format), before + call
-    call = render(deepseek, [("get_weather", {"city": "x"})])  # type: ignore[arg-type]
+    call = render(deepseek, [("get_weather", {"city": "x"})])
     assert accepts(f"\n\n{call.lstrip()}", format=deepseek)
 
 
@@ -799,14 +799,14 @@ def test_errors_name_the_reason() -> None:
     with pytest.raises(
         ExportError, match="'my-key' is no identifier, and format 'pythonic' writes arguments as key=value"
     ):
-        grammar(registry.get("pythonic"), odd)  # type: ignore[arg-type]
+        grammar(registry.get("pythonic"), odd)
     free = with_parameters({"type": "object"})
     with pytest.raises(ExportError, match="format 'minimax-m3' writes a parameter's name twice"):
-        grammar(registry.get("minimax-m3"), free)  # type: ignore[arg-type]
+        grammar(registry.get("minimax-m3"), free)
     with pytest.raises(ExportError, match="a call is required, but there are no tools"):
-        grammar(HERMES, [], required=True)  # type: ignore[arg-type]
+        grammar(HERMES, [], required=True)
     with pytest.raises(ValueError, match="no grammar syntax is called 'peg'; choose one of 'gbnf', 'ebnf', 'lark'"):
-        grammar(HERMES, [TOOL], syntax="peg")  # type: ignore[arg-type]
+        grammar(HERMES, [TOOL], syntax="peg")
     for schema, words in (
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "'allOf'"),
         ({"type": "string", "minLength": 5, "maxLength": 2}, "'minLength' and 'maxLength'"),
@@ -815,7 +815,7 @@ def test_errors_name_the_reason() -> None:
     ):
         for name in ("hermes", "glm47"):
             with pytest.raises(ExportError, match=f"tool 'f'.*at 'f-x': no value fits .*{words}"):
-                grammar(registry.get(name), with_parameters({"type": "object", "properties": {"x": schema}}))  # type: ignore[arg-type]
+                grammar(registry.get(name), with_parameters({"type": "object", "properties": {"x": schema}}))
     for schema, name, syntax, reason in (
         ({"type": "integer", "multipleOf": 777}, "hermes", "lark", "'f-x-integer' .*too large a regular expression"),
         ({"type": "string", "maxLength": 3000}, "hermes", "gbnf", "'f-x-text' .*llama.cpp counts .*skip="),
@@ -825,11 +825,11 @@ def test_errors_name_the_reason() -> None:
     ):
         limited = with_parameters({"type": "object", "properties": {"x": schema}})
         with pytest.raises(ExportError, match=reason):
-            grammar(registry.get(name), limited, syntax=syntax)  # type: ignore[arg-type]
-        assert grammar(registry.get(name), limited, syntax="ebnf")  # type: ignore[arg-type]
-        assert grammar(registry.get(name), limited, syntax=syntax, skip=["multipleOf", "maxLength", "maxItems"])  # type: ignore[arg-type]
+            grammar(registry.get(name), limited, syntax=syntax)
+        assert grammar(registry.get(name), limited, syntax="ebnf")
+        assert grammar(registry.get(name), limited, syntax=syntax, skip=["multipleOf", "maxLength", "maxItems"])
     with pytest.raises(ExportError, match="no arguments fit"):
-        grammar(HERMES, with_parameters({"type": "object", "anyOf": [{"type": "object", "enum": []}]}))  # type: ignore[arg-type]
+        grammar(HERMES, with_parameters({"type": "object", "anyOf": [{"type": "object", "enum": []}]}))
 
 
 def test_every_format_in_every_syntax() -> None:

@@ -122,13 +122,13 @@ def test_keywords_that_nobody_enforces_are_refused_in_tags_too() -> None:
     }
     for name in ("hermes", "qwen3-coder"):
         with pytest.raises(ExportError, match=r"tool 'f' .*at x: no grammar says 'uniqueItems'; skip="):
-            structural_tag(registry.get(name), [tool])  # type: ignore[arg-type]
-        assert Parser(registry.get(name), tools=[tool]).structural_tag(skip=["uniqueItems"])  # type: ignore[arg-type]
-        assert triggers(registry.get(name), [tool])  # type: ignore[arg-type]
+            structural_tag(registry.get(name), [tool])
+        assert Parser(registry.get(name), tools=[tool]).structural_tag(skip=["uniqueItems"])
+        assert triggers(registry.get(name), [tool])
 
 
 def test_strict_by_tool() -> None:
-    lenient = {**TOOL, "function": {**TOOL["function"], "strict": False}}  # type: ignore[dict-item]
+    lenient = {**TOOL, "function": {**TOOL["function"], "strict": False}}
     made = schemas(structural_tag(HERMES, [lenient, NOW], reasoning=False))
     assert {"type": "object"} in made
     assert all(schema == {"type": "object"} or schema["additionalProperties"] is False for schema in made)

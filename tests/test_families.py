@@ -226,7 +226,6 @@ def test_a_suffix_is_read_from_the_text(suffix: str) -> None:
 
 def test_a_bound_suffix_is_the_only_one() -> None:
     format = toolparse.get("hy3")
-    assert isinstance(format, Format)
     parser = toolparse.parser_for(format.bind(":a"))
     text = parser.render([("run", {"text": "x"})])
     assert text.startswith("<tool_calls:a>")
@@ -252,7 +251,6 @@ class Vocabulary:
 
 def test_a_suffix_is_read_from_the_vocabulary() -> None:
     format = toolparse.get("hy4")
-    assert isinstance(format, Format)
     parser = toolparse.Parser(format, tokenizer=Vocabulary("<s>", "<tool_calls:7f>", "<tool_call:7f>"))
     assert parser.format == format.bind(":7f")
     assert parser.prefill == "<think:7f>"

@@ -172,7 +172,6 @@ def test_the_name_as_key() -> None:
 def test_arguments_encoded_twice() -> None:
     calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson | tojson }}}</go>' + END
     found = detect(template(calls), use_registry=False)
-    assert isinstance(found.format, Format)
     assert '"{{arguments}}"' in found.format.call
     assert found.verified
     assert "double-encoded" in {problem.code for problem in found.problems}
@@ -376,8 +375,6 @@ def test_thoughts_under_another_key_are_found() -> None:
     before = "{%- if message.my_reasoning_text %}<muse>{{ message.my_reasoning_text }}</muse>{% endif -%}"
     calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>' + END
     found = detect(template(calls, before=before))
-    assert isinstance(found.format, Format)
-    assert found.message_style is not None
     assert found.format.reasoning == "<muse>{{text}}</muse>"
     assert found.message_style.reasoning == ("my_reasoning_text",)
     assert found.verified
@@ -442,8 +439,6 @@ def test_thoughts_that_are_parts_of_the_content_are_found() -> None:
         "{%- endfor -%}{%- endif -%}" + GO + "<end>"
     )
     found = detect(source)
-    assert isinstance(found.format, Format)
-    assert found.message_style is not None
     assert found.message_style.thoughts == "parts"
     assert found.format.reasoning == "[MUSE]{{text}}[/MUSE]"
     assert [check for check in found.checks if check.status != "passed"] == []
@@ -462,5 +457,4 @@ def test_thoughts_that_are_parts_of_the_content_are_found() -> None:
 def test_what_a_template_demands_is_found(demand: str, style: dict[str, object]) -> None:
     found = detect(demand + chat(BOT + SAID + GO + "<end>"))
     assert found.verified, found.evidence
-    assert found.message_style is not None
     assert found.message_style.differences() == style

@@ -10,9 +10,9 @@ from toolparse import ArgumentsDelta, Format, Syntax, parser_for, testing
 from toolparse.testing import chunked
 
 PYTHON_WORDS = {"true": "True", "false": "False", "null": "None"}
-RAW = Syntax(quotes=("'", '"'), escapes=False, **PYTHON_WORDS)  # type: ignore[arg-type]
-QUOTED = Syntax(quotes=('"',), escapes=False, texts=True, **PYTHON_WORDS)  # type: ignore[arg-type]
-BARE = Syntax(quotes=("",), escapes=False, texts=True, **PYTHON_WORDS)  # type: ignore[arg-type]
+RAW = Syntax(quotes=("'", '"'), escapes=False, **PYTHON_WORDS)
+QUOTED = Syntax(quotes=('"',), escapes=False, texts=True, **PYTHON_WORDS)
+BARE = Syntax(quotes=("",), escapes=False, texts=True, **PYTHON_WORDS)
 JOINED = Syntax(comma="")
 ELEMENTS = Syntax(quotes=("<q>",), escapes=False, texts=True, bare_keys=True, colon=":", comma=",")
 

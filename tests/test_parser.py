@@ -40,7 +40,6 @@ def test_a_message_has_content_calls_and_spans() -> None:
     assert message.reasoning is None
     assert message.errors == ()
     assert not message.truncated
-    assert call.span is not None
     assert HERMES[call.span.start : call.span.end] == call.raw
     assert [span.kind for span in message.spans] == ["content", "markup", "call"]
     assert message.spans[0].token_start is None
@@ -130,7 +129,6 @@ def test_repairs_are_noted_or_refused() -> None:
     assert call.ok
     assert [issue.code for issue in call.issues] == ["repaired"]
     format = toolparse.get("hermes")
-    assert isinstance(format, Format)
     (call,) = Parser(format, repair=False).parse(text).tool_calls
     assert not call.ok
 

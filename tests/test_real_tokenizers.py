@@ -98,7 +98,6 @@ def test_a_call_s_tokens_are_its_text(tokenizer: Any) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False)
     message = toolparse.parse(ids, tokenizer, TOOLS)
     (call,) = message.tool_calls
-    assert call.span is not None
     start, end = call.span.token_start, call.span.token_end
     assert start is not None
     # A token belongs to the span of its first character, so one may reach into the call from before, one out of it.

@@ -50,7 +50,6 @@ def chat(
 
 
 def read(found: Detection, text: str, **options: Any) -> toolparse.ParsedMessage:
-    assert isinstance(found.format, Format)
     return toolparse.parser_for(found.format).parse(text, **options)
 
 
@@ -96,7 +95,6 @@ def test_blanks_that_a_family_writes_around_a_thought() -> None:
 
 def test_a_role_s_header_is_no_thought() -> None:
     found = detect(chat(head="<bot>\n", prompt="<bot>\n"))
-    assert isinstance(found.format, Format)
     assert found.verified
     assert found.format.reasoning is None
 
@@ -123,7 +121,6 @@ def test_tools_that_are_listed_behind_the_user() -> None:
     listed = "<tools>{% for t in tools or [] %}{{ t.function.name }};{% endfor %}<end>"
     found = detect(chat(behind_user=listed))
     assert found.verified, found.evidence
-    assert isinstance(found.format, Format)
     assert "fnalpha" not in "".join(found.format.sources())
 
 
@@ -195,7 +192,6 @@ def test_a_family_lends_its_ends(family: str) -> None:
     own = toolparse.get(found.format.name) if found.how == "behaviour" and found.format is not None else None
     if not isinstance(own, Format):
         pytest.skip("no family's picture")
-    assert isinstance(found.format, Format)
     pictures = "\n".join(source for source in found.format.sources() if source not in found.format.ends)
     assert [end for end in own.ends if end not in found.format.ends and end not in pictures] == []
 
@@ -206,7 +202,6 @@ def test_what_stands_between_calls_is_lent_where_only_one_is_written() -> None:
         "{%- set f =", "{%- if loop.index > 1 -%}{{ raise_exception('one call only') }}{%- endif -%}{%- set f ="
     )
     found = detect(text)
-    assert found.format is not None
     assert found.format.name == "llama3-json"
     message = read(found, '{"name": "f", "parameters": {}}; {"name": "g", "parameters": {}}<|eom_id|>')
     assert ([item.name for item in message.tool_calls], message.content) == (["f", "g"], "")
@@ -223,7 +218,6 @@ def test_calls_under_the_keys_of_old() -> None:
         )
         found = detect(text)
         assert found.verified, found.evidence
-        assert found.message_style is not None
         assert found.message_style.call == key
         message = read(found, "<call>f<args>{}</call><end>")
         made = found.message_style.message(message)
@@ -240,7 +234,6 @@ def test_tools_in_a_message_of_their_own() -> None:
     )
     found = detect(text)
     assert found.verified, found.evidence
-    assert found.message_style is not None
     assert found.message_style.tools == "role"
     (first,) = found.message_style.first_messages([{"type": "function", "function": {"name": "f"}}])
     assert first["role"] == "functions"
@@ -288,7 +281,6 @@ def test_an_unverified_format_is_never_silent() -> None:
 
 def test_words_and_malformed_pictures() -> None:
     hermes = toolparse.get("hermes")
-    assert isinstance(hermes, Format)
     assert words_of(hermes) == ("<tool_call>", "name", "arguments", "</tool_call>")
     for entry in toolparse.families().values():
         assert not (isinstance(entry, Format) and malformed(entry)), entry.name
@@ -355,7 +347,6 @@ def test_content_is_framed_otherwise_behind_a_thought() -> None:
 def test_a_thought_behind_content() -> None:
     found = detect(chat(between="{%- if m.thought -%}<hm>{{ m.thought }}</hm>{%- endif -%}"))
     assert found.verified, found.evidence
-    assert isinstance(found.format, Format)
     assert found.format.reasoning == "<hm>{{text}}</hm>"
 
 
@@ -396,7 +387,6 @@ def test_what_closes_a_value_ends_no_turn() -> None:
     """One call a message, and what closes it right behind its brace; nothing else ends the turn."""
     call = '{%- if loop.first -%}$$go$${"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}$$/go$${%- endif -%}'
     found = detect(chat(call, end=""))
-    assert isinstance(found.format, Format)
     assert found.verified, found.evidence
     assert read(found, '$$go$${"name": "f", "with": {"a": {"b": 1}}}$$/go$$').tool_calls[0].arguments == {"a": {"b": 1}}
 
@@ -411,7 +401,6 @@ def test_content_that_is_framed_where_calls_beside_it_vanish() -> None:
             "", said="{%- if m.content -%}<say>{{ m.content }}</say>{%- else -%}" + each + "{%- endfor -%}{%- endif -%}"
         )
     )
-    assert isinstance(found.format, Format)
     assert found.verified, found.evidence
     assert (found.format.content, found.format.ends) == ("<say>{{text}}</say>", ("<end>",))
     assert "calls-dropped-beside-content" in {item.code for item in found.problems}

@@ -148,7 +148,7 @@ STATE = {
 
 @pytest.mark.parametrize("name", STATE)
 def test_nothing_is_left_from_one_rendering_to_the_next(name: str) -> None:
-    assert in_a_child(_TWICE, STATE[name])["same"] == [True, True]  # type: ignore[arg-type]
+    assert in_a_child(_TWICE, STATE[name])["same"] == [True, True]
 
 
 METHODS = {

@@ -8,7 +8,6 @@ import pytest
 
 import toolparse
 from tests.templates_at_hand import fixture_templates
-from toolparse import Format
 from toolparse.parser import Parser
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import BOS, EOS, Prober, Turn, after_user, find_style
@@ -89,7 +88,6 @@ def test_a_message_built_in_the_style_renders_and_reads_back(family: str) -> Non
     found = toolparse.detect(FIXTURES[family])
     style = found.message_style
     assert style is not None
-    assert isinstance(found.format, Format)
     call = {"name": "get_weather", "arguments": {"city": "Oslo"}}
     message = style.message({"content": "", "tool_calls": [call]})
     tool = {
@@ -117,7 +115,7 @@ def test_a_message_built_in_the_style_renders_and_reads_back(family: str) -> Non
 
 
 def test_messages_are_built_from_parsed_messages_and_from_dicts() -> None:
-    parsed = Parser(toolparse.get("hermes")).parse(  # type: ignore[arg-type]
+    parsed = Parser(toolparse.get("hermes")).parse(
         'Sure.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     )
     style = MessageStyle(arguments="string", content="null")

@@ -103,7 +103,7 @@ def test_a_verdict_reached_while_something_is_registered_is_not_kept(
     examine = ladder._examine
 
     def meanwhile(*arguments: object) -> object:
-        found = examine(*arguments)  # type: ignore[arg-type]
+        found = examine(*arguments)
         toolparse.register(toolparse.Format("registered-meanwhile", call="<zq>{{name}} {{arguments}}</zq>"))
         return found
 

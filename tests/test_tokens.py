@@ -222,7 +222,7 @@ def assert_all_scripts(tokenizer: Any) -> None:
 
 def assert_calls_keep_their_text(tokenizer: Any) -> None:
     """A text of every script as an argument: by ids what it is by text."""
-    parser = toolparse.Parser(toolparse.get("hermes"), tokenizer=tokenizer)  # type: ignore[arg-type]
+    parser = toolparse.Parser(toolparse.get("hermes"), tokenizer=tokenizer)
     for word in (SCRIPTS_LACKED, *words_of_all_scripts()[::9]):
         text = parser.render([("f", {"said": word})], content=f"a{word}a")
         ids = ids_of(tokenizer, text)
@@ -329,7 +329,7 @@ def _is_utf8(run: bytes) -> bool:
 def test_a_text_cut_inside_a_character_keeps_the_rest(kind: str) -> None:
     tokenizer = SMALL[kind]()
     ids = ids_of(tokenizer, "ສະບາຍດີ")
-    text = toolparse.Parser(toolparse.get("hermes"), tokenizer=tokenizer).parse(ids[:-1]).text  # type: ignore[arg-type]
+    text = toolparse.Parser(toolparse.get("hermes"), tokenizer=tokenizer).parse(ids[:-1]).text
     assert text.rstrip("\ufffd") == "ສະບາຍດ"
 
 
@@ -338,16 +338,15 @@ def test_a_marker_behind_half_a_character_has_its_token(kind: str) -> None:
     """The half belongs to the content, the marker's token to the call."""
     tokenizer = SMALL[kind]()
     ids = ids_of(tokenizer, "ສ")[:-1] + ids_of(tokenizer, '<tool_call>{"name": "f", "arguments": {}}</tool_call>')
-    message = toolparse.Parser(toolparse.get("hermes"), tokenizer=tokenizer).parse(ids)  # type: ignore[arg-type]
+    message = toolparse.Parser(toolparse.get("hermes"), tokenizer=tokenizer).parse(ids)
     (call,) = message.tool_calls
-    assert call.span is not None
     assert call.span.token_start == ids.index(tokenizer.token_to_id("<tool_call>"))
     assert message.content.strip("\ufffd") == ""
 
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_ids_that_no_vocabulary_has_are_no_exception(kind: str) -> None:
-    parser = toolparse.Parser(toolparse.get("hermes"), tokenizer=SMALL[kind]())  # type: ignore[arg-type]
+    parser = toolparse.Parser(toolparse.get("hermes"), tokenizer=SMALL[kind]())
     ids = [-1, -100, 10**6, 2**32, 2**64, 10**30]
     message = parser.parse(ids, prompt=ids)
     assert message.text == ""

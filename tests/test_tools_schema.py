@@ -647,7 +647,7 @@ def test_dicts(tool: Any) -> None:
 
 
 def test_dict_keeps_what_it_has() -> None:
-    tool = {"type": "function", "function": {**EXPECTED["function"], "strict": True}, "cache": 1}  # type: ignore[dict-item]
+    tool = {"type": "function", "function": {**EXPECTED["function"], "strict": True}, "cache": 1}
     assert tool_schema(tool) == tool
     assert tool_schema({"name": "f", "inputSchema": BODY, "annotations": {"readOnlyHint": True}})["function"][
         "annotations"

@@ -315,7 +315,7 @@ def self_first(self, x: int):
     """
 
 
-def ellipsis_default(x: int = ...):  # type: ignore[assignment]
+def ellipsis_default(x: int = ...):
     """An ellipsis as default.
 
     Args:

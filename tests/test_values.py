@@ -58,9 +58,9 @@ def test_families_print_as_a_table() -> None:
     rows = repr(toolparse.families()).splitlines()
     assert len(rows) == len(toolparse.families())
     assert max(map(len, rows)) <= 100
-    assert rows[1].split(maxsplit=1) == ["qwen", toolparse.get("qwen").models]  # type: ignore[union-attr]
+    assert rows[1].split(maxsplit=1) == ["qwen", toolparse.get("qwen").models]
     with pytest.raises(TypeError):
-        toolparse.families()["mine"] = toolparse.get("qwen")  # type: ignore[index]
+        toolparse.families()["mine"] = toolparse.get("qwen")
 
 
 def test_a_format_prints_its_call_and_declares_what_differs() -> None:

@@ -145,7 +145,7 @@ def test_openai_streamed(weather: Any) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_openai_responses(weather: Any, streamed: bool) -> None:
     client = openai_client(weather)
-    tool = {"type": "function", "strict": False, **TOOL["function"]}  # type: ignore[dict-item]
+    tool = {"type": "function", "strict": False, **TOOL["function"]}
     items: list[Any] = [{"role": "user", "content": QUESTION}]
     for calls in (2, 0):
         body: Any = {"model": "tiny", "input": items, "tools": [tool]}
@@ -176,7 +176,6 @@ def test_anthropic(weather: Any, streamed: bool) -> None:
 
     client = anthropic.Anthropic(base_url=weather.url, api_key="none", max_retries=0, timeout=30)
     function = TOOL["function"]
-    assert isinstance(function, dict)
     tool = {"name": function["name"], "description": "The forecast.", "input_schema": function["parameters"]}
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     for stop in ("tool_use", "end_turn"):

@@ -80,7 +80,6 @@ def turn(family: str) -> tuple[Any, list[int], list[int]]:
     )
     ids = tokenizer.encode(prompt, add_special_tokens=False)
     parser = toolparse.parser_for(tokenizer)
-    assert isinstance(parser, toolparse.Parser)
     text = parser.render(CALLS, content="On it." if family not in ("llama3-json", "mistral-v11") else "")
     return tokenizer, ids, [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
 
@@ -191,7 +190,7 @@ def test_vllm_ends_are_no_text(vllm: Any) -> None:
 
 def test_vllm_keeps_broken_calls_as_content(vllm: Any) -> None:
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-    text = toolparse.parser_for("qwen").render([BAD])  # type: ignore[union-attr]
+    text = toolparse.parser_for("qwen").render([BAD])
     assert vllm.ToolparseParser(tokenizer).parse(text, request(vllm), True) == (None, text, None)
 
 
@@ -237,7 +236,7 @@ def test_vllm_refuses_what_nobody_can_read_when_it_starts(vllm: Any) -> None:
 def test_vllm_with_a_chat_template_of_its_own(vllm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`--chat-template` is not told to plugins."""
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-    text = toolparse.parser_for("llama3-json").render([CALLS[0]])  # type: ignore[union-attr]
+    text = toolparse.parser_for("llama3-json").render([CALLS[0]])
     template = tmp_path / "template.jinja"
     template.write_text(fixtures.template("llama3-json"), "utf-8")
     assert vllm.ToolparseParser(tokenizer).parse(text, request(vllm), True)[2] is None
@@ -329,7 +328,7 @@ def streamed(parser: Any, asked: Any, tokenizer: Any, prompt: list[int], ids: li
 )
 def test_vllm_serves_with_it(real_vllm: Any, tool_parser: str, reasoning_parser: str) -> None:
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-    text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")  # type: ignore[union-attr]
+    text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")
     prompt = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
     made = real_vllm.ParserManager.get_parser(
@@ -407,7 +406,7 @@ def test_sglang_reads_increments_to_the_end(sglang: Any, family: str) -> None:
 
 def test_sglang_keeps_broken_calls_as_text(sglang: Any) -> None:
     detector = sglang.ToolparseDetector(tiny_tokenizer(fixtures.template("qwen")))
-    text = toolparse.parser_for("qwen").render([BAD])  # type: ignore[union-attr]
+    text = toolparse.parser_for("qwen").render([BAD])
     tools = sglang_tools(sglang)
     result = detector.detect_and_parse(text, tools)
     assert (result.calls, result.normal_text) == ([], text)
@@ -441,7 +440,7 @@ def test_sglang_serves_with_it() -> None:
         plugin = importlib.import_module("toolparse.plugins.sglang")
         plugin.register()
         tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-        text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")  # type: ignore[union-attr]
+        text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")
         tools = sglang_tools(plugin)
 
         def parsers() -> tuple[Any, Any]:
@@ -521,5 +520,5 @@ def test_the_servers_have_these_parsers(server: str, path: str, generic: str) ->
         for node in ast.parse((stand_ins.SERVERS / path).read_text("utf-8")).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()
     )
-    names = listed.keys if isinstance(listed, ast.Dict) else listed.elts  # type: ignore[attr-defined]
-    assert {ast.literal_eval(name) for name in names} == {*flags.PARSERS[server].split(), generic}  # type: ignore[arg-type]
+    names = listed.keys if isinstance(listed, ast.Dict) else listed.elts
+    assert {ast.literal_eval(name) for name in names} == {*flags.PARSERS[server].split(), generic}
