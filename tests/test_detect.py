@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import toolparse
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python
 from tests.templates_at_hand import fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
 from toolparse.templates.judging import detection_store
@@ -110,37 +110,28 @@ def test_an_unknown_picture_is_induced() -> None:
     assert found.verified
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_registered_template_is_known_at_once() -> None:
     text = "{# mine #}" + FIXTURES["glm45"]
     mine = Format("registered-here", FIXTURES_CALL, between="\n")
     registry.register(mine, templates=[text])
-    try:
-        found = detect(text)
-        assert found.how == "exact text" or found.format is None or found.format.name != "registered-here"
-        function = FunctionParser(lambda _: [], name="registered-too")
-        registry.register(function, templates=["{{ other }}"])
-        assert detect("{{ other }}").format is function
-    finally:
-        for name in ("registered-here", "registered-too"):
-            registry._entries.pop(name, None)
-            registry._names.pop(name, None)
-        registry._templates.clear()
+    found = detect(text)
+    assert found.how == "exact text" or found.format is None or found.format.name != "registered-here"
+    function = FunctionParser(lambda _: [], name="registered-too")
+    registry.register(function, templates=["{{ other }}"])
+    assert detect("{{ other }}").format is function
 
 
 FIXTURES_CALL = '<mine>{"name": {{name}}, "arguments": {{arguments}}}</mine>'
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_registered_format_that_can_t_read_its_template_is_not_chosen() -> None:
     text = "{# wrong #}" + FIXTURES["glm45"]
     registry.register(Format("wrong", FIXTURES_CALL), templates=[text])
-    try:
-        found = detect(text)
-        assert found.verified
-        assert found.format.name != "wrong"
-    finally:
-        registry._entries.pop("wrong", None)
-        registry._names.pop("wrong", None)
-        registry._templates.clear()
+    found = detect(text)
+    assert found.verified
+    assert found.format.name != "wrong"
 
 
 def test_the_vocabulary_is_the_last_rung_and_never_verified() -> None:
@@ -366,12 +357,7 @@ def test_a_verdict_from_disk_needs_no_family(tmp_path: Path) -> None:
     """What makes a new process slow is left out where another one has reached the verdict already."""
     template = tmp_path / "template.jinja"
     template.write_text(FIXTURES["lfm2"], encoding="utf-8")
-    environment = {**os.environ, "TOOLPARSE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", _KNOWN_ELSEWHERE, str(template)]
-    told = [
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
-        for _ in range(2)
-    ]
+    told = [run_python(_KNOWN_ELSEWHERE, template, TOOLPARSE_CACHE=str(tmp_path / "cache")) for _ in range(2)]
     assert told[0].split() == ["lfm2", "True", "True"]
     assert told[1].split() == ["lfm2", "False", "True"]
 
@@ -386,18 +372,15 @@ def test_a_damaged_verdict_is_ignored(tmp_path: Path, monkeypatch: pytest.Monkey
     assert detect(FIXTURES["lfm2"]) == first
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_new_family_empties_the_cache() -> None:
     text = renamed_markers(FIXTURES["lfm2"])
     induced = detect(text)
     assert induced.how == "induced"
     registry.register(induced.format.variant("lfm2-zq", variant_of=None))
-    try:
-        known = detect(text)
-        assert known.how == "behaviour"
-        assert known.format.name == "lfm2-zq"
-    finally:
-        registry._entries.pop("lfm2-zq", None)
-        registry._names.pop("lfm2-zq", None)
+    known = detect(text)
+    assert known.how == "behaviour"
+    assert known.format.name == "lfm2-zq"
 
 
 _AT_ONCE = """

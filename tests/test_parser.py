@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import toolparse
-from toolparse import CallEnded, CallStarted, ContentDelta, Format, FunctionParser, ToolCall, registry, testing
+from toolparse import CallEnded, CallStarted, ContentDelta, Format, FunctionParser, ToolCall, testing
 from toolparse.events import ArgumentsDelta
 from toolparse.parser import Parser
 
@@ -282,9 +282,8 @@ def test_a_function_is_a_parser_like_any_other() -> None:
     assert not bad.ok
 
 
-def test_registering_names_and_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    for table in ("_entries", "_names", "_templates", "_added"):  # what is registered here, others shall not see
-        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+@pytest.mark.usefixtures("own_registry")
+def test_registering_names_and_templates() -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}<<test-only>>"
     toolparse.register(FunctionParser(read_lines, name="test-lines"), templates=[template], overwrite=True)
     assert toolparse.get("test_lines") is toolparse.families()["test-lines"]

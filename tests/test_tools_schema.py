@@ -5,8 +5,6 @@
 import datetime
 import decimal
 import functools
-import subprocess
-import sys
 import typing
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, Op
 import pydantic
 import pytest
 
+from tests.conftest import run_python
 from toolparse.errors import ToolError
 from toolparse.tools import Injected, Tool, tool_schema
 
@@ -690,5 +689,4 @@ def test_importing_is_cheap() -> None:
         "print([m for m in ('torch', 'transformers', 'pydantic', 'jsonschema', 'jsonschema_rs', 'docstring_parser') "
         "if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(code) == "[]\n"
