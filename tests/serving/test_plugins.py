@@ -17,6 +17,7 @@ import pytest
 
 import fixtures
 import toolparse
+from tests.conftest import ROOT
 from tests.serving import stand_ins
 from toolparse.errors import UnknownFormat
 from toolparse.plugins import flags
@@ -470,10 +471,10 @@ def test_sglang_serves_with_it() -> None:
 # --------------------------------------------------------------------------------------------- stand-ins and originals
 
 
-def signatures(source: str) -> dict[str, list[str]]:
+def signatures(path: Path) -> dict[str, list[str]]:
     """The parameters of every method of every class of a module, and the classes' names."""
     found: dict[str, list[str]] = {}
-    for node in ast.parse(source).body:
+    for node in ast.parse(path.read_text("utf-8")).body:
         if not isinstance(node, ast.ClassDef):
             continue
         found[node.name] = []
@@ -488,13 +489,16 @@ def signatures(source: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("server", "modules"), [("vllm", stand_ins.VLLM), ("sglang", stand_ins.SGLANG)])
-def test_stand_ins_have_the_signatures_of_the_originals(server: str, modules: dict[str, tuple[type, ...]]) -> None:
+def test_stand_ins_and_plugins_have_the_signatures_of_the_originals(
+    server: str, modules: dict[str, tuple[type, ...]]
+) -> None:
     if not (stand_ins.SERVERS / server).is_dir():
         pytest.skip(f"no files of {server}: make servers")
-    ours = signatures(Path(stand_ins.__file__).read_text("utf-8"))
+    ours = signatures(Path(stand_ins.__file__))
+    known: list[tuple[str, list[str]]] = []
     for module, classes in modules.items():
-        path = stand_ins.SERVERS.joinpath(*module.split(".")).with_suffix(".py")
-        theirs = signatures(path.read_text("utf-8"))
+        theirs = signatures(stand_ins.SERVERS.joinpath(*module.split(".")).with_suffix(".py"))
+        known += theirs.items()
         for made in classes:
             for name, parameters in ours.items():
                 if name.partition(".")[0] != made.__name__:
@@ -502,6 +506,10 @@ def test_stand_ins_have_the_signatures_of_the_originals(server: str, modules: di
                 assert name in theirs or name.partition(".")[2] in vars(object), (module, name)
                 extra = set(parameters) - set(theirs.get(name, parameters))
                 assert not extra, (module, name, extra)
+    for name, parameters in signatures(ROOT / "toolparse" / "plugins" / f"{server}.py").items():
+        method = name.partition(".")[2]
+        overridden = [given for other, given in known if other.partition(".")[2] == method and method[:1] != "_"]
+        assert not overridden or any(set(parameters) <= set(given) for given in overridden), (name, parameters)
 
 
 @pytest.mark.parametrize(
