@@ -21,6 +21,7 @@ import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -117,7 +118,7 @@ class Work:
         if hasattr(data, "schema"):
             make, rows = self._table_row, self._table_rows(data)
         else:
-            make, rows = self._line, _rows(data)
+            make, rows = self._line, data.read() if isinstance(data, Part) else data
         lines: list[bytes] = []
         found: list[tuple[int, ParsedMessage, Any]] = []  # for tables, with the place of the row
         skipped: list[tuple[int, str]] = []
@@ -246,7 +247,8 @@ class Work:
         if self._written.isdisjoint(names):
             return
         twice = self._written & names.keys()
-        if "role" in twice and _json_or_none(names["role"]) == "assistant":
+        role = names["role"] if "role" in twice else None
+        if (_json(role) if isinstance(role, msgspec.Raw) else role) == "assistant":
             twice.remove("role")
             del names["role"]
         if twice:
@@ -346,11 +348,6 @@ def message_data(message: ParsedMessage, parser: AnyParser) -> dict[str, Any]:
     return data
 
 
-def _rows(data: Any) -> Sequence[bytes]:
-    """The rows of a chunk that is no record batch."""
-    return data.read() if isinstance(data, Part) else data
-
-
 _record = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _json = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
@@ -358,10 +355,6 @@ _encode = msgspec.json.Encoder().encode
 
 def _is_text(raw: Any) -> bool:
     return raw is not None and bytes(memoryview(raw)[:1]) == b'"'
-
-
-def _json_or_none(value: Any) -> Any:
-    return _json(value) if isinstance(value, msgspec.Raw) else value
 
 
 def _decoded(line: bytes) -> str:
@@ -487,10 +480,10 @@ class _Frames:
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:
-            data = (
-                self._frame.unused_data if self._frame is not None and self._frame.eof else b""
-            ) or self._stream.read(CHUNK_BYTES)
-            if self._frame is None or self._frame.eof:
+            ended = self._frame is None or self._frame.eof
+            data = self._frame.unused_data if ended and self._frame is not None else b""
+            data = data or self._stream.read(CHUNK_BYTES)
+            if ended:
                 if not data:
                     return 0
                 self._frame = self._zstandard.ZstdDecompressor().decompressobj()
@@ -714,6 +707,9 @@ class Output:
         else:
             self._file.close()
             self._part.replace(self.path)
+        self._remove()
+
+    def _remove(self) -> None:
         self._part.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
 
@@ -738,8 +734,7 @@ class Output:
         self._file.close()
         if self.rows:
             return f"{self.rows:,} rows are in {self._part}; --resume goes on from there"
-        self._part.unlink(missing_ok=True)
-        self._state.unlink(missing_ok=True)
+        self._remove()
         return "nothing was written"
 
 
@@ -791,14 +786,12 @@ def parse_corpus(
                 say(at(*wrong))
             skipped += len(done.skipped)
             well = well and done.well
-            if done.stop is not None:
-                if target is None:
-                    write(done.data)
-                raise CorpusError(at(*done.stop))
-            before += done.rows
             if target is None:
                 write(done.data)
-            else:
+            if done.stop is not None:
+                raise CorpusError(at(*done.stop))
+            before += done.rows
+            if target is not None:
                 target.write(done)
         if target is not None:
             target.finish()
@@ -828,11 +821,9 @@ def _behind(chunks: Iterator[Any], rows: int) -> Iterator[Any]:
     """The rows behind the first so many."""
     for chunk in chunks:
         if rows:
-            table = hasattr(chunk, "schema")
-            found: Any = chunk if table else _rows(chunk)
-            count = chunk.num_rows if table else len(found)
-            chunk = found.slice(rows) if table else found[rows:]
-            rows = max(0, rows - count)
+            found: Any = chunk.read() if isinstance(chunk, Part) else chunk
+            chunk = found.slice(rows) if hasattr(found, "schema") else found[rows:]
+            rows = max(0, rows - len(found))
             if not len(chunk):
                 continue
         yield chunk
@@ -840,12 +831,9 @@ def _behind(chunks: Iterator[Any], rows: int) -> Iterator[Any]:
 
 def _results(chunks: Iterator[Any], work: Work, jobs: int) -> Iterator[Done]:
     """What becomes of each chunk, in order; by several processes, with two chunks each under way."""
-    if jobs > 1 and work.table:  # the first chunk says the columns
-        for chunk in chunks:
-            yield work.read(chunk)
-            break
+    here = islice(chunks, int(work.table)) if jobs > 1 else chunks  # the first chunk says a table's columns
+    yield from map(work.read, here)
     if jobs <= 1:
-        yield from map(work.read, chunks)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
@@ -883,14 +871,12 @@ def _read(chunk: Any) -> tuple[Done, str]:
     assert _held is not None
     work, folder = _held
     done = work.read(chunk)
-    handle, path = tempfile.mkstemp(dir=folder)
-    with open(handle, "wb") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(done.data)
-    return done._replace(data=b""), path
+    return done._replace(data=b""), file.name
 
 
 def _fetched(done: Done, path: str) -> Done:
-    with open(path, "rb") as file:
-        data = file.read()
+    data = Path(path).read_bytes()
     os.unlink(path)
     return done._replace(data=data)
