@@ -171,43 +171,32 @@ class Work:
         if not line.isascii():
             _decoded(line)
         try:
-            return self._raw_record(record)
+            return self._record(record)
         except (msgspec.MsgspecError, UnicodeDecodeError):  # what only the standard library takes, or is wrong
             return self._value(_slow_json(line))
 
-    def _raw_record(self, record: dict[str, msgspec.Raw]) -> _Row:
-        """A record whose columns are decoded only where they are read."""
+    def _record(self, record: dict[str, Any]) -> _Row:
+        """A record of JSON, which is decoded only where it is read, or of Python's values."""
         name = self.field or next((name for name in TEXT_FIELDS if _is_text(record.get(name))), "")
         text = None
         if name and name in record:
-            text = _json(record.pop(name))
+            text = _plain(record.pop(name))
         elif name:
             name, *path = name.split(".")
-            text = within(_json(record[name]), path) if name in record else None
-        prompt = record.get("prompt", record.get("prefill"))
-        tools = record.get("tools")
+            text = within(_plain(record.get(name)), path)
+        prompt, tools = record.get("prompt", record.get("prefill")), record.get("tools")
         self._check_names(record)
-        return self._checked(
-            text,
-            None if prompt is None else _json(prompt),
-            None if tools is None else self._toolset(bytes(tools)),
-            {name: _json(value) for name, value in record.items()} if self.table else record,
-        )
+        if tools is not None:
+            tools = self._toolset(bytes(tools) if isinstance(tools, msgspec.Raw) else json_text(tools).encode())
+        kept = {name: _plain(value) for name, value in record.items()} if self.table else record
+        return self._checked(text, _plain(prompt), tools, kept)
 
     def _value(self, value: Any) -> _Row:
-        """A row whose columns are Python's values."""
         if isinstance(value, str):
             return self._checked(value, None, None, {})
         if not isinstance(value, dict):
             raise CorpusError(f"is neither a text nor an object, but {type(value).__name__}")
-        value = dict(value)
-        name = self.field or next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), "")
-        text = None
-        if name:
-            text = value.pop(name) if name in value else within(value, name.split("."))
-        prompt, tools = value.get("prompt", value.get("prefill")), value.get("tools")
-        self._check_names(value)
-        return self._checked(text, prompt, None if tools is None else self._toolset(json_text(tools).encode()), value)
+        return self._record(value)
 
     def _table_rows(self, batch: Any) -> list[tuple[Any, Any, Any, Any]]:
         """The rows of a record batch. Kept are no columns, if a table is written: they are taken as they are."""
@@ -247,8 +236,7 @@ class Work:
         if self._written.isdisjoint(names):
             return
         twice = self._written & names.keys()
-        role = names["role"] if "role" in twice else None
-        if (_json(role) if isinstance(role, msgspec.Raw) else role) == "assistant":
+        if "role" in twice and _plain(names["role"]) == "assistant":
             twice.remove("role")
             del names["role"]
         if twice:
@@ -353,8 +341,12 @@ _json = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
 
-def _is_text(raw: Any) -> bool:
-    return raw is not None and bytes(memoryview(raw)[:1]) == b'"'
+def _is_text(value: Any) -> bool:
+    return bytes(memoryview(value)[:1]) == b'"' if isinstance(value, msgspec.Raw) else isinstance(value, str)
+
+
+def _plain(value: Any) -> Any:
+    return _json(value) if isinstance(value, msgspec.Raw) else value
 
 
 def _decoded(line: bytes) -> str:
