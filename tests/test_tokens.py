@@ -5,7 +5,6 @@ Real tokenizers are tried where they were fetched; small ones, made here, stand 
 
 from __future__ import annotations
 
-import json
 import random
 import unicodedata
 from collections import defaultdict
@@ -41,62 +40,44 @@ def byte_fallback(*, strips: bool) -> Any:
     """A vocabulary as Llama 2 (which takes a blank from the beginning) and Gemma have it: letters, and bytes."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
     tokens += [*map(chr, range(33, 127)), "é", "你", "▁a"]
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": "<unk>",
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": True,
-        "byte_fallback": True,
-        "ignore_merges": False,
-        "vocab": {token: number for number, token in enumerate(tokens)},
-        "merges": [["▁", "a"]],
-    }
-    replaced = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    normalizer: dict[str, Any] = replaced
-    decoders: list[dict[str, Any]] = [
-        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-        {"type": "ByteFallback"},
-        {"type": "Fuse"},
-    ]
+    options = {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(numbered(tokens), [("▁", "a")], **options))
+    normalizers, decoders = tokenizers.normalizers, tokenizers.decoders
+    made.normalizer = normalizers.Replace(" ", "▁")
+    decoder = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     if strips:
-        normalizer = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replaced]}
-        decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
-    return _made(model, normalizer, None, {"type": "Sequence", "decoders": decoders})
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), made.normalizer])
+        decoder.append(decoders.Strip(" ", 1, 0))
+    made.decoder = decoders.Sequence(decoder)
+    return with_markers(made)
 
 
 def byte_level() -> Any:
     """A vocabulary as GPT-2 has it: bytes, and a merge that ends inside a character."""
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, "àº", "Ġa"]  # two of the three bytes of most Lao letters
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": False,
-        "vocab": {token: number for number, token in enumerate(tokens)},
-        "merges": [["à", "º"], ["Ġ", "a"]],
-    }
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    return _made(model, None, level, level)
+    tokens = numbered([*alphabet, "àº", "Ġa"])  # two of the three bytes of most Lao letters
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(tokens, [("à", "º"), ("Ġ", "a")]))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    return with_markers(made)
 
 
 def word_pieces() -> Any:
     """A vocabulary whose text hangs on the neighbours: blanks between words, `##` within one."""
-    tokens = ["[UNK]", "a", "##a", "b", "##b", ".", "'", "é", "你", "ສ"]
-    model = {
-        "type": "WordPiece",
-        "unk_token": "[UNK]",
-        "continuing_subword_prefix": "##",
-        "max_input_chars_per_word": 100,
-        "vocab": {token: number for number, token in enumerate(tokens)},
-    }
-    return _made(model, None, {"type": "BertPreTokenizer"}, {"type": "WordPiece", "prefix": "##", "cleanup": False})
+    tokens = numbered(["[UNK]", "a", "##a", "b", "##b", ".", "'", "é", "你", "ສ"])
+    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(tokens, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    made.decoder = tokenizers.decoders.WordPiece(cleanup=False)
+    return with_markers(made)
+
+
+def numbered(tokens: Sequence[str]) -> dict[str, int]:
+    return {token: number for number, token in enumerate(tokens)}
+
+
+def with_markers(made: Any) -> Any:
+    made.add_special_tokens(["<tool_call>", "</tool_call>", "<|im_end|>"])
+    return made
 
 
 class Opaque:
@@ -121,37 +102,6 @@ class Opaque:
 
     def get_vocab_size(self) -> int:
         return int(self.inner.get_vocab_size())
-
-
-def _made(model: Any, normalizer: Any, pre_tokenizer: Any, decoder: Any) -> Any:
-    first = len(model["vocab"])
-    added = [
-        {
-            "id": first + number,
-            "content": content,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for number, content in enumerate(("<tool_call>", "</tool_call>", "<|im_end|>"))
-    ]
-    return tokenizers.Tokenizer.from_str(
-        json.dumps(
-            {
-                "version": "1.0",
-                "truncation": None,
-                "padding": None,
-                "added_tokens": added,
-                "normalizer": normalizer,
-                "pre_tokenizer": pre_tokenizer,
-                "post_processor": None,
-                "decoder": decoder,
-                "model": model,
-            }
-        )
-    )
 
 
 SMALL: dict[str, Callable[[], Any]] = {

@@ -36,17 +36,19 @@ class Mixed(Enum):
     NONE = None
 
 
-def hinted(hint: Any, *default: Any) -> Any:
-    def function(x):
-        """A description.
+def documented(function: Any) -> Any:
+    """The function with a docstring that describes each parameter."""
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    function.__doc__ = "A description.\n\n    Args:\n" + "".join(f"        {name}: Words\n" for name in names)
+    return function
 
-        Args:
-            x: The value
-        """
+
+def hinted(hint: Any, *default: Any) -> Any:
+    def function(x): ...
 
     function.__annotations__ = {"x": hint}
     function.__defaults__ = default
-    return function
+    return documented(function)
 
 
 HINTS = [
@@ -72,44 +74,20 @@ def floating(x: float) -> float:
     """
 
 
-def several(a: int, b: str, c: float, d: bool):
-    """Several.
-
-    Args:
-        a: First
-        b: Second
-        c: Third
-        d: Fourth
-    """
+@documented
+def several(a: int, b: str, c: float, d: bool): ...
 
 
-def with_default(a: int, b: str = "x", c: float | None = None):
-    """Defaults.
-
-    Args:
-        a: First
-        b: Second
-        c: Third
-    """
+@documented
+def with_default(a: int, b: str = "x", c: float | None = None): ...
 
 
-def keyword_only(a: int, *, b: str, c: int = 1):
-    """Keyword only.
-
-    Args:
-        a: First
-        b: Second
-        c: Third
-    """
+@documented
+def keyword_only(a: int, *, b: str, c: int = 1): ...
 
 
-def positional_only(a: int, /, b: int):
-    """Positional only.
-
-    Args:
-        a: First
-        b: Second
-    """
+@documented
+def positional_only(a: int, /, b: int): ...
 
 
 def choices(x: str):
@@ -167,12 +145,12 @@ def returns_documented(x: int) -> list[str]:
     """
 
 
-def returns_custom(x: int) -> Color:
-    """Returns an enum.
+@documented
+def returns_custom(x: int) -> Color: ...
 
-    Args:
-        x: The number
-    """
+
+@documented
+def returns_nothing(x: int) -> None: ...
 
 
 def returns_unsupported(x: int) -> functools.partial:
@@ -186,12 +164,8 @@ def returns_unsupported(x: int) -> functools.partial:
     """
 
 
-def returns_undocumented(x: int) -> dict[str, int]:
-    """Returns.
-
-    Args:
-        x: The number
-    """
+@documented
+def returns_undocumented(x: int) -> dict[str, int]: ...
 
 
 def raises(x: int):
@@ -228,13 +202,8 @@ def no_parameters_returning() -> str:
     """
 
 
-def annotated(x: Annotated[int, "a number"], y: Annotated[str, "text"] = ""):
-    """Annotated hints lose their marks.
-
-    Args:
-        x: The number
-        y: The text
-    """
+@documented
+def annotated(x: Annotated[int, "a number"], y: Annotated[str, "text"] = ""): ...
 
 
 def extra_documented(x: int):
@@ -255,13 +224,9 @@ def unicode_doc(größe: int, имя: str):
     """
 
 
+@documented
 def quoted_hint(x: "int", y: "list[str] | None" = None):  # noqa: UP037
-    """Hints as strings.
-
-    Args:
-        x: The number
-        y: The words
-    """
+    ...
 
 
 def blank_lines_between(x: int, y: int):
@@ -298,29 +263,17 @@ async def asynchronous(x: int) -> str:
     return str(x)
 
 
+@documented
 def generator(x: int):
-    """Generator.
-
-    Args:
-        x: The number
-    """
     yield x
 
 
-def self_first(self, x: int):
-    """A function from a class body.
-
-    Args:
-        x: The number
-    """
+@documented
+def self_first(self, x: int): ...
 
 
-def ellipsis_default(x: int = ...):
-    """An ellipsis as default.
-
-    Args:
-        x: The number
-    """
+@documented
+def ellipsis_default(x: int = ...): ...
 
 
 def return_annotation_any(x: int) -> Any:
@@ -335,12 +288,8 @@ def return_annotation_any(x: int) -> Any:
 
 
 @functools.cache
+@documented
 def cached(x: int) -> int:
-    """Cached.
-
-    Args:
-        x: The number
-    """
     return x
 
 
@@ -353,12 +302,8 @@ def _decorator(function: Any) -> Any:
 
 
 @_decorator
+@documented
 def decorated(x: int) -> int:
-    """Decorated.
-
-    Args:
-        x: The number
-    """
     return x
 
 
@@ -423,7 +368,7 @@ FUNCTIONS = [
     if (inspect.isfunction(obj) or hasattr(obj, "__wrapped__"))
     and getattr(obj, "__module__", None) == __name__
     and not obj.__name__.startswith("_")
-    and obj.__name__ not in ("get_json_schema", "hinted")
+    and obj.__name__ not in ("get_json_schema", "hinted", "documented")
 ]
 METHODS = [
     Toolbox().method,
