@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,19 @@ def run_python(code: str, *arguments: object, stdin: str = "", **environment: st
     done = subprocess.run(command, input=stdin, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+def sliced(text: Any, size: int) -> list[Any]:
+    """A text, or ids, in pieces of one size."""
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def streamed(parser: Any, pieces: Iterable[Any], **given: Any) -> Any:
+    """The message of a stream that is fed these pieces: the characters of a text, if it is one."""
+    stream = parser.stream(**given)
+    for piece in pieces:
+        stream.feed(piece)
+    return stream.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import pytest
 
 import toolparse
 from tests.cases import same, squeezed
-from tests.conftest import NO_SHARED, shared_folder
+from tests.conftest import NO_SHARED, shared_folder, streamed
+from toolparse import testing
 
 SHARED = shared_folder()
 FOLDER = SHARED / "formats" if SHARED and (SHARED / "formats").is_dir() else None
@@ -138,15 +138,9 @@ def check(example: Example) -> None:
         assert squeezed(message.content) == squeezed(example.content), f"{example}\nread: {message}"
     if example.reasoning is not None:
         assert squeezed(message.reasoning) == squeezed(example.reasoning), f"{example}\nread: {message}"
-    for seed in range(3):
-        choose = random.Random(f"{example.id}/{seed}")
-        stream = parser.stream(tools=example.tools, prompt=prompt)
-        at = 0
-        while at < len(example.text):
-            size = choose.randint(1, (1, 7, 40)[seed])
-            stream.feed(example.text[at : at + size])
-            at += size
-        assert stream.close() == message, f"{example}, chunking {seed}"
+    for seed in range(6):
+        pieces = testing.chunked(example.text, seed)
+        assert streamed(parser, pieces, tools=example.tools, prompt=prompt) == message, f"{example}, chunking {seed}"
 
 
 @needs_catalogue

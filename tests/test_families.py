@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import random
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import pytest
 
 import toolparse
 from benchmarks.counting import counted, steps_one_shot
-from toolparse import registry
+from tests.conftest import streamed
+from toolparse import registry, testing
 from toolparse.compile import compile_format
 from toolparse.format import Format
 
@@ -59,24 +59,12 @@ def tool(name: str, **properties: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
-def streamed(parser: Any, text: str, seed: int = 0, **how: Any) -> toolparse.ParsedMessage:
-    stream = parser.stream(**how)
-    choose = random.Random(f"{text}/{seed}")
-    at = 0
-    while at < len(text):
-        size = choose.randint(1, 9)
-        stream.feed(text[at : at + size])
-        at += size
-    message: toolparse.ParsedMessage = stream.close()
-    return message
-
-
 def read(family: str, text: str, **how: Any) -> toolparse.ParsedMessage:
     """The message of a text; the stream says the same."""
     parser = toolparse.parser_for(family)
     message = parser.parse(text, **how)
-    for seed in range(3):
-        assert streamed(parser, text, seed, **how) == message
+    for seed in range(4):
+        assert streamed(parser, testing.chunked(text, seed), **how) == message
     return message
 
 

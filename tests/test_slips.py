@@ -7,6 +7,7 @@ import re
 import pytest
 
 import toolparse
+from tests.conftest import sliced, streamed
 from tests.test_laws import FORMATS
 from tests.test_loose import FORMATS as LOOSE
 from toolparse import PYTHON, Also, Format, Syntax, testing
@@ -37,10 +38,7 @@ def read(format: Format, text: str, tools: list[dict[str, object]] | None) -> to
     parser = toolparse.Parser(format, prefill="", tools=tools)
     message = parser.parse(text)
     for size in (1, 5):
-        stream = parser.stream()
-        for at in range(0, len(text), size):
-            stream.feed(text[at : at + size])
-        testing.assert_same_message(message, stream.close())
+        testing.assert_same_message(message, streamed(parser, sliced(text, size)))
     return message
 
 
@@ -122,10 +120,7 @@ def test_one_character_left_out_or_doubled(format: Format) -> None:
         s for at in places for s in (text[:at] + text[at + 1 :], text[:at] + text[at : at + 1] + text[at:])
     }:
         message = parser.parse(slipped)
-        stream = parser.stream()
-        for at in range(0, len(slipped), 3):
-            stream.feed(slipped[at : at + 3])
-        testing.assert_same_message(message, stream.close())
+        testing.assert_same_message(message, streamed(parser, sliced(slipped, 3)))
         silent = not message.issues and not message.tool_calls
         assert not silent or format.name in WORDS_AND_FENCES or any(word in slipped for word in ONE_WORD), slipped
         for call in message.tool_calls:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toolparse
+from tests.conftest import sliced, streamed
 from toolparse.tokens import TokenText, Vocabulary
 
 tokenizers = pytest.importorskip("tokenizers", reason="the small tokenizers are made with the tokenizers package")
@@ -142,7 +143,7 @@ def assert_text_is(tokenizer: Any, ids: Sequence[int], wanted: str, steps: Seque
     vocabulary = Vocabulary(tokenizer)
     for step in steps:
         tokens = TokenText(vocabulary, ("<tool_call>", "</tool_call>"))
-        pieces = [ids[at : at + step] for at in range(0, len(ids), step)] if step else [ids]
+        pieces = sliced(ids, step) if step else [ids]
         said = "".join([tokens.feed(piece) for piece in pieces] + [tokens.feed((), final=True)])
         assert tokens.text == wanted, (step, list(ids))
         assert tokens.unmask(said) == wanted, (step, list(ids))
@@ -178,10 +179,7 @@ def assert_calls_keep_their_text(tokenizer: Any) -> None:
         ids = ids_of(tokenizer, text)
         by_text = parser.parse(Vocabulary(tokenizer).decode(ids))
         by_ids = parser.parse(ids)
-        stream = parser.stream()
-        for id in ids:
-            stream.feed([id])
-        assert stream.close() == by_ids
+        assert streamed(parser, sliced(ids, 1)) == by_ids
         assert by_ids.text == by_text.text
         assert by_ids.content == by_text.content
         assert [(c.name, c.arguments, c.ok) for c in by_ids.tool_calls] == [
@@ -300,7 +298,4 @@ def test_ids_that_no_vocabulary_has_are_no_exception(kind: str) -> None:
     ids = [-1, -100, 10**6, 2**32, 2**64, 10**30]
     message = parser.parse(ids, prompt=ids)
     assert message.text == ""
-    stream = parser.stream(prompt=ids)
-    for id in ids:
-        stream.feed([id])
-    assert stream.close() == message
+    assert streamed(parser, sliced(ids, 1), prompt=ids) == message
