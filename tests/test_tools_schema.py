@@ -33,6 +33,16 @@ def properties(obj: Any) -> dict[str, Any]:
     return result
 
 
+def taking(hint: Any) -> Any:
+    """A function of one parameter."""
+
+    def f(x):
+        return x
+
+    f.__annotations__ = {"x": hint}
+    return f
+
+
 # --- docstrings ---------------------------------------------------------------------------------------------------
 
 
@@ -290,11 +300,7 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     ("hint", "expected"), CASES, ids=lambda v: str(v)[:40] if "0x" not in str(v) else type(v).__name__
 )
 def test_hints(hint: Any, expected: dict[str, Any]) -> None:
-    def f(x):
-        return x
-
-    f.__annotations__ = {"x": hint}
-    assert properties(f) == {"x": expected}
+    assert properties(taking(hint)) == {"x": expected}
 
 
 def test_decimal_and_bytes_come_from_pydantic() -> None:
@@ -340,10 +346,7 @@ def test_recursive_types() -> None:
 
 
 def test_dataclass_fields() -> None:
-    def f(a: Address):
-        return a
-
-    assert parameters(f)["$defs"]["Address"] == {
+    assert parameters(taking(Address))["$defs"]["Address"] == {
         "type": "object",
         "properties": {
             "street": {"type": "string", "description": "The street"},
@@ -357,11 +360,7 @@ def test_dataclass_fields() -> None:
 
 @pytest.mark.parametrize(("cls", "required"), [(Options, ["name"]), (Loose, ["name"]), (Pair, ["left"])], ids=str)
 def test_typed_dicts_and_named_tuples(cls: Any, required: list[str]) -> None:
-    def f(x):
-        return x
-
-    f.__annotations__ = {"x": cls}
-    body = parameters(f)["$defs"][cls.__name__]
+    body = parameters(taking(cls))["$defs"][cls.__name__]
     assert body["required"] == required
     assert len(body["properties"]) == 2
 
@@ -370,11 +369,7 @@ def test_typed_dict_of_typing_extensions() -> None:
     extensions = pytest.importorskip("typing_extensions", reason="tests its TypedDict")
     movie = extensions.TypedDict("Movie", {"title": str, "year": extensions.NotRequired[extensions.ReadOnly[int]]})
 
-    def f(x):
-        return x
-
-    f.__annotations__ = {"x": movie}
-    assert parameters(f)["$defs"]["Movie"] == parameters(movie)
+    assert parameters(taking(movie))["$defs"]["Movie"] == parameters(movie)
     assert parameters(movie) == {
         "type": "object",
         "properties": {"title": {"type": "string"}, "year": {"type": "integer"}},
