@@ -118,26 +118,20 @@ def conversation(ask: Callable[[list[Any]], Any]) -> str:
     return str(last.content)
 
 
-def test_openai(weather: Any) -> None:
-    client = openai_client(weather)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_openai(weather: Any, streamed: bool) -> None:
+    completions = openai_client(weather).chat.completions
 
     def ask(messages: list[Any]) -> Any:
-        answer = client.chat.completions.create(model="tiny", messages=messages, tools=[TOOL])
+        body: Any = {"model": "tiny", "messages": messages, "tools": [TOOL]}
+        if streamed:
+            with completions.stream(**body) as stream:
+                answer = stream.get_final_completion()
+        else:
+            answer = completions.create(**body)
         (choice,) = answer.choices
         assert choice.finish_reason == ("tool_calls" if choice.message.tool_calls else "stop")
         return choice.message
-
-    check(weather, conversation(ask))
-
-
-def test_openai_streamed(weather: Any) -> None:
-    client = openai_client(weather)
-
-    def ask(messages: list[Any]) -> Any:
-        with client.chat.completions.stream(model="tiny", messages=messages, tools=[TOOL]) as stream:
-            for _ in stream:
-                pass
-            return stream.get_final_completion().choices[0].message
 
     check(weather, conversation(ask))
 
@@ -151,8 +145,6 @@ def test_openai_responses(weather: Any, streamed: bool) -> None:
         body: Any = {"model": "tiny", "input": items, "tools": [tool]}
         if streamed:
             with client.responses.stream(**body) as stream:
-                for _ in stream:
-                    pass
                 answer = stream.get_final_response()
         else:
             answer = client.responses.create(**body)
