@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +55,10 @@ def facts_of_dict(message: dict[str, Any]) -> Facts:
 
 
 @pytest.fixture(scope="module")
-def response_parser() -> Callable[..., Any]:
-    """transformers' streaming parser."""
-    found = importlib.util.find_spec("transformers")
-    chat_parsing = found and importlib.util.find_spec("transformers.utils.chat_parsing")
-    if not chat_parsing:
-        pytest.skip("transformers is not installed, or is older than its response templates (5.13)")
-    from transformers.utils.chat_parsing import ResponseParser
-
-    return ResponseParser
-
-
-@pytest.fixture(scope="module")
-def parse_response() -> Callable[..., dict[str, Any]]:
-    module = "transformers.utils.chat_parsing"
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        pytest.skip("transformers is not installed, or is older than its response templates (5.13)")
-    from transformers.utils.chat_parsing import parse_response
-
-    return parse_response
+def chat_parsing() -> Any:
+    """transformers' own parser, at once and streaming."""
+    reason = "transformers is not installed, or is older than its response templates (5.13)"
+    return pytest.importorskip("transformers.utils.chat_parsing", reason=reason)
 
 
 def texts_of(format: Format, seed: int) -> list[tuple[list[dict[str, Any]], str]]:
@@ -94,9 +74,7 @@ def texts_of(format: Format, seed: int) -> list[tuple[list[dict[str, Any]], str]
 
 
 @pytest.mark.parametrize("format", EXPRESSED)
-def test_transformers_reads_the_same_at_once_and_by_the_character(
-    format: Format, response_parser: Callable[..., Any]
-) -> None:
+def test_transformers_reads_the_same_at_once_and_by_the_character(format: Format, chat_parsing: Any) -> None:
     template = to_response_template(format)
     parser = Parser(format)
     prompt = "A question.\n" + format.between_messages + format.bind("").prefill
@@ -104,7 +82,7 @@ def test_transformers_reads_the_same_at_once_and_by_the_character(
         for whole in (text, *(text + end for end in format.bind("").ends[:1])):
             ours = facts(parser.parse(whole, tools=tools))
             for size in (len(whole) + 1, 1, 7):
-                reader = response_parser(template, prefix=prompt, tools=typed_tools(tools))
+                reader = chat_parsing.ResponseParser(template, prefix=prompt, tools=typed_tools(tools))
                 for at in range(0, len(whole), size):
                     reader.feed(whole[at : at + size])
                 assert facts_of_dict(reader.finalize()[0]) == ours, (size, whole)
@@ -133,7 +111,7 @@ def test_what_servers_accept(format: Format) -> None:
         assert "$" not in field.get("close_pattern", "").replace(r"\$", "")
 
 
-def test_types_behind_references(response_parser: Callable[..., Any]) -> None:
+def test_types_behind_references(chat_parsing: Any) -> None:
     schema = {
         "$ref": "#/$defs/Arguments",
         "$defs": {
@@ -149,7 +127,7 @@ def test_types_behind_references(response_parser: Callable[..., Any]) -> None:
     text = "<tool_call>f" + "".join(
         f"<arg_key>{key}</arg_key><arg_value>{value}</arg_value>" for key, value in {"n": 3, "x": 2.5, "s": 4}.items()
     )
-    reader = response_parser(to_response_template(format), prefix="", tools=typed_tools(tools))
+    reader = chat_parsing.ResponseParser(to_response_template(format), prefix="", tools=typed_tools(tools))
     reader.feed(f"{text}</tool_call>")
     calls, _, _ = facts_of_dict(reader.finalize()[0])
     assert calls == [("f", {"n": 3, "x": 2.5, "s": "4"})]
@@ -191,16 +169,16 @@ def test_what_it_looks_like() -> None:
 
 
 @pytest.mark.parametrize("anchor", [None, "<|im_start|>assistant\n"])
-def test_thought_opened_by_the_prompt(anchor: str | None, parse_response: Callable[..., dict[str, Any]]) -> None:
+def test_thought_opened_by_the_prompt(anchor: str | None, chat_parsing: Any) -> None:
     format = registry.get("nemotron3")
     template = to_response_template(format, start_anchor=anchor)
     prompt = "<|im_start|>user\nWhy <think>?<|im_end|>\n<|im_start|>assistant\n<think>\n"
     call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
-    read = parse_response(f"Hm.\n</think>\n{call}<|im_end|>", template, prefix=prompt, tools=[TOOL])
+    read = chat_parsing.parse_response(f"Hm.\n</think>\n{call}<|im_end|>", template, prefix=prompt, tools=[TOOL])
     assert facts_of_dict(read) == ([("get_weather", {"city": "Paris"})], "", "Hm.")
 
 
-def test_ids_are_kept(parse_response: Callable[..., dict[str, Any]]) -> None:
+def test_ids_are_kept(chat_parsing: Any) -> None:
     for name, text, wanted in [
         ("mistral-v11", '[TOOL_CALLS]f[CALL_ID]a1b2c3d4e[ARGS]{"x": 1}', "a1b2c3d4e"),
         ("mistral-v3", '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}, "id": "a1b2c3d4e"}]', "a1b2c3d4e"),
@@ -212,7 +190,7 @@ def test_ids_are_kept(parse_response: Callable[..., dict[str, Any]]) -> None:
         ),
     ]:
         template = to_response_template(registry.get(name))
-        (call,) = parse_response(text, template, prefix="")["tool_calls"]
+        (call,) = chat_parsing.parse_response(text, template, prefix="")["tool_calls"]
         assert call == {"type": "function", "id": wanted, "function": {"name": "f", "arguments": {"x": 1}}}
 
 
