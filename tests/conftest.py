@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name.startswith("test_laws"):
             item.add_marker(pytest.mark.law)
+
+
+def run_python(code: str, *arguments: object, stdin: str = "", **environment: str) -> str:
+    """What a program prints in a Python of its own, which imports from this checkout."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run(command, input=stdin, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def sliced(text: Any, size: int) -> list[Any]:
+    """A text, or ids, in pieces of one size."""
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def streamed(parser: Any, pieces: Iterable[Any], **given: Any) -> Any:
+    """The message of a stream that is fed these pieces: the characters of a text, if it is one."""
+    stream = parser.stream(**given)
+    for piece in pieces:
+        stream.feed(piece)
+    return stream.close()
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test registers, others don't see."""
+    from toolparse import registry
+
+    registry.families()  # filled before it is copied
+    for table in ("_entries", "_names", "_templates", "_added"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
 
 
 @pytest.fixture

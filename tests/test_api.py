@@ -80,7 +80,7 @@ def test_a_text_is_no_batch_and_none_no_name() -> None:
     with pytest.raises(TypeError, match="parse_batch takes a list of texts; parse reads one"):
         toolparse.parser_for("hermes").parse_batch(TEXT)
     with pytest.raises(TypeError, match="the name of a family belongs here, not NoneType"):
-        toolparse.get(None)  # type: ignore[arg-type]
+        toolparse.get(None)
 
 
 @pytest.mark.parametrize("source", [None, b"x", 5, [1, 2], ["hermes"], {"role": "user"}], ids=str)

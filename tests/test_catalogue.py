@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ import pytest
 
 import toolparse
 from tests.cases import same, squeezed
-from tests.conftest import NO_SHARED, shared_folder
-from toolparse.format import Format
+from tests.conftest import NO_SHARED, shared_folder, streamed
+from toolparse import testing
 
 SHARED = shared_folder()
 FOLDER = SHARED / "formats" if SHARED and (SHARED / "formats").is_dir() else None
@@ -87,7 +86,7 @@ def json_examples(path: Path) -> Iterator[Example]:
 def other_examples(path: Path) -> Iterator[Example]:
     """`~~~raw NAME.N` blocks, each with a `~~~expect` block behind it."""
     whole = path.read_text(encoding="utf-8")
-    given = json.loads(re.search(r"```json\n(\[.*?\])\n```", whole, re.DOTALL).group(1))  # type: ignore[union-attr]
+    given = json.loads(re.search(r"```json\n(\[.*?\])\n```", whole, re.DOTALL).group(1))
     tools = [{"type": "function", "function": tool} for tool in given]
     blocks = re.findall(
         r"^~~~raw (\S+?)\.(\d+).*?\n(.*?)\n~~~\n~~~expect\n(.*?)\n~~~$", whole, re.DOTALL | re.MULTILINE
@@ -114,7 +113,6 @@ OTHER_EXAMPLES = list(other_examples(FOLDER / "other_families.md")) if FOLDER el
 def prompt_of(example: Example) -> str | None:
     """What the prompt held, as far as the example says it: None for the family's default."""
     format = toolparse.get(example.family)
-    assert isinstance(format, Format)
     suffix = ":opensource" if ":opensource" in example.text else ""
     opening = (format.bind(suffix).reasoning or "").partition("{{text}}")[0]
     if example.thinking and opening.strip() not in example.text:
@@ -140,15 +138,9 @@ def check(example: Example) -> None:
         assert squeezed(message.content) == squeezed(example.content), f"{example}\nread: {message}"
     if example.reasoning is not None:
         assert squeezed(message.reasoning) == squeezed(example.reasoning), f"{example}\nread: {message}"
-    for seed in range(3):
-        choose = random.Random(f"{example.id}/{seed}")
-        stream = parser.stream(tools=example.tools, prompt=prompt)
-        at = 0
-        while at < len(example.text):
-            size = choose.randint(1, (1, 7, 40)[seed])
-            stream.feed(example.text[at : at + size])
-            at += size
-        assert stream.close() == message, f"{example}, chunking {seed}"
+    for seed in range(6):
+        pieces = testing.chunked(example.text, seed)
+        assert streamed(parser, pieces, tools=example.tools, prompt=prompt) == message, f"{example}, chunking {seed}"
 
 
 @needs_catalogue

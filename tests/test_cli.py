@@ -20,7 +20,7 @@ from rich.console import Console
 import fixtures
 import toolparse
 from tests.conftest import ROOT
-from tests.test_sources import write
+from tests.test_sources import PLAIN, write
 from toolparse.cli import BAD_INPUT, INTERRUPTED, LONG_INPUT, NOT_FOUND, OK, cli
 
 CALL = '<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>'
@@ -36,9 +36,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    path = tmp_path / "chat_template.jinja"
-    path.write_text(fixtures.template("qwen3-coder"), encoding="utf-8")
-    return path
+    return write(tmp_path / "chat_template.jinja", fixtures.template("qwen3-coder"))
 
 
 # ------------------------------------------------------------------------------------------------------------- help
@@ -67,9 +65,6 @@ def test_inspect_template(template: Path) -> None:
     assert "qwen3-coder" in result.stdout
     assert re.search(r"proof +proved on its template", result.stdout)
     assert "<function={{name}}>" in result.stdout
-
-
-def test_inspect_template_for_programs(template: Path) -> None:
     result = run("inspect", template, "--json")
     assert result.exit_code == OK
     (found,) = lines(result)
@@ -80,20 +75,18 @@ def test_inspect_template_for_programs(template: Path) -> None:
 
 
 def test_inspect_folder_and_config(tmp_path: Path, template: Path) -> None:
-    config = {"chat_template": fixtures.template("deepseek-v31"), "tokenizer_class": "PreTrainedTokenizerFast"}
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    for source in (folder, folder / "tokenizer_config.json"):
+    told = {"chat_template": fixtures.template("deepseek-v31"), "tokenizer_class": "PreTrainedTokenizerFast"}
+    config = write(tmp_path / "model" / "tokenizer_config.json", json.dumps(told))
+    for source in (config.parent, config):
         result = run("inspect", source, "--json")
         assert result.exit_code == OK, result.output
         assert lines(result)[0]["family"] == "deepseek-v31"
     named = [{"name": "default", "template": "{{ messages }}"}, {"name": "tool_use", "template": template.read_text()}]
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}), encoding="utf-8")
-    assert lines(run("inspect", folder / "tokenizer_config.json", "--json"))[0]["family"] == "qwen3-coder"
-    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
-    (folder / "chat_template.jinja").write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
-    assert lines(run("inspect", folder / "tokenizer_config.json", "--json"))[0]["family"] == "qwen3-coder"
+    write(config, json.dumps({"chat_template": named}))
+    assert lines(run("inspect", config, "--json"))[0]["family"] == "qwen3-coder"
+    write(config, "{}")
+    write(config.with_name("chat_template.jinja"), template.read_text(encoding="utf-8"))
+    assert lines(run("inspect", config, "--json"))[0]["family"] == "qwen3-coder"
 
 
 def test_inspect_family_shows_its_declaration() -> None:
@@ -104,8 +97,7 @@ def test_inspect_family_shows_its_declaration() -> None:
 
 
 def test_inspect_template_without_calls(tmp_path: Path) -> None:
-    path = tmp_path / "plain.jinja"
-    path.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", encoding="utf-8")
+    path = write(tmp_path / "plain.jinja", PLAIN)
     result = run("inspect", path, "--json")
     assert result.exit_code == NOT_FOUND
     (found,) = lines(result)
@@ -113,46 +105,19 @@ def test_inspect_template_without_calls(tmp_path: Path) -> None:
     assert found["verified"] is False
     assert found["format"] is None
     assert "none found" in run("inspect", path).stdout
+    result = run("parse", path, stdin="Hi.")
+    assert result.exit_code == NOT_FOUND
+    assert "no tool-call format fits" in result.stderr
+    assert "register(" not in result.stderr
+    result = run("doctor", path)
+    assert result.exit_code == NOT_FOUND
+    assert "No problems" not in result.output
 
 
 def test_broken_template(tmp_path: Path) -> None:
-    path = tmp_path / "broken.jinja"
-    path.write_text("{% for m in messages %}", encoding="utf-8")
-    result = run("inspect", path)
+    result = run("inspect", write(tmp_path / "broken.jinja", "{% for m in messages %}"))
     assert result.exit_code == NOT_FOUND
     assert "endfor" in result.output or "Unexpected end" in result.output
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "told"),
-    [
-        ("config.json", "{", "is not JSON"),
-        ("tokenizer_config.json", "{}", "holds no chat_template"),
-        ("tokenizer_config.json", "[1]", "holds no chat_template"),
-    ],
-)
-def test_bad_files(tmp_path: Path, name: str, text: str, told: str) -> None:
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    result = run("inspect", tmp_path / name)
-    assert result.exit_code == BAD_INPUT
-    assert told in result.stderr
-
-
-def test_template_that_is_not_text(tmp_path: Path) -> None:
-    (tmp_path / "a.jinja").write_bytes(b"\xff\xfe{{")
-    result = run("inspect", tmp_path / "a.jinja")
-    assert result.exit_code == BAD_INPUT
-    assert "is not UTF-8 text" in result.stderr
-
-
-def test_unknown_source_names_the_nearest() -> None:
-    result = run("inspect", "quen")
-    assert result.exit_code == BAD_INPUT
-    assert result.stderr == (
-        "Error: 'quen' is neither a file nor a folder nor a name that is known; did you mean 'qwen'? "
-        "`toolparse families` lists the families\n"
-    )
-    assert result.stdout == ""
 
 
 # ------------------------------------------------------------------------------------------------------------ parse
@@ -168,8 +133,7 @@ def test_parse_stdin() -> None:
 
 
 def test_parse_whole_file_keeps_every_line(tmp_path: Path) -> None:
-    (tmp_path / "out.txt").write_text('"a"\n"b"', encoding="utf-8")
-    assert lines(run("parse", "qwen", tmp_path / "out.txt"))[0]["content"] == '"a"\n"b"'
+    assert lines(run("parse", "qwen", write(tmp_path / "out.txt", '"a"\n"b"')))[0]["content"] == '"a"\n"b"'
     by_look = run("parse", "qwen", stdin='"a"\n"b"')
     assert [message["content"] for message in lines(by_look)] == ["a", "b"]
     assert len(lines(run("parse", "qwen", "--whole", stdin='"a"\n"b"'))) == 1
@@ -182,8 +146,7 @@ def test_parse_lines_with_their_own_tools_and_prompt(tmp_path: Path) -> None:
         {"text": CALL.replace("ping", "pong"), "tools": fixtures.TOOLS},
         CALL,
     ]
-    path = tmp_path / "outputs.jsonl"
-    path.write_text("\n\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
+    path = write(tmp_path / "outputs.jsonl", "\n\n".join(json.dumps(row) for row in rows) + "\n")
     result = run("parse", "qwen", path, "--json")
     assert result.exit_code == NOT_FOUND  # one call may not be executed
     messages = lines(result)
@@ -200,13 +163,12 @@ def test_parse_field_and_ids_of_a_record() -> None:
 
 
 def test_parse_with_tools_file(tmp_path: Path) -> None:
-    (tmp_path / "tools.json").write_text(json.dumps(fixtures.TOOLS), encoding="utf-8")
+    tools = write(tmp_path / "tools.json", json.dumps(fixtures.TOOLS))
     text = '<tool_call>\n{"name": "plan_trip", "arguments": {"city": 5}}\n</tool_call>'
-    result = run("parse", "qwen", "--tools", tmp_path / "tools.json", stdin=text)
+    result = run("parse", "qwen", "--tools", tools, stdin=text)
     assert result.exit_code == NOT_FOUND
     assert lines(result)[0]["issues"][0]["code"] == "wrong-type"
-    (tmp_path / "tools.json").write_text("3", encoding="utf-8")
-    assert run("parse", "qwen", "--tools", tmp_path / "tools.json", stdin=text).exit_code == BAD_INPUT
+    assert run("parse", "qwen", "--tools", write(tools, "3"), stdin=text).exit_code == BAD_INPUT
 
 
 def test_parse_prompt_option() -> None:
@@ -222,18 +184,12 @@ def test_parse_truncated() -> None:
 
 
 def test_parse_bad_line_names_it(tmp_path: Path) -> None:
-    path = tmp_path / "outputs.jsonl"
-    path.write_text('{"text": "a"}\n{"text": 5}\n', encoding="utf-8")
+    path = write(tmp_path / "outputs.jsonl", '{"text": "a"}\n{"text": 5}\n')
     result = run("parse", "qwen", path)
     assert result.exit_code == BAD_INPUT
     assert "outputs.jsonl, line 2 holds no text" in result.stderr
-    path.write_text('{"text": "a"}\n{nope}\n', encoding="utf-8")
+    write(path, '{"text": "a"}\n{nope}\n')
     assert "line 2 is not JSON" in run("parse", "qwen", path).stderr
-
-
-def test_parse_missing_file() -> None:
-    result = run("parse", "qwen", "absent.txt")
-    assert result.exit_code == BAD_INPUT
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe<tool_call>", b'"\\ud800 lone"', b"\x00\r\n\x1b[31m"])
@@ -243,11 +199,11 @@ def test_parse_any_bytes(data: bytes) -> None:
     assert len(lines(result)) == 1
 
 
+LONG = (json.dumps({"text": "x" * 10_000 + CALL}) + "\n") * (LONG_INPUT // 10_000 + 1)
+
+
 def test_parse_long_input_shows_no_bar_to_programs(tmp_path: Path) -> None:
-    path = tmp_path / "long.jsonl"
-    row = json.dumps({"text": "x" * 10_000 + CALL}) + "\n"
-    path.write_text(row * (LONG_INPUT // len(row) + 1), encoding="utf-8")
-    result = run("parse", "hermes", path)
+    result = run("parse", "hermes", write(tmp_path / "long.jsonl", LONG))
     assert result.exit_code == OK
     assert result.stderr == ""
     assert all(message["tool_calls"] for message in lines(result))
@@ -257,12 +213,8 @@ def test_parse_long_input_shows_a_bar_to_people(tmp_path: Path, monkeypatch: pyt
     """The bar is on stderr only; every message is on stdout all the same."""
     seen = io.StringIO()
     monkeypatch.setattr("toolparse.cli.err", Console(file=seen, force_terminal=True, width=80))
-    path = tmp_path / "long.jsonl"
-    row = json.dumps({"text": "x" * 10_000 + CALL}) + "\n"
-    count = LONG_INPUT // len(row) + 1
-    path.write_text(row * count, encoding="utf-8")
-    result = run("parse", "hermes", path)
-    assert len(lines(result)) == count
+    result = run("parse", "hermes", write(tmp_path / "long.jsonl", LONG))
+    assert len(lines(result)) == LONG.count("\n")
     assert "parsing" in seen.getvalue()
     assert "100 %" in seen.getvalue()
 
@@ -322,15 +274,11 @@ def test_families_lists_all() -> None:
 
 def test_as_a_program() -> None:
     """Run as users run it: exit code, and a reader that goes away."""
-    command = [sys.executable, "-m", "toolparse.cli", "parse", "qwen"]
-    done = subprocess.run(command, input=CALL, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stderr) == (OK, "")
+    done = program("parse", "qwen", stdin=CALL)
+    assert (done.returncode, done.stderr) == (OK, b"")
     assert json.loads(done.stdout)["tool_calls"]
     many = [sys.executable, "-m", "toolparse.cli", "parse", "hermes", "--lines"]
     with subprocess.Popen(many, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as one:
-        assert one.stdin
-        assert one.stdout
-        assert one.stderr
         one.stdout.close()
         try:
             one.stdin.write((json.dumps({"text": "x" * 1000}) + "\n").encode() * 2000)
@@ -341,23 +289,16 @@ def test_as_a_program() -> None:
         assert one.wait(60) == OK
 
 
-def test_doctor_reports_and_its_exit_code_says_so(tmp_path: Path) -> None:
-    template = ROOT / "fixtures" / "templates" / "qwen3-coder.jinja"
-    told = CliRunner().invoke(cli, ["doctor", str(template)])
+def test_doctor_reports_and_its_exit_code_says_so(template: Path) -> None:
+    told = run("doctor", template)
     assert told.output.startswith("qwen3-coder (")
-    report = json.loads(CliRunner().invoke(cli, ["doctor", str(template), "--json"]).output)
+    report = json.loads(run("doctor", template, "--json").output)
     assert report["verified"] is True
     assert report["exit_code"] == told.exit_code
-    empty = tmp_path / "plain.jinja"
-    empty.write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
-    nothing = CliRunner().invoke(cli, ["doctor", str(empty)])
-    assert nothing.exit_code == NOT_FOUND
-    assert "No problems" not in nothing.output
 
 
 def test_induce_prints_a_format_that_python_reads() -> None:
-    template = ROOT / "fixtures" / "templates" / "hermes.jinja"
-    told = CliRunner().invoke(cli, ["induce", str(template), "--name", "mine"])
+    told = run("induce", ROOT / "fixtures" / "templates" / "hermes.jinja", "--name", "mine")
     assert told.exit_code == 0
     pasted: dict[str, Any] = {}
     exec(told.stdout, pasted)
@@ -365,7 +306,7 @@ def test_induce_prints_a_format_that_python_reads() -> None:
     assert format.name == "mine"
     assert '"name": {{name}}' in format.call
     assert "None" not in told.stdout  # what is as by default is not said
-    assert CliRunner().invoke(cli, ["induce", "hermes"]).exit_code == 2
+    assert run("induce", "hermes").exit_code == BAD_INPUT
 
 
 def test_induce_of_what_is_not_proved_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,9 +422,6 @@ def test_ctrl_c() -> None:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     ) as run:
-        assert run.stdin
-        assert run.stdout
-        assert run.stderr
         run.stdin.write(b'"Hi."\n' * 500)  # less than the pipes hold
         run.stdin.flush()
         assert run.stdout.readline()  # it is at work
@@ -566,15 +504,9 @@ def test_bad_input_is_one_line_and_the_right_code(arguments: list[str], stdin: s
             assert python not in told
 
 
-@pytest.mark.parametrize(
-    "template",
-    [[5], [{}], {}, {"a": 5}, 5, [{"name": "a"}]],
-    ids=str,
-)
+@pytest.mark.parametrize("template", [[5], [{}], {}, {"a": 5}, 5, [{"name": "a"}]], ids=str)
 def test_configs_of_wrong_types(tmp_path: Path, template: Any) -> None:
-    path = tmp_path / "tokenizer_config.json"
-    path.write_text(json.dumps({"chat_template": template}), encoding="utf-8")
-    result = run("inspect", path)
+    result = run("inspect", write(tmp_path / "tokenizer_config.json", json.dumps({"chat_template": template})))
     assert result.exit_code == BAD_INPUT, result.output
     assert "chat_template" in result.stderr
 
@@ -619,22 +551,12 @@ def test_unverified_formats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = toolparse.detect(fixtures.template("hermes"))
     doubtful = dataclasses.replace(found, verified=False)
     monkeypatch.setattr("toolparse.api.detect", lambda _source: doubtful)
-    path = tmp_path / "a.jinja"
-    path.write_text(fixtures.template("hermes"), encoding="utf-8")
+    path = write(tmp_path / "a.jinja", fixtures.template("hermes"))
     for command, stdin in (("parse", "Hi."), ("render", "[]")):
         result = run(command, path, stdin=stdin)
         assert result.exit_code == NOT_FOUND
         assert "not verified" in result.stderr
         assert len(result.stderr.splitlines()) == 1
-
-
-def test_no_format_for_a_template(tmp_path: Path) -> None:
-    path = tmp_path / "plain.jinja"
-    path.write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
-    result = run("parse", path, stdin="Hi.")
-    assert result.exit_code == NOT_FOUND
-    assert "no tool-call format fits" in result.stderr
-    assert "register(" not in result.stderr
 
 
 def test_families_for_grep_and_for_people(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,14 +40,14 @@ def test_parsers_and_messages_travel() -> None:
 def test_public_classes_can_be_subclassed() -> None:
     class Mine(toolparse.Parser):
         def parse(self, *args: object, **kwargs: object) -> toolparse.ParsedMessage:
-            return super().parse(*args, **kwargs)  # type: ignore[arg-type]
+            return super().parse(*args, **kwargs)
 
     assert [call.name for call in Mine(toolparse.get("hermes")).parse(TEXT).tool_calls] == ["f"]
 
 
 def test_tracebacks_name_the_sources() -> None:
     with pytest.raises(ValueError) as error:
-        toolparse.parser_for("hermes", bare="perhaps")  # type: ignore[arg-type]
+        toolparse.parser_for("hermes", bare="perhaps")
     assert "options.py" in "".join(traceback.format_exception(error.value))
 
 

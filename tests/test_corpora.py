@@ -270,9 +270,9 @@ def written(kind: str, rows: list[dict[str, Any]], folder: Path) -> Path:
 
 def read_back(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
-        return importlib.import_module("pyarrow.parquet").read_table(path).to_pylist()  # type: ignore[no-any-return]
+        return importlib.import_module("pyarrow.parquet").read_table(path).to_pylist()
     if path.suffix == ".arrow":
-        return importlib.import_module("pyarrow").ipc.open_file(path).read_all().to_pylist()  # type: ignore[no-any-return]
+        return importlib.import_module("pyarrow").ipc.open_file(path).read_all().to_pylist()
     data = path.read_bytes()
     if path.suffix == ".gz":
         data = gzip.decompress(data)

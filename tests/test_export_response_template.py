@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +55,10 @@ def facts_of_dict(message: dict[str, Any]) -> Facts:
 
 
 @pytest.fixture(scope="module")
-def response_parser() -> Callable[..., Any]:
-    """transformers' streaming parser."""
-    found = importlib.util.find_spec("transformers")
-    chat_parsing = found and importlib.util.find_spec("transformers.utils.chat_parsing")
-    if not chat_parsing:
-        pytest.skip("transformers is not installed, or is older than its response templates (5.13)")
-    from transformers.utils.chat_parsing import ResponseParser
-
-    return ResponseParser  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="module")
-def parse_response() -> Callable[..., dict[str, Any]]:
-    module = "transformers.utils.chat_parsing"
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        pytest.skip("transformers is not installed, or is older than its response templates (5.13)")
-    from transformers.utils.chat_parsing import parse_response
-
-    return parse_response  # type: ignore[no-any-return]
+def chat_parsing() -> Any:
+    """transformers' own parser, at once and streaming."""
+    reason = "transformers is not installed, or is older than its response templates (5.13)"
+    return pytest.importorskip("transformers.utils.chat_parsing", reason=reason)
 
 
 def texts_of(format: Format, seed: int) -> list[tuple[list[dict[str, Any]], str]]:
@@ -94,9 +74,7 @@ def texts_of(format: Format, seed: int) -> list[tuple[list[dict[str, Any]], str]
 
 
 @pytest.mark.parametrize("format", EXPRESSED)
-def test_transformers_reads_the_same_at_once_and_by_the_character(
-    format: Format, response_parser: Callable[..., Any]
-) -> None:
+def test_transformers_reads_the_same_at_once_and_by_the_character(format: Format, chat_parsing: Any) -> None:
     template = to_response_template(format)
     parser = Parser(format)
     prompt = "A question.\n" + format.between_messages + format.bind("").prefill
@@ -104,7 +82,7 @@ def test_transformers_reads_the_same_at_once_and_by_the_character(
         for whole in (text, *(text + end for end in format.bind("").ends[:1])):
             ours = facts(parser.parse(whole, tools=tools))
             for size in (len(whole) + 1, 1, 7):
-                reader = response_parser(template, prefix=prompt, tools=typed_tools(tools))
+                reader = chat_parsing.ResponseParser(template, prefix=prompt, tools=typed_tools(tools))
                 for at in range(0, len(whole), size):
                     reader.feed(whole[at : at + size])
                 assert facts_of_dict(reader.finalize()[0]) == ours, (size, whole)
@@ -133,7 +111,7 @@ def test_what_servers_accept(format: Format) -> None:
         assert "$" not in field.get("close_pattern", "").replace(r"\$", "")
 
 
-def test_types_behind_references(response_parser: Callable[..., Any]) -> None:
+def test_types_behind_references(chat_parsing: Any) -> None:
     schema = {
         "$ref": "#/$defs/Arguments",
         "$defs": {
@@ -149,11 +127,11 @@ def test_types_behind_references(response_parser: Callable[..., Any]) -> None:
     text = "<tool_call>f" + "".join(
         f"<arg_key>{key}</arg_key><arg_value>{value}</arg_value>" for key, value in {"n": 3, "x": 2.5, "s": 4}.items()
     )
-    reader = response_parser(to_response_template(format), prefix="", tools=typed_tools(tools))  # type: ignore[arg-type]
+    reader = chat_parsing.ResponseParser(to_response_template(format), prefix="", tools=typed_tools(tools))
     reader.feed(f"{text}</tool_call>")
     calls, _, _ = facts_of_dict(reader.finalize()[0])
     assert calls == [("f", {"n": 3, "x": 2.5, "s": "4"})]
-    assert calls == facts(Parser(format).parse(f"<think></think>{text}</tool_call>", tools=tools))[0]  # type: ignore[arg-type]
+    assert calls == facts(Parser(format).parse(f"<think></think>{text}</tool_call>", tools=tools))[0]
 
 
 def test_the_docs_name_what_is_refused() -> None:
@@ -166,7 +144,7 @@ def test_the_docs_name_what_is_refused() -> None:
 def test_refused_with_the_reason(name: str) -> None:
     format = registry.get(name)
     with pytest.raises(ExportError) as error:
-        to_response_template(format)  # type: ignore[arg-type]
+        to_response_template(format)
     assert str(error.value) == f"format {name!r}, {REFUSED[name]}, which response templates can't express"
 
 
@@ -176,7 +154,7 @@ def test_counts() -> None:
 
 
 def test_what_it_looks_like() -> None:
-    template = to_response_template(registry.get("hermes"), start_anchor="<|im_start|>assistant\n")  # type: ignore[arg-type]
+    template = to_response_template(registry.get("hermes"), start_anchor="<|im_start|>assistant\n")
     assert template["start_anchor"] == "<|im_start|>assistant\n"
     assert template["fields"]["tool_calls"] == {
         "open_pattern": r"\n?<tool_call>\s*(?=\{)",
@@ -191,16 +169,16 @@ def test_what_it_looks_like() -> None:
 
 
 @pytest.mark.parametrize("anchor", [None, "<|im_start|>assistant\n"])
-def test_thought_opened_by_the_prompt(anchor: str | None, parse_response: Callable[..., dict[str, Any]]) -> None:
+def test_thought_opened_by_the_prompt(anchor: str | None, chat_parsing: Any) -> None:
     format = registry.get("nemotron3")
-    template = to_response_template(format, start_anchor=anchor)  # type: ignore[arg-type]
+    template = to_response_template(format, start_anchor=anchor)
     prompt = "<|im_start|>user\nWhy <think>?<|im_end|>\n<|im_start|>assistant\n<think>\n"
     call = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
-    read = parse_response(f"Hm.\n</think>\n{call}<|im_end|>", template, prefix=prompt, tools=[TOOL])
+    read = chat_parsing.parse_response(f"Hm.\n</think>\n{call}<|im_end|>", template, prefix=prompt, tools=[TOOL])
     assert facts_of_dict(read) == ([("get_weather", {"city": "Paris"})], "", "Hm.")
 
 
-def test_ids_are_kept(parse_response: Callable[..., dict[str, Any]]) -> None:
+def test_ids_are_kept(chat_parsing: Any) -> None:
     for name, text, wanted in [
         ("mistral-v11", '[TOOL_CALLS]f[CALL_ID]a1b2c3d4e[ARGS]{"x": 1}', "a1b2c3d4e"),
         ("mistral-v3", '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}, "id": "a1b2c3d4e"}]', "a1b2c3d4e"),
@@ -211,8 +189,8 @@ def test_ids_are_kept(parse_response: Callable[..., dict[str, Any]]) -> None:
             "functions.f:3",
         ),
     ]:
-        template = to_response_template(registry.get(name))  # type: ignore[arg-type]
-        (call,) = parse_response(text, template, prefix="")["tool_calls"]
+        template = to_response_template(registry.get(name))
+        (call,) = chat_parsing.parse_response(text, template, prefix="")["tool_calls"]
         assert call == {"type": "function", "id": wanted, "function": {"name": "f", "arguments": {"x": 1}}}
 
 
@@ -233,7 +211,6 @@ def field(**changes: Any) -> dict[str, Any]:
 
 def test_json_calls_are_read() -> None:
     format = from_response_template(field(), name="mine").format
-    assert format is not None
     assert format.call == '<call>{"name": {{name}}, "arguments": {{arguments}}}</call>'
     assert format.ends == ("<|end|>",)
     message = Parser(format).parse('Yes. <call>{"name": "f", "arguments": {"x": 1}}</call><|end|>')
@@ -323,7 +300,6 @@ def test_templates_of_trl() -> None:
         imported = from_response_template(templates[template], name=template)
         assert imported.format is not None, (template, imported.reason)
         format = registry.get(name)
-        assert isinstance(format, Format)
         for tools, text in texts_of(format, seed=13):
             ours = Parser(format).parse(text, tools=tools)
             found = Parser(imported.format).parse(text, tools=tools)
@@ -349,7 +325,6 @@ def test_a_thought_that_the_prompt_opens_is_read_as_one() -> None:
     if template is None:
         pytest.skip("trl is not installed, or ships no such template")
     format = from_response_template(template, name="mine").format
-    assert format is not None
     assert (format.prefill, format.reasoning) == ("<think>\n", "<think>{{text}}</think>")
     found = Parser(format).parse("Hm.</think>Yes.<|im_end|>", prompt="<|im_start|>assistant\n<think>\n")
     assert (found.reasoning, found.content) == ("Hm.", "Yes.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import re
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_export_grammar import ANSWER, TOOL, answers, cases
+from tests.test_export_grammar import ANSWER, TOOL, answers, cases, with_argument, with_parameters
 from toolparse import registry
 from toolparse.errors import ExportError, RenderError
 from toolparse.export import grammar, structural_tag, triggers
@@ -20,10 +19,7 @@ from toolparse.render import render
 
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 HERMES: Any = registry.get("hermes")
-NOW = {
-    "type": "function",
-    "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}},
-}
+(NOW,) = with_parameters({"type": "object", "properties": {}}, "now")
 
 
 def nodes(node: Any) -> list[dict[str, Any]]:
@@ -60,15 +56,12 @@ def test_what_it_looks_like() -> None:
 
 def test_what_text_may_not_hold() -> None:
     """How the markers of a turn begin; the same for thoughts and content, as engines take their time for each set."""
-    excluded = [one["excludes"] for one in nodes(structural_tag(HERMES, [TOOL])) if one["type"] == "any_text"]
-    assert excluded == [["</think>", "</tool_c", "<think>", "<tool_ca", "<|im_end"]] * 3
-    apriel = [
-        one["excludes"] for one in nodes(structural_tag(registry.get("apriel"), [TOOL])) if one["type"] == "any_text"
-    ]
+    hermes, apriel, harmony = (
+        [one["excludes"] for one in nodes(structural_tag(registry.get(name), [TOOL])) if one["type"] == "any_text"]
+        for name in ("hermes", "apriel", "harmony")
+    )
+    assert hermes == [["</think>", "</tool_c", "<think>", "<tool_ca", "<|im_end"]] * 3
     assert all("Here are my reasoning steps:" in words for words in apriel)  # prose is not cut
-    harmony = [
-        one["excludes"] for one in nodes(structural_tag(registry.get("harmony"), [TOOL])) if one["type"] == "any_text"
-    ]
     assert not any("to=" in words for words in harmony)  # a word of a frame's head, which is text inside a frame
 
 
@@ -108,27 +101,22 @@ def test_choices() -> None:
 )
 def test_engines_are_left_the_schemas_that_they_enforce(schema: dict[str, Any], served: bool) -> None:
     """xgrammar reads the others otherwise than validators do, and says nothing of it."""
-    parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
-    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
-    tag = structural_tag(HERMES, [tool], reasoning=False)
+    tag = structural_tag(HERMES, with_argument(schema, required=["x"]), reasoning=False)
     assert ("json_schema" in {one["type"] for one in nodes(tag)}) == served
 
 
 def test_keywords_that_nobody_enforces_are_refused_in_tags_too() -> None:
     unique = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
-    tool = {
-        "type": "function",
-        "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": unique}}},
-    }
+    tools = with_argument(unique)
     for name in ("hermes", "qwen3-coder"):
         with pytest.raises(ExportError, match=r"tool 'f' .*at x: no grammar says 'uniqueItems'; skip="):
-            structural_tag(registry.get(name), [tool])  # type: ignore[arg-type]
-        assert Parser(registry.get(name), tools=[tool]).structural_tag(skip=["uniqueItems"])  # type: ignore[arg-type]
-        assert triggers(registry.get(name), [tool])  # type: ignore[arg-type]
+            structural_tag(registry.get(name), tools)
+        assert Parser(registry.get(name), tools=tools).structural_tag(skip=["uniqueItems"])
+        assert triggers(registry.get(name), tools)
 
 
 def test_strict_by_tool() -> None:
-    lenient = {**TOOL, "function": {**TOOL["function"], "strict": False}}  # type: ignore[dict-item]
+    lenient = {**TOOL, "function": {**TOOL["function"], "strict": False}}
     made = schemas(structural_tag(HERMES, [lenient, NOW], reasoning=False))
     assert {"type": "object"} in made
     assert all(schema == {"type": "object"} or schema["additionalProperties"] is False for schema in made)
@@ -176,29 +164,33 @@ def test_prompt_says_where_the_turn_begins() -> None:
     assert parser.grammar(prompt=prompt) == grammar(HERMES, [TOOL], prefill="<think>\n")
 
 
+@pytest.fixture(scope="module")
+def compiler() -> Any:
+    """xgrammar's, over bytes."""
+    xgrammar = pytest.importorskip("xgrammar", reason="xgrammar is not installed (the extra [grammar])")
+    return xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
+
+
+def accepts(compiled: Any, text: str, *, whole: bool = True) -> bool:
+    """Whether a grammar accepts a text, as all of a turn or as its beginning."""
+    from xgrammar import GrammarMatcher
+
+    matcher = GrammarMatcher(compiled, terminate_without_stop_token=True)
+    return all(map(matcher.accept_token, text.encode())) and (not whole or matcher.is_terminated())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
-def test_xgrammar_accepts_what_is_rendered(format: Format) -> None:
-    if not importlib.util.find_spec("xgrammar"):
-        pytest.skip("xgrammar is not installed (the extra [grammar])")
-    import xgrammar
-
-    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
+def test_xgrammar_accepts_what_is_rendered(format: Format, compiler: Any) -> None:
     for tools, texts in cases(format, seed=5, markers=False):
         compiled = compiler.compile_structural_tag(json.dumps(structural_tag(format, tools)))
         for text in texts:
-            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-            assert all(matcher.accept_token(byte) for byte in text.encode()), text
+            assert accepts(compiled, text, whole=False), text
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_choices_hold(format: Format) -> None:
+def test_choices_hold(format: Format, compiler: Any) -> None:
     """Through xgrammar, as a tag and as EBNF: no empty turn, no other tool, no second call, no text around calls."""
-    if not importlib.util.find_spec("xgrammar"):
-        pytest.skip("xgrammar is not installed (the extra [grammar])")
-    import xgrammar
-
-    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
     parser = Parser(format, prefill="")
     tools = [TOOL, NOW]
     calls: list[Any] = [("get_weather", {"city": "x"}), ("now", {})]
@@ -223,24 +215,15 @@ def test_choices_hold(format: Format) -> None:
                 }
                 fits = fits and 1 <= len(read.tool_calls) <= (2 if parallel else 1)
                 for compiled in made:
-                    matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-                    accepted = all(map(matcher.accept_token, text.encode())) and matcher.is_terminated()
-                    assert accepted == fits, (choice, parallel, text)
+                    assert accepts(compiled, text) == fits, (choice, parallel, text)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_an_answer_fits_its_schema(format: Format) -> None:
-    if not importlib.util.find_spec("xgrammar"):
-        pytest.skip("xgrammar is not installed (the extra [grammar])")
-    import xgrammar
-
-    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([bytes([n]) for n in range(256)]), max_threads=1)
+def test_an_answer_fits_its_schema(format: Format, compiler: Any) -> None:
     for tools in ([], [TOOL]):
         compiled = compiler.compile_structural_tag(json.dumps(structural_tag(format, tools, answer=ANSWER)))
         for text, fits in answers(format):
-            matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
-            accepted = all(matcher.accept_token(byte) for byte in text.encode()) and matcher.is_terminated()
-            assert accepted == fits, text
+            assert accepts(compiled, text) == fits, text
 
 
 def test_markers_that_are_tokens() -> None:

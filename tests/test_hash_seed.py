@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-from tests.conftest import ROOT
+from tests.conftest import run_python
 
 SCRIPT = """
 import hashlib, toolparse
@@ -38,11 +34,4 @@ print(hashlib.sha256("\\0".join(lines).encode()).hexdigest())
 
 
 def test_tables_and_grammars_do_not_depend_on_the_hash_seed() -> None:
-    digests = set()
-    for seed in ("1", "2", "3"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-        run = subprocess.run(
-            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True, timeout=120
-        )
-        digests.add(run.stdout.strip())
-    assert len(digests) == 1
+    assert len({run_python(SCRIPT, PYTHONHASHSEED=seed) for seed in ("1", "2", "3")}) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import toolparse
+from tests.conftest import sliced, streamed
 from toolparse import registry, testing
 from toolparse.compile import compile_format
 from toolparse.format import Format
@@ -17,13 +18,6 @@ from toolparse.parser import Parser
 FORMATS = [pytest.param(format, id=format.name) for format in registry.formats()]
 TRANSCRIPTS = Path(__file__).parent.parent / "fixtures" / "transcripts"
 SIZE = 60_000
-
-
-def streamed(parser: Parser, text: str, size: int) -> toolparse.ParsedMessage:
-    stream = parser.stream()
-    for at in range(0, len(text), size):
-        stream.feed(text[at : at + size])
-    return stream.close()
 
 
 def hostile(format: Format) -> dict[str, str]:
@@ -55,8 +49,7 @@ def test_hostile_text_gives_a_message(format: Format) -> None:
     for name, text in hostile(format).items():
         message = parser.parse(text)
         testing.assert_tiles(message, text)
-        again = streamed(parser, text, 4093)
-        assert again == message, name
+        assert streamed(parser, sliced(text, 4093)) == message, name
 
 
 def test_a_megabyte_of_openers() -> None:
@@ -79,7 +72,7 @@ def test_deep_nesting_that_is_closed_is_an_issue_not_a_crash() -> None:
     parser = toolparse.parser_for("hermes")
     message = parser.parse(text)
     assert [(c.name, c.ok) for c in message.tool_calls] == [("f", False), ("g", True)]
-    assert streamed(parser, text, 7) == message
+    assert streamed(parser, sliced(text, 7)) == message
 
 
 def transcripts() -> list[tuple[str, str]]:
@@ -93,7 +86,6 @@ def transcripts() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("family", sorted({family for family, _ in transcripts()}))
 def test_every_prefix_of_every_transcript(family: str) -> None:
     parser = toolparse.parser_for(family)
-    assert isinstance(parser, Parser)
     rng = random.Random(family)
     for name, text in transcripts():
         if name != family:
@@ -107,7 +99,7 @@ def test_every_prefix_of_every_transcript(family: str) -> None:
                 message = parser.parse(prefix)
                 testing.assert_tiles(message, prefix)
                 if rng.random() < 0.1:
-                    assert streamed(parser, prefix, rng.randint(1, 9)) == message
+                    assert streamed(parser, sliced(prefix, rng.randint(1, 9))) == message
         assert stream.close() == parser.parse(text)
 
 
@@ -121,4 +113,4 @@ def test_random_bytes(format: Format) -> None:
         )
         message = parser.parse(text)
         testing.assert_tiles(message, text)
-        assert streamed(parser, text, 3) == message
+        assert streamed(parser, sliced(text, 3)) == message

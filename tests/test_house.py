@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python
 
 CORE = ROOT / "toolparse"
 
@@ -172,18 +170,6 @@ def test_the_core_never_imports_heavy_libraries() -> None:
 
 def test_toolparse_does_not_know_trl_integration() -> None:
     assert [module for module, imported, _ in CORE_IMPORTS if imported.split(".")[0] == "trl_integration"] == []
-
-
-def run_python(code: str, **environment: str) -> str:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
-    return done.stdout
-
-
-def test_import_is_light() -> None:
-    loaded = set(run_python("import toolparse, sys; print(*sys.modules)").split())
-    heavy = {*HEAVY, "jinja2", "pydantic", "typer", "click", "rich", "hypothesis", "jsonschema", "docstring_parser"}
-    assert loaded & heavy == set()
 
 
 def test_public_names_are_not_hidden_by_modules() -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from functools import cache
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import run_python
 
 HEAVY = (
     "transformers",
     "torch",
     "tokenizers",
     "trl",
+    "accelerate",
+    "datasets",
+    "numpy",
     "jinja2",
     "pydantic",
     "jsonschema",
@@ -48,10 +49,7 @@ LATER = (
 def every_module_after(code: str) -> set[str]:
     """The modules that are loaded in a new Python after some code."""
     program = f"import sys\n{code}\nimport json\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
-    )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return set(json.loads(run_python(program).splitlines()[-1]))
 
 
 def modules_after(code: str) -> set[str]:

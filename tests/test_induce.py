@@ -144,74 +144,65 @@ def template(calls: str, *, before: str = "", after: str = "<end>") -> str:
     )  # fmt: skip
 
 
-EACH = "{%- for call in message.tool_calls -%}"
-FUNCTION = "{%- set f = call.function -%}"
 END = "{%- endfor -%}"
 
 
+def each(call: str) -> str:
+    """What writes every call as `call`, which knows its function as `f`."""
+    return "{%- for call in message.tool_calls -%}{%- set f = call.function -%}" + call + END
+
+
+JSON_CALL = '{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}'
+COMMA = "{%- if not loop.last %}, {% endif -%}"
+
+
 def test_a_json_object_with_other_keys() -> None:
-    calls = EACH + FUNCTION + '<go>{"fn": "{{ f.name }}", "kw": {{ f.arguments | tojson }}}</go>' + END
-    format = learnt(template(calls))
+    format = learnt(template(each('<go>{"fn": "{{ f.name }}", "kw": {{ f.arguments | tojson }}}</go>')))
     assert format.call == '<go>{"fn": {{name}}, "kw": {{arguments}}}</go>'
     assert format.ends == ("<end>",)
 
 
 def test_the_name_as_key() -> None:
-    calls = (
-        "<all>["
-        + EACH
-        + FUNCTION
-        + ('{"{{ f.name }}": {{ f.arguments | tojson }}}{%- if not loop.last %}, {% endif -%}' + END + "]</all>")
-    )
-    format = learnt(template(calls))
+    calls = each('{"{{ f.name }}": {{ f.arguments | tojson }}}' + COMMA)
+    format = learnt(template(f"<all>[{calls}]</all>"))
     assert format.call == '{"{{name}}": {{arguments}}}'
     assert format.section == "<all>[{{calls}}]</all>"
     assert format.between == ", "
 
 
 def test_arguments_encoded_twice() -> None:
-    calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson | tojson }}}</go>' + END
+    calls = each('<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson | tojson }}}</go>')
     found = detect(template(calls), use_registry=False)
-    assert isinstance(found.format, Format)
     assert '"{{arguments}}"' in found.format.call
     assert found.verified
     assert "double-encoded" in {problem.code for problem in found.problems}
 
 
 def test_parameters_with_a_type_attribute() -> None:
-    calls = EACH + FUNCTION + (
+    calls = each(
         '<do id="{{ f.name }}">{%- for k, v in f.arguments.items() -%}'
-        "{%- if v is string -%}<v k=\"{{ k }}\" t=\"text\">{{ v }}</v>"
-        "{%- else -%}<v k=\"{{ k }}\" t=\"data\">{{ v | tojson }}</v>{%- endif -%}{%- endfor -%}</do>" + END
-    )  # fmt: skip
+        '{%- if v is string -%}<v k="{{ k }}" t="text">{{ v }}</v>'
+        '{%- else -%}<v k="{{ k }}" t="data">{{ v | tojson }}</v>{%- endif -%}{%- endfor -%}</do>'
+    )
     format = learnt(template(calls))
     assert format.param == '<v k="{{key}}" t="{{type}}">{{value}}</v>'
     assert dict(format.types or ()) == {"string": "text", "*": "data"}
 
 
 def test_keys_that_are_elements() -> None:
-    calls = (
-        EACH
-        + FUNCTION
-        + (
-            "<do={{ f.name }}>{%- for k, v in f.arguments.items() -%}"
-            "<{{ k }}>{{ v if v is string else v | tojson }}</{{ k }}>{%- endfor -%}</do>" + END
-        )
+    calls = each(
+        "<do={{ f.name }}>{%- for k, v in f.arguments.items() -%}"
+        "<{{ k }}>{{ v if v is string else v | tojson }}</{{ k }}>{%- endfor -%}</do>"
     )
     format = learnt(template(calls))
     assert format.param == "<{{key}}>{{value}}</{{key}}>"
 
 
 def test_a_wrapper_around_special_characters() -> None:
-    calls = (
-        EACH
-        + FUNCTION
-        + (
-            '<do name="{{ f.name }}">{%- for k, v in f.arguments.items() -%}<p name="{{ k }}">'
-            "{%- set t = v if v is string else v | tojson -%}"
-            "{%- if '<' in t or '&' in t -%}<![CDATA[{{ t }}]]>{%- else -%}{{ t }}{%- endif -%}</p>{%- endfor -%}</do>"
-            + END
-        )
+    calls = each(
+        '<do name="{{ f.name }}">{%- for k, v in f.arguments.items() -%}<p name="{{ k }}">'
+        "{%- set t = v if v is string else v | tojson -%}"
+        "{%- if '<' in t or '&' in t -%}<![CDATA[{{ t }}]]>{%- else -%}{{ t }}{%- endif -%}</p>{%- endfor -%}</do>"
     )
     format = learnt(template(calls))
     assert format.wrap == "<![CDATA[{{value}}]]>"
@@ -219,31 +210,22 @@ def test_a_wrapper_around_special_characters() -> None:
 
 
 def test_python_arguments() -> None:
-    calls = (
-        "["
-        + EACH
-        + FUNCTION
-        + (
-            "{{ f.name }}({%- for k, v in f.arguments.items() -%}{{ k }}={{ '%r' % v if false else v | pprint }}"
-            "{%- if not loop.last %}, {% endif -%}{%- endfor -%}){%- if not loop.last %}, {% endif -%}" + END + "]"
-        )
-    )
-    format = learnt(template(calls))
+    values = "{%- for k, v in f.arguments.items() -%}{{ k }}={{ '%r' % v if false else v | pprint }}" + COMMA + END
+    calls = each("{{ f.name }}(" + values + ")" + COMMA)
+    format = learnt(template(f"[{calls}]"))
     assert format.call == "{{name}}({{kwargs}})"
     assert (format.syntax.true, format.syntax.null) == (PYTHON.true, PYTHON.null)
 
 
 def test_ids_made_of_name_and_index() -> None:
-    calls = (
-        EACH + FUNCTION + ("<go>tools.{{ f.name }}:{{ loop.index0 }}<with>{{ f.arguments | tojson }}</with></go>" + END)
-    )
+    calls = each("<go>tools.{{ f.name }}:{{ loop.index0 }}<with>{{ f.arguments | tojson }}</with></go>")
     format = learnt(template(calls))
     assert format.call == "<go>{{id}}<with>{{arguments}}</with></go>"
     assert format.id == "tools.{{name}}:{{index}}"
 
 
 def test_thoughts_and_what_the_prompt_opens() -> None:
-    calls = EACH + FUNCTION + '\n<go>{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}</go>' + END
+    calls = each("\n<go>" + JSON_CALL + "</go>")
     before = "<muse>\n{{- message.reasoning_content or '' -}}\n</muse>\n\n".replace("{{-", "{{").replace("-}}", "}}")
     text = template(calls, before=before).replace(
         "{%- if add_generation_prompt -%}<bot>", ("{%- if add_generation_prompt -%}<bot><muse>\n")
@@ -281,15 +263,11 @@ def test_nested_elements_with_a_prefix_before_every_tag() -> None:
         "{%- endfor -%}{%- elif v is sequence and v is not string -%}{%- for x in v -%}]<]zq[>[<item>{{ w(x) }}]<]zq[>[</item>"
         "{%- endfor -%}{%- elif v is string -%}{{ v }}{%- else -%}{{ v | tojson }}{%- endif -%}{%- endmacro -%}"
     )
-    calls = (
-        "{{ ']<]zq[>[<all>\\n' }}"
-        + EACH
-        + FUNCTION
-        + """{{ ']<]zq[>[<do name="' + f.name + '">\\n' }}{%- for k, v in f.arguments.items() -%}"""
-        + "{{ ']<]zq[>[<' + k + '>' }}{{ w(v) }}{{ ']<]zq[>[</' + k + '>\\n' }}{%- endfor -%}{{ ']<]zq[>[</do>\\n' }}"
-        + END
-        + "{{ ']<]zq[>[</all>' }}"
+    calls = each(
+        """{{ ']<]zq[>[<do name="' + f.name + '">\\n' }}{%- for k, v in f.arguments.items() -%}"""
+        "{{ ']<]zq[>[<' + k + '>' }}{{ w(v) }}{{ ']<]zq[>[</' + k + '>\\n' }}{%- endfor -%}{{ ']<]zq[>[</do>\\n' }}"
     )
+    calls = "{{ ']<]zq[>[<all>\\n' }}" + calls + "{{ ']<]zq[>[</all>' }}"
     found = detect(walk + template(calls), use_registry=False)
     assert isinstance(found.format, Format), found.evidence
     assert "<{{key}}>{{value}}]<]zq[>[</{{key}}>" in (found.format.param or "")
@@ -298,10 +276,10 @@ def test_nested_elements_with_a_prefix_before_every_tag() -> None:
 
 
 def test_markers_made_of_several_atoms() -> None:
-    calls = "<|open|>tools<|sep|>" + EACH + FUNCTION + (
+    calls = each(
         '<|open|>call tool="{{ f.name }}" index="{{ loop.index }}"<|sep|>{{ f.arguments | tojson }}<|close|>call<|sep|>'
-        + END + "<|close|>tools<|sep|>"
-    )  # fmt: skip
+    )
+    calls = "<|open|>tools<|sep|>" + calls + "<|close|>tools<|sep|>"
     before = "<|open|>think<|sep|>{{ message.reasoning_content or '' }}<|close|>think<|sep|><|open|>said<|sep|>"
     text = template(
         "{{ '<|close|>said<|sep|>' }}" + calls + "{%- else -%}{{ '<|close|>said<|sep|>' }}",
@@ -349,18 +327,18 @@ HANDS = {
     "fence": "{{ '```json\\n{\"tool\": \"' + f.name + '\", \"in\": ' }}{{ f.arguments | tojson }}{{ '}\\n```' }}",
     "repr": '<call>{{ {"name": f.name, "arguments": f.arguments} }}</call>',
     "print": "```tool_code{{ '\\n' }}print({{ f.name }}(" + ITEMS
-    + "{{ k }}={{ v | tojson }}{%- if not loop.last %}, {% endif -%}" + END + ")){{ '\\n' }}```",
+    + "{{ k }}={{ v | tojson }}" + COMMA + END + ")){{ '\\n' }}```",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("hand", HANDS)
 def test_ways_that_nobody_has_are_learnt_and_proved(hand: str) -> None:
-    found = detect(template(EACH + FUNCTION + HANDS[hand] + END))
+    found = detect(template(each(HANDS[hand])))
     assert found.verified, (found.evidence, [check for check in found.checks if not check.ok])
 
 
 def test_elements_are_no_calls_where_nothing_says_so() -> None:
-    parser = parser_for(learnt(template(EACH + FUNCTION + HANDS["elements only"] + END)))
+    parser = parser_for(learnt(template(each(HANDS["elements only"]))))
     message = parser.parse("It is <b>bold</b> and <i>so</i>.<search><query>a <b>c</b></query></search><end>")
     assert message.content == "It is <b>bold</b> and <i>so</i>."
     assert [(call.name, call.arguments) for call in message.tool_calls] == [("search", {"query": "a <b>c</b>"})]
@@ -369,29 +347,24 @@ def test_elements_are_no_calls_where_nothing_says_so() -> None:
 @pytest.mark.parametrize("law", ["round_trip", "chunking", "nothing_lost"])
 @pytest.mark.parametrize("hand", ["name as element", "elements only", "literals", "double brackets"])
 def test_the_laws_hold_for_them(hand: str, law: str) -> None:
-    getattr(testing, law)(learnt(template(EACH + FUNCTION + HANDS[hand] + END)), max_examples=20)
+    getattr(testing, law)(learnt(template(each(HANDS[hand]))), max_examples=20)
 
 
 def test_thoughts_under_another_key_are_found() -> None:
     before = "{%- if message.my_reasoning_text %}<muse>{{ message.my_reasoning_text }}</muse>{% endif -%}"
-    calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>' + END
+    calls = each('<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>')
     found = detect(template(calls, before=before))
-    assert isinstance(found.format, Format)
-    assert found.message_style is not None
     assert found.format.reasoning == "<muse>{{text}}</muse>"
     assert found.message_style.reasoning == ("my_reasoning_text",)
     assert found.verified
 
 
 def test_thoughts_that_are_cut_off_are_guessed() -> None:
-    calls = EACH + FUNCTION + '<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>' + END
+    calls = each('<go>{"n": "{{ f.name }}", "a": {{ f.arguments | tojson }}}</go>')
     text = template(calls).replace(
         "{{- message.content or '' -}}", "{{- (message.content or '').split('</muse>')[-1] -}}"
     )
     assert learnt(text).reasoning == "<muse>\n{{text}}\n</muse>"
-
-
-JSON_CALL = '{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}'
 
 
 def chat(assistant: str, prompt: str = "<bot>\n") -> str:
@@ -406,13 +379,13 @@ def chat(assistant: str, prompt: str = "<bot>\n") -> str:
 
 BOT = "<bot>{{ '\\n' }}"
 SAID = "{{ message.content or '' }}"
-GO = EACH + FUNCTION + "<go>" + JSON_CALL + "</go>" + END
+GO = each("<go>" + JSON_CALL + "</go>")
 #: Ways to frame a turn.
 FRAMES = {
     "a role of its own for calls": "{%- if message.content -%}" + BOT + SAID + "<end>{{ '\\n' }}{%- endif -%}"
-    + EACH + FUNCTION + "<calling>{{ '\\n' }}" + JSON_CALL + "<end>{{ '\\n' }}" + END,
+    + each("<calling>{{ '\\n' }}" + JSON_CALL + "<end>{{ '\\n' }}"),
     "each call a turn": "{%- if message.content -%}" + BOT + SAID + "<end>{{ '\\n' }}{%- endif -%}"
-    + EACH + FUNCTION + BOT + "<go>" + JSON_CALL + "</go><end>{{ '\\n' }}" + END,
+    + each(BOT + "<go>" + JSON_CALL + "</go><end>{{ '\\n' }}"),
     "ends that differ": BOT + SAID + GO + "{%- if message.tool_calls -%}<wait>{%- else -%}<end>{%- endif -%}",
     "calls left open": BOT + SAID + GO + "{%- if not message.tool_calls -%}<end>{{ '\\n' }}{%- endif -%}",
     "content framed": BOT + "{%- if message.content -%}<say>" + SAID + "</say>{%- endif -%}" + GO + "<end>",
@@ -420,8 +393,7 @@ FRAMES = {
     "{%- else -%}" + SAID + "{%- endif -%}" + GO + "<end>",
     "content framed alone": BOT + "{%- if message.tool_calls -%}" + SAID + GO + "{%- else -%}<say>" + SAID + "</say>"
     "{%- endif -%}<end>",
-    "ids and numbers": BOT + SAID + EACH + FUNCTION + "<go id={{ call.id }} n={{ loop.index }}>" + JSON_CALL + "</go>"
-    + END + "<end>",
+    "ids and numbers": BOT + SAID + each("<go id={{ call.id }} n={{ loop.index }}>" + JSON_CALL + "</go>") + "<end>",
     "blanks around content": BOT + "{%- if message.content -%}{{ '\\n' }}" + SAID + "{{ '\\n\\n' }}{%- endif -%}" + GO + "<end>",
     "eos": BOT + SAID + GO + "{{ eos_token }}",
 }  # fmt: skip
@@ -442,8 +414,6 @@ def test_thoughts_that_are_parts_of_the_content_are_found() -> None:
         "{%- endfor -%}{%- endif -%}" + GO + "<end>"
     )
     found = detect(source)
-    assert isinstance(found.format, Format)
-    assert found.message_style is not None
     assert found.message_style.thoughts == "parts"
     assert found.format.reasoning == "[MUSE]{{text}}[/MUSE]"
     assert [check for check in found.checks if check.status != "passed"] == []
@@ -462,5 +432,4 @@ def test_thoughts_that_are_parts_of_the_content_are_found() -> None:
 def test_what_a_template_demands_is_found(demand: str, style: dict[str, object]) -> None:
     found = detect(demand + chat(BOT + SAID + GO + "<end>"))
     assert found.verified, found.evidence
-    assert found.message_style is not None
     assert found.message_style.differences() == style

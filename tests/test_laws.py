@@ -9,6 +9,7 @@ import random
 import pytest
 
 import toolparse
+from tests.conftest import sliced, streamed
 from toolparse import registry, testing
 from toolparse.errors import RenderError
 from toolparse.format import Format
@@ -37,10 +38,7 @@ def test_chunking_never_matters_where_runs_exceed_bounds(format: Format) -> None
     places = [at for at in range(len(text) + 1) if not text[max(at - 1, 0) : at + 1].isalnum()]
     for at in places[:: 1 if FACTOR >= 1 else 3]:
         long = text[:at] + " " * 600 + text[at:]
-        stream = parser.stream()
-        for start in range(0, len(long), 150):
-            stream.feed(long[start : start + 150])
-        testing.assert_same_message(parser.parse(long), stream.close())
+        testing.assert_same_message(parser.parse(long), streamed(parser, sliced(long, 150)))
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toolparse
+from tests.conftest import streamed
 from tests.test_tools_explaining import NODE, OVERLAPPING, schemas
 from toolparse.errors import RenderError
 from toolparse.tools import ToolSet, coerce, infer
@@ -81,10 +82,7 @@ def check(family: str, text: str, tools: ToolSet) -> None:
     parser = toolparse.parser_for(family)
     message = parser.parse(text, tools=tools)
     for pieces in ([text], [text[: len(text) // 2], text[len(text) // 2 :]]):
-        stream = parser.stream(tools=tools)
-        for piece in pieces:
-            stream.feed(piece)
-        assert stream.close() == message
+        assert streamed(parser, pieces, tools=tools) == message
     for issue in message.issues:
         issue.message.encode()
     for call in message.tool_calls:

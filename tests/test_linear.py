@@ -45,14 +45,14 @@ EVERYTHING = ("hermes",)  # tried with every input
 @cache
 def inputs_of(name: str) -> dict[str, Generator]:
     format = registry.get(name)
-    pieces = pieces_of(format)  # type: ignore[arg-type]
+    pieces = pieces_of(format)
     call = pieces.head + "x" + pieces.tail
     benign = {
         "benign text": repeated("A line of text, with some words in it.\n"),
         "benign argument": repeated("some words, ", pieces.head, pieces.tail),
         "benign calls": repeated(call + "\nand then\n", "Let me see.\n"),
     }
-    return benign | hostile_inputs(format)  # type: ignore[arg-type]
+    return benign | hostile_inputs(format)
 
 
 def chosen(name: str) -> list[str]:
@@ -127,7 +127,7 @@ def test_every_input_is_tried() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_its_hostile_inputs(name: str) -> None:
     """At least fourteen texts that differ, those that the benchmark measures among them."""
-    inputs = hostile_inputs(registry.get(name))  # type: ignore[arg-type]
+    inputs = hostile_inputs(registry.get(name))
     assert set(CHOSEN) <= set(inputs)
     assert len({generate(SMALL) for generate in inputs.values()}) >= 14
     assert len({inputs[what](SMALL) for what in CHOSEN}) >= 14

@@ -6,13 +6,14 @@ import json
 
 import pytest
 
+from tests.conftest import streamed
 from toolparse import ArgumentsDelta, Format, Syntax, parser_for, testing
 from toolparse.testing import chunked
 
 PYTHON_WORDS = {"true": "True", "false": "False", "null": "None"}
-RAW = Syntax(quotes=("'", '"'), escapes=False, **PYTHON_WORDS)  # type: ignore[arg-type]
-QUOTED = Syntax(quotes=('"',), escapes=False, texts=True, **PYTHON_WORDS)  # type: ignore[arg-type]
-BARE = Syntax(quotes=("",), escapes=False, texts=True, **PYTHON_WORDS)  # type: ignore[arg-type]
+RAW = Syntax(quotes=("'", '"'), escapes=False, **PYTHON_WORDS)
+QUOTED = Syntax(quotes=('"',), escapes=False, texts=True, **PYTHON_WORDS)
+BARE = Syntax(quotes=("",), escapes=False, texts=True, **PYTHON_WORDS)
 JOINED = Syntax(comma="")
 ELEMENTS = Syntax(quotes=("<q>",), escapes=False, texts=True, bare_keys=True, colon=":", comma=",")
 
@@ -68,10 +69,7 @@ def test_values_end_where_the_call_can_go_on(name: str, text: str, wanted: dict[
     message = parser.parse(text)
     assert [(call.name, call.arguments, call.ok) for call in message.tool_calls] == [("f", wanted, True)]
     for seed in range(20):
-        stream = parser.stream()
-        for piece in chunked(text, seed):
-            stream.feed(piece)
-        assert [call.arguments for call in stream.close().tool_calls] == [wanted]
+        assert [call.arguments for call in streamed(parser, chunked(text, seed)).tool_calls] == [wanted]
 
 
 def test_blanks_around_content_are_markup_where_its_picture_shows_them() -> None:
@@ -80,10 +78,7 @@ def test_blanks_around_content_are_markup_where_its_picture_shows_them() -> None
     for content, text in (("Yes.", "\nYes. <e>"), ("\n Yes.\n ", "\n\n Yes.\n  "), ("Yes.", "Yes.")):
         assert parser.parse(text).content == content, text
         for seed in range(10):
-            stream = parser.stream()
-            for piece in chunked(text, seed):
-                stream.feed(piece)
-            assert stream.close().content == content
+            assert streamed(parser, chunked(text, seed)).content == content
     message = parser.parse("\nYes.\n<c>f {}</c>")
     assert (message.content, len(message.tool_calls)) == ("Yes.", 1)
     assert parser.render([("f", {})], content="Yes.") == "\nYes.\n<c>f {}</c>"

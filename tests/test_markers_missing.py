@@ -71,7 +71,6 @@ def test_calls_that_lost_their_markers_are_said(format: Format) -> None:
             return
         assert len(found) == 1, (lost, message)
         span = found[0].span
-        assert span is not None
         assert "get_weather" in lost[span.start : span.end]
         assert "skip_special_tokens=False" in found[0].message
         assert not missing(parser.parse(text, tools=[TOOL]))
@@ -90,5 +89,5 @@ def test_prose_and_json_are_left_alone(format: Format) -> None:
 
 
 def test_what_is_read_anyway_is_not_missed() -> None:
-    assert unmarked(toolparse.get("pythonic")) == ()  # type: ignore[arg-type]
-    assert unmarked(toolparse.get("llama3-json")) == ()  # type: ignore[arg-type]
+    assert unmarked(toolparse.get("pythonic")) == ()
+    assert unmarked(toolparse.get("llama3-json")) == ()

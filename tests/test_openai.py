@@ -412,7 +412,7 @@ def test_a_structural_tag_knows_what_the_prompt_opened() -> None:
     parser = toolparse.parser_for("deepseek-v31")
     asked = read_tools({"tools": fixtures.TOOLS, "tool_choice": "required"})
     tags = {
-        prompt: json.loads(constraint(parser, asked, ("structural_tag",), prompt=prompt)[1])  # type: ignore[index]
+        prompt: json.loads(constraint(parser, asked, ("structural_tag",), prompt=prompt)[1])
         for prompt in ("<｜Assistant｜><think>", "<｜Assistant｜></think>")
     }
     opened, closed = (tag["format"]["elements"][0] for tag in tags.values())
@@ -435,12 +435,11 @@ def test_schemas_that_no_grammar_says_are_given_up_only_where_nobody_asked(
     """The call is required all the same, and held to what can be said."""
     parameters = {"type": "object", "properties": {"x": odd, "counts": {"type": "integer"}}, "required": ["x"]}
     tool = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
-    strict = {"type": "function", "function": {**tool["function"], "strict": True}}  # type: ignore[dict-item]
+    strict = {"type": "function", "function": {**tool["function"], "strict": True}}
     parser = toolparse.parser_for(name)
     with pytest.raises(RequestError, match="no grammar can say"):
         constraint(parser, read_tools({"tools": [strict], "tool_choice": "required"}), (syntax,))
     found = constraint(parser, read_tools({"tools": [tool], "tool_choice": "required"}), (syntax,))
-    assert found is not None
     assert "odd" in found[1]
     assert kept in found[1]
 
@@ -451,5 +450,4 @@ def test_a_tool_may_be_called_auto() -> None:
     found = constraint(
         toolparse.parser_for("qwen"), read_tools({"tools": [tool], "tool_choice": choice}), ("structural_tag",)
     )
-    assert found is not None
     assert "any_text" not in json.dumps(json.loads(found[1])["format"]["elements"][-1])

@@ -126,7 +126,6 @@ def test_arguments_without_names_stand_in_the_declared_order(
     family: str, arguments: str, wanted: dict[str, object] | None
 ) -> None:
     format = toolparse.get(family)
-    assert isinstance(format, Format)
     text = format.block.write(f"get_weather({arguments})")
     (call,) = read(format, text, TOOLS).tool_calls
     assert call.ok == (wanted is not None)
@@ -136,7 +135,6 @@ def test_arguments_without_names_stand_in_the_declared_order(
 
 def test_without_names_a_call_without_a_marker_begins_its_line() -> None:
     format = toolparse.get("pythonic")
-    assert isinstance(format, Format)
     assert not read(format, 'I would write [get_weather("Oslo")]', TOOLS).tool_calls
     assert read(format, 'I would write:\n[get_weather("Oslo")]', TOOLS).tool_calls
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import toolparse
-from toolparse import CallEnded, CallStarted, ContentDelta, Format, FunctionParser, ToolCall, registry, testing
+from tests.conftest import sliced, streamed
+from toolparse import CallEnded, CallStarted, ContentDelta, Format, FunctionParser, ToolCall, testing
 from toolparse.events import ArgumentsDelta
 from toolparse.parser import Parser
 
@@ -40,7 +41,6 @@ def test_a_message_has_content_calls_and_spans() -> None:
     assert message.reasoning is None
     assert message.errors == ()
     assert not message.truncated
-    assert call.span is not None
     assert HERMES[call.span.start : call.span.end] == call.raw
     assert [span.kind for span in message.spans] == ["content", "markup", "call"]
     assert message.spans[0].token_start is None
@@ -130,7 +130,6 @@ def test_repairs_are_noted_or_refused() -> None:
     assert call.ok
     assert [issue.code for issue in call.issues] == ["repaired"]
     format = toolparse.get("hermes")
-    assert isinstance(format, Format)
     (call,) = Parser(format, repair=False).parse(text).tool_calls
     assert not call.ok
 
@@ -190,7 +189,7 @@ def test_arguments_written_as_a_string_are_said_decoded() -> None:
     text = text.format(json.dumps('{"a": "b", "c": [1]}'))
     for size in (1, 2, 7, 500):
         stream = toolparse.parser_for("deepseek-v31").stream()
-        events = [event for at in range(0, len(text), size) for event in stream.feed(text[at : at + size])]
+        events = [event for piece in sliced(text, size) for event in stream.feed(piece)]
         call = stream.close().tool_calls[0]
         said = "".join(event.json for event in events if isinstance(event, ArgumentsDelta))
         assert call.ok
@@ -201,10 +200,7 @@ def test_what_a_stream_waits_with_is_not_lost() -> None:
     parser = toolparse.parser_for("hermes")
     for text in ("I say <tool_c", "<tool_call>\n{", '<tool_call>\n{"na', '<tool_call>\n{"name": "f", "arg', "a </thi"):
         for size in (1, 3, 50):
-            stream = parser.stream()
-            for at in range(0, len(text), size):
-                stream.feed(text[at : at + size])
-            testing.assert_same_message(parser.parse(text), stream.close())
+            testing.assert_same_message(parser.parse(text), streamed(parser, sliced(text, size)))
 
 
 def test_what_looks_like_a_marker_waits_no_longer_than_one() -> None:
@@ -284,9 +280,8 @@ def test_a_function_is_a_parser_like_any_other() -> None:
     assert not bad.ok
 
 
-def test_registering_names_and_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    for table in ("_entries", "_names", "_templates", "_added"):  # what is registered here, others shall not see
-        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+@pytest.mark.usefixtures("own_registry")
+def test_registering_names_and_templates() -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}<<test-only>>"
     toolparse.register(FunctionParser(read_lines, name="test-lines"), templates=[template], overwrite=True)
     assert toolparse.get("test_lines") is toolparse.families()["test-lines"]
@@ -369,10 +364,7 @@ def test_a_list_that_closes_too_early_leaves_the_next_call_alone() -> None:
     )
     message = toolparse.parse(text, "mistral-v3")
     assert [(call.name, call.ok) for call in message.tool_calls] == [("f", False), ("g", True)]
-    stream = toolparse.parser_for("mistral-v3").stream()
-    for char in text:
-        stream.feed(char)
-    assert stream.close() == message
+    assert streamed(toolparse.parser_for("mistral-v3"), text) == message
     # At the end of the list the missing bracket is a slip that can be mended.
     (call,) = toolparse.parse('[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}]', "mistral-v3").tool_calls
     assert call.ok
@@ -410,7 +402,4 @@ def test_markers_of_citations_are_no_text(name: str, text: str, content: str, re
     message = parser.parse(text)
     assert (message.content, message.reasoning) == (content, reasoning)
     testing.assert_tiles(message, text)
-    stream = parser.stream()
-    for char in text:
-        stream.feed(char)
-    testing.assert_same_message(message, stream.close())
+    testing.assert_same_message(message, streamed(parser, text))

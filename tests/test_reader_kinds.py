@@ -30,7 +30,7 @@ import pytest
 
 import toolparse
 from benchmarks.counting import counted, steps_one_shot, steps_streamed
-from tests.conftest import shared_folder, trl_templates_folder
+from tests.conftest import shared_folder, sliced, trl_templates_folder
 from toolparse import testing
 from toolparse.format import Format, Syntax
 
@@ -80,7 +80,7 @@ def check(line: dict[str, Any], parser: Any) -> None:
     message = parser.parse(text, **given)
     testing.assert_tiles(message, text)
     assert_expected(message, line.get("expect") or {})
-    cuts = [[text], *([text[at : at + size] for at in range(0, len(text), size)] for size in (1, 3))]
+    cuts = [[text], sliced(text, 1), sliced(text, 3)]
     if line.get("pieces"):
         assert "".join(line["pieces"]) == text
         cuts.append(line["pieces"])

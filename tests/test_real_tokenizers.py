@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import toolparse
+from tests.conftest import sliced, streamed
+from toolparse import testing
 from toolparse.message import ParsedMessage
 
 pytestmark = pytest.mark.real
@@ -98,7 +99,6 @@ def test_a_call_s_tokens_are_its_text(tokenizer: Any) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False)
     message = toolparse.parse(ids, tokenizer, TOOLS)
     (call,) = message.tool_calls
-    assert call.span is not None
     start, end = call.span.token_start, call.span.token_end
     assert start is not None
     # A token belongs to the span of its first character, so one may reach into the call from before, one out of it.
@@ -113,16 +113,9 @@ def test_streamed_ids_end_like_whole_ones(tokenizer: Any, seed: int) -> None:
     text = "Hé 🙂 日本. " + text_of(tokenizer, 2)
     ids = tokenizer.encode(text, add_special_tokens=False)
     whole = toolparse.parse(ids, tokenizer, TOOLS)
-    stream = toolparse.parser_for(tokenizer).stream(tools=TOOLS)
-    rng = random.Random(seed)
-    at = 0
-    while at < len(ids):
-        size = rng.randint(1, 4)
-        stream.feed(ids[at : at + size])
-        at += size
-    streamed = stream.close()
-    assert streamed == whole
-    assert streamed.spans == whole.spans
+    in_pieces = streamed(toolparse.parser_for(tokenizer), testing.chunked(ids, seed), tools=TOOLS)
+    assert in_pieces == whole
+    assert in_pieces.spans == whole.spans
 
 
 @pytest.mark.parametrize("step", [0, 1, 3])
@@ -136,11 +129,7 @@ def test_a_marker_spelled_in_ordinary_tokens_is_text(real_tokenizer: Callable[[s
     real = tokenizer.encode('\n<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>', add_special_tokens=False)
     assert marker in real
     if step:
-        stream = toolparse.parser_for(tokenizer).stream(tools=TOOLS)
-        ids = spelled + real
-        for at in range(0, len(ids), step):
-            stream.feed(ids[at : at + step])
-        message = stream.close()
+        message = streamed(toolparse.parser_for(tokenizer), sliced(spelled + real, step), tools=TOOLS)
     else:
         message = toolparse.parse(spelled + real, tokenizer, TOOLS)
     assert [call.name for call in message.tool_calls] == ["ping"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import toolparse
+from tests.conftest import sliced
 from toolparse import testing
 from toolparse.events import ContentDelta
 
@@ -41,7 +42,7 @@ def test_nothing_but_calls(family: str, text: str, names: list[str]) -> None:
     assert all(call.ok and call.issues[0].code == "repaired" for call in message.tool_calls)
     for size in (1, 3, len(text)):
         stream = parser.stream(prompt="Hi.\n")
-        events = [event for at in range(0, len(text), size) for event in stream.feed(text[at : at + size])]
+        events = [event for piece in sliced(text, size) for event in stream.feed(piece)]
         testing.assert_same_message(message, stream.close())
         events += stream.finish()
         assert "".join(event.text for event in events if isinstance(event, ContentDelta)) == message.content

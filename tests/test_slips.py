@@ -7,6 +7,7 @@ import re
 import pytest
 
 import toolparse
+from tests.conftest import sliced, streamed
 from tests.test_laws import FORMATS
 from tests.test_loose import FORMATS as LOOSE
 from toolparse import PYTHON, Also, Format, Syntax, testing
@@ -37,25 +38,28 @@ def read(format: Format, text: str, tools: list[dict[str, object]] | None) -> to
     parser = toolparse.Parser(format, prefill="", tools=tools)
     message = parser.parse(text)
     for size in (1, 5):
-        stream = parser.stream()
-        for at in range(0, len(text), size):
-            stream.feed(text[at : at + size])
-        testing.assert_same_message(message, stream.close())
+        testing.assert_same_message(message, streamed(parser, sliced(text, size)))
     return message
+
+
+def slipped(format: Format, between: str) -> str:
+    """A call with something in the place of the comma between its two arguments."""
+    text = toolparse.Parser(format, prefill="").render(testing.numbered(format, [("do_it", ARGUMENTS)]))
+    comma = re.escape(format.syntax.comma.strip())
+    made = re.sub(rf"(zqone[^,]*?){comma}\s*(?=\W*then)", rf"\g<1>{between}", text, count=1)
+    assert made != text
+    return made
 
 
 @pytest.mark.parametrize("format", WITH_COMMAS)
 @pytest.mark.parametrize("between", BETWEEN)
 def test_what_stands_for_the_comma_between_two_arguments(format: Format, between: str) -> None:
-    text = toolparse.Parser(format, prefill="").render(testing.numbered(format, [("do_it", ARGUMENTS)]))
-    comma = format.syntax.comma.strip()
-    slipped = re.sub(rf"(zqone[^,]*?){re.escape(comma)}\s*(?=\W*then)", rf"\g<1>{between}", text, count=1)
-    assert slipped != text
+    text = slipped(format, between)
     for tools in ([TOOL], None):
-        message = read(format, slipped, tools)
+        message = read(format, text, tools)
         assert message.issues or (not message.tool_calls and tools is None)
         for call in message.tool_calls:
-            assert not call.ok or testing.same(call.arguments, ARGUMENTS), (slipped, call.arguments)
+            assert not call.ok or testing.same(call.arguments, ARGUMENTS), (text, call.arguments)
 
 
 @pytest.mark.parametrize("between", [" ", "; "])
@@ -81,14 +85,11 @@ def test_quotations_within_a_text_are_no_slip(format: Format, text: str, value: 
 @pytest.mark.parametrize("format", [param for param in FORMATS if param.values[0].body in ("arguments", "wrapper")])
 @pytest.mark.parametrize("between", ["}, ", "},{", "}{"])
 def test_arguments_that_go_on_behind_their_brace(format: Format, between: str) -> None:
-    text = toolparse.Parser(format, prefill="").render(testing.numbered(format, [("do_it", ARGUMENTS)]))
-    comma = format.syntax.comma.strip()
-    slipped = re.sub(rf"(zqone[^,]*?){re.escape(comma)}\s*(?=\W*then)", rf"\g<1>{between}", text, count=1)
-    assert slipped != text
-    message = read(format, slipped, [TOOL])
-    assert message.issues, slipped
+    text = slipped(format, between)
+    message = read(format, text, [TOOL])
+    assert message.issues, text
     if format.call_end.strip() or "}}" not in format.call:  # else the call has ended with its object, in streams too
-        assert not any(call.ok for call in message.tool_calls), (slipped, message.tool_calls)
+        assert not any(call.ok for call in message.tool_calls), (text, message.tool_calls)
 
 
 CALL = ("get_weather", {"city": "Oslo", "days": 37, "tags": ["one", "two"]})
@@ -118,16 +119,11 @@ def test_one_character_left_out_or_doubled(format: Format) -> None:
     parser = toolparse.Parser(format, prefill="", tools=[WEATHER])
     text = parser.render(testing.numbered(format, [CALL]))
     places = [at for at, char in enumerate(text) if not char.isalnum()]
-    for slipped in {
-        s for at in places for s in (text[:at] + text[at + 1 :], text[:at] + text[at : at + 1] + text[at:])
-    }:
-        message = parser.parse(slipped)
-        stream = parser.stream()
-        for at in range(0, len(slipped), 3):
-            stream.feed(slipped[at : at + 3])
-        testing.assert_same_message(message, stream.close())
+    for wrong in {s for at in places for s in (text[:at] + text[at + 1 :], text[:at] + text[at : at + 1] + text[at:])}:
+        message = parser.parse(wrong)
+        testing.assert_same_message(message, streamed(parser, sliced(wrong, 3)))
         silent = not message.issues and not message.tool_calls
-        assert not silent or format.name in WORDS_AND_FENCES or any(word in slipped for word in ONE_WORD), slipped
+        assert not silent or format.name in WORDS_AND_FENCES or any(word in wrong for word in ONE_WORD), wrong
         for call in message.tool_calls:
             arguments = call.arguments
             if call.ok and len(arguments) == 3 and len(arguments["tags"]) == 2:
@@ -135,7 +131,7 @@ def test_one_character_left_out_or_doubled(format: Format) -> None:
                 arguments = {**arguments, "city": _without_edge(city), "tags": [_without_edge(tag) for tag in tags]}
             elif "in a row" in str(call.issues):
                 continue
-            assert not call.ok or (call.name, arguments) == CALL, (slipped, call.arguments)
+            assert not call.ok or (call.name, arguments) == CALL, (wrong, call.arguments)
 
 
 def _without_edge(text: str) -> str:

@@ -383,7 +383,7 @@ def test_sources_are_the_same_everywhere(tmp_path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnverifiedFormatWarning)
             assert toolparse.parse(text, source).tool_calls[0].name == "f"
-            assert toolparse.parser_for(source).format.name == toolparse.detect(source).format.name  # type: ignore[union-attr]
+            assert toolparse.parser_for(source).format.name == toolparse.detect(source).format.name
 
 
 def test_every_listed_model_leads_to_the_family_that_lists_it() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python
 from tests.templates_at_hand import fixture_templates
 from toolparse.detect import detect
 from toolparse.templates.judging import detection_store
@@ -149,11 +148,7 @@ def test_what_is_no_regular_file_is_not_waited_for(folder: Path, what: str) -> N
     else:
         path.symlink_to("/dev/zero")
     code = f"from toolparse.templates.rendering.cache import *; print(read_cache('verdicts', {KEY!r}))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=True
-    )
-    assert done.stdout == "None\n", done.stderr
+    assert run_python(code) == "None\n"
 
 
 def test_a_path_that_is_not_absolute_keeps_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.templates_at_hand import fixture_templates
-from toolparse import Format, UnknownFormat, detect
+from toolparse import UnknownFormat, detect
 from toolparse.templates.judging import doctor
 
 FIXTURES = fixture_templates()
@@ -119,7 +119,6 @@ def test_nothing_found_is_not_well() -> None:
 
 def test_what_induce_prints_is_a_format() -> None:
     found = doctor.induced(FIXTURES["gemma4"], name="mine").format
-    assert isinstance(found, Format)
     pasted: dict[str, object] = {}
     exec(doctor.as_python(found), pasted)
     assert pasted["FORMAT"] == found

@@ -49,8 +49,13 @@ def chat(
     )
 
 
+def proved(template: str) -> Detection:
+    found = detect(template)
+    assert found.verified, found.evidence
+    return found
+
+
 def read(found: Detection, text: str, **options: Any) -> toolparse.ParsedMessage:
-    assert isinstance(found.format, Format)
     return toolparse.parser_for(found.format).parse(text, **options)
 
 
@@ -59,8 +64,7 @@ CALL = '<call>{"name": "f", "arguments": {"a": 1}}</call>'
 
 def test_a_closed_empty_thought_in_the_prompt() -> None:
     """Its closing marker opens nothing: what the model goes on with is the answer."""
-    found = detect(chat(prompt="<bot><|channel>thought\n<channel|>"))
-    assert found.verified
+    found = proved(chat(prompt="<bot><|channel>thought\n<channel|>"))
     message = read(found, f"Hello.{CALL}<end>")
     assert (message.content, message.reasoning, len(message.tool_calls)) == ("Hello.", None, 1)
     message = read(found, f"<|channel>thought\nWell.<channel|>Hello.{CALL}<end>", prompt="<bot>")
@@ -70,8 +74,7 @@ def test_a_closed_empty_thought_in_the_prompt() -> None:
 @pytest.mark.parametrize("shown", [False, True])
 def test_a_thought_that_only_the_prompt_opens(shown: bool) -> None:
     """No message holds a thought: what the prompt opens is one all the same."""
-    found = detect(chat(prompt="<bot><think>\n", before="<think>\n" if shown else ""))
-    assert found.verified, found.evidence
+    found = proved(chat(prompt="<bot><think>\n", before="<think>\n" if shown else ""))
     message = read(found, f"Hm.\n</think>\n\nHello.{CALL}<end>")
     assert (message.reasoning, message.content, len(message.tool_calls)) == ("Hm.", "Hello.", 1)
     assert ("thought-left-open" in {item.code for item in found.problems}) == shown
@@ -95,16 +98,13 @@ def test_blanks_that_a_family_writes_around_a_thought() -> None:
 
 
 def test_a_role_s_header_is_no_thought() -> None:
-    found = detect(chat(head="<bot>\n", prompt="<bot>\n"))
-    assert isinstance(found.format, Format)
-    assert found.verified
+    found = proved(chat(head="<bot>\n", prompt="<bot>\n"))
     assert found.format.reasoning is None
 
 
 def test_an_opening_that_only_the_prompt_writes() -> None:
     thought = "{%- if m.reasoning_content -%}{{ m.reasoning_content }}\n[BEGIN FINAL RESPONSE]\n{%- endif -%}"
-    found = detect(chat(before=thought, prompt="<bot>Here are my reasoning steps:\n"))
-    assert found.verified, found.evidence
+    found = proved(chat(before=thought, prompt="<bot>Here are my reasoning steps:\n"))
     message = read(found, f"One.\n[BEGIN FINAL RESPONSE]\nHello.{CALL}<end>")
     assert (message.reasoning, message.content.strip(), len(message.tool_calls)) == ("One.", "Hello.", 1)
 
@@ -112,8 +112,7 @@ def test_an_opening_that_only_the_prompt_writes() -> None:
 def test_an_empty_thought_in_every_turn() -> None:
     before = "{%- if '</think>' in m.content -%}{%- endif -%}<think>\n\n</think>\n\n"
     said = "{{ m.content.split('</think>')[-1] }}"
-    found = detect(chat(before=before, said=said))
-    assert found.verified, found.evidence
+    found = proved(chat(before=before, said=said))
     message = read(found, f"<think>\nHm.\n</think>\n\n{CALL}<end>")
     assert (message.reasoning, message.content, len(message.tool_calls)) == ("Hm.", "", 1)
     assert read(found, f"{CALL}<end>").content == ""
@@ -121,9 +120,7 @@ def test_an_empty_thought_in_every_turn() -> None:
 
 def test_tools_that_are_listed_behind_the_user() -> None:
     listed = "<tools>{% for t in tools or [] %}{{ t.function.name }};{% endfor %}<end>"
-    found = detect(chat(behind_user=listed))
-    assert found.verified, found.evidence
-    assert isinstance(found.format, Format)
+    found = proved(chat(behind_user=listed))
     assert "fnalpha" not in "".join(found.format.sources())
 
 
@@ -131,30 +128,26 @@ def test_a_frame_of_content_that_is_written_empty_beside_calls() -> None:
     said = (
         "{%- if m.tool_calls -%}<|python_start|>{{ m.content }}<|python_end|>{%- else -%}{{ m.content }}{%- endif -%}"
     )
-    found = detect(chat(said=said))
-    assert found.verified, found.evidence
+    found = proved(chat(said=said))
     assert read(found, f"{CALL}<end>").content == ""
     assert read(found, f"<|python_start|>Hello.<|python_end|>{CALL}<end>").content == "Hello."
 
 
 def test_calls_behind_the_end_of_the_turn_are_the_template_s_doing() -> None:
-    found = detect(chat(between="{%- if m.tool_calls and m.content -%}<end>{%- endif -%}"))
-    assert found.verified, found.evidence
+    found = proved(chat(between="{%- if m.tool_calls and m.content -%}<end>{%- endif -%}"))
     assert "calls-behind-end" in {item.code for item in found.problems}
 
 
 def test_a_turn_without_the_usual_header() -> None:
     head = "{%- if not m.tool_calls -%}<bot>{%- endif -%}"
     call = '<calls>{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}</calls>'
-    found = detect(chat(call, head=head))
-    assert found.verified, found.evidence
+    found = proved(chat(call, head=head))
     assert len(read(found, '<calls>{"name": "f", "arguments": {}}</calls><end>').tool_calls) == 1
 
 
 def test_calls_numbered_from_one() -> None:
     call = "<call>functions.{{ f.name }}:{{ loop.index }}<args>{{ f.arguments | tojson }}</call>"
-    found = detect(chat(call))
-    assert found.verified, found.evidence
+    found = proved(chat(call))
     message = read(found, "<call>functions.f:1<args>{}</call><call>functions.g:2<args>{}</call><end>")
     assert [item.name for item in message.tool_calls] == ["f", "g"]
 
@@ -173,8 +166,7 @@ def test_what_the_prompt_shows_is_read_beside_what_the_template_writes() -> None
         '{%- if tools -%}Call functions as functools[{{ \'{\' }}"name": [function name], "arguments": [arguments as JSON]'
         "{{ '}' }}, ...]{%- for t in tools -%}{{ t | tojson }}{%- endfor -%}{%- endif -%}"
     )
-    found = detect(chat('{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}', system=system))
-    assert found.verified, found.evidence
+    found = proved(chat('{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}', system=system))
     message = read(found, 'functools[{"name": "f", "arguments": {"a": 1}}]<end>')
     assert [(item.name, item.arguments) for item in message.tool_calls] == [("f", {"a": 1})]
     assert message.content == ""
@@ -182,8 +174,7 @@ def test_what_the_prompt_shows_is_read_beside_what_the_template_writes() -> None
 
 def test_objects_between_markers_that_only_the_prompt_shows() -> None:
     system = "{%- if tools -%}Write <do_it>{{ '{' }}\"name\": <name>, \"arguments\": <arguments>{{ '}' }}</do_it>.{%- endif -%}"
-    found = detect(chat('{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}', system=system))
-    assert found.verified, found.evidence
+    found = proved(chat('{"name": "{{ f.name }}", "arguments": {{ f.arguments | tojson }}}', system=system))
     (one,) = read(found, '<do_it>\n{"name": "f", "arguments": {}}\n</do_it><end>').tool_calls
     assert one.name == "f"
 
@@ -195,7 +186,6 @@ def test_a_family_lends_its_ends(family: str) -> None:
     own = toolparse.get(found.format.name) if found.how == "behaviour" and found.format is not None else None
     if not isinstance(own, Format):
         pytest.skip("no family's picture")
-    assert isinstance(found.format, Format)
     pictures = "\n".join(source for source in found.format.sources() if source not in found.format.ends)
     assert [end for end in own.ends if end not in found.format.ends and end not in pictures] == []
 
@@ -206,7 +196,6 @@ def test_what_stands_between_calls_is_lent_where_only_one_is_written() -> None:
         "{%- set f =", "{%- if loop.index > 1 -%}{{ raise_exception('one call only') }}{%- endif -%}{%- set f ="
     )
     found = detect(text)
-    assert found.format is not None
     assert found.format.name == "llama3-json"
     message = read(found, '{"name": "f", "parameters": {}}; {"name": "g", "parameters": {}}<|eom_id|>')
     assert ([item.name for item in message.tool_calls], message.content) == (["f", "g"], "")
@@ -223,7 +212,6 @@ def test_calls_under_the_keys_of_old() -> None:
         )
         found = detect(text)
         assert found.verified, found.evidence
-        assert found.message_style is not None
         assert found.message_style.call == key
         message = read(found, "<call>f<args>{}</call><end>")
         made = found.message_style.message(message)
@@ -238,9 +226,7 @@ def test_tools_in_a_message_of_their_own() -> None:
     text = demand + chat().replace(
         "{%- elif m.role == 'tool'", "{%- elif m.role == 'functions' -%}{{ m.content }}{%- elif m.role == 'tool'"
     )
-    found = detect(text)
-    assert found.verified, found.evidence
-    assert found.message_style is not None
+    found = proved(text)
     assert found.message_style.tools == "role"
     (first,) = found.message_style.first_messages([{"type": "function", "function": {"name": "f"}}])
     assert first["role"] == "functions"
@@ -288,7 +274,6 @@ def test_an_unverified_format_is_never_silent() -> None:
 
 def test_words_and_malformed_pictures() -> None:
     hermes = toolparse.get("hermes")
-    assert isinstance(hermes, Format)
     assert words_of(hermes) == ("<tool_call>", "name", "arguments", "</tool_call>")
     for entry in toolparse.families().values():
         assert not (isinstance(entry, Format) and malformed(entry)), entry.name
@@ -303,8 +288,7 @@ NEW = sorted((SHARED / "new_templates").glob("*.jinja")) if SHARED else []
 @pytest.mark.skipif(not NEW, reason="no folder of further real templates: set TOOLPARSE_SHARED")
 @pytest.mark.parametrize("file", NEW, ids=lambda file: file.stem)
 def test_templates_that_were_misread(file: Any) -> None:
-    found = detect(file.read_text(encoding="utf-8"))
-    assert found.verified, found.evidence
+    proved(file.read_text(encoding="utf-8"))
 
 
 def test_strings_that_a_family_escapes_and_its_template_does_not() -> None:
@@ -337,8 +321,7 @@ MESSAGES = (
 def test_a_message_of_content_that_no_marker_opens() -> None:
     """A newline is all that tells content from `/think` behind the role: the newline is markup."""
     text = MESSAGES.replace("THOUGHT", "/think{{ '\\n' }}").replace("SAID", "{{ '\\n' }}")
-    found = detect(text)
-    assert found.verified, found.evidence
+    found = proved(text)
     message = read(found, '/think\nHm.<off><a>\nHello,\nyou.<off><a>to=f<go>{"a": 1}<off><stop>', tools=[_f])
     assert (message.reasoning, message.content, len(message.tool_calls)) == ("Hm.", "Hello,\nyou.", 1)
     assert not message.errors
@@ -346,23 +329,19 @@ def test_a_message_of_content_that_no_marker_opens() -> None:
 
 def test_content_is_framed_otherwise_behind_a_thought() -> None:
     said = "{%- if m.reasoning_content -%}<final>{%- endif -%}<said>"
-    found = detect(MESSAGES.replace("THOUGHT", "<hm>").replace("SAID", said))
-    assert found.verified, found.evidence
+    found = proved(MESSAGES.replace("THOUGHT", "<hm>").replace("SAID", said))
     for text in ("<said>Hello.<off><stop>", "<hm>Well.<off><a><final><said>Hello.<off><stop>"):
         assert read(found, text).content == "Hello."
 
 
 def test_a_thought_behind_content() -> None:
-    found = detect(chat(between="{%- if m.thought -%}<hm>{{ m.thought }}</hm>{%- endif -%}"))
-    assert found.verified, found.evidence
-    assert isinstance(found.format, Format)
+    found = proved(chat(between="{%- if m.thought -%}<hm>{{ m.thought }}</hm>{%- endif -%}"))
     assert found.format.reasoning == "<hm>{{text}}</hm>"
 
 
 def test_what_closes_a_turn_is_not_what_leads_to_calls() -> None:
     """The template ends the turn behind content, and writes the calls behind that: a model that calls does not."""
-    found = detect(chat(between="{%- if m.content and m.tool_calls -%}<end>\n{%- endif -%}"))
-    assert found.verified, found.evidence
+    found = proved(chat(between="{%- if m.content and m.tool_calls -%}<end>\n{%- endif -%}"))
     assert "calls-behind-end" in {item.code for item in found.problems}
     assert len(read(found, f"Hello.{CALL}<end>").tool_calls) == 1
 
@@ -370,7 +349,7 @@ def test_what_closes_a_turn_is_not_what_leads_to_calls() -> None:
 def test_a_header_that_only_content_has() -> None:
     """Calls alone begin with a marker that no tag closes: it is theirs, and no header of another role."""
     said = "{%- if m.content -%}<bot>{{ m.content }}{%- endif -%}"
-    found = detect(
+    found = proved(
         chat(
             '{"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}',
             head="",
@@ -378,15 +357,13 @@ def test_a_header_that_only_content_has() -> None:
             between="{%- if m.tool_calls -%}{{ '\\n<|go|>\\n' }}{%- endif -%}",
         )
     )
-    assert found.verified, found.evidence
     message = read(found, 'Hello.\n<|go|>\n{"name": "f", "with": {"a": 1}}<end>')
     assert (message.content, len(message.tool_calls)) == ("Hello.", 1)
 
 
 def test_an_empty_frame_of_content_in_markers_that_say_end() -> None:
     said = "{%- if m.tool_calls -%}<|said|>{{ m.content or '' }}<|end_said|>{%- else -%}{{ m.content }}{%- endif -%}"
-    found = detect(chat(said=said))
-    assert found.verified, found.evidence
+    found = proved(chat(said=said))
     for content in ("", "Hello."):
         message = read(found, f"<|said|>{content}<|end_said|>{CALL}<end>")
         assert (message.content, len(message.tool_calls)) == (content, 1)
@@ -395,9 +372,7 @@ def test_an_empty_frame_of_content_in_markers_that_say_end() -> None:
 def test_what_closes_a_value_ends_no_turn() -> None:
     """One call a message, and what closes it right behind its brace; nothing else ends the turn."""
     call = '{%- if loop.first -%}$$go$${"name": "{{ f.name }}", "with": {{ f.arguments | tojson }}}$$/go$${%- endif -%}'
-    found = detect(chat(call, end=""))
-    assert isinstance(found.format, Format)
-    assert found.verified, found.evidence
+    found = proved(chat(call, end=""))
     assert read(found, '$$go$${"name": "f", "with": {"a": {"b": 1}}}$$/go$$').tool_calls[0].arguments == {"a": {"b": 1}}
 
 
@@ -406,28 +381,24 @@ def test_content_that_is_framed_where_calls_beside_it_vanish() -> None:
     each = "{%- for t in m.tool_calls or [] -%}" + CALL.replace('"f"', '"{{ t.function.name }}"').replace(
         '{"a": 1}', "{{ t.function.arguments | tojson }}"
     )
-    found = detect(
+    found = proved(
         chat(
             "", said="{%- if m.content -%}<say>{{ m.content }}</say>{%- else -%}" + each + "{%- endfor -%}{%- endif -%}"
         )
     )
-    assert isinstance(found.format, Format)
-    assert found.verified, found.evidence
     assert (found.format.content, found.format.ends) == ("<say>{{text}}</say>", ("<end>",))
     assert "calls-dropped-beside-content" in {item.code for item in found.problems}
 
 
 def test_white_space_behind_framed_content() -> None:
-    found = detect(chat(said="<said>{{ '\\n' ~ (m.content or '') ~ '\\n' }}"))
-    assert found.verified, found.evidence
+    found = proved(chat(said="<said>{{ '\\n' ~ (m.content or '') ~ '\\n' }}"))
     assert read(found, "<said>\nHello.\n<end>").content == "Hello."
 
 
 @pytest.mark.parametrize("marks", [("$$tool$$", "$$/tool$$"), ("@@go:", "@@off:")])
 def test_keys_without_quotes_between_marks_that_are_no_tags(marks: tuple[str, str]) -> None:
     values = "{%- for k, v in f.arguments.items() -%}{{ k }}:<q>{{ v }}<q>{{ '' if loop.last else ',' }}{%- endfor -%}"
-    found = detect(chat(f"{marks[0]}call:{{{{ f.name }}}}{{{{ '{{' }}}}{values}{{{{ '}}' }}}}{marks[1]}"))
-    assert found.verified, found.evidence
+    found = proved(chat(f"{marks[0]}call:{{{{ f.name }}}}{{{{ '{{' }}}}{values}{{{{ '}}' }}}}{marks[1]}"))
     (call,) = read(found, f"{marks[0]}call:f{{a:<q>x<q>}}{marks[1]}<end>").tool_calls
     assert (call.name, call.arguments) == ("f", {"a": "x"})
 
@@ -437,16 +408,14 @@ def test_keys_without_quotes_between_marks_that_are_no_tags(marks: tuple[str, st
 )
 def test_switches_that_only_this_template_has(switch: str) -> None:
     """A thought that the prompt opens under a switch of the template's own."""
-    found = detect(chat(prompt=f"<bot>{{%- if {switch} -%}}<hm>{{%- endif -%}}"))
-    assert found.verified, found.evidence
+    found = proved(chat(prompt=f"<bot>{{%- if {switch} -%}}<hm>{{%- endif -%}}"))
     assert "answers-without-thought" in {item.code for item in found.problems}
     message = read(found, f"Well.</hm>Hello.{CALL}<end>", prompt="<user>Hi<end><bot><hm>")
     assert (message.reasoning, message.content.strip(), len(message.tool_calls)) == ("Well.", "Hello.", 1)
 
 
 def test_what_a_prompt_begins_and_nobody_knows_is_told() -> None:
-    found = detect(chat(prompt="<bot>{%- if thinking_mode == 'plan' -%}The plan is this: {%- endif -%}"))
-    assert found.verified, found.evidence
+    found = proved(chat(prompt="<bot>{%- if thinking_mode == 'plan' -%}The plan is this: {%- endif -%}"))
     assert "prompt-not-read" in {item.code for item in found.problems}
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import run_python
 
 _CALLS = (
     "{%- for m in messages -%}{%- if m.role == 'user' -%}<u>{{ m.content }}{%- else -%}<a>{{ m.content }}"
@@ -69,6 +67,7 @@ _CHILD = """
 import json, resource, sys, time
 from toolparse.detect import detect
 from toolparse.errors import TemplateError
+from tests.conftest import run_python
 from toolparse.templates.rendering.environment import compile_template
 
 source = json.loads(sys.stdin.read())
@@ -90,13 +89,8 @@ print(json.dumps({"said": said, "found": found.format is not None, "long": max(m
 
 def in_a_child(program: str, source: str) -> dict[str, Any]:
     """What a child with limits tells; its deadline is a hang, not a measurement."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOOLPARSE_CACHE": "off", "TOOLPARSE_ISOLATION": "off"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(
-        command, input=json.dumps(source), env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told: dict[str, Any] = json.loads(done.stdout)
+    said = run_python(program, stdin=json.dumps(source), TOOLPARSE_CACHE="off", TOOLPARSE_ISOLATION="off")
+    told: dict[str, Any] = json.loads(said)
     return told
 
 
@@ -117,6 +111,7 @@ def test_hostile_templates(name: str) -> None:
 _TWICE = """
 import json, sys
 from toolparse.errors import TemplateError
+from tests.conftest import run_python
 from toolparse.templates.rendering.environment import compile_template
 
 first, second = json.loads(sys.stdin.read())
@@ -148,7 +143,7 @@ STATE = {
 
 @pytest.mark.parametrize("name", STATE)
 def test_nothing_is_left_from_one_rendering_to_the_next(name: str) -> None:
-    assert in_a_child(_TWICE, STATE[name])["same"] == [True, True]  # type: ignore[arg-type]
+    assert in_a_child(_TWICE, STATE[name])["same"] == [True, True]
 
 
 METHODS = {

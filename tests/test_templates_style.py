@@ -8,7 +8,6 @@ import pytest
 
 import toolparse
 from tests.templates_at_hand import fixture_templates
-from toolparse import Format
 from toolparse.parser import Parser
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import BOS, EOS, Prober, Turn, after_user, find_style
@@ -20,8 +19,12 @@ LOOP = (
     "{%- for m in messages -%}{%- if m.role == 'user' -%}<u>{{ m.content }}{%- else -%}<a>BODY</a>{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}<a>{%- endif -%}"
 )
-CALL = '<c>{"name": "{{ t.function.name }}", "arguments": ARGS}</c>'
 EACH = "{%- for t in m.tool_calls or [] -%}"
+
+
+def calls(arguments: str = "{{ t.function.arguments | tojson }}") -> str:
+    """What writes every call, its arguments so."""
+    return EACH + '<c>{"name": "{{ t.function.name }}", "arguments": ' + arguments + "}</c>{%- endfor -%}"
 
 
 def found_style(body: str) -> MessageStyle:
@@ -36,31 +39,21 @@ def test_the_usual_style_needs_no_search() -> None:
 
 
 def test_arguments_as_text() -> None:
-    body = EACH + CALL.replace("ARGS", "{{ '' + t.function.arguments }}") + "{%- endfor -%}"
-    assert found_style(body).arguments == "string"
+    assert found_style(calls("{{ '' + t.function.arguments }}")).arguments == "string"
 
 
 def test_json_is_preferred_to_python_s_repr() -> None:
-    body = EACH + CALL.replace("ARGS", "{{ t.function.arguments }}") + "{%- endfor -%}"
-    assert found_style(body).arguments == "string"
+    assert found_style(calls("{{ t.function.arguments }}")).arguments == "string"
 
 
 def test_content_that_must_be_null() -> None:
-    body = (
-        "{%- if m.content is none -%}"
-        + EACH
-        + CALL.replace("ARGS", "{{ t.function.arguments | tojson }}")
-        + ("{%- endfor -%}{%- endif -%}{{- m.content or '' -}}")
-    )
+    body = "{%- if m.content is none -%}" + calls() + "{%- endif -%}{{- m.content or '' -}}"
     assert found_style(body).content == "null"
+    assert "needs-null" in {item.code for item in toolparse.detect(LOOP.replace("BODY", body)).problems}
 
 
 def test_content_in_parts() -> None:
-    body = (
-        "{%- for p in m.content -%}{{ p.text }}{%- endfor -%}"
-        + EACH
-        + (CALL.replace("ARGS", "{{ t.function.arguments | tojson }}") + "{%- endfor -%}")
-    )
+    body = "{%- for p in m.content -%}{{ p.text }}{%- endfor -%}" + calls()
     source = LOOP.replace("BODY", body).replace("<u>{{ m.content }}", "<u>{{ m.content[0].text }}")
     prober, _ = find_style(Prober(compile_template(source), MessageStyle()))
     assert prober.style.parts
@@ -72,9 +65,7 @@ def test_ids_that_hold_the_name() -> None:
 
 
 def test_variables_that_must_be_there() -> None:
-    source = "{{ 'Tools: ' + functions }}" + LOOP.replace(
-        "BODY", EACH + CALL.replace("ARGS", "{{ t.function.arguments | tojson }}") + "{%- endfor -%}"
-    )
+    source = "{{ 'Tools: ' + functions }}" + LOOP.replace("BODY", calls())
     prober, _ = find_style(Prober(compile_template(source), MessageStyle()))
     assert dict(prober.style.variables) == {"functions": "tools as text"}
 
@@ -88,8 +79,6 @@ def test_what_cannot_be_found_ends_after_a_bounded_number_of_renders() -> None:
 def test_a_message_built_in_the_style_renders_and_reads_back(family: str) -> None:
     found = toolparse.detect(FIXTURES[family])
     style = found.message_style
-    assert style is not None
-    assert isinstance(found.format, Format)
     call = {"name": "get_weather", "arguments": {"city": "Oslo"}}
     message = style.message({"content": "", "tool_calls": [call]})
     tool = {
@@ -117,7 +106,7 @@ def test_a_message_built_in_the_style_renders_and_reads_back(family: str) -> Non
 
 
 def test_messages_are_built_from_parsed_messages_and_from_dicts() -> None:
-    parsed = Parser(toolparse.get("hermes")).parse(  # type: ignore[arg-type]
+    parsed = Parser(toolparse.get("hermes")).parse(
         'Sure.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     )
     style = MessageStyle(arguments="string", content="null")
@@ -172,13 +161,6 @@ def test_styles_hold_through_transformers(name: str, request: pytest.FixtureRequ
             assert written[after_user(written) :] == full[after_user(full) :], (origin, turn)
 
 
-def test_a_template_that_needs_null_is_told() -> None:
-    body = "{%- if m.content is none -%}" + EACH + CALL.replace("ARGS", "{{ t.function.arguments | tojson }}")
-    body += "{%- endfor -%}{%- endif -%}{{- m.content or '' -}}"
-    assert "needs-null" in {item.code for item in toolparse.detect(LOOP.replace("BODY", body)).problems}
-
-
 def test_content_that_may_be_missing_is_left_out_and_not_null() -> None:
-    body = "{%- if not m.content is defined or m.content is none -%}" + EACH
-    body += CALL.replace("ARGS", "{{ t.function.arguments | tojson }}")
-    assert found_style(body + "{%- endfor -%}{%- endif -%}{{- m.content or '' -}}").content == "absent"
+    body = "{%- if not m.content is defined or m.content is none -%}" + calls()
+    assert found_style(body + "{%- endif -%}{{- m.content or '' -}}").content == "absent"

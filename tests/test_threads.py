@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python
 
 _AT_ONCE = """
 import json, sys, threading
@@ -45,11 +42,8 @@ print(json.dumps(said))
 @pytest.mark.parametrize("kind", ["get", "families", "parse", "detect"])
 def test_first_use_from_several_threads(kind: str, tmp_path: Path) -> None:
     template = ROOT / "fixtures" / "templates" / "lfm2.jinja"
-    environment = {**os.environ, "TOOLPARSE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", _AT_ONCE, kind, str(template)]
     for _ in range(2):  # the second time with what the first kept on disk
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-        said = json.loads(done.stdout)
+        said = json.loads(run_python(_AT_ONCE, kind, template, TOOLPARSE_CACHE=str(tmp_path / "cache")))
         assert len(said) == 8
         assert all(one == said[0] for one in said), said
         assert kind != "detect" or said[0] == ["lfm2", "behaviour", True]
@@ -82,28 +76,22 @@ assert not errors, errors
 
 
 def test_the_registry_can_be_read_while_others_register() -> None:
-    subprocess.run(
-        [sys.executable, "-c", _REGISTERING], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=True
-    )
+    run_python(_REGISTERING)
 
 
 def test_a_verdict_reached_while_something_is_registered_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_registry: None
 ) -> None:
     import toolparse
-    from toolparse import registry
     from toolparse.templates.judging import detection_store, ladder
 
-    registry.families()  # filled before it is copied
-    for table in ("_entries", "_names", "_templates", "_added"):
-        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     monkeypatch.setenv("TOOLPARSE_CACHE", str(tmp_path / "cache"))
     detection_store.forget()
     text = (ROOT / "fixtures" / "templates" / "lfm2.jinja").read_text(encoding="utf-8")
     examine = ladder._examine
 
     def meanwhile(*arguments: object) -> object:
-        found = examine(*arguments)  # type: ignore[arg-type]
+        found = examine(*arguments)
         toolparse.register(toolparse.Format("registered-meanwhile", call="<zq>{{name}} {{arguments}}</zq>"))
         return found
 

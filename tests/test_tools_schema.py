@@ -5,8 +5,6 @@
 import datetime
 import decimal
 import functools
-import subprocess
-import sys
 import typing
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, Op
 import pydantic
 import pytest
 
+from tests.conftest import run_python
 from toolparse.errors import ToolError
 from toolparse.tools import Injected, Tool, tool_schema
 
@@ -32,6 +31,16 @@ def parameters(obj: Any) -> dict[str, Any]:
 def properties(obj: Any) -> dict[str, Any]:
     result: dict[str, Any] = parameters(obj)["properties"]
     return result
+
+
+def taking(hint: Any) -> Any:
+    """A function of one parameter."""
+
+    def f(x):
+        return x
+
+    f.__annotations__ = {"x": hint}
+    return f
 
 
 # --- docstrings ---------------------------------------------------------------------------------------------------
@@ -291,11 +300,7 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     ("hint", "expected"), CASES, ids=lambda v: str(v)[:40] if "0x" not in str(v) else type(v).__name__
 )
 def test_hints(hint: Any, expected: dict[str, Any]) -> None:
-    def f(x):
-        return x
-
-    f.__annotations__ = {"x": hint}
-    assert properties(f) == {"x": expected}
+    assert properties(taking(hint)) == {"x": expected}
 
 
 def test_decimal_and_bytes_come_from_pydantic() -> None:
@@ -341,10 +346,7 @@ def test_recursive_types() -> None:
 
 
 def test_dataclass_fields() -> None:
-    def f(a: Address):
-        return a
-
-    assert parameters(f)["$defs"]["Address"] == {
+    assert parameters(taking(Address))["$defs"]["Address"] == {
         "type": "object",
         "properties": {
             "street": {"type": "string", "description": "The street"},
@@ -358,11 +360,7 @@ def test_dataclass_fields() -> None:
 
 @pytest.mark.parametrize(("cls", "required"), [(Options, ["name"]), (Loose, ["name"]), (Pair, ["left"])], ids=str)
 def test_typed_dicts_and_named_tuples(cls: Any, required: list[str]) -> None:
-    def f(x):
-        return x
-
-    f.__annotations__ = {"x": cls}
-    body = parameters(f)["$defs"][cls.__name__]
+    body = parameters(taking(cls))["$defs"][cls.__name__]
     assert body["required"] == required
     assert len(body["properties"]) == 2
 
@@ -371,11 +369,7 @@ def test_typed_dict_of_typing_extensions() -> None:
     extensions = pytest.importorskip("typing_extensions", reason="tests its TypedDict")
     movie = extensions.TypedDict("Movie", {"title": str, "year": extensions.NotRequired[extensions.ReadOnly[int]]})
 
-    def f(x):
-        return x
-
-    f.__annotations__ = {"x": movie}
-    assert parameters(f)["$defs"]["Movie"] == parameters(movie)
+    assert parameters(taking(movie))["$defs"]["Movie"] == parameters(movie)
     assert parameters(movie) == {
         "type": "object",
         "properties": {"title": {"type": "string"}, "year": {"type": "integer"}},
@@ -647,7 +641,7 @@ def test_dicts(tool: Any) -> None:
 
 
 def test_dict_keeps_what_it_has() -> None:
-    tool = {"type": "function", "function": {**EXPECTED["function"], "strict": True}, "cache": 1}  # type: ignore[dict-item]
+    tool = {"type": "function", "function": {**EXPECTED["function"], "strict": True}, "cache": 1}
     assert tool_schema(tool) == tool
     assert tool_schema({"name": "f", "inputSchema": BODY, "annotations": {"readOnlyHint": True}})["function"][
         "annotations"
@@ -690,5 +684,4 @@ def test_importing_is_cheap() -> None:
         "print([m for m in ('torch', 'transformers', 'pydantic', 'jsonschema', 'jsonschema_rs', 'docstring_parser') "
         "if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python(code) == "[]\n"

@@ -36,12 +36,31 @@ class Mixed(Enum):
     NONE = None
 
 
-def integer(x: int):
-    """Integer.
+def documented(function: Any) -> Any:
+    """The function with a docstring that describes each parameter."""
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    function.__doc__ = "A description.\n\n    Args:\n" + "".join(f"        {name}: Words\n" for name in names)
+    return function
 
-    Args:
-        x: The number
-    """
+
+def hinted(hint: Any, *default: Any) -> Any:
+    def function(x): ...
+
+    function.__annotations__ = {"x": hint}
+    function.__defaults__ = default
+    return documented(function)
+
+
+HINTS = [
+    *(int, str, bool, float, Any, Any | None),
+    *(int | None, int | str | None, int | str, str | int | float | None),
+    *(list[int] | str, list[int] | dict[str, float] | None, list | tuple, Literal["a"] | int),
+    *(Literal["a", "b"], Literal["a", 1, True, None], Literal["a", "b"] | None),
+    *(Color, Level, Mixed | None),
+    *(list, List, list[int], List[List[str]], list[int | None]),  # noqa: UP006
+    *(tuple, Tuple[int, str], tuple[int, tuple[str, bool]]),  # noqa: UP006
+    *(dict, Dict[str, int], dict[str, list[float]], dict[str, Any]),  # noqa: UP006
+]
 
 
 def floating(x: float) -> float:
@@ -55,223 +74,20 @@ def floating(x: float) -> float:
     """
 
 
-def text(x: str) -> None:
-    """Text.
+@documented
+def several(a: int, b: str, c: float, d: bool): ...
 
-    Args:
-        x: The text
-    """
 
+@documented
+def with_default(a: int, b: str = "x", c: float | None = None): ...
 
-def boolean(x: bool):
-    """
-    Boolean, with a leading newline.
 
-    Args:
-        x: The flag
-    """
+@documented
+def keyword_only(a: int, *, b: str, c: int = 1): ...
 
 
-def several(a: int, b: str, c: float, d: bool):
-    """Several.
-
-    Args:
-        a: First
-        b: Second
-        c: Third
-        d: Fourth
-    """
-
-
-def with_default(a: int, b: str = "x", c: float | None = None):
-    """Defaults.
-
-    Args:
-        a: First
-        b: Second
-        c: Third
-    """
-
-
-def keyword_only(a: int, *, b: str, c: int = 1):
-    """Keyword only.
-
-    Args:
-        a: First
-        b: Second
-        c: Third
-    """
-
-
-def positional_only(a: int, /, b: int):
-    """Positional only.
-
-    Args:
-        a: First
-        b: Second
-    """
-
-
-def optional(x: int | None):
-    """Optional.
-
-    Args:
-        x: The number
-    """
-
-
-def optional_new(x: int | None = None):
-    """Optional, new spelling.
-
-    Args:
-        x: The number
-    """
-
-
-def optional_string_union(x: int | str | None):
-    """Optional union.
-
-    Args:
-        x: The value
-    """
-
-
-def union(x: int | str):
-    """Union.
-
-    Args:
-        x: The value
-    """
-
-
-def union_new(x: str | int | float | None):
-    """Union, new spelling.
-
-    Args:
-        x: The value
-    """
-
-
-def union_complex(x: list[int] | str):
-    """Union with a list.
-
-    Args:
-        x: The value
-    """
-
-
-def union_complex_optional(x: list[int] | dict[str, float] | None = None):
-    """Optional union of containers.
-
-    Args:
-        x: The value
-    """
-
-
-def union_duplicates(x: list | tuple):
-    """Two names for arrays.
-
-    Args:
-        x: The value
-    """
-
-
-def union_of_literals(x: Literal["a"] | int):
-    """A literal or a number.
-
-    Args:
-        x: The value
-    """
-
-
-def literal(x: Literal["a", "b"]):
-    """Literal.
-
-    Args:
-        x: One of two
-    """
-
-
-def literal_mixed(x: Literal["a", 1, True, None]):
-    """Literals of several types.
-
-    Args:
-        x: One of four
-    """
-
-
-def literal_optional(x: Literal["a", "b"] | None = None):
-    """Optional literal.
-
-    Args:
-        x: One of two
-    """
-
-
-def enum(x: Color):
-    """Enum.
-
-    Args:
-        x: The color
-    """
-
-
-def enum_int(x: Level = Level.LOW):
-    """Enum of ints.
-
-    Args:
-        x: The level
-    """
-
-
-def enum_mixed(x: Mixed | None):
-    """Mixed enum.
-
-    Args:
-        x: Whatever
-    """
-
-
-def lists(a: list, b: List, c: list[int], d: List[List[str]], e: list[int | None]):  # noqa: UP006
-    """Lists.
-
-    Args:
-        a: Bare
-        b: Bare, old
-        c: Of ints
-        d: Of lists
-        e: Of optionals
-    """
-
-
-def tuples(a: tuple, b: Tuple[int, str], c: tuple[int, tuple[str, bool]]):  # noqa: UP006
-    """Tuples.
-
-    Args:
-        a: Bare
-        b: Two
-        c: Nested
-    """
-
-
-def dicts(a: dict, b: Dict[str, int], c: dict[str, list[float]], d: dict[str, Any]):  # noqa: UP006
-    """Dicts.
-
-    Args:
-        a: Bare
-        b: Of ints
-        c: Of lists
-        d: Of anything
-    """
-
-
-def anything(x: Any, y: Any | None = None):
-    """Anything.
-
-    Args:
-        x: A value
-        y: Another
-    """
+@documented
+def positional_only(a: int, /, b: int): ...
 
 
 def choices(x: str):
@@ -329,12 +145,12 @@ def returns_documented(x: int) -> list[str]:
     """
 
 
-def returns_custom(x: int) -> Color:
-    """Returns an enum.
+@documented
+def returns_custom(x: int) -> Color: ...
 
-    Args:
-        x: The number
-    """
+
+@documented
+def returns_nothing(x: int) -> None: ...
 
 
 def returns_unsupported(x: int) -> functools.partial:
@@ -348,12 +164,8 @@ def returns_unsupported(x: int) -> functools.partial:
     """
 
 
-def returns_undocumented(x: int) -> dict[str, int]:
-    """Returns.
-
-    Args:
-        x: The number
-    """
+@documented
+def returns_undocumented(x: int) -> dict[str, int]: ...
 
 
 def raises(x: int):
@@ -390,13 +202,8 @@ def no_parameters_returning() -> str:
     """
 
 
-def annotated(x: Annotated[int, "a number"], y: Annotated[str, "text"] = ""):
-    """Annotated hints lose their marks.
-
-    Args:
-        x: The number
-        y: The text
-    """
+@documented
+def annotated(x: Annotated[int, "a number"], y: Annotated[str, "text"] = ""): ...
 
 
 def extra_documented(x: int):
@@ -417,13 +224,9 @@ def unicode_doc(größe: int, имя: str):
     """
 
 
+@documented
 def quoted_hint(x: "int", y: "list[str] | None" = None):  # noqa: UP037
-    """Hints as strings.
-
-    Args:
-        x: The number
-        y: The words
-    """
+    ...
 
 
 def blank_lines_between(x: int, y: int):
@@ -460,29 +263,17 @@ async def asynchronous(x: int) -> str:
     return str(x)
 
 
+@documented
 def generator(x: int):
-    """Generator.
-
-    Args:
-        x: The number
-    """
     yield x
 
 
-def self_first(self, x: int):
-    """A function from a class body.
-
-    Args:
-        x: The number
-    """
+@documented
+def self_first(self, x: int): ...
 
 
-def ellipsis_default(x: int = ...):  # type: ignore[assignment]
-    """An ellipsis as default.
-
-    Args:
-        x: The number
-    """
+@documented
+def ellipsis_default(x: int = ...): ...
 
 
 def return_annotation_any(x: int) -> Any:
@@ -497,12 +288,8 @@ def return_annotation_any(x: int) -> Any:
 
 
 @functools.cache
+@documented
 def cached(x: int) -> int:
-    """Cached.
-
-    Args:
-        x: The number
-    """
     return x
 
 
@@ -515,12 +302,8 @@ def _decorator(function: Any) -> Any:
 
 
 @_decorator
+@documented
 def decorated(x: int) -> int:
-    """Decorated.
-
-    Args:
-        x: The number
-    """
     return x
 
 
@@ -585,7 +368,7 @@ FUNCTIONS = [
     if (inspect.isfunction(obj) or hasattr(obj, "__wrapped__"))
     and getattr(obj, "__module__", None) == __name__
     and not obj.__name__.startswith("_")
-    and obj.__name__ != "get_json_schema"
+    and obj.__name__ not in ("get_json_schema", "hinted", "documented")
 ]
 METHODS = [
     Toolbox().method,
@@ -598,7 +381,14 @@ METHODS = [
 
 
 def test_there_are_enough_functions() -> None:
-    assert len(FUNCTIONS) >= 40
+    assert len(FUNCTIONS) + len(HINTS) >= 50
+
+
+@pytest.mark.parametrize("default", [(), (None,)], ids=["needed", "optional"])
+@pytest.mark.parametrize("hint", HINTS, ids=str)
+def test_hints_equal_transformers(hint: Any, default: tuple[Any, ...], get_json_schema: Any) -> None:
+    function = hinted(hint, *default)
+    assert repr(tool_schema(function)) == repr(get_json_schema(function))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS + METHODS, ids=lambda f: f.__qualname__)
@@ -609,9 +399,9 @@ def test_equals_transformers(function: Any, get_json_schema: Any) -> None:
 
 
 def test_results_belong_to_the_caller() -> None:
-    first = tool_schema(lists)
+    first = tool_schema(several)
     first["function"]["parameters"]["properties"].clear()
-    assert tool_schema(lists)["function"]["parameters"]["properties"]
+    assert tool_schema(several)["function"]["parameters"]["properties"]
 
 
 def test_media_types_equal_transformers(get_json_schema: Any) -> None:

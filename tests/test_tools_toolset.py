@@ -51,7 +51,6 @@ def test_the_set() -> None:
     assert "search" in tools
     assert "serch" not in tools
     search_tool = tools.get("search")
-    assert search_tool is not None
     assert search_tool in tools
     assert search_tool.source is search
     assert search_tool.parameters is search_tool.schema["function"]["parameters"]
@@ -143,13 +142,13 @@ def test_a_changed_dict_is_noticed() -> None:
     mine = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
     listed = [mine]
     first = ToolSet.of(listed)
-    mine["parameters"]["properties"]["a"]["type"] = "string"  # type: ignore[index]
+    mine["parameters"]["properties"]["a"]["type"] = "string"
     second = ToolSet.of(listed)
     assert first["f"].admits("a") == "typed"
     assert second["f"].admits("a") == "text"
-    mine["parameters"]["properties"]["a"] = {"const": 1}  # type: ignore[index]
+    mine["parameters"]["properties"]["a"] = {"const": 1}
     third = ToolSet.of(listed)
-    mine["parameters"]["properties"]["a"] = {"const": True}  # type: ignore[index]
+    mine["parameters"]["properties"]["a"] = {"const": True}
     assert third["f"].validate({"a": True}) != []
     assert ToolSet.of(listed)["f"].validate({"a": True}) == []
 

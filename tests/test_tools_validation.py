@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from toolparse.errors import ToolError
 from toolparse.tools import Problem, Tool, ToolSet
 
+STR, INT, NULL = ({"type": name} for name in ("string", "integer", "null"))
+
 
 def tool(properties: Any, **more: Any) -> Tool:
     return Tool.of({"name": "f", "parameters": {"type": "object", "properties": properties, **more}})
@@ -28,7 +30,7 @@ TAGGED = {
     "anyOf": [
         {
             "type": "object",
-            "properties": {"kind": {"const": "until"}, "date": {"type": "string"}},
+            "properties": {"kind": {"const": "until"}, "date": STR},
             "required": ["kind", "date"],
         },
         {
@@ -40,21 +42,16 @@ TAGGED = {
 }
 
 WORDS: list[tuple[Any, Any, str, str]] = [
-    ({"type": "integer"}, "three", "wrong-type", 'arguments.k: expected integer, got "three"'),
-    ({"type": "integer"}, 1.5, "wrong-type", "arguments.k: expected integer, got 1.5"),
-    ({"type": "integer"}, True, "wrong-type", "arguments.k: expected integer, got true"),
-    ({"type": "string"}, None, "wrong-type", "arguments.k: expected string, got null"),
-    ({"type": "string"}, {"a": [1]}, "wrong-type", 'arguments.k: expected string, got {"a": [1]}'),
+    (INT, "three", "wrong-type", 'arguments.k: expected integer, got "three"'),
+    (INT, 1.5, "wrong-type", "arguments.k: expected integer, got 1.5"),
+    (INT, True, "wrong-type", "arguments.k: expected integer, got true"),
+    (STR, None, "wrong-type", "arguments.k: expected string, got null"),
+    (STR, {"a": [1]}, "wrong-type", 'arguments.k: expected string, got {"a": [1]}'),
     ({"type": ["null", "integer"]}, "x", "wrong-type", 'arguments.k: expected integer or null, got "x"'),
     ({"type": "integer", "nullable": True}, "x", "wrong-type", 'arguments.k: expected integer or null, got "x"'),
+    ({"anyOf": [INT, NULL]}, "x", "wrong-type", 'arguments.k: expected integer or null, got "x"'),
     (
-        {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-        "x",
-        "wrong-type",
-        'arguments.k: expected integer or null, got "x"',
-    ),
-    (
-        {"anyOf": [{"type": "integer"}, {"oneOf": [{"type": "array"}, {"type": "null"}]}]},
+        {"anyOf": [INT, {"oneOf": [{"type": "array"}, NULL]}]},
         "x",
         "wrong-type",
         'arguments.k: expected integer, array or null, got "x"',
@@ -68,12 +65,7 @@ WORDS: list[tuple[Any, Any, str, str]] = [
         'arguments.k: must be one of "c", null; got "k"',
     ),
     ({"const": 3}, 4, "invalid-value", "arguments.k: must be 3; got 4"),
-    (
-        {"anyOf": [{"enum": ["auto"]}, {"type": "integer"}]},
-        "x",
-        "invalid-value",
-        'arguments.k: must be "auto", or integer; got "x"',
-    ),
+    ({"anyOf": [{"enum": ["auto"]}, INT]}, "x", "invalid-value", 'arguments.k: must be "auto", or integer; got "x"'),
     (
         {"anyOf": [{"const": "a"}, {"const": "b"}]},
         "c",
@@ -93,8 +85,8 @@ WORDS: list[tuple[Any, Any, str, str]] = [
     ({"maxProperties": 0}, {"a": 1}, "invalid-value", "arguments.k: must have at most 0 properties, has 1"),
     ({"uniqueItems": True}, [1, 1], "invalid-value", "arguments.k: the items must all be different"),
     ({"pattern": "^a+$"}, "b", "invalid-value", "arguments.k: must match the pattern '^a+$', got \"b\""),
-    ({"not": {"type": "string"}}, "b", "invalid-value", 'arguments.k: "b" is not allowed'),
-    ({"contains": {"type": "string"}}, [1], "invalid-value", "arguments.k: none of the items is what it must contain"),
+    ({"not": STR}, "b", "invalid-value", 'arguments.k: "b" is not allowed'),
+    ({"contains": STR}, [1], "invalid-value", "arguments.k: none of the items is what it must contain"),
     ({"oneOf": [{}, {}]}, 1, "invalid-value", "arguments.k: fits more than one of the allowed forms, got 1"),
     (
         {"propertyNames": {"maxLength": 1}},
@@ -115,29 +107,24 @@ WORDS: list[tuple[Any, Any, str, str]] = [
         "arguments.k: unexpected property 'sise'",
     ),
     (
-        {"items": {"properties": {"x": {"type": "integer"}}}},
+        {"items": {"properties": {"x": INT}}},
         [{}, {}, {"x": "y"}],
         "wrong-type",
         'arguments.k[2].x: expected integer, got "y"',
     ),
-    (
-        {"additionalProperties": {"type": "integer"}},
-        {"a b": "y"},
-        "wrong-type",
-        'arguments.k["a b"]: expected integer, got "y"',
-    ),
+    ({"additionalProperties": INT}, {"a b": "y"}, "wrong-type", 'arguments.k["a b"]: expected integer, got "y"'),
     (TAGGED, {"kind": "for"}, "missing-argument", "arguments.k: missing required property 'minutes'"),
     (TAGGED, {"kind": "for", "minutes": "x"}, "wrong-type", 'arguments.k.minutes: expected number, got "x"'),
     (TAGGED, "x", "wrong-type", 'arguments.k: expected object, got "x"'),
-    ({"type": "integer"}, LONG, "wrong-type", f'arguments.k: expected integer, got "{"x" * 60}..."'),
-    ({"type": "string"}, 10**400, "wrong-type", "arguments.k: expected string, got a number of about 401 digits"),
+    (INT, LONG, "wrong-type", f'arguments.k: expected integer, got "{"x" * 60}..."'),
+    (STR, 10**400, "wrong-type", "arguments.k: expected string, got a number of about 401 digits"),
     (
-        {"type": "integer"},
+        INT,
         list(range(1000)),
         "wrong-type",
         "arguments.k: expected integer, got [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, ...]",
     ),
-    ({"type": "integer"}, "\ud800", "wrong-type", 'arguments.k: expected integer, got "\\ud800"'),
+    (INT, "\ud800", "wrong-type", 'arguments.k: expected integer, got "\\ud800"'),
 ]
 
 
@@ -147,7 +134,7 @@ def test_words(schema: Any, value: Any, code: str, message: str) -> None:
 
 
 def test_names() -> None:
-    trip = tool({"city": {"type": "string"}, "days": {"type": "integer"}}, required=["city"])
+    trip = tool({"city": STR, "days": INT}, required=["city"])
     assert trip.validate({"city": "Oslo"}) == []
     assert trip.validate({"citty": "Oslo", "days": "three"}) == [
         Problem("missing-argument", "missing required argument 'city'", ("city",)),
@@ -166,7 +153,7 @@ def test_names() -> None:
 def test_undeclared_arguments() -> None:
     assert tool({}).validate({"anything": 1}) == []  # a schema without properties says nothing
     assert tool({"a": {}}, additionalProperties=True).validate({"b": 1}) == []
-    assert tool({"a": {}}, additionalProperties={"type": "integer"}).validate({"b": 1}) == []
+    assert tool({"a": {}}, additionalProperties=INT).validate({"b": 1}) == []
     assert tool({"a": {}}, patternProperties={"^x_": {}}).validate({"x_1": 1}) == []
     assert len(tool({"a": {}}, patternProperties={"^x_": {}}).validate({"y_1": 1})) == 1
     assert tool({"a": {}}, anyOf=[{"properties": {"b": {}}}, {"$ref": "#/$defs/C"}], **{
@@ -188,7 +175,7 @@ def test_nullable_everywhere() -> None:
         "nullable": True,
     }
     ref = {"$ref": "#/$defs/R", "nullable": True}
-    any_of = {"anyOf": [{"type": "integer"}, {"type": "string"}], "nullable": True}
+    any_of = {"anyOf": [INT, STR], "nullable": True}
     mine = {
         "k": schema,
         "r": ref,
@@ -197,7 +184,7 @@ def test_nullable_everywhere() -> None:
         "o": {"type": "integer", "nullable": False},
     }
     before = copy.deepcopy(mine)
-    one = tool(mine, **{"$defs": {"R": {"type": "integer"}}})
+    one = tool(mine, **{"$defs": {"R": INT}})
     assert mine == before
     assert one.parameters["properties"] == before
     assert one.validate({"k": None, "r": None, "u": None, "nullable": True}) == []
@@ -238,7 +225,7 @@ def test_media_types_are_no_constraint() -> None:
     ids=lambda v: type(v).__name__,
 )
 def test_no_value_raises(arguments: Any) -> None:
-    one = tool({"n": {"type": "integer", "minimum": -(10**6000)}, "s": {"type": "string"}, "any": {"anyOf": [{}, {}]}})
+    one = tool({"n": {"type": "integer", "minimum": -(10**6000)}, "s": STR, "any": {"anyOf": [{}, {}]}})
     for problem in one.validate(arguments):
         problem.message.encode()  # can be shown to a model
         assert len(problem.message) < 300
@@ -248,7 +235,7 @@ def test_deep_and_wide_values() -> None:
     deep: Any = []
     for _ in range(50_000):
         deep = [deep]
-    one = tool({"k": {"$ref": "#/$defs/N"}, "w": {"items": {"type": "integer"}}}, **{
+    one = tool({"k": {"$ref": "#/$defs/N"}, "w": {"items": INT}}, **{
         "$defs": {"N": {"type": "array", "items": {"$ref": "#/$defs/N"}}}
     })  # fmt: skip
     one.validate({"k": deep})
@@ -307,7 +294,7 @@ def test_schema_that_contains_itself() -> None:
             "properties": {"a": {"minimum": 1, "exclusiveMinimum": True}},
         },
         {"$schema": "https://example.com/my-dialect", "type": "object"},
-        {"properties": {"a": {"items": [{"type": "integer"}]}}},
+        {"properties": {"a": {"items": [INT]}}},
         {"properties": {"a": {"minimum": 1, "exclusiveMinimum": True}}},
         {"$id": "https://example.com/x", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {}}},
         {"properties": {"a": {"default": 10**400}}},
@@ -329,11 +316,11 @@ def test_nothing_is_fetched() -> None:
 
 leaves = st.sampled_from(
     [
-        {"type": "string"},
-        {"type": "integer"},
+        STR,
+        INT,
         {"type": "number", "minimum": 0},
         {"type": "boolean"},
-        {"type": "null"},
+        NULL,
         {"type": ["string", "null"]},
         {"enum": [1, "a", None, True]},
         {"const": 1},
@@ -403,7 +390,7 @@ def test_verdicts_agree_with_the_jsonschema_package(schema: Any, value: Any, req
 @given(schema=schemas, value=instances)
 def test_both_engines_agree(schema: Any, value: Any) -> None:
     """Half a surrogate pair sends the same question to the other engine."""
-    one = tool({"k": schema}, additionalProperties=True, **{"$defs": {"R": {"type": "integer"}}})
+    one = tool({"k": schema}, additionalProperties=True, **{"$defs": {"R": INT}})
     fast, slow = one.validate({"k": value}), one.validate({"k": value, "\ud800": 1})
     assert (fast == []) == (slow == [])
     assert {p.code for p in fast} == {p.code for p in slow} or "not" in str(schema) or "Of" in str(schema)

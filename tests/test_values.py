@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 import fixtures
 import toolparse
-from tests.conftest import ROOT
+from tests.conftest import run_python
 from toolparse import Also, Format, FormatError, Syntax
 
 TEXT = """<think>
@@ -58,9 +56,9 @@ def test_families_print_as_a_table() -> None:
     rows = repr(toolparse.families()).splitlines()
     assert len(rows) == len(toolparse.families())
     assert max(map(len, rows)) <= 100
-    assert rows[1].split(maxsplit=1) == ["qwen", toolparse.get("qwen").models]  # type: ignore[union-attr]
+    assert rows[1].split(maxsplit=1) == ["qwen", toolparse.get("qwen").models]
     with pytest.raises(TypeError):
-        toolparse.families()["mine"] = toolparse.get("qwen")  # type: ignore[index]
+        toolparse.families()["mine"] = toolparse.get("qwen")
 
 
 def test_a_format_prints_its_call_and_declares_what_differs() -> None:
@@ -177,5 +175,4 @@ def test_a_missing_extra_is_named(missing: str, use: str, told: str) -> None:
         "sys.meta_path.insert(0, Gone())\n"
         f"try:\n    {use}\nexcept ImportError as error:\n    print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == told
+    assert run_python(code) == f"{told}\n"

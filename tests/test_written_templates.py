@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import streamed
 from tests.written_templates import Written, foreign, write
 from toolparse import Format, detect, registry
 from toolparse.parser import Parser
@@ -92,10 +93,7 @@ def wrong(written: Written, found: Detection, format: Format) -> Iterator[str]:
         held = written.prefill if text.startswith(written.prefill) else ""
         own, prompt = text[len(held) :], full[:at] + written.header + held
         read = parser.parse(own, tools=tools, prompt=prompt)
-        stream = parser.stream(tools=tools, prompt=prompt)
-        for character in own:
-            stream.feed(character)
-        if stream.close() != read:
+        if streamed(parser, own, tools=tools, prompt=prompt) != read:
             yield f"{name}: in pieces it is another message, {own!r}"
         got = ([(call.name, call.arguments) for call in read.tool_calls], read.content.strip(), read.reasoning or None)
         if repr(got) != repr((_ordered(calls, read.tool_calls), content, reasoning)):

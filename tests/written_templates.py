@@ -12,7 +12,7 @@ import dataclasses
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from toolparse.format import CALL_HOLES, PARAM_HOLES, PICTURED, Format
@@ -29,15 +29,13 @@ class Written:
     """A template, and what is true of it.
 
     `header`: what the prompt writes between the user's message and the turn. `prefill`: what it writes of the turn.
-    `reasoning`: the key under which thoughts are passed, "" where none are written. `strips`: content is stripped.
+    `choices`: the hand.
     """
 
     source: str
     header: str
     prefill: str
-    reasoning: str
-    strips: bool
-    choices: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, Any]
 
 
 def write(format: Format, seed: int) -> Written:
@@ -150,7 +148,7 @@ class _Writer:
         self.system_default = pick((False, True))
         self.indent = pick((False, False, False, True))
         self.switch = pick((False, True))
-        self.items = pick(("items()", "|items"))
+        self.items = pick((".items()", "|items"))
         self.eos_variable = pick((False, True))
         self.lead_always = pick((False, False, False, True))
         self.line_before_each = pick((False, False, False, True))
@@ -215,35 +213,20 @@ class _Writer:
         def says(name: str) -> str:
             return f"{role} == {_quoted(name, self.quote)}"
 
-        assistant: Ops = self.assistant()
         shown = f"{message_content}[0].text" if self.needs_parts else message_content
         user: Ops = [("lit", self.header("user")), ("out", shown), ("lit", self.closing("user"))]
         system: Ops = [("lit", self.header("system")), ("out", shown), ("lit", self.closing("system"))]
-        body: Ops = [
-            (
-                "if",
-                [
-                    (says("user"), user),
-                    (f"{says('system')} and not loop.first" if self.system_default else says("system"), system),
-                    (says("assistant"), assistant),
-                    (says("tool"), self.tool()),
-                ],
-            )
+        branches = [
+            (says("user"), user),
+            (f"{says('system')} and not loop.first" if self.system_default else says("system"), system),
+            (says("assistant"), self.assistant()),
+            (says("tool"), self.tool()),
         ]
-        ops: Ops = []
-        ops += self.macros()
-        ops += self.preamble()
+        ops: Ops = [*self.macros(), *self.preamble()]
         if self.only_last_thought:
             ops += [("set", "ns", "namespace(last=-1)")]
-            ops += [
-                (
-                    "for",
-                    "message",
-                    "messages",
-                    [("if", [(f"{says('user')}", [("set", "ns.last", "loop.index0")])])],
-                )
-            ]
-        ops += [("for", "message", "messages", body)]
+            ops += [("for", "message", "messages", [("if", [(says("user"), [("set", "ns.last", "loop.index0")])])])]
+        ops += [("for", "message", "messages", [("if", branches)])]
         prompt: Ops = [("lit", self.header("assistant"))]
         held = self.format.prefill
         closes = (self.format.reasoning or "").partition("{{text}}")
@@ -258,22 +241,8 @@ class _Writer:
             off = closes[0] + closes[2]
             prompt += [("if", [("enable_thinking is defined and enable_thinking is false", [("lit", off)])])]
         ops += [("if", [("add_generation_prompt", prompt)])]
-        source = _printed(ops, self.style, self.quote)
-        source = source.lstrip("\n")
-        names = (
-            "style",
-            "quote",
-            "frame",
-            "strips",
-            "thought_key",
-            "empty_thought",
-            "whole_json",
-            "separator",
-            "indent",
-        )
-        choices = {name: getattr(self, name) for name in names}
-        reasoning = "" if self.format.reasoning is None else self.thought_key
-        return Written(source, self.closing("user") + self.header("assistant"), held, reasoning, self.strips, choices)
+        source = _printed(ops, self.style, self.quote).lstrip("\n")
+        return Written(source, self.closing("user") + self.header("assistant"), held, vars(self))
 
     def preamble(self) -> Ops:
         """System message and tools."""
@@ -442,10 +411,8 @@ class _Writer:
         for part in picture.parts:
             if isinstance(part, Text):
                 ops.append(("lit", part.text))
-            elif isinstance(part, Wrapper):
-                ops += self.wrapper(part)
-            elif isinstance(part, Hole):
-                ops += self.hole(part)
+            else:
+                ops += self.wrapper(part) if isinstance(part, Wrapper) else self.hole(part)
         return _merged(ops)
 
     def hole(self, part: Hole) -> Ops:
@@ -518,43 +485,31 @@ class _Writer:
         return value
 
     def kwargs(self) -> Ops:
-        return [
-            (
-                "for",
-                "key, value",
-                f"{self.key('f', 'arguments')}.items()",
-                [
-                    ("if", [("not loop.first", [("lit", self.format.syntax.comma)])]),
-                    ("out", "key"),
-                    ("lit", "="),
-                    ("out", "literal(value)"),
-                ],
-            )
-        ]
+        comma: Op = ("if", [("not loop.first", [("lit", self.format.syntax.comma)])])
+        pair: Ops = [comma, ("out", "key"), ("lit", "="), ("out", "literal(value)")]
+        return [("for", "key, value", f"{self.key('f', 'arguments')}.items()", pair)]
 
     def params(self) -> Ops:
         arguments = self.key("f", "arguments")
-        iterable = f"{arguments}.items()" if self.items == "items()" else f"{arguments}|items"
         if self.format.item is not None:
             return [("out", f"elements({arguments})")]
-        if self.sorted:
-            iterable = f"{arguments}|dictsort"
-        return [("for", "key, value", iterable, self.param(self.value_text("value")))]
+        iterable = f"{arguments}|dictsort" if self.sorted else arguments + self.items
+        return [("for", "key, value", iterable, self.param(self.value_text()))]
 
-    def value_text(self, value: str) -> Ops:
+    def value_text(self) -> Ops:
         syntax = self.format.syntax
-        others: Ops = [("out", f"{value} | tojson")]
+        others: Ops = [("out", "value | tojson")]
         if (syntax.true, syntax.null) == ("True", "None"):
-            simple: Ops = [("out", f"{value} | string")]
-            others = [("if", [(f"{value} is mapping or {value} is sequence", others), ("", simple)])]
+            simple: Ops = [("out", "value | string")]
+            others = [("if", [("value is mapping or value is sequence", others), ("", simple)])]
             if syntax.quotes[:1] == ("'",):
                 others = simple
-        text: Ops = [("out", value)]
+        text: Ops = [("out", "value")]
         if self.format.wrap is not None:
             before, _, after = self.format.wrap.partition("{{value}}")
-            tests = " or ".join(f"{_quoted(char, self.quote)} in {value}" for char in self.format.wrap_when)
-            text = [("if", [(tests, [("lit", before), ("out", value), ("lit", after)]), ("", text)])]
-        return [("if", [(f"{value} is string", text), ("", others)])]
+            tests = " or ".join(f"{_quoted(char, self.quote)} in value" for char in self.format.wrap_when)
+            text = [("if", [(tests, [("lit", before), ("out", "value"), ("lit", after)]), ("", text)])]
+        return [("if", [("value is string", text), ("", others)])]
 
     def param(self, inside: Ops, *, item: bool = False) -> Ops:
         source = self.format.item if item else self.format.param
@@ -598,20 +553,13 @@ class _Writer:
         if format.syntax.bare_keys or "{{kwargs}}" in format.call:
             ops.append(("macro", "literal(value, top=false)", self.literal()))
         if format.item is not None and format.param is not None:
-            inner: Ops = [
-                (
-                    "if",
-                    [
-                        ("value is mapping", [("out", "elements(value)")]),
-                        (
-                            "value is sequence and value is not string",
-                            [("for", "value", "value", self.param([("out", "element(value)")], item=True))],
-                        ),
-                        ("", self.value_text("value")),
-                    ],
-                )
+            items: Op = ("for", "value", "value", self.param([("out", "element(value)")], item=True))
+            branches = [
+                ("value is mapping", [("out", "elements(value)")]),
+                ("value is sequence and value is not string", [items]),
+                ("", self.value_text()),
             ]
-            ops.append(("macro", "element(value)", inner))
+            ops.append(("macro", "element(value)", [("if", branches)]))
             each = self.param([("out", "element(value)")])
             ops.append(("macro", "elements(values)", [("for", "key, value", "values.items()", each)]))
         if self.macro_call and format.parallel:
@@ -632,22 +580,16 @@ class _Writer:
             key = [("out", "([key] | string)[1:-1]")]
         comma: Op = ("if", [("not loop.first", [("lit", syntax.comma)])])
         pairs: Ops = [comma, *key, ("lit", syntax.colon), ("out", "literal(value)")]
-        return [
-            (
-                "if",
-                [
-                    ("value is string", text),
-                    ("value is boolean", [("if", [("value", [("lit", syntax.true)]), ("", [("lit", syntax.false)])])]),
-                    ("value is none", [("lit", syntax.null)]),
-                    ("value is mapping", [("lit", "{"), ("for", "key, value", items, pairs), ("lit", "}")]),
-                    (
-                        "value is sequence",
-                        [("lit", "["), ("for", "value", "value", [comma, ("out", "literal(value)")]), ("lit", "]")],
-                    ),
-                    ("", [("out", "value")]),
-                ],
-            )
+        each: Op = ("for", "value", "value", [comma, ("out", "literal(value)")])
+        branches = [
+            ("value is string", text),
+            ("value is boolean", [("if", [("value", [("lit", syntax.true)]), ("", [("lit", syntax.false)])])]),
+            ("value is none", [("lit", syntax.null)]),
+            ("value is mapping", [("lit", "{"), ("for", "key, value", items, pairs), ("lit", "}")]),
+            ("value is sequence", [("lit", "["), each, ("lit", "]")]),
+            ("", [("out", "value")]),
         ]
+        return [("if", branches)]
 
 
 def _merged(ops: Sequence[Op]) -> Ops:

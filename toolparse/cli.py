@@ -119,8 +119,7 @@ class InputFile(click.File):
         return super().convert(value, param, ctx)
 
 
-def output_options(function: Callable[..., int]) -> Callable[..., int]:
-    return click.option("--json", "as_json", is_flag=True, help="Plain JSON, for programs.")(function)
+json_option = click.option("--json", "as_json", is_flag=True, help="Plain JSON, for programs.")
 
 
 class _Commands(click.Group):
@@ -208,12 +207,8 @@ def load_parser(source: str, *, tools: Any = None) -> tuple[Any, bool]:
         parser = toolparse.parser_for(load_source(source), tools=tools)
     holds = getattr(parser, "verified", None) is not False
     if not holds:
-        why = (
-            "is a guess from the name"
-            if kind_of(source) == "name"
-            else f"is a guess; `toolparse doctor {source}` says why"
-        )
-        err.print(f"[bold yellow]not verified:[/] {escape(parser.format.name)} {escape(why)}")
+        why = " from the name" if kind_of(source) == "name" else f"; `toolparse doctor {source}` says why"
+        err.print(f"[bold yellow]not verified:[/] {escape(parser.format.name)} is a guess{escape(why)}")
     return parser, holds
 
 
@@ -301,18 +296,7 @@ def picture_text(picture: str) -> Text:
     return text
 
 
-_PICTURES = (
-    "reasoning",
-    "content",
-    "lead",
-    "section",
-    "call",
-    "param",
-    "item",
-    "between",
-    "between_messages",
-    "id",
-)
+_PICTURES = ("reasoning", "content", "lead", "section", "call", "param", "item", "between", "between_messages", "id")
 
 
 def format_table(fmt: Format) -> Table:
@@ -338,17 +322,9 @@ def format_table(fmt: Format) -> Table:
 
 def format_data(fmt: Format) -> dict[str, Any]:
     """The pictures of a format, for programs."""
-    data: dict[str, Any] = {"name": fmt.name}
-    data |= {field: getattr(fmt, field) for field in _PICTURES if getattr(fmt, field)}
-    data |= {
-        "asides": list(fmt.asides),
-        "ends": list(fmt.ends),
-        "prefill": fmt.prefill,
-        "aliases": list(fmt.aliases),
-        "models": fmt.models,
-    }
-    data["also"] = also_data(fmt)
-    return data
+    data = {"name": fmt.name, **{field: getattr(fmt, field) for field in _PICTURES if getattr(fmt, field)}}
+    data |= {"asides": list(fmt.asides), "ends": list(fmt.ends), "prefill": fmt.prefill}
+    return {**data, "aliases": list(fmt.aliases), "models": fmt.models, "also": also_data(fmt)}
 
 
 def also_data(fmt: Format) -> list[dict[str, str]]:
@@ -362,7 +338,7 @@ def also_data(fmt: Format) -> list[dict[str, str]]:
 
 @command
 @click.argument("source")
-@output_options
+@json_option
 def inspect(source: str, as_json: bool) -> int:
     """Say which format SOURCE writes, how that was found, and whether it was proved."""
     loaded = load_source(source)
@@ -398,7 +374,7 @@ def inspect(source: str, as_json: bool) -> int:
 
 @command
 @click.argument("source")
-@output_options
+@json_option
 def doctor(source: str, as_json: bool) -> int:
     """Examine SOURCE's template: what it does to calls, and what that means for training and serving."""
     from toolparse.templates.judging.doctor import report
@@ -416,7 +392,7 @@ def doctor(source: str, as_json: bool) -> int:
 @command
 @click.argument("source")
 @click.option("--name", default="my-model", show_default=True, help="The name that the format gets.")
-@output_options
+@json_option
 def induce(source: str, name: str, as_json: bool) -> int:
     """Print the format that SOURCE's template teaches, as Python, without looking at the known families."""
     from toolparse.templates.judging.doctor import as_python, induced
@@ -470,7 +446,7 @@ def _format_of(fmt: object) -> Format | None:
 @click.option("--jobs", "--processes", type=click.IntRange(1), default=1, metavar="N", help="Processes that read.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Instead of stdout.")
 @click.option("--resume", is_flag=True, help="Go on with an --output that was not finished.")
-@output_options
+@json_option
 def parse(
     source: str,
     file: BinaryIO,
@@ -538,7 +514,7 @@ def progress(file: BinaryIO) -> Iterator[BinaryIO]:
 @command
 @click.argument("source")
 @click.argument("file", type=InputFile("rb"), default="-")
-@output_options
+@json_option
 def render(source: str, file: BinaryIO, as_json: bool) -> int:
     """Write calls the way SOURCE does: the inverse of parse.
 
@@ -581,7 +557,7 @@ def _plain_call(call: Any) -> dict[str, Any]:
 
 @command
 @click.argument("name", required=False)
-@output_options
+@json_option
 def families(name: str | None, as_json: bool) -> int:
     """List the registered families, or show the one called NAME.
 
@@ -591,7 +567,10 @@ def families(name: str | None, as_json: bool) -> int:
     if name is not None:
         if named(name) is None:
             raise BadInput(f"no family is called {name!r}{meant(name)}")
-        return _inspect_family(_declared(name), as_json)
+        found = toolparse.get(name)
+        if not isinstance(found, Format):
+            raise BadInput(f"{name!r} is a parsing function, which has no pictures to show")
+        return _inspect_family(found, as_json)
     formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
     if as_json:
         write_json([{**format_data(fmt), **overview(fmt)} for fmt in formats])
@@ -617,13 +596,6 @@ def families(name: str | None, as_json: bool) -> int:
         console.print(table, soft_wrap=False)
         console.print("\n`toolparse families NAME` shows one.")
     return OK
-
-
-def _declared(name: str) -> Format:
-    found = toolparse.get(name)
-    if not isinstance(found, Format):
-        raise BadInput(f"{name!r} is a parsing function, which has no pictures to show")
-    return found
 
 
 # -------------------------------------------------------------------------------------- what a row of the table says

@@ -19,6 +19,8 @@ import string
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolparse.codecs.json import decode, encode
@@ -103,27 +105,20 @@ Part = tuple[Literal["reasoning", "content", "call"], Any]
 
 def _parts(message: ParsedMessage, broken: Broken) -> Iterator[Part]:
     """Thoughts, content and calls in the order of the text; neighbours of one kind are one part."""
-    held: list[str] = []
-    kind = ""
+    found: list[Part] = []
     lines = _Lines()
-    for part, value in _pieces(message):
-        if part == "call" and not value.ok and broken == "content":
-            part, value = "content", lines.call(value.raw or arguments_text(value.arguments))
-        elif part == "content":
+    for kind, value in _pieces(message):
+        if kind == "call" and not value.ok and broken == "content":
+            kind, value = "content", lines.call(value.raw or arguments_text(value.arguments))
+        elif kind == "content":
             value = lines.text(value)
-        if part == "call":
-            if held:
-                yield kind, "".join(held)  # type: ignore[misc]
-            held, kind = [], ""
-            yield part, value
-        elif value:
-            if part != kind and held:
-                yield kind, "".join(held)  # type: ignore[misc]
-                held = []
-            held.append(value)
-            kind = part
-    if held:
-        yield kind, "".join(held)  # type: ignore[misc]
+        if kind == "call" or value:
+            found.append((kind, value))
+    for kind, parts in groupby(found, key=itemgetter(0)):
+        if kind == "call":
+            yield from parts
+        else:
+            yield kind, "".join(value for _, value in parts)
 
 
 def _pieces(message: ParsedMessage) -> Iterator[Part]:
@@ -219,14 +214,13 @@ def to_chat_completion(
         "logprobs": None,
         "finish_reason": finish_reason("tool_calls" in said, finish),
     }
-    made = {
-        "id": id or "chatcmpl-" + secrets.token_hex(12),
-        "object": "chat.completion",
-        "created": int(time.time()) if created is None else created,
-        "model": model,
-        "choices": [choice],
-    }
+    made = {**_head("chat.completion", model, id, created), "choices": [choice]}
     return made if usage is None else {**made, "usage": dict(usage)}
+
+
+def _head(kind: str, model: str, id: str | None, created: int | None) -> dict[str, Any]:
+    created = int(time.time()) if created is None else created
+    return {"id": id or f"chatcmpl-{secrets.token_hex(12)}", "object": kind, "created": created, "model": model}
 
 
 def to_response_output(
@@ -312,12 +306,7 @@ class ChatDeltas:
         self._broken = broken
         self._live = live
         self._new_id = new_id
-        self._head = {
-            "id": id or "chatcmpl-" + secrets.token_hex(12),
-            "object": "chat.completion.chunk",
-            "created": int(time.time()) if created is None else created,
-            "model": model,
-        }
+        self._head = _head("chat.completion.chunk", model, id, created)
         self._started = False
         self._ids: dict[int, str] = {}
         self._positions: dict[int, int] = {}  # index in the text -> index among those handed out
@@ -353,17 +342,15 @@ class ChatDeltas:
             elif isinstance(event, ReasoningDelta):
                 made.append({"reasoning_content": event.text})
             elif isinstance(event, CallStarted):
-                made += self._call_started(event.index, event.name, event.id)
+                self._ids[event.index] = event.id or self._new_id(event.name, event.index)
+                if self._live:
+                    made.append(self._handed_out(event.index, event.name))
             elif isinstance(event, ArgumentsDelta):
                 if self._live:
                     made.append(self._arguments(event.index, event.json))
             elif isinstance(event, CallEnded):
                 made += self._call_ended(event.index, event.call)
         return made
-
-    def _call_started(self, index: int, name: str, id: str | None) -> list[dict[str, Any]]:
-        self._ids[index] = id or self._new_id(name, index)
-        return [self._handed_out(index, name)] if self._live else []
 
     def _handed_out(self, index: int, name: str) -> dict[str, Any]:
         position = self._positions[index] = self.calls
@@ -449,13 +436,14 @@ def read_tools(body: Mapping[str, Any]) -> ChatRequest:
     Raises RequestError, which names the place.
     """
     tools, strict = _checked_tools(body.get("tools"))
-    choice, name, allowed = _checked_choice(body.get("tool_choice"), [tool["function"]["name"] for tool in tools])
+    names = [tool["function"]["name"] for tool in tools]
+    choice, name, allowed = _checked_choice(body.get("tool_choice"), names)
     parallel = body.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
         raise RequestError("must be true or false", param="parallel_tool_calls")
     if allowed is not None:
         tools = [tool for tool in tools if tool["function"]["name"] in allowed]
-    strict &= {tool["function"]["name"] for tool in tools}
+        strict &= allowed
     return ChatRequest([], tools, choice, name, parallel is not False, frozenset(strict))
 
 
@@ -492,8 +480,7 @@ def _checked_messages(messages: Any) -> list[dict[str, Any]]:
             raise RequestError("must be an object", param=where)
         role = message.get("role")
         if role not in _ROLES:
-            known = ", ".join(_ROLES)
-            raise RequestError(f"unknown role {role!r}; known are {known}", param=f"{where}.role")
+            raise RequestError(f"unknown role {role!r}; known are {', '.join(_ROLES)}", param=f"{where}.role")
         content = text_of(message.get("content"), f"{where}.content", needed=role != "assistant")
         if role in ("tool", "function"):
             made.append(_tool_message(message, content or "", names, where))
@@ -508,9 +495,9 @@ def text_of(content: Any, where: str, *, needed: bool = False) -> str | None:
     """A message's content as text: parts of text are joined."""
     if isinstance(content, str):
         return content
+    if content is None and needed:
+        raise RequestError("a message of this role needs content", param=where)
     if content is None:
-        if needed:
-            raise RequestError("a message of this role needs content", param=where)
         return None
     if not isinstance(content, list):
         raise RequestError("must be a text or a list of parts", param=where)

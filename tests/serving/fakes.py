@@ -15,22 +15,22 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 NUMBER = (int, float)
+# How tokens are drawn, as both call it.
+DRAWN: dict[str, Any] = {
+    **dict.fromkeys(("temperature", "top_p", "min_p"), NUMBER),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "repetition_penalty"), NUMBER),
+    "top_k": int,
+    "stop_token_ids": list,
+    "skip_special_tokens": bool,
+}
 
 # Of vLLM 0.33's CompletionRequest, what a client of token ids may send, and its type.
 VLLM_FIELDS: dict[str, Any] = {
     "model": str,
     "prompt": list,
     "max_tokens": int,
-    "temperature": NUMBER,
-    "top_p": NUMBER,
-    "top_k": int,
-    "min_p": NUMBER,
+    **DRAWN,
     "seed": int,
-    "presence_penalty": NUMBER,
-    "frequency_penalty": NUMBER,
-    "repetition_penalty": NUMBER,
-    "stop_token_ids": list,
-    "skip_special_tokens": bool,
     "stream": bool,
     "return_token_ids": bool,
     "logprobs": int,
@@ -50,16 +50,8 @@ SGLANG_FIELDS: dict[str, Any] = {
 }
 SGLANG_SAMPLING: dict[str, Any] = {
     "max_new_tokens": int,
-    "temperature": NUMBER,
-    "top_p": NUMBER,
-    "top_k": int,
-    "min_p": NUMBER,
+    **DRAWN,
     "sampling_seed": int,
-    "presence_penalty": NUMBER,
-    "frequency_penalty": NUMBER,
-    "repetition_penalty": NUMBER,
-    "stop_token_ids": list,
-    "skip_special_tokens": bool,
     "no_stop_trim": bool,
     "ebnf": str,
     "structural_tag": str,
@@ -140,12 +132,8 @@ class FakeVLLM(Fake):
         self.old = old
 
     def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/v1/completions", self.answer, methods=["POST"]),
-                Route("/v1/models", self.models),
-            ]
-        )
+        routes = [Route("/v1/completions", self.answer, methods=["POST"]), Route("/v1/models", self.models)]
+        return Starlette(routes=routes)
 
     async def models(self, _: Request) -> Response:
         model = {"id": "served-model", "object": "model", "owned_by": "vllm", "max_model_len": 4096}
@@ -196,13 +184,8 @@ class FakeSGLang(Fake):
         self.incremental = incremental
 
     def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/generate", self.answer, methods=["POST"]),
-                Route("/model_info", self.about),
-                Route("/v1/models", self.models),
-            ]
-        )
+        routes = [Route("/generate", self.answer, methods=["POST"]), Route("/model_info", self.about)]
+        return Starlette(routes=[*routes, Route("/v1/models", self.models)])
 
     async def about(self, _: Request) -> Response:
         return JSONResponse({"model_path": "served-model", "is_generation": True})

@@ -119,28 +119,6 @@ class ToolParser:
         self.model_tokenizer = tokenizer
         self.tools = list(tools or ())
 
-    def get_remaining_unstreamed_args(self) -> str:
-        assert not self.prev_tool_call_arr
-        return ""
-
-    def adjust_request(self, request: Any) -> Any:
-        raise NotImplementedError
-
-    def extract_tool_calls(self, model_output: str, request: Any) -> ExtractedToolCallInformation:
-        raise NotImplementedError
-
-    def extract_tool_calls_streaming(
-        self,
-        previous_text: str,
-        current_text: str,
-        delta_text: str,
-        previous_token_ids: Any,
-        current_token_ids: Any,
-        delta_token_ids: Any,
-        request: Any,
-    ) -> DeltaMessage | None:
-        raise NotImplementedError
-
 
 class ToolParserManager:
     lazy_parsers: ClassVar[dict[str, tuple[str, str]]] = {}
@@ -160,9 +138,6 @@ class ReasoningParser:
     def __init__(self, tokenizer: Any, *args: Any, **kwargs: Any) -> None:
         self.model_tokenizer = tokenizer
 
-    def set_prompt_token_ids(self, prompt_token_ids: Any) -> None:
-        return
-
 
 class BaseThinkingReasoningParser(ReasoningParser):
     start_token: Any
@@ -181,20 +156,6 @@ class BaseThinkingReasoningParser(ReasoningParser):
     def is_reasoning_end_streaming(self, input_ids: Any, delta_ids: Any) -> bool:
         return self.end_token_id in delta_ids
 
-    def extract_reasoning(self, model_output: str, request: Any) -> Any:
-        raise NotImplementedError
-
-    def extract_reasoning_streaming(
-        self,
-        previous_text: str,
-        current_text: str,
-        delta_text: str,
-        previous_token_ids: Any,
-        current_token_ids: Any,
-        delta_token_ids: Any,
-    ) -> DeltaMessage | None:
-        raise NotImplementedError
-
 
 class ReasoningParserManager(ToolParserManager):
     lazy_parsers: ClassVar[dict[str, tuple[str, str]]] = {}
@@ -209,34 +170,6 @@ class Parser:
     def __init__(self, tokenizer: Any, tools: Any = None, *args: Any, model_config: Any = None, **kwargs: Any) -> None:
         self.model_tokenizer = tokenizer
         self._tool_parser = self.tool_parser_cls(tokenizer, tools) if self.tool_parser_cls is not None else None
-
-    def adjust_request(self, request: Any) -> Any:
-        return request
-
-    def set_prompt_token_ids(self, prompt_token_ids: Any) -> None:
-        return
-
-    def is_reasoning_end(self, input_ids: list[int]) -> bool:
-        raise NotImplementedError
-
-    def parse(
-        self, model_output: str, request: Any, enable_auto_tools: bool = False, model_output_token_ids: Any = ()
-    ) -> Any:
-        raise NotImplementedError
-
-    def parse_delta(
-        self,
-        delta_text: str,
-        delta_token_ids: list[int],
-        request: Any,
-        prompt_token_ids: list[int] | None = None,
-        *,
-        finished: bool,
-    ) -> DeltaMessage | None:
-        raise NotImplementedError
-
-    def count_reasoning_tokens(self, token_ids: Any) -> int:
-        return 0
 
 
 class ParserManager:
@@ -336,12 +269,6 @@ class BaseFormatDetector:
         self.bot_token = ""
         self.eot_token = ""
         self.tool_call_separator = ", "
-
-    def parses_required_natively(self) -> bool:
-        return False
-
-    def get_required_tool_parser(self, tool_choice: Any) -> Any:
-        return None
 
 
 class FunctionCallParser:

@@ -118,11 +118,17 @@ def conversation(ask: Callable[[list[Any]], Any]) -> str:
     return str(last.content)
 
 
-def test_openai(weather: Any) -> None:
-    client = openai_client(weather)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_openai(weather: Any, streamed: bool) -> None:
+    completions = openai_client(weather).chat.completions
 
     def ask(messages: list[Any]) -> Any:
-        answer = client.chat.completions.create(model="tiny", messages=messages, tools=[TOOL])
+        body: Any = {"model": "tiny", "messages": messages, "tools": [TOOL]}
+        if streamed:
+            with completions.stream(**body) as stream:
+                answer = stream.get_final_completion()
+        else:
+            answer = completions.create(**body)
         (choice,) = answer.choices
         assert choice.finish_reason == ("tool_calls" if choice.message.tool_calls else "stop")
         return choice.message
@@ -130,29 +136,15 @@ def test_openai(weather: Any) -> None:
     check(weather, conversation(ask))
 
 
-def test_openai_streamed(weather: Any) -> None:
-    client = openai_client(weather)
-
-    def ask(messages: list[Any]) -> Any:
-        with client.chat.completions.stream(model="tiny", messages=messages, tools=[TOOL]) as stream:
-            for _ in stream:
-                pass
-            return stream.get_final_completion().choices[0].message
-
-    check(weather, conversation(ask))
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 def test_openai_responses(weather: Any, streamed: bool) -> None:
     client = openai_client(weather)
-    tool = {"type": "function", "strict": False, **TOOL["function"]}  # type: ignore[dict-item]
+    tool = {"type": "function", "strict": False, **TOOL["function"]}
     items: list[Any] = [{"role": "user", "content": QUESTION}]
     for calls in (2, 0):
         body: Any = {"model": "tiny", "input": items, "tools": [tool]}
         if streamed:
             with client.responses.stream(**body) as stream:
-                for _ in stream:
-                    pass
                 answer = stream.get_final_response()
         else:
             answer = client.responses.create(**body)
@@ -176,7 +168,6 @@ def test_anthropic(weather: Any, streamed: bool) -> None:
 
     client = anthropic.Anthropic(base_url=weather.url, api_key="none", max_retries=0, timeout=30)
     function = TOOL["function"]
-    assert isinstance(function, dict)
     tool = {"name": function["name"], "description": "The forecast.", "input_schema": function["parameters"]}
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     for stop in ("tool_use", "end_turn"):

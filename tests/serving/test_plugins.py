@@ -17,6 +17,7 @@ import pytest
 
 import fixtures
 import toolparse
+from tests.conftest import ROOT
 from tests.serving import stand_ins
 from toolparse.errors import UnknownFormat
 from toolparse.plugins import flags
@@ -80,7 +81,6 @@ def turn(family: str) -> tuple[Any, list[int], list[int]]:
     )
     ids = tokenizer.encode(prompt, add_special_tokens=False)
     parser = toolparse.parser_for(tokenizer)
-    assert isinstance(parser, toolparse.Parser)
     text = parser.render(CALLS, content="On it." if family not in ("llama3-json", "mistral-v11") else "")
     return tokenizer, ids, [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
 
@@ -191,7 +191,7 @@ def test_vllm_ends_are_no_text(vllm: Any) -> None:
 
 def test_vllm_keeps_broken_calls_as_content(vllm: Any) -> None:
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-    text = toolparse.parser_for("qwen").render([BAD])  # type: ignore[union-attr]
+    text = toolparse.parser_for("qwen").render([BAD])
     assert vllm.ToolparseParser(tokenizer).parse(text, request(vllm), True) == (None, text, None)
 
 
@@ -237,7 +237,7 @@ def test_vllm_refuses_what_nobody_can_read_when_it_starts(vllm: Any) -> None:
 def test_vllm_with_a_chat_template_of_its_own(vllm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`--chat-template` is not told to plugins."""
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-    text = toolparse.parser_for("llama3-json").render([CALLS[0]])  # type: ignore[union-attr]
+    text = toolparse.parser_for("llama3-json").render([CALLS[0]])
     template = tmp_path / "template.jinja"
     template.write_text(fixtures.template("llama3-json"), "utf-8")
     assert vllm.ToolparseParser(tokenizer).parse(text, request(vllm), True)[2] is None
@@ -329,7 +329,7 @@ def streamed(parser: Any, asked: Any, tokenizer: Any, prompt: list[int], ids: li
 )
 def test_vllm_serves_with_it(real_vllm: Any, tool_parser: str, reasoning_parser: str) -> None:
     tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-    text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")  # type: ignore[union-attr]
+    text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")
     prompt = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
     made = real_vllm.ParserManager.get_parser(
@@ -407,7 +407,7 @@ def test_sglang_reads_increments_to_the_end(sglang: Any, family: str) -> None:
 
 def test_sglang_keeps_broken_calls_as_text(sglang: Any) -> None:
     detector = sglang.ToolparseDetector(tiny_tokenizer(fixtures.template("qwen")))
-    text = toolparse.parser_for("qwen").render([BAD])  # type: ignore[union-attr]
+    text = toolparse.parser_for("qwen").render([BAD])
     tools = sglang_tools(sglang)
     result = detector.detect_and_parse(text, tools)
     assert (result.calls, result.normal_text) == ([], text)
@@ -441,7 +441,7 @@ def test_sglang_serves_with_it() -> None:
         plugin = importlib.import_module("toolparse.plugins.sglang")
         plugin.register()
         tokenizer = tiny_tokenizer(fixtures.template("qwen"))
-        text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")  # type: ignore[union-attr]
+        text = toolparse.parser_for("qwen").render(CALLS, reasoning="Hm.", content="On it.")
         tools = sglang_tools(plugin)
 
         def parsers() -> tuple[Any, Any]:
@@ -471,10 +471,10 @@ def test_sglang_serves_with_it() -> None:
 # --------------------------------------------------------------------------------------------- stand-ins and originals
 
 
-def signatures(source: str) -> dict[str, list[str]]:
+def signatures(path: Path) -> dict[str, list[str]]:
     """The parameters of every method of every class of a module, and the classes' names."""
     found: dict[str, list[str]] = {}
-    for node in ast.parse(source).body:
+    for node in ast.parse(path.read_text("utf-8")).body:
         if not isinstance(node, ast.ClassDef):
             continue
         found[node.name] = []
@@ -489,13 +489,16 @@ def signatures(source: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("server", "modules"), [("vllm", stand_ins.VLLM), ("sglang", stand_ins.SGLANG)])
-def test_stand_ins_have_the_signatures_of_the_originals(server: str, modules: dict[str, tuple[type, ...]]) -> None:
+def test_stand_ins_and_plugins_have_the_signatures_of_the_originals(
+    server: str, modules: dict[str, tuple[type, ...]]
+) -> None:
     if not (stand_ins.SERVERS / server).is_dir():
         pytest.skip(f"no files of {server}: make servers")
-    ours = signatures(Path(stand_ins.__file__).read_text("utf-8"))
+    ours = signatures(Path(stand_ins.__file__))
+    known: list[tuple[str, list[str]]] = []
     for module, classes in modules.items():
-        path = stand_ins.SERVERS.joinpath(*module.split(".")).with_suffix(".py")
-        theirs = signatures(path.read_text("utf-8"))
+        theirs = signatures(stand_ins.SERVERS.joinpath(*module.split(".")).with_suffix(".py"))
+        known += theirs.items()
         for made in classes:
             for name, parameters in ours.items():
                 if name.partition(".")[0] != made.__name__:
@@ -503,6 +506,10 @@ def test_stand_ins_have_the_signatures_of_the_originals(server: str, modules: di
                 assert name in theirs or name.partition(".")[2] in vars(object), (module, name)
                 extra = set(parameters) - set(theirs.get(name, parameters))
                 assert not extra, (module, name, extra)
+    for name, parameters in signatures(ROOT / "toolparse" / "plugins" / f"{server}.py").items():
+        method = name.partition(".")[2]
+        overridden = [given for other, given in known if other.partition(".")[2] == method and method[:1] != "_"]
+        assert not overridden or any(set(parameters) <= set(given) for given in overridden), (name, parameters)
 
 
 @pytest.mark.parametrize(
@@ -521,5 +528,5 @@ def test_the_servers_have_these_parsers(server: str, path: str, generic: str) ->
         for node in ast.parse((stand_ins.SERVERS / path).read_text("utf-8")).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()
     )
-    names = listed.keys if isinstance(listed, ast.Dict) else listed.elts  # type: ignore[attr-defined]
-    assert {ast.literal_eval(name) for name in names} == {*flags.PARSERS[server].split(), generic}  # type: ignore[arg-type]
+    names = listed.keys if isinstance(listed, ast.Dict) else listed.elts
+    assert {ast.literal_eval(name) for name in names} == {*flags.PARSERS[server].split(), generic}

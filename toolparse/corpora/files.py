@@ -21,6 +21,7 @@ import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -117,7 +118,7 @@ class Work:
         if hasattr(data, "schema"):
             make, rows = self._table_row, self._table_rows(data)
         else:
-            make, rows = self._line, _rows(data)
+            make, rows = self._line, data.read() if isinstance(data, Part) else data
         lines: list[bytes] = []
         found: list[tuple[int, ParsedMessage, Any]] = []  # for tables, with the place of the row
         skipped: list[tuple[int, str]] = []
@@ -170,43 +171,32 @@ class Work:
         if not line.isascii():
             _decoded(line)
         try:
-            return self._raw_record(record)
+            return self._record(record)
         except (msgspec.MsgspecError, UnicodeDecodeError):  # what only the standard library takes, or is wrong
             return self._value(_slow_json(line))
 
-    def _raw_record(self, record: dict[str, msgspec.Raw]) -> _Row:
-        """A record whose columns are decoded only where they are read."""
+    def _record(self, record: dict[str, Any]) -> _Row:
+        """A record of JSON, which is decoded only where it is read, or of Python's values."""
         name = self.field or next((name for name in TEXT_FIELDS if _is_text(record.get(name))), "")
         text = None
         if name and name in record:
-            text = _json(record.pop(name))
+            text = _plain(record.pop(name))
         elif name:
             name, *path = name.split(".")
-            text = within(_json(record[name]), path) if name in record else None
-        prompt = record.get("prompt", record.get("prefill"))
-        tools = record.get("tools")
+            text = within(_plain(record.get(name)), path)
+        prompt, tools = record.get("prompt", record.get("prefill")), record.get("tools")
         self._check_names(record)
-        return self._checked(
-            text,
-            None if prompt is None else _json(prompt),
-            None if tools is None else self._toolset(bytes(tools)),
-            {name: _json(value) for name, value in record.items()} if self.table else record,
-        )
+        if tools is not None:
+            tools = self._toolset(bytes(tools) if isinstance(tools, msgspec.Raw) else json_text(tools).encode())
+        kept = {name: _plain(value) for name, value in record.items()} if self.table else record
+        return self._checked(text, _plain(prompt), tools, kept)
 
     def _value(self, value: Any) -> _Row:
-        """A row whose columns are Python's values."""
         if isinstance(value, str):
             return self._checked(value, None, None, {})
         if not isinstance(value, dict):
             raise CorpusError(f"is neither a text nor an object, but {type(value).__name__}")
-        value = dict(value)
-        name = self.field or next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), "")
-        text = None
-        if name:
-            text = value.pop(name) if name in value else within(value, name.split("."))
-        prompt, tools = value.get("prompt", value.get("prefill")), value.get("tools")
-        self._check_names(value)
-        return self._checked(text, prompt, None if tools is None else self._toolset(json_text(tools).encode()), value)
+        return self._record(value)
 
     def _table_rows(self, batch: Any) -> list[tuple[Any, Any, Any, Any]]:
         """The rows of a record batch. Kept are no columns, if a table is written: they are taken as they are."""
@@ -246,7 +236,7 @@ class Work:
         if self._written.isdisjoint(names):
             return
         twice = self._written & names.keys()
-        if "role" in twice and _json_or_none(names["role"]) == "assistant":
+        if "role" in twice and _plain(names["role"]) == "assistant":
             twice.remove("role")
             del names["role"]
         if twice:
@@ -346,21 +336,16 @@ def message_data(message: ParsedMessage, parser: AnyParser) -> dict[str, Any]:
     return data
 
 
-def _rows(data: Any) -> Sequence[bytes]:
-    """The rows of a chunk that is no record batch."""
-    return data.read() if isinstance(data, Part) else data
-
-
 _record = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _json = msgspec.json.decode
 _encode = msgspec.json.Encoder().encode
 
 
-def _is_text(raw: Any) -> bool:
-    return raw is not None and bytes(memoryview(raw)[:1]) == b'"'
+def _is_text(value: Any) -> bool:
+    return bytes(memoryview(value)[:1]) == b'"' if isinstance(value, msgspec.Raw) else isinstance(value, str)
 
 
-def _json_or_none(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     return _json(value) if isinstance(value, msgspec.Raw) else value
 
 
@@ -487,10 +472,10 @@ class _Frames:
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:
-            data = (
-                self._frame.unused_data if self._frame is not None and self._frame.eof else b""
-            ) or self._stream.read(CHUNK_BYTES)
-            if self._frame is None or self._frame.eof:
+            ended = self._frame is None or self._frame.eof
+            data = self._frame.unused_data if ended and self._frame is not None else b""
+            data = data or self._stream.read(CHUNK_BYTES)
+            if ended:
                 if not data:
                     return 0
                 self._frame = self._zstandard.ZstdDecompressor().decompressobj()
@@ -714,6 +699,9 @@ class Output:
         else:
             self._file.close()
             self._part.replace(self.path)
+        self._remove()
+
+    def _remove(self) -> None:
         self._part.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
 
@@ -738,8 +726,7 @@ class Output:
         self._file.close()
         if self.rows:
             return f"{self.rows:,} rows are in {self._part}; --resume goes on from there"
-        self._part.unlink(missing_ok=True)
-        self._state.unlink(missing_ok=True)
+        self._remove()
         return "nothing was written"
 
 
@@ -791,14 +778,12 @@ def parse_corpus(
                 say(at(*wrong))
             skipped += len(done.skipped)
             well = well and done.well
-            if done.stop is not None:
-                if target is None:
-                    write(done.data)
-                raise CorpusError(at(*done.stop))
-            before += done.rows
             if target is None:
                 write(done.data)
-            else:
+            if done.stop is not None:
+                raise CorpusError(at(*done.stop))
+            before += done.rows
+            if target is not None:
                 target.write(done)
         if target is not None:
             target.finish()
@@ -828,11 +813,9 @@ def _behind(chunks: Iterator[Any], rows: int) -> Iterator[Any]:
     """The rows behind the first so many."""
     for chunk in chunks:
         if rows:
-            table = hasattr(chunk, "schema")
-            found: Any = chunk if table else _rows(chunk)
-            count = chunk.num_rows if table else len(found)
-            chunk = found.slice(rows) if table else found[rows:]
-            rows = max(0, rows - count)
+            found: Any = chunk.read() if isinstance(chunk, Part) else chunk
+            chunk = found.slice(rows) if hasattr(found, "schema") else found[rows:]
+            rows = max(0, rows - len(found))
             if not len(chunk):
                 continue
         yield chunk
@@ -840,12 +823,9 @@ def _behind(chunks: Iterator[Any], rows: int) -> Iterator[Any]:
 
 def _results(chunks: Iterator[Any], work: Work, jobs: int) -> Iterator[Done]:
     """What becomes of each chunk, in order; by several processes, with two chunks each under way."""
-    if jobs > 1 and work.table:  # the first chunk says the columns
-        for chunk in chunks:
-            yield work.read(chunk)
-            break
+    here = islice(chunks, int(work.table)) if jobs > 1 else chunks  # the first chunk says a table's columns
+    yield from map(work.read, here)
     if jobs <= 1:
-        yield from map(work.read, chunks)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
@@ -883,14 +863,12 @@ def _read(chunk: Any) -> tuple[Done, str]:
     assert _held is not None
     work, folder = _held
     done = work.read(chunk)
-    handle, path = tempfile.mkstemp(dir=folder)
-    with open(handle, "wb") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(done.data)
-    return done._replace(data=b""), path
+    return done._replace(data=b""), file.name
 
 
 def _fetched(done: Done, path: str) -> Done:
-    with open(path, "rb") as file:
-        data = file.read()
+    data = Path(path).read_bytes()
     os.unlink(path)
     return done._replace(data=data)

@@ -14,11 +14,11 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -33,7 +33,7 @@ from toolparse.codecs.json import decode
 from toolparse.openai import Broken, ChatRequest, RequestError, read_chat_request
 from toolparse.serving import messages_api, responses_api
 from toolparse.serving.completion import Answer, Completion, Several, Wanted
-from toolparse.serving.engine import Engine, EngineError, Sampling
+from toolparse.serving.engine import DRAWN, Engine, EngineError, Sampling
 from toolparse.serving.messages_api import MessageEvents
 from toolparse.serving.model import ChatModel, Prompt
 from toolparse.serving.responses_api import ResponseEvents
@@ -64,29 +64,21 @@ class ServerLimits:
 class Metrics:
     """Counts since the start."""
 
-    started: float = field(default_factory=time.time)
     requests: Counter[int] = field(default_factory=Counter)  # by status
     prompt_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0
     broken_calls: int = 0
-    cancelled: int = 0
+    cancelled_requests: int = 0
     failed_streams: int = 0
 
     def text(self, running: int, waiting: int) -> str:
         """In the text format of Prometheus."""
         lines = ["# TYPE toolparse_requests_total counter"]
         lines += [f'toolparse_requests_total{{status="{code}"}} {n}' for code, n in sorted(self.requests.items())]
-        counts = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "calls": self.calls,
-            "broken_calls": self.broken_calls,
-            "cancelled_requests": self.cancelled,
-            "failed_streams": self.failed_streams,
-        }
-        for name, value in counts.items():
-            lines += [f"# TYPE toolparse_{name}_total counter", f"toolparse_{name}_total {value}"]
+        for name, value in vars(self).items():
+            if name != "requests":
+                lines += [f"# TYPE toolparse_{name}_total counter", f"toolparse_{name}_total {value}"]
         gauges = {"running_requests": running, "waiting_requests": waiting}
         for name, value in gauges.items():
             lines += [f"# TYPE toolparse_{name} gauge", f"toolparse_{name} {value}"]
@@ -101,8 +93,6 @@ def _no_bool(value: Any) -> Any:
 
 _Number = Annotated[float | None, BeforeValidator(_no_bool)]
 _Whole = Annotated[int | None, BeforeValidator(_no_bool)]
-
-
 _Stop = Annotated[str, Field(max_length=1000)]
 
 
@@ -155,21 +145,11 @@ class ApiError(Exception):
         self.param = param
         self.code = code
 
-    def data(self) -> dict[str, Any]:
-        return {"error": {"message": str(self), "type": _type_of(self.status), "param": self.param, "code": self.code}}
-
-
-def _type_of(status: int) -> str:
-    if status == 401:
-        return "authentication_error"
-    if status == 429:
-        return "rate_limit_error"
-    if status == 504:
-        return "timeout_error"
-    return "invalid_request_error" if status < 500 else "server_error"
-
-
-T = TypeVar("T")
+    @property
+    def type(self) -> str:
+        """What kind of error it is, in a word of the API."""
+        known = {401: "authentication_error", 429: "rate_limit_error", 504: "timeout_error"}
+        return known.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
 
 
 class Endpoint:
@@ -248,7 +228,7 @@ class Endpoint:
         body, size = await self._body(request)
         completion, fields = await self._completion(request, body, size, self._broken, self._live)
         if not fields.stream:
-            return await self._answer(request, completion, completion.whole())
+            return await self._answer(request, completion, completion.whole)
         include_usage = bool(fields.stream_options and fields.stream_options.include_usage)
         return await self._stream(request, completion, _chat_events(completion, include_usage), _CHAT)
 
@@ -273,7 +253,7 @@ class Endpoint:
         completion, fields = await self._completion(request, body, size, "content", False)
         made = events(completion.usage.prompt)
         if not fields.stream:
-            return await self._answer(request, completion, _whole_other(completion, made))
+            return await self._answer(request, completion, partial(_whole_other, completion, made))
         return await self._stream(request, completion, _other_events(completion, made), shape)
 
     # -- requests -------------------------------------------------------------------------------------------------
@@ -302,12 +282,8 @@ class Endpoint:
         asked = read_chat_request(body)
         fields = self._fields(body)
         if fields.model not in (None, "", self.model.name):
-            raise ApiError(
-                404,
-                f"this endpoint serves {self.model.name!r}, not {fields.model!r}",
-                param="model",
-                code="model_not_found",
-            )
+            served = f"this endpoint serves {self.model.name!r}, not {fields.model!r}"
+            raise ApiError(404, served, param="model", code="model_not_found")
         count = fields.n or 1
         if count > self.most_answers:
             raise ApiError(400, f"at most {self.most_answers} answers are given to one request", param="n")
@@ -315,13 +291,8 @@ class Endpoint:
         if fields.reasoning_effort is not None:
             variables.setdefault("reasoning_effort", fields.reasoning_effort)
         stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
-        wanted = Wanted(
-            bool(fields.logprobs),
-            bool(fields.return_token_ids),
-            tuple(text for text in stop if text),
-            broken,
-            live,
-        )
+        stop = tuple(text for text in stop if text)
+        wanted = Wanted(bool(fields.logprobs), bool(fields.return_token_ids), stop, broken, live)
         made = await self.completion_of(request, asked, fields, variables, wanted, size)
         if count == 1:
             return made, fields
@@ -341,7 +312,7 @@ class Endpoint:
         held = await asyncio.to_thread(self.model.constraint, asked, self.engine, prompt) if asked.constrained else None
         sampling = Sampling(
             self.max_tokens_of(fields, len(prompt.ids)),
-            **{name: getattr(fields, name) for name in _SAMPLED},
+            **{name: getattr(fields, name) for name in DRAWN},
             stop_ids=self.model.stop_ids,
             logprobs=bool(fields.logprobs),
             top_logprobs=fields.top_logprobs or 0,
@@ -382,19 +353,11 @@ class Endpoint:
         limit, context = self.limits.tokens, self.engine.context
         if context is not None:
             if prompt >= context:
-                raise ApiError(
-                    400,
-                    f"the prompt has {prompt} tokens, and the model can have {context} with its answer",
-                    param="messages",
-                    code="context_length_exceeded",
-                )
+                told = f"the prompt has {prompt} tokens, and the model can have {context} with its answer"
+                raise ApiError(400, told, param="messages", code="context_length_exceeded")
             if asked is not None and prompt + asked > context:
-                raise ApiError(
-                    400,
-                    f"{prompt} tokens of prompt and {asked} of answer are more than the model's {context}",
-                    param="max_tokens",
-                    code="context_length_exceeded",
-                )
+                told = f"{prompt} tokens of prompt and {asked} of answer are more than the model's {context}"
+                raise ApiError(400, told, param="max_tokens", code="context_length_exceeded")
             limit = min(limit, context - prompt)
         if asked is not None and asked > self.limits.tokens:
             raise ApiError(400, f"this endpoint gives at most {self.limits.tokens} tokens", param="max_tokens")
@@ -429,27 +392,19 @@ class Endpoint:
     # -- answers --------------------------------------------------------------------------------------------------
 
     async def _answer(
-        self, request: Request, completion: Answer, work: Coroutine[Any, Any, dict[str, Any]]
+        self, request: Request, completion: Answer, work: Callable[[], Awaitable[dict[str, Any]]]
     ) -> Response:
         """A whole answer. Raises ApiError."""
         deadline = self._deadline()
+        await self._enter(deadline)
         try:
-            await self._enter(deadline)
-        except BaseException:
-            work.close()
-            raise
-        try:
-            return _json(await _while_connected(request, self._in_time(work, deadline)))
+            async with asyncio.timeout_at(deadline):
+                return _json(await _while_connected(request, work()))
+        except TimeoutError:
+            raise self._too_late() from None
         finally:
             self._count(completion)
             self._leave()
-
-    async def _in_time(self, work: Awaitable[T], deadline: float) -> T:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await work
-        except TimeoutError:
-            raise self._too_late() from None
 
     async def _stream(
         self, request: Request, completion: Answer, events: AsyncGenerator[bytes, None], shape: _Shape
@@ -485,7 +440,7 @@ class Endpoint:
             self.metrics.failed_streams += 1
             yield shape.event(ApiError(error.status, str(error)))
         except (asyncio.CancelledError, GeneratorExit):
-            self.metrics.cancelled += 1
+            self.metrics.cancelled_requests += 1
             raise
         except Exception as error:
             self.metrics.failed_streams += 1
@@ -512,7 +467,7 @@ class Endpoint:
             except ApiError as error:
                 response = shape.response(error)
             except ClientDisconnect:
-                self.metrics.cancelled += 1
+                self.metrics.cancelled_requests += 1
                 response = Response(status_code=499)
             except Exception as error:
                 log.exception("a request failed")
@@ -533,17 +488,6 @@ class Endpoint:
 
 
 _LONG_BODY = 32_768
-
-_SAMPLED = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-)
 
 
 async def _chat_events(completion: Answer, include_usage: bool) -> AsyncGenerator[bytes, None]:
@@ -581,7 +525,7 @@ class _Shape:
 
     def data(self, error: ApiError) -> dict[str, Any]:
         """The JSON of an error."""
-        return error.data()
+        return {"error": {"message": str(error), "type": error.type, "param": error.param, "code": error.code}}
 
     def event(self, error: ApiError) -> bytes:
         """An error behind the head of a stream."""
@@ -600,7 +544,7 @@ class _Shape:
 class _MessagesShape(_Shape):
     def data(self, error: ApiError) -> dict[str, Any]:
         place = f"{error.param}: " if error.param else ""
-        kind = "api_error" if error.status >= 500 else _type_of(error.status)
+        kind = "api_error" if error.status >= 500 else error.type
         return {"type": "error", "error": {"type": kind, "message": f"{place}{error}"}}
 
     def event(self, error: ApiError) -> bytes:
@@ -609,16 +553,15 @@ class _MessagesShape(_Shape):
 
 class _ResponsesShape(_Shape):
     def event(self, error: ApiError) -> bytes:
-        told = {"type": "error", "code": error.code or _type_of(error.status), "message": str(error)}
+        told = {"type": "error", "code": error.code or error.type, "message": str(error)}
         return _event({**told, "param": error.param, "sequence_number": 0}, "error")
 
 
 _CHAT, _RESPONSES, _MESSAGES = _Shape(), _ResponsesShape(), _MessagesShape()
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 500)
-    return _CHAT.response(ApiError(status, str(getattr(error, "detail", error))))
+async def _http_error(_: Request, error: Any) -> Response:
+    return _CHAT.response(ApiError(error.status_code, error.detail))
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -346,16 +346,11 @@ class Ending(EventStream):
 
     def feed(self, piece: TextOrIds) -> list[Event]:
         """What the piece settles."""
-        events = self._stream.feed(piece)
-        return self._cut(events) if self._texts or self._one_call else events
+        return self._cut(self._stream.feed(piece))
 
     def finish(self) -> list[Event]:
         """What the end settles."""
-        events = self._stream.finish()
-        if not (self._texts or self._one_call):
-            return events
-        events = self._cut(events)
-        return [*events, *self._rest()]
+        return [*self._cut(self._stream.finish()), *self._rest()]
 
     def close(self) -> Any:
         """The message, which knows nothing of the texts."""
@@ -366,6 +361,8 @@ class Ending(EventStream):
         return [ContentDelta(held)] if held and not self.met else []
 
     def _cut(self, events: list[Event]) -> list[Event]:
+        if not (self._texts or self._one_call):
+            return events
         made: list[Event] = []
         for event in events:
             if self.met:

@@ -25,6 +25,19 @@ class Constraint:
     text: str
 
 
+#: The fields of `Sampling` that say how tokens are drawn.
+DRAWN = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn; what is None is left to the engine.
@@ -52,9 +65,8 @@ class Sampling:
         return self if self.seed is None else replace(self, seed=self.seed + number)
 
     def given(self, **names: str) -> dict[str, float | int]:
-        """The sampling fields that are set, under the engine's own names where they differ."""
-        fields = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty")
-        values = {field: getattr(self, field) for field in (*fields, "frequency_penalty", "repetition_penalty")}
+        """How tokens are drawn, as far as it is said, under the engine's own names where they differ."""
+        values = {field: getattr(self, field) for field in DRAWN}
         return {names.get(field, field): value for field, value in values.items() if value is not None}
 
 

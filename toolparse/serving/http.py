@@ -24,15 +24,11 @@ class _HttpEngine(Engine):
     path = ""
     most_top = 20
 
-    def __init__(
-        self, url: str, *, model: str = "", api_key: str | None = None, client: httpx.AsyncClient | None = None
-    ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    def __init__(self, url: str, *, model: str = "", api_key: str | None = None) -> None:
         self.model = model
         self.url = url.rstrip("/")
-        self._headers = headers
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._client = client or httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, headers=_headers(api_key))
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -48,7 +44,7 @@ class _HttpEngine(Engine):
         body = self._body(prompt, sampling)
         seen = 0
         try:
-            async with self._client.stream("POST", self.url + self.path, json=body, headers=self._headers) as response:
+            async with self._client.stream("POST", self.url + self.path, json=body) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise _refused(response)
@@ -69,6 +65,10 @@ class _HttpEngine(Engine):
             status = 503 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else 502
             raise EngineError(f"the engine at {self.url} can't be read: {reason}", status=status) from error
         raise EngineError(f"the engine at {self.url} ended its answer without saying why")
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[Any]:
@@ -228,23 +228,22 @@ async def engine_at(url: str, *, kind: str = "auto", model: str = "", api_key: s
 
     For vLLM the first model that it lists is taken unless one is named. Raises EngineError if nobody answers.
     """
-    client = httpx.AsyncClient(timeout=_TIMEOUT, limits=httpx.Limits(max_connections=None))
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     base = url.rstrip("/").removesuffix("/v1")
+    listed: dict[str, Any] = {}
     try:
-        if kind == "auto":
-            answer = await client.get(f"{base}/model_info", headers=headers)
-            kind = "sglang" if answer.status_code == 200 else "vllm"
-        listed: dict[str, Any] = {}
-        answer = await client.get(f"{base}/v1/models", headers=headers)
-        if answer.status_code == 200:
-            models = answer.json().get("data") or [{}]
-            listed = next((entry for entry in models if entry.get("id") == model), models[0])
+        # Connections belong to the loop that made them: the engine, which another loop may run, makes its own.
+        async with httpx.AsyncClient(timeout=_TIMEOUT, headers=_headers(api_key)) as client:
+            if kind == "auto":
+                answer = await client.get(f"{base}/model_info")
+                kind = "sglang" if answer.status_code == 200 else "vllm"
+            answer = await client.get(f"{base}/v1/models")
+            if answer.status_code == 200:
+                models = answer.json().get("data") or [{}]
+                listed = next((entry for entry in models if entry.get("id") == model), models[0])
     except (httpx.HTTPError, ValueError, AttributeError) as error:
-        await client.aclose()
         raise EngineError(f"no engine answers at {base}: {error or type(error).__name__}", status=503) from error
     made = (SGLangEngine if kind == "sglang" else VLLMEngine)(
-        base, model=model or listed.get("id", ""), api_key=api_key, client=client
+        base, model=model or listed.get("id", ""), api_key=api_key
     )
     length = listed.get("max_model_len")
     made.context = length if isinstance(length, int) else None

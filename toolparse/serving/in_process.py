@@ -23,7 +23,7 @@ class _ThreadEngine(Engine):
     most_top = 20
 
     def __init__(self) -> None:
-        self._turn: asyncio.Lock | None = None
+        self._turn = asyncio.Lock()
 
     def _tokens(self, prompt: list[int], sampling: Sampling, stopped: threading.Event) -> Iterator[Drawn]:
         """Tokens with their log-probs, until the model ends its turn. Checks `stopped` at every token."""
@@ -34,8 +34,6 @@ class _ThreadEngine(Engine):
 
     async def stream(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
         self._check(sampling)
-        if self._turn is None:
-            self._turn = asyncio.Lock()
         async with self._turn:
             loop = asyncio.get_running_loop()
             queue: asyncio.Queue[Piece | BaseException] = asyncio.Queue()

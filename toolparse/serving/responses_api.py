@@ -57,7 +57,8 @@ def _chat_messages(items: list[Any]) -> Iterator[dict[str, Any]]:
             thought = text_of(item.get("content") or item.get("summary") or [], f"input[{number}].content")
             said["reasoning_content"] = said.get("reasoning_content", "") + (thought or "")
         elif kind == "message" and item.get("role") == "assistant" and "tool_calls" not in said:
-            said["content"] = [*said.get("content", ()), *_parts(item.get("content"))]
+            content = item.get("content")
+            said["content"] = [*said.get("content", ()), *(content if isinstance(content, list) else [content])]
         elif kind in ("message", "function_call_output"):
             if said:
                 yield {"role": "assistant", "content": None, **said}
@@ -70,10 +71,6 @@ def _chat_messages(items: list[Any]) -> Iterator[dict[str, Any]]:
             raise RequestError(f"items of type {kind!r} are not read here", param=f"input[{number}]")
     if said:
         yield {"role": "assistant", "content": None, **said}
-
-
-def _parts(content: Any) -> list[Any]:
-    return content if isinstance(content, list) else [content]
 
 
 class ResponseEvents:

@@ -130,32 +130,27 @@ def load(source: str, options: EngineOptions) -> tuple[Any, Engine]:
 
     Raises ServeError.
     """
+    llama = None
+    if source.endswith(".gguf"):
+        from toolparse.serving.gguf import GgufTokenizer, load_llama
+
+        llama = load_llama(source, vocab_only=options.url is not None)
+        tokenizer: Any = GgufTokenizer(llama)
+    else:
+        tokenizer = _tokenizer(source)
     if options.url is not None:
         from toolparse.serving.http import engine_at
 
-        tokenizer = _gguf_tokenizer(source) if source.endswith(".gguf") else _tokenizer(source)
         try:
-            found = asyncio.run(_probed(engine_at, options))
+            found = engine_at(options.url, kind=options.kind, model=options.model, api_key=options.api_key)
+            return tokenizer, asyncio.run(found)
         except EngineError as error:
             raise ServeError(str(error)) from error
-        return tokenizer, found
-    if source.endswith(".gguf"):
-        from toolparse.serving.gguf import GgufTokenizer, load_llama
+    if llama is not None:
         from toolparse.serving.in_process import LlamaCppEngine
 
-        llama = load_llama(source)
-        return GgufTokenizer(llama), LlamaCppEngine(llama)
-    tokenizer = _tokenizer(source)
+        return tokenizer, LlamaCppEngine(llama)
     return tokenizer, _transformers_engine(source, options.device)
-
-
-async def _probed(engine_at: Any, options: EngineOptions) -> Engine:
-    probe = await engine_at(options.url, kind=options.kind, model=options.model, api_key=options.api_key)
-    # Connections belong to the loop that made them: the server makes its own.
-    await probe.aclose()
-    made: Engine = type(probe)(probe.url, model=probe.model, api_key=options.api_key)
-    made.context = probe.context
-    return made
 
 
 def _tokenizer(source: str) -> Any:
@@ -166,12 +161,6 @@ def _tokenizer(source: str) -> Any:
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         raise ServeError(f"no tokenizer can be loaded from {source!r}: {' '.join(str(error).split())}") from error
-
-
-def _gguf_tokenizer(source: str) -> Any:
-    from toolparse.serving.gguf import GgufTokenizer, load_llama
-
-    return GgufTokenizer(load_llama(source, vocab_only=True))
 
 
 def _transformers_engine(source: str, device: str) -> Engine:

@@ -45,6 +45,33 @@ from toolparse.testing.strategies import (
 #: Of five examples of a law, hypothesis draws one (and shrinks it when it breaks), a seed makes four: drawing costs
 #: ten times what checking does.
 _MADE = 4
+_SEEDS = st.integers(0, 2**32)
+
+Calls = list[tuple[str, dict[str, Json]]]
+
+
+def _hold(
+    check: Callable[..., None],
+    drawn: st.SearchStrategy[tuple[Any, ...]],
+    made: Callable[[random.Random], tuple[Any, ...]],
+    max_examples: int,
+) -> None:
+    """Check what hypothesis draws, and what a seed makes."""
+
+    @settings(
+        max_examples=-(-max_examples // (1 + _MADE)),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(drawn, _SEEDS)
+    def law(example: tuple[Any, ...], seed: int) -> None:
+        check(*example)
+        rng = random.Random(seed)
+        for _ in range(_MADE):
+            check(*made(rng))
+
+    law()
 
 
 # -- law 1 ------------------------------------------------------------------------------------------------------------
@@ -53,8 +80,7 @@ _MADE = 4
 def round_trip(format: Format, *, max_examples: int = 100) -> None:
     """Law 1: what `render` writes, `parse` reads back. `render` may refuse awkward values, never plain ones."""
     parser = Parser(format)
-    thought = "Let me think about it." if format.reasoning is not None else None
-
+    thoughts = (None, "Let me think about it." if format.reasoning is not None else None)
     contents = ("", "Hello.", "Two\nlines, and 3 < 4.")
 
     def check_one(items: list[ToolCall], content: str, reasoning: str | None) -> None:
@@ -79,15 +105,11 @@ def round_trip(format: Format, *, max_examples: int = 100) -> None:
         assert message.content == content, (text, message.content)
         assert (message.reasoning or "") == (reasoning or ""), (text, message.reasoning)
 
-    @_settings(max_examples)
-    @given(calls(format), st.sampled_from(contents), st.sampled_from([None, thought]), st.integers(0, 2**32))
-    def law(items: list[ToolCall], content: str, reasoning: str | None, seed: int) -> None:
-        check_one(items, content, reasoning)
-        rng = random.Random(seed)
-        for _ in range(_MADE):
-            check_one(made_calls(format, rng), rng.choice(contents), rng.choice((None, thought)))
+    def made(rng: random.Random) -> tuple[Any, ...]:
+        return made_calls(format, rng), rng.choice(contents), rng.choice(thoughts)
 
-    law()
+    drawn = st.tuples(calls(format), st.sampled_from(contents), st.sampled_from(thoughts))
+    _hold(check_one, drawn, made, max_examples)
 
 
 def _mixed(items: Sequence[ToolCall], *, deep: bool = False) -> bool:
@@ -116,23 +138,14 @@ def chunking(format: Format, *, max_examples: int = 100) -> None:
         if with_tools:
             message = parser.parse(text, tools=tools)
         stream = parser.stream(tools=tools)
-        events: list[Event] = []
-        for piece in chunked(text, seed):
-            events.extend(stream.feed(piece))
-        streamed = stream.close()
-        events.extend(stream.finish())
-        assert_same_message(message, streamed)
-        assert_deltas(message, events)
+        events = [event for piece in chunked(text, seed) for event in stream.feed(piece)]
+        assert_same_message(message, stream.close())
+        assert_deltas(message, [*events, *stream.finish()])
 
-    @_settings(max_examples)
-    @given(outputs(format), st.integers(0, 2**32), st.booleans())
-    def law(text: str, seed: int, with_tools: bool) -> None:
-        check_one(text, seed, with_tools)
-        rng = random.Random(seed)
-        for _ in range(_MADE):
-            check_one(made_output(format, rng), rng.randrange(2**32), rng.random() < 0.3)
+    def made(rng: random.Random) -> tuple[Any, ...]:
+        return made_output(format, rng), rng.randrange(2**32), rng.random() < 0.3
 
-    law()
+    _hold(check_one, st.tuples(outputs(format), _SEEDS, st.booleans()), made, max_examples)
 
 
 def assert_same_message(left: ParsedMessage, right: ParsedMessage) -> None:
@@ -177,19 +190,13 @@ def event_grammar(format: Format, *, max_examples: int = 100) -> None:
         assert_tiles(message, text)
         stream = parser.stream(tools=tools, prompt=prompt)
         events = [event for piece in chunked(text, seed) for event in stream.feed(piece)]
-        streamed = stream.close()
-        assert_same_message(message, streamed)
+        assert_same_message(message, stream.close())
         assert_events(message, [*events, *stream.finish()])
 
-    @_settings(max_examples)
-    @given(outputs(format), st.integers(0, 2**32), st.booleans())
-    def law(text: str, seed: int, with_tools: bool) -> None:
-        check_one(None, text, seed, with_tools)
-        rng = random.Random(seed)
-        for _ in range(_MADE):
-            check_one(*made_turn(format, rng), rng.randrange(2**32), rng.random() < 0.3)
+    def made(rng: random.Random) -> tuple[Any, ...]:
+        return *made_turn(format, rng), rng.randrange(2**32), rng.random() < 0.3
 
-    law()
+    _hold(check_one, st.tuples(st.none(), outputs(format), _SEEDS, st.booleans()), made, max_examples)
 
 
 def assert_events(message: ParsedMessage, events: Sequence[Event]) -> None:
@@ -252,15 +259,8 @@ def nothing_lost(format: Format, *, max_examples: int = 100) -> None:
             assert (call.span.start, call.span.end) in spans, (call, message.spans)
             assert call.raw == text[call.span.start : call.span.end]
 
-    @_settings(max_examples)
-    @given(st.one_of(outputs(format), st.text(max_size=60)), st.integers(0, 2**32))
-    def law(text: str, seed: int) -> None:
-        check_one(text)
-        rng = random.Random(seed)
-        for _ in range(_MADE):
-            check_one(made_output(format, rng))
-
-    law()
+    drawn = st.tuples(st.one_of(outputs(format), st.text(max_size=60)))
+    _hold(check_one, drawn, lambda rng: (made_output(format, rng),), max_examples)
 
 
 def assert_tiles(message: ParsedMessage, text: str) -> None:
@@ -285,7 +285,8 @@ def one_bad_call(format: Format, *, max_examples: int = 60) -> None:
         return  # a call has no neighbours
     parser = Parser(format)
 
-    def check_one(items: list[tuple[str, dict[str, Json]]], rng: random.Random) -> None:
+    def check_one(items: Calls, seed: int) -> None:
+        rng = random.Random(seed)
         wanted = numbered(format, items)
         text = parser.render(wanted)
         victim = rng.randrange(len(wanted))
@@ -300,17 +301,11 @@ def one_bad_call(format: Format, *, max_examples: int = 60) -> None:
                 found = [c for c in after.tool_calls if c == call and c.ok == call.ok and c.raw == call.raw]
                 assert found, (text, broken, call, after.tool_calls)
 
+    def made(rng: random.Random) -> tuple[Any, ...]:
+        return [("t" + made_word(rng), made_plain(rng)) for _ in range(rng.randint(2, 4))], rng.randrange(2**32)
+
     one = st.tuples(names(), st.dictionaries(names(), plain_values(), min_size=1, max_size=3))
-
-    @_settings(max_examples)
-    @given(st.lists(one, min_size=2, max_size=4), st.integers(0, 2**32))
-    def law(items: list[tuple[str, dict[str, Json]]], seed: int) -> None:
-        rng = random.Random(seed)
-        check_one(items, rng)
-        for _ in range(_MADE):
-            check_one([("t" + made_word(rng), made_plain(rng)) for _ in range(rng.randint(2, 4))], rng)
-
-    law()
+    _hold(check_one, st.tuples(st.lists(one, min_size=2, max_size=4), _SEEDS), made, max_examples)
 
 
 def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) -> str | None:
@@ -361,7 +356,8 @@ def no_key_dropped(format: Format, *, max_examples: int = 60) -> None:
     declared = {read for read, _ in format.synonyms}
     declared |= {word for word in ARGUMENT_KEYS if any(f'"{word}":' in source for source in format.sources())}
 
-    def check_one(rng: random.Random) -> None:
+    def check_one(seed: int) -> None:
+        rng = random.Random(seed)
         name, arguments = "t" + made_word(rng), made_plain(rng)
         (call,) = numbered(format, [(name, arguments)])
         text = parser.render([call])
@@ -389,14 +385,7 @@ def no_key_dropped(format: Format, *, max_examples: int = 60) -> None:
         elif found.ok:
             assert same(found.arguments, arguments), (text, found.arguments, arguments)
 
-    @_settings(max_examples)
-    @given(st.integers(0, 2**32))
-    def law(seed: int) -> None:
-        rng = random.Random(seed)
-        for _ in range(1 + _MADE):
-            check_one(rng)
-
-    law()
+    _hold(check_one, st.tuples(_SEEDS), lambda rng: (rng.randrange(2**32),), max_examples)
 
 
 # -- law 9 ------------------------------------------------------------------------------------------------------------
@@ -412,7 +401,7 @@ def every_call(format: Format, *, max_examples: int = 40) -> None:
     parser = Parser(format, prefill="")
     inner = inner_call(format)
 
-    def check_one(items: list[tuple[str, dict[str, Json]]]) -> None:
+    def check_one(items: Calls) -> None:
         wanted = numbered(format, items)
         found = parser.parse(parser.render(wanted))
         assert_calls(found, wanted)
@@ -423,20 +412,12 @@ def every_call(format: Format, *, max_examples: int = 40) -> None:
             text = before.replace("{{name}}", first) + text + behind
             assert_calls(parser.parse(text), wanted)
 
-    one = st.tuples(names(), st.dictionaries(names(), plain_values(), max_size=2))
+    def made(rng: random.Random) -> tuple[Any, ...]:
+        count = rng.randint(1, 5)
+        return ([("t" + made_word(rng), {"k" + made_word(rng): made_word(rng)}) for _ in range(count)],)
 
-    @_settings(max_examples)
-    @given(st.lists(one, min_size=1, max_size=5), st.integers(0, 2**32))
-    def law(items: list[tuple[str, dict[str, Json]]], seed: int) -> None:
-        items = [(name, dict.fromkeys(arguments, "x")) for name, arguments in items]
-        check_one(items)
-        rng = random.Random(seed)
-        for _ in range(_MADE):
-            check_one(
-                [("t" + made_word(rng), {"k" + made_word(rng): made_word(rng)}) for _ in range(rng.randint(1, 5))]
-            )
-
-    law()
+    one = st.tuples(names(), st.dictionaries(names(), st.just("x"), max_size=2))
+    _hold(check_one, st.tuples(st.lists(one, min_size=1, max_size=5)), made, max_examples)
 
 
 def assert_calls(message: ParsedMessage, wanted: Sequence[ToolCall]) -> None:
@@ -464,12 +445,3 @@ def check(format: Format, *, max_examples: int = 100) -> None:
     """All laws on one format. Raises AssertionError with the shortest example that breaks one."""
     for law in LAWS.values():
         law(format, max_examples=max_examples)
-
-
-def _settings(max_examples: int) -> settings:
-    return settings(
-        max_examples=-(-max_examples // (1 + _MADE)),
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
