@@ -18,15 +18,12 @@ from typing import Any, TypeAlias
 from toolparse.codecs.json import WORDS, type_of
 from toolparse.tools import exact_values
 from toolparse.tools.exact_values import MISSING
-from toolparse.tools.problem_text import Problem, not_listed, place, wrong_type
+from toolparse.tools.problem_text import Problem, not_listed, wrong_type
 from toolparse.tools.schema_types import ANYTHING, Admitted, Resolver, identity
 
 Path: TypeAlias = tuple[str | int, ...]
 # An element of an argument tree: its text, or its children in order.
 Tree: TypeAlias = str | Sequence[tuple[str, "Tree"]]
-
-# A tree is read recursively; real arguments are nowhere near.
-MAX_DEPTH = 128
 
 _BOOLEANS = {word: value for word, value in WORDS.items() if value is not None}
 _LENIENT_BOOLEANS = {**_BOOLEANS, "TRUE": True, "FALSE": False, "1": True, "0": False}
@@ -200,9 +197,6 @@ class Converter:
             if problem is not None:
                 problems.append(problem)
             return value
-        if len(path) >= MAX_DEPTH:
-            problems.append(Problem("invalid-value", f"{place(path[:3])}...: nested too deeply", path))
-            return ""
         if self._is_list(tree, schema, plan):
             return self._list(tree, schema, path, problems, python=python)
         return self.members(tree, schema, path, problems, python=python)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from toolparse.codecs.integers import read_integer
-from toolparse.codecs.json import NUMBER, WORDS
+from toolparse.codecs.json import MAX_DEPTH, NUMBER, WORDS, is_shallow
 
 
 class _Missing:
@@ -30,8 +30,7 @@ class _Missing:
 
 MISSING: Final = _Missing()
 
-# Deeper values can't be validated, compared or written again without exhausting the stack.
-MAX_DEPTH = 200
+_DEEPEST = MAX_DEPTH - 1  # an argument's value stands in the arguments
 
 _JSON_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
@@ -98,7 +97,7 @@ def json_value(text: str) -> Any:
         return _stdlib_json(text)
     except (RecursionError, MemoryError):
         return MISSING
-    return value if is_shallow(value) else MISSING
+    return value if is_shallow(value, _DEEPEST) else MISSING
 
 
 def _stdlib_json(text: str) -> Any:
@@ -108,7 +107,7 @@ def _stdlib_json(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError, MemoryError):
         return MISSING
-    return value if is_shallow(value) else MISSING
+    return value if is_shallow(value, _DEEPEST) else MISSING
 
 
 def _refuse(_name: str) -> Any:
@@ -120,36 +119,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("not finite")
     return value
-
-
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_CONTAINERS = (dict, list)
-
-
-def is_shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether a decoded value nests at most so many levels; walks level by level, each container once."""
-    nodes = [value] if isinstance(value, _CONTAINERS) else []
-    if is_flat(value) or (type(value) is dict and all(map(is_flat, value.values()))):
-        return True
-    for _ in range(depth):
-        if not nodes:
-            return True
-        nodes = [
-            child
-            for node in nodes
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, _CONTAINERS)
-        ]
-    return not nodes
-
-
-def is_flat(value: Any) -> bool:
-    """Whether a value is a scalar, or an object or a list of scalars: most arguments are."""
-    if type(value) in _SCALARS:
-        return True
-    if type(value) is dict:
-        return _SCALARS.issuperset(map(type, value.values()))
-    return type(value) is list and _SCALARS.issuperset(map(type, value))
 
 
 # --- Python literals ----------------------------------------------------------------------------------------
@@ -199,7 +168,7 @@ def _python(text: str) -> Any:
         kind, body = token.lastgroup, token.group(token.lastgroup or 0)
         if kind == "punct":
             if body in "[{(":
-                if state not in ("value", "first") or (_wants_key(stack, keys)) or len(stack) >= MAX_DEPTH:
+                if state not in ("value", "first") or (_wants_key(stack, keys)) or len(stack) >= _DEEPEST:
                     return MISSING
                 stack.append(({} if body == "{" else [], {"[": "]", "{": "}", "(": ")"}[body]))
                 keys.append(MISSING)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
+from toolparse.codecs.json import MAX_DEPTH
 from toolparse.tools.schema_types import Resolver, identity, matches
 
 MAX_FAILURES = 20
@@ -26,7 +27,6 @@ _STEPS, _STEPS_EACH = 20_000, 50
 HUGE = 10**4000
 # The engine in Rust may look at one value so many times.
 _MOST_LOOKS = 1_000
-_MOST_LEVELS = 200
 # Listed integers beyond 64 bits may have so many digits together.
 _MOST_DIGITS = 10_000
 # Finding that out may take so many steps; schemas that need more exist only as attacks.
@@ -188,7 +188,7 @@ def crowded(rules: Rules) -> bool:
         return True
     try:
         looks = in_place(Counter(schemas.keys()))
-        for _ in range(_MOST_LEVELS):
+        for _ in range(MAX_DEPTH):
             below: dict[tuple[str, Any], Counter[int]] = {}
             for number, count in looks.items():
                 for inside in rules.inside(schemas[number]):

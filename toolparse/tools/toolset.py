@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from toolparse.codecs.json import MAX_DEPTH, is_shallow
 from toolparse.errors import ToolError
 from toolparse.tools.convert import Converter, Path, Tree
 from toolparse.tools.exact_values import MISSING
@@ -132,18 +133,20 @@ class Tool:
         """
         problems: list[Problem] = []
         converter = self._core.converter
+        path: Path = () if key is None else (key,)
+        too_deep = Problem("invalid-value", f"{place(path)}: nested too deeply", path)
         try:
             if key is not None:
                 schema = converter.resolver.child(converter.root, key)
-                return converter.tree(tree, schema, (key,), problems, python=python), problems
-            if isinstance(tree, str):  # no element at all: text where arguments should be
-                return {}, [Problem("wrong-type", f"{place(())}: expected arguments, got {show(tree)}", ())] * bool(
-                    tree.strip()
-                )
-            return converter.members(tree, converter.root, (), problems, python=python), problems
-        except RecursionError:  # called from the bottom of a deep stack
-            path: Path = () if key is None else (key,)
-            return ({} if key is None else ""), [Problem("invalid-value", f"{place(path)}: nested too deeply", path)]
+                value = converter.tree(tree, schema, path, problems, python=python)
+            elif isinstance(tree, str):  # no element at all: text where arguments should be
+                told = Problem("wrong-type", f"{place(path)}: expected arguments, got {show(tree)}", path)
+                return {}, [told] if tree.strip() else []
+            else:
+                value = converter.members(tree, converter.root, path, problems, python=python)
+        except RecursionError:  # of a tree that no reader makes, or called from the bottom of a deep stack
+            return ({} if key is None else ""), [too_deep]
+        return value, problems if is_shallow(value, MAX_DEPTH - len(path)) else [too_deep, *problems]
 
     def retype(self, key: str, value: Any) -> Any:
         """A value from a family whose template writes every value as a string, as the schema says.

@@ -13,8 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+from toolparse.codecs.json import MAX_DEPTH, is_shallow
 from toolparse.errors import ToolError
-from toolparse.tools.exact_values import MAX_DEPTH, is_shallow
 from toolparse.tools.explaining import MAX_FAILURES, Failure, Rules, TooMuch, Walk, crossing, crowded, from_engine
 from toolparse.tools.problem_text import (
     Names,
@@ -32,7 +32,6 @@ from toolparse.tools.schema_types import BACKTRACKS, TYPES, matches
 
 Schema = dict[str, Any]
 
-_MAX_SCHEMA_DEPTH = 150
 # Where even the number of looks can't be bounded, arguments may have so many levels.
 _SHALLOW = 6
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
@@ -93,7 +92,14 @@ class Validator:
             return [wrong_type((), ("object",), arguments)]
         if not is_shallow(arguments):  # the engine in Rust recurses on the machine's stack, without a guard
             return [_invalid((), "nested too deeply")]
-        return [] if self._holds(arguments) else self._explain(arguments)
+        if self._holds(arguments):
+            return []
+        try:
+            return self._explain(arguments)
+        except _NoJSON as error:
+            return [error.problem]
+        except (TooMuch, RecursionError):
+            return [_invalid((), "too much to check against the tool's schema; use smaller or flatter values")]
 
     def accepts(self, arguments: dict[str, Any], size: int) -> bool:
         """Whether nothing is wrong with arguments that were read from so many characters of text."""
@@ -119,18 +125,12 @@ class Validator:
     def _explain(self, arguments: dict[str, Any]) -> list[Problem]:
         rules = self._rules
         assert rules is not None
-        try:
-            plain = _plain(arguments, ())
-        except _NoJSON as error:
-            return [error.problem]
+        plain = _plain(arguments, ())
         names = self._names
         found: list[Problem] = []
         if rules.readable:
-            try:
-                for failure in Walk(rules, plain).failures():
-                    found += _problems(failure, names)
-            except (TooMuch, RecursionError):
-                return [_invalid((), "too much to check against the tool's schema; use smaller or flatter values")]
+            for failure in Walk(rules, plain).failures():
+                found += _problems(failure, names)
         elif self._crowded and not is_shallow(plain, _SHALLOW):
             return [_invalid((), "nested too deeply to be checked against the tool's schema")]
         else:
@@ -212,7 +212,7 @@ def check_json(tool: str, value: Any, path: tuple[str | int, ...] = ("parameters
         ToolError: It does not; the message names the place.
     """
     where = _schema_place(path)
-    if len(path) > _MAX_SCHEMA_DEPTH:
+    if len(path) > MAX_DEPTH and isinstance(value, dict | list | tuple):
         raise ToolError(f"tool {tool!r}: the schema at {where[:80]}... is nested too deeply, or contains itself")
     if isinstance(value, dict):
         for key, inner in value.items():
