@@ -150,7 +150,7 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
         return _write_wrapper(format, part, call, id)
     try:
         if part.name == "name":
-            return _escaped(format, call.name)
+            return escaped(format, call.name)
         if part.name == "id":
             return id
         if part.name == "index":
@@ -167,7 +167,8 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
     return ""
 
 
-def _escaped(format: Format, text: str) -> str:
+def escaped(format: Format, text: str) -> str:
+    """A name or a key, with entities where the format has some."""
     for char, entity in format.escapes:
         text = text.replace(char, entity)
     return text
@@ -205,7 +206,7 @@ def _write_param(format: Format, key: str, value: Any) -> str:
     if format.item is not None:
         return _write_element(format, picture, key, value)
     text = param_text(format, value)
-    fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
+    fields = {"key": escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
     return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
 
 
@@ -228,7 +229,7 @@ def _element_text(format: Format, value: Any) -> str:
 
 def _write_element(format: Format, picture: Picture, key: str, value: Any) -> str:
     text = _element_text(format, value)
-    fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
+    fields = {"key": escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
     return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
 
 

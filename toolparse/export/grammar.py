@@ -61,7 +61,7 @@ from toolparse.message import ToolCall
 from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
 from toolparse.reader import read_text
 from toolparse.reader.tables import is_markerless
-from toolparse.render import render, write_call
+from toolparse.render import escaped, render, write_call
 from toolparse.tokens import tokenizer_of
 from toolparse.tools import Tool, ToolSet
 
@@ -453,14 +453,11 @@ class _Calls:
     """The calls of some tools, as rules."""
 
     def __init__(self, turn: Turn) -> None:
+        self.turn = turn
         self.format = turn.format
-        self.tools = turn.tools
         self.rules = turn.rules
-        self.schemas = turn.schemas
-        self.free = turn.free
-        self.loose = turn.loose
-        self.skip = turn.skip
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
+        self.picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
 
     def parts(self) -> tuple[str, Expr, str]:
         """The characters with which every call begins, what follows them, and the end that the turn's end may be, too.
@@ -470,23 +467,21 @@ class _Calls:
         """
         head = tail = ""
         bodies: list[Expr] = []
-        for tool in self.tools:
+        for tool in self.turn.tools:
             self._check_name(tool)
-            pieces = list(self.pieces(tool))
-            first = pieces[0] if isinstance(pieces[0], str) else ""
-            head = first
+            shared, *pieces = self.pieces(tool)
+            head = shared.text if isinstance(shared, Lit) else ""
             last = pieces[-1].text if isinstance(pieces[-1], Lit) else ""
             if self.shape.tail and self.shape.tail[-1] in self.format.ends and self.format.param is None:
                 tail = last[last.rindex(self.shape.tail[-1]) :]
                 pieces[-1] = Lit(last.removesuffix(tail))
-            body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
-            bodies.append(body)
+            bodies.append(seq(*pieces))
         before, rest = _shared(bodies)
         if len(bodies) > 1 and isinstance(before, Seq):  # an id is any text: engines would follow it in all tools
             bodies = rest
         else:
             before = EMPTY
-        calls = [self.rules.add(f"{tool.name}-call", body) for tool, body in zip(self.tools, bodies, strict=True)]
+        calls = [self.rules.add(f"{tool.name}-call", body) for tool, body in zip(self.turn.tools, bodies, strict=True)]
         return head, seq(before, self.rules.add("call", alt(*calls)) if len(calls) > 1 else calls[0]), tail
 
     def _check_name(self, tool: Tool) -> None:
@@ -495,30 +490,28 @@ class _Calls:
         except RenderError as error:
             raise ExportError(f"tool {tool.name!r}: {error}") from None
 
-    def pieces(self, tool: Tool) -> Iterator[str | Expr]:
-        """A call of a tool: first the literal that all calls share (if there is any), then the rest."""
-        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
-        flat: list[tuple[Part, bool, bool]] = []  # (part, is it in a JSON wrapper, in quotes)
-        for part in picture.parts:
-            if isinstance(part, Wrapper):
-                flat.extend(_wrapped(part))
-            else:
-                flat.append((part, False, False))
-        flat = [entry for entry in flat if not (isinstance(entry[0], Hole) and entry[0].name == "skip")]
-        first = flat[0][0] if flat else None
-        if isinstance(first, Text):
-            yield first.text
-            flat = flat[1:]
-        for part, inside, quotes in flat:
-            if isinstance(part, Text):
-                yield Lit(part.text)
-            elif isinstance(part, Hole):
-                yield self._hole(part, tool, inside, quotes)
+    def pieces(self, tool: Tool) -> Iterator[Expr]:
+        """A call of a tool: first the literal that all calls share, which may be empty, then the rest."""
+        begun = False
+        for part in self.picture.parts:
+            inside = isinstance(part, Wrapper)
+            before: Part | None = None
+            for inner in part.parts if isinstance(part, Wrapper) else (part,):
+                if isinstance(inner, Text):
+                    begun = True
+                    yield Lit(inner.text)
+                elif inner.name != "skip":
+                    if not begun:
+                        begun = True
+                        yield Lit("")
+                    quotes = inside and isinstance(before, Text) and before.text[-1:] in ("'", '"')
+                    yield self._hole(inner, tool, inside, quotes)
+                before = inner
 
     def _hole(self, hole: Hole, tool: Tool, inside: bool, quotes: bool) -> Expr:
         if hole.name == "name":
             if not inside:
-                return Lit(self.escaped(tool.name))
+                return Lit(escaped(self.format, tool.name))
             name = write_string(tool.name, self.format.syntax)
             return Lit(name[1:-1] if quotes else name)
         if hole.name == "id":
@@ -548,7 +541,7 @@ class _Calls:
         braces = self._finite(tool, alt(*(values.braces("{", inner, "}") for inner in pairs)))
         if not (inside and quotes):
             root = values.resolver.root
-            served = self.schemas and self.format.syntax.is_json and is_served(root)
+            served = self.turn.schemas and self.format.syntax.is_json and is_served(root)
             return Schema(engine_schema(root, self.format.syntax)) if served else braces
         return self.rules.quote(braces, "quoted")
 
@@ -560,13 +553,12 @@ class _Calls:
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
-        for path, keyword in unsaid(tool.parameters, self.skip):
+        for path, keyword in unsaid(tool.parameters, self.turn.skip):
             raise ExportError(
                 f"{owner}, at {path}: no grammar says {keyword!r}; skip=[{keyword!r}] leaves it to validation"
             )
-        parameters = without_keywords(tool.parameters, self.skip) if self.skip else tool.parameters
-        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
-        inside = picture.wrapper.parts if picture.wrapper is not None else ()
+        parameters = without_keywords(tool.parameters, self.turn.skip) if self.turn.skip else tool.parameters
+        inside = self.picture.wrapper.parts if self.picture.wrapper is not None else ()
         indented = any(isinstance(part, Text) and "\n" in part.text for part in inside)
         return Values(
             self.rules,
@@ -574,14 +566,9 @@ class _Calls:
             parameters,
             owner=owner,
             avoid=avoid,
-            blanks=self.loose or indented,  # templates that indent what is around arguments indent them, too
-            swapped=self.loose,
+            blanks=self.turn.loose or indented,  # templates that indent what is around arguments indent them, too
+            swapped=self.turn.loose,
         )
-
-    def escaped(self, text: str) -> str:
-        for char, entity in self.format.escapes:
-            text = text.replace(char, entity)
-        return text
 
     def _index(self) -> Expr:
         return self.rules.add("index", Rep(chars("0-9"), 1, 9), token=True)
@@ -644,14 +631,14 @@ class _Params:
         if shape.others is not None:
             label = self._other_label(self.param, [member.key for member in shape.members])
             extra = alt(*(self._element(self.param, label, other, f"{hint}-other") for other in shape.others))
-        if self.calls.loose and 1 < len(items) <= MAX_SWAPPED:
+        if self.calls.turn.loose and 1 < len(items) <= MAX_SWAPPED:
             return any_order(self.rules, items, extra, EMPTY, hint)
         written = seq(*(one if required else opt(one) for one, required in items))
         return written if extra is None else seq(written, star(extra))
 
     def _label(self, picture: Picture, key: str) -> Lit:
         """A parameter's name as it stands in the tag."""
-        text = self.calls.escaped(key)
+        text = escaped(self.format, key)
         bad = '<>"\n' + (BLANKS if _is_element(picture) else "")
         if any(char in text for char in bad) or key != key.strip():
             raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
@@ -746,13 +733,11 @@ class _Params:
     def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
         """A text value with its closing tag."""
         for excluded, end, left in self._wraps(then, avoid):
-            yield self._closed(excluded, end, left)
-
-    def _closed(self, avoid: Sequence[str], then: str, left: str) -> Expr:
-        if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
-            return seq(Lit(left), Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
-        text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
-        return self.rules.add("text", seq(Lit(left), text, Lit(then)), token=True)
+            if self.calls.turn.free and not self._nested:  # structural tags have no rules that could mention themselves
+                yield seq(Lit(left), Free(tuple(dict.fromkeys((*excluded, end)))), Lit(end))
+            else:
+                text = self.rules.add("any-text", Scan(text_without(excluded)), token=True)
+                yield self.rules.add("text", seq(Lit(left), text, Lit(end)), token=True)
 
     def _limited(self, limits: Limits, then: str, avoid: Sequence[str], hint: str) -> list[Expr]:
         """A text value that keywords limit, with its closing tag."""
@@ -815,11 +800,3 @@ def _is_element(picture: Picture) -> bool:
 # What a name in a tag may hold, blanks between two of these included.
 _SOLID = without(complement(((0x00, 0x20), (0x7F, 0xA0))), "<>\"'&=/")
 _IDENTIFIER = (chars("A-Za-z_").ranges, chars("A-Za-z0-9_").ranges)
-
-
-def _wrapped(wrapper: Wrapper) -> Iterator[tuple[Part, bool, bool]]:
-    """The parts of a wrapper, each with whether the picture puts it in quotes."""
-    for number, part in enumerate(wrapper.parts):
-        before = wrapper.parts[number - 1] if number else None
-        quotes = isinstance(before, Text) and before.text[-1:] in ("'", '"') and isinstance(part, Hole)
-        yield part, True, quotes

@@ -54,25 +54,13 @@ def typed_tools(tools: Any) -> list[dict[str, Any]]:
     for tool in ToolSet.of(tools):
         resolver = Resolver(tool.parameters)
         properties: dict[str, Any] = {}
-        for key in _properties(tool.parameters, resolver):
+        for key in resolver.declared(tool.parameters)[0]:
             admitted = resolver.admitted(resolver.child(tool.parameters, key))
             if not admitted.silent:
                 properties[key] = {"type": [kind for kind in _TYPES if kind in admitted.types]}
         parameters = {"type": "object", "properties": properties}
         found.append({"type": "function", "function": {"name": tool.name, "parameters": parameters}})
     return found
-
-
-def _properties(schema: Any, resolver: Resolver, depth: int = 0) -> list[str]:
-    """The names of all properties that a schema describes, those behind references and in unions included."""
-    if not isinstance(schema, dict) or depth > 16:
-        return []
-    keys = [*schema.get("properties", {})] if isinstance(schema.get("properties"), dict) else []
-    parts = [part for word in ("allOf", "anyOf", "oneOf") for part in schema.get(word) or ()]
-    if isinstance(schema.get("$ref"), str):
-        parts.append(resolver.resolve(schema["$ref"]))
-    keys += [key for part in parts for key in _properties(part, resolver, depth + 1)]
-    return list(dict.fromkeys(keys))
 
 
 class _Exporter:

@@ -49,7 +49,7 @@ from toolparse.export.expressions import (
 )
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
-from toolparse.tools.schema_types import TYPES, Resolver
+from toolparse.tools.schema_types import TYPES, Resolver, elements_of, list_of
 
 Schema = dict[str, Any]
 
@@ -180,10 +180,10 @@ class Values:
             if ref in open_refs:
                 return []  # it is only itself
             found = _product(found, self._flat(self.resolver.resolve(ref), open_refs | {ref}), self.owner)
-        for part in _parts(schema, "allOf"):
+        for part in list_of(schema, "allOf"):
             found = _product(found, self._flat(part, open_refs), self.owner)
         for word in ("anyOf", "oneOf"):
-            parts = _parts(schema, word)
+            parts = list_of(schema, word)
             if parts:
                 branches = [plain for part in parts for plain in self._flat(part, open_refs)]
                 found = _product(found, branches, self.owner)
@@ -478,11 +478,9 @@ class Values:
 
 def elements(schema: Schema, item: Callable[[Any, str], Expr], comma: Expr, hint: str, rules: Rules) -> Expr:
     """The elements of a list, each as `item` writes it: those that are described one by one, then any number."""
-    prefix, items = schema.get("prefixItems"), schema.get("items")
-    if isinstance(items, list):  # before draft 2020-12
-        prefix, items = items, None
+    prefix, items = elements_of(schema)
     low, high = bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None)
-    first = [item(one, f"{hint}-{number}") for number, one in enumerate((prefix or ())[:high])]
+    first = [item(one, f"{hint}-{number}") for number, one in enumerate(prefix[:high])]
     least, most = max(low - len(first), 0), None if high is None else max(high, low) - len(first)
     # Lists whose elements are described are closed, as objects are, as far as `minItems` lets them.
     rest: Expr = EMPTY
@@ -560,7 +558,7 @@ def is_served(schema: Any) -> bool:
     if not isinstance(properties, dict) or not set(schema.get("required", ())) <= properties.keys():
         return False
     inner = [*properties.values(), *(schema[word] for word in ("items",) if word in schema)]
-    inner += [part for word in ("anyOf", "oneOf") for part in _parts(schema, word)]
+    inner += [part for word in ("anyOf", "oneOf") for part in list_of(schema, word)]
     inner += [part for word in ("$defs", "definitions") for part in schema.get(word, {}).values()]
     rest = schema.get("additionalProperties", True)
     return (isinstance(rest, bool) or is_served(rest)) and all(map(is_served, inner))
@@ -603,11 +601,6 @@ def literals(schema: Schema) -> list[Any] | None:
 
 
 # -- alternatives -----------------------------------------------------------------------------------------------------
-
-
-def _parts(schema: Schema, word: str) -> list[Any]:
-    parts = schema.get(word)
-    return parts if isinstance(parts, list) else []
 
 
 def _types(schema: Schema) -> list[str] | None:
@@ -752,7 +745,7 @@ def unsaid(schema: Any, skip: Collection[str], path: tuple[str, ...] = ()) -> It
             for key, inner in schema[word].items():
                 yield from unsaid(inner, skip, (*path, str(key)))
     for word in ("allOf", "anyOf", "oneOf", "prefixItems"):
-        for inner in schema.get(word) or () if isinstance(schema.get(word), list) else ():
+        for inner in list_of(schema, word):
             yield from unsaid(inner, skip, path)
     for word in ("items", "additionalProperties"):
         yield from unsaid(schema.get(word), skip, (*path, "[]" if word == "items" else "*"))

@@ -162,19 +162,11 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
         return [(opening, *_ended(seq(any_call, more, Lit(block.after))))]
     tags = []
     for pieces in bodies:
-        begin = opening
-        while pieces:
-            first = pieces[0].text if isinstance(pieces[0], Lit) else pieces[0]
-            if not isinstance(first, str):
-                break
-            begin += first
-            pieces.pop(0)
-        tags.append((begin.lstrip(BLANKS), *_ended(seq(_whole(pieces), more, Lit(block.after)))))
+        call = seq(Lit(opening), *pieces)
+        first, *rest = call.items if isinstance(call, Seq) else (call,)
+        begin, rest = (first.text, rest) if isinstance(first, Lit) else ("", [first, *rest])
+        tags.append((begin.lstrip(BLANKS), *_ended(seq(*rest, more, Lit(block.after)))))
     return tags
-
-
-def _whole(pieces: Iterable[str | Expr]) -> Expr:
-    return seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces))
 
 
 def _ended(expr: Expr) -> tuple[Expr, str]:

@@ -6,16 +6,13 @@ text. `MISSING` means "this text is not such a value".
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
-
 from toolparse.codecs.integers import read_integer
-from toolparse.codecs.json import MAX_DEPTH, NUMBER, WORDS, is_shallow
+from toolparse.codecs.json import MAX_DEPTH, NUMBER, WORDS, decode, is_shallow
 
 
 class _Missing:
@@ -40,8 +37,6 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)
 _MAX_EXPONENT = 308
 # No number or constant is longer: longer text is not looked at.
 MAX_SCALAR = 20_000
-
-_decode = msgspec.json.Decoder().decode
 
 
 def integer(text: str, *, lenient: bool) -> Any:
@@ -80,45 +75,12 @@ def number(text: str, *, lenient: bool) -> Any:
 def container(text: str, *, python: bool) -> Any:
     """An object or an array, as JSON or else, with `python`, as a Python literal."""
     if text[:1] in ("{", "[") or (python and text[:1] == "("):
-        value = json_value(text)
-        if value is MISSING and python:
-            value = python_value(text)
-        return value if isinstance(value, dict | list) else MISSING
+        try:
+            value = decode(text)
+        except ValueError:
+            value = python_value(text) if python else MISSING
+        return value if isinstance(value, dict | list) and is_shallow(value, _DEEPEST) else MISSING
     return MISSING
-
-
-def json_value(text: str) -> Any:
-    """Strict JSON with exact integers."""
-    try:
-        value = _decode(text)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
-        # msgspec wants valid UTF-8; half a surrogate pair is all that it refuses and the standard library
-        # reads
-        return _stdlib_json(text)
-    except (RecursionError, MemoryError):
-        return MISSING
-    return value if is_shallow(value, _DEEPEST) else MISSING
-
-
-def _stdlib_json(text: str) -> Any:
-    if "\\ud" not in text and "\\uD" not in text and text.isascii():
-        return MISSING
-    try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError, MemoryError):
-        return MISSING
-    return value if is_shallow(value, _DEEPEST) else MISSING
-
-
-def _refuse(_name: str) -> Any:
-    raise ValueError("not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
 
 
 # --- Python literals ----------------------------------------------------------------------------------------

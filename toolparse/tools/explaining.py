@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import MAX_DEPTH
-from toolparse.tools.schema_types import Resolver, identity, matches
+from toolparse.tools.schema_types import Resolver, elements_of, identity, list_of, matches
 
 MAX_FAILURES = 20
 # One check may take so many steps, and so many more for each value in the arguments.
@@ -109,7 +109,7 @@ class Rules:
             if self.old:
                 return
         for word in ("allOf", *_CHOICES):
-            yield from _list(schema, word)
+            yield from list_of(schema, word)
         for word in ("not", "if", "then", "else"):
             if word in schema:
                 yield schema[word]
@@ -127,7 +127,7 @@ class Rules:
             yield Inside("object", declared, rest if isinstance(rest, dict) else None, patterns)
         if "propertyNames" in schema:
             yield Inside("names", {}, None, [schema["propertyNames"]])
-        prefix, rest = _items(schema)
+        prefix, rest = elements_of(schema)
         contained = [schema["contains"]] if "contains" in schema else []
         if prefix or contained or rest is not None:
             yield Inside("array", dict(enumerate(prefix)), rest, contained)
@@ -145,7 +145,7 @@ class Rules:
             seen.add(id(schema))
             self.digits += sum(
                 value.bit_length() // 3
-                for value in _list(schema, "enum")
+                for value in list_of(schema, "enum")
                 if isinstance(value, int) and value.bit_length() > 64
             )
             pending.extend(self.in_place(schema))
@@ -347,7 +347,7 @@ class Walk:
             yield self._rules.resolver.resolve(schema["$ref"]), value, None
             if self._rules.old:
                 return
-        for part in _list(schema, "allOf"):
+        for part in list_of(schema, "allOf"):
             yield part, value, None
         if "if" in schema and ("then" in schema or "else" in schema):
             word = "then" if self._fits(schema["if"], value) else "else"
@@ -371,7 +371,7 @@ class Walk:
                 for name in self._surplus(schema, value):
                     yield rest, value[name], name
         elif isinstance(value, list):
-            prefix, rest = _items(schema)
+            prefix, rest = elements_of(schema)
             for index, (part, inner) in enumerate(zip(prefix, value, strict=False)):
                 yield part, inner, index
             if rest is not None:
@@ -390,21 +390,9 @@ class Walk:
         return matches(pattern, name)
 
 
-def _list(schema: dict[str, Any], word: str) -> list[Any]:
-    found = schema.get(word)
-    return found if isinstance(found, list) else []
-
-
 def _dict(schema: dict[str, Any], word: str) -> dict[str, Any]:
     found = schema.get(word)
     return found if isinstance(found, dict) else {}
-
-
-def _items(schema: dict[str, Any]) -> tuple[list[Any], Any]:
-    """The schemas of the first elements, and of the others."""
-    if isinstance(schema.get("items"), list):  # before draft 2020-12
-        return schema["items"], schema.get("additionalItems")
-    return _list(schema, "prefixItems"), schema.get("items")
 
 
 def _seen(value: Any, *, whole: bool) -> Any:

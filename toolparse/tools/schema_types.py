@@ -7,6 +7,7 @@ A schema is reduced to alternatives: sets of JSON types, each perhaps with the f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -97,86 +98,65 @@ class Resolver:
 
     def __init__(self, root: Schema) -> None:
         self.root = root
-        # The key is the schema's identity; keeping the schema keeps its identity from being reused.
-        self._known: dict[int, tuple[Any, Admitted]] = {}
-        self._children: dict[tuple[int, str], tuple[Any, Any]] = {}
-        self._names: dict[int, tuple[Any, tuple[frozenset[str], tuple[str, ...]]]] = {}
-        self._items: dict[tuple[int, int], tuple[Any, Any]] = {}
+        # By the question, the schema's identity and a key; keeping the schema keeps its identity from being reused.
+        self._known: dict[tuple[str, int, Any], tuple[Any, Any]] = {}
         self._longest: int | None = None
+
+    def _once(self, question: str, schema: Any, key: Any, answer: Callable[[], Any]) -> Any:
+        """What is remembered, or the answer; None where that is too complex."""
+        known = self._known.get((question, id(schema), key))
+        if known is None:
+            try:
+                found = answer()
+            except (_TooComplex, RecursionError):
+                found = None
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[question, id(schema), key] = (schema, found)
+        return known[1]
 
     def admitted(self, schema: Any) -> Admitted:
         """What a schema admits."""
-        known = self._known.get(id(schema))
-        if known is not None:
-            return known[1]
-        walk = _Walk(self)
-        try:
-            result = walk.admitted(schema)
-            if result is None or not result.alternatives:  # only itself, or a contradiction
-                result = ANYTHING
-        except (_TooComplex, RecursionError):
-            result = ANYTHING
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known[id(schema)] = (schema, result)
-        return result
+        found: Admitted | None = self._once("admitted", schema, None, lambda: _Walk(self).admitted(schema))
+        return found if found is not None and found.alternatives else ANYTHING  # only itself, or a contradiction
 
     def child(self, schema: Any, key: str) -> Any:
         """The schema of a property, combined from every place that declares it; None if it is undeclared."""
-        names, patterns = self._named(schema)
+        names, patterns = self.declared(schema)
         if key not in names and not any(matches(pattern, key) for pattern in patterns):
             key = _OTHER  # undeclared keys are all alike
-        known = self._children.get((id(schema), key))
-        if known is not None:
-            return known[1]
-        try:
-            result = _Walk(self).child(schema, key)
-        except (_TooComplex, RecursionError):
-            result = None
-        if len(self._children) < _MAX_KNOWN:
-            self._children[id(schema), key] = (schema, result)
-        return result
+        return self._once("child", schema, key, lambda: _Walk(self).child(schema, key))
 
-    def _named(self, schema: Any) -> tuple[frozenset[str], tuple[str, ...]]:
-        """The names and the patterns of names that a schema, or anything it is composed of, declares."""
-        known = self._names.get(id(schema))
-        if known is not None:
-            return known[1]
-        names: set[str] = set()
+    def declared(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
+        """The names and the patterns of names that a schema, or anything it is composed of, declares, in order."""
+        found: tuple[dict[str, None], dict[str, None]] = self._once(
+            "declared", schema, None, lambda: self._find(schema)
+        )
+        return found
+
+    def _find(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
+        names: dict[str, None] = {}
         patterns: dict[str, None] = {}
         pending, seen = [schema], set()
-        while pending:
-            part = pending.pop()
+        for part in pending:
             if not isinstance(part, dict) or id(part) in seen:
                 continue
             seen.add(id(part))
             for word, store in (("properties", names), ("patternProperties", patterns)):
                 if isinstance(part.get(word), dict):
                     store.update(dict.fromkeys(part[word]))
+            for word in ("allOf", "anyOf", "oneOf"):
+                pending += list_of(part, word)
             if "$ref" in part:
                 pending.append(self.resolve(part["$ref"]))
-            for word in ("allOf", "anyOf", "oneOf"):
-                pending += _parts(part, word)
-        result = frozenset(names), tuple(patterns)
-        if len(self._names) >= _MAX_KNOWN:
-            self._names.clear()
-        self._names[id(schema)] = (schema, result)
-        return result
+        return names, patterns
 
     def item(self, schema: Any, index: int) -> Any:
         """The schema of an array's element; None if nothing is said about it."""
         if self._longest is None:
             self._longest = _longest_tuple(self.root)
         index = min(index, self._longest)  # elements behind the last described one are alike
-        known = self._items.get((id(schema), index))
-        if known is not None:
-            return known[1]
-        try:
-            result = _Walk(self).item(schema, index)
-        except (_TooComplex, RecursionError):
-            result = None
-        self._items[id(schema), index] = (schema, result)
-        return result
+        return self._once("item", schema, index, lambda: _Walk(self).item(schema, index))
 
     def resolve(self, ref: Any) -> Any:
         """What a local `$ref` points to; None if there is nothing."""
@@ -236,10 +216,10 @@ class _Walk:
                 target = self._resolver.resolve(schema["$ref"])
                 result = _intersect(result, self.admitted(target) if target is not None else ANYTHING)
             result = _intersect(result, _own(schema))
-            for part in _parts(schema, "allOf"):
+            for part in list_of(schema, "allOf"):
                 result = _intersect(result, self.admitted(part))
             for word in ("anyOf", "oneOf"):
-                if parts := _parts(schema, word):
+                if parts := list_of(schema, word):
                     union = _NOTHING
                     for part in parts:
                         branch = self.admitted(part)
@@ -276,9 +256,9 @@ class _Walk:
                 found.append(mine)
             if "$ref" in schema:
                 found.append(self._sub(self._resolver.resolve(schema["$ref"]), own))
-            found += [self._sub(part, own) for part in _parts(schema, "allOf")]
+            found += [self._sub(part, own) for part in list_of(schema, "allOf")]
             for word in ("anyOf", "oneOf"):
-                branches = [self._sub(part, own) for part in _parts(schema, word)]
+                branches = [self._sub(part, own) for part in list_of(schema, word)]
                 branches = [branch for branch in branches if branch is not None]
                 if branches:
                     found.append(branches[0] if len(branches) == 1 else {"anyOf": branches})
@@ -305,9 +285,17 @@ def _longest_tuple(root: Any) -> int:
     return longest
 
 
-def _parts(schema: Schema, word: str) -> list[Any]:
-    parts = schema.get(word)
-    return parts if isinstance(parts, list) else []
+def list_of(schema: Schema, word: str) -> list[Any]:
+    """The list under a keyword; an empty one where there is none."""
+    found = schema.get(word)
+    return found if isinstance(found, list) else []
+
+
+def elements_of(schema: Schema) -> tuple[list[Any], Any]:
+    """The schemas of a list's first elements, and of the others."""
+    if isinstance(schema.get("items"), list):  # before draft 2020-12
+        return schema["items"], schema.get("additionalItems")
+    return list_of(schema, "prefixItems"), schema.get("items")
 
 
 def _own(schema: Schema) -> Admitted:
@@ -415,10 +403,7 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def _own_item(schema: Schema, index: int) -> Any:
-    prefix = schema.get("prefixItems")
-    items = schema.get("items")
-    if not isinstance(prefix, list) and isinstance(items, list):  # before draft 2020-12
-        prefix, items = items, schema.get("additionalItems")
-    if isinstance(prefix, list) and index < len(prefix):
+    prefix, rest = elements_of(schema)
+    if index < len(prefix):
         return prefix[index]
-    return items if isinstance(items, dict) else None
+    return rest if isinstance(rest, dict) else None

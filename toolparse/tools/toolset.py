@@ -8,8 +8,8 @@ import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -224,21 +224,8 @@ class ToolSet(Sequence[Tool]):
         if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable) or isinstance(tools, type):
             raise ToolError(f"tools must be a list of tools, not {show(tools)}: write tools=[...]")
         listed = list(tools)
-        key = _list_key(listed)
-        if key is not None:
-            with _lock:
-                known = _sets.get(key)
-                if known is not None:
-                    _sets.move_to_end(key)
-                    return known
-        built = cls(listed)
-        if key is not None:
-            with _lock:
-                # the set holds its sources, so no identity in the key is reused while the key is here
-                _sets[key] = built
-                while len(_sets) > _MAX_SETS:
-                    _sets.popitem(last=False)
-        return built
+        # The set holds its sources, so no identity in the key is reused while the key is remembered.
+        return _sets.get(_list_key(listed), lambda: cls(listed))
 
     def get(self, name: Any) -> Tool | None:
         """The tool of that name."""
@@ -324,11 +311,36 @@ def _said_once(name: str) -> str:
 
 # --- what is remembered -------------------------------------------------------------------------------------
 
-_MAX_SETS = 64
-_MAX_DICTS = 512
-_lock = threading.Lock()
-_sets: OrderedDict[tuple[Any, ...], ToolSet] = OrderedDict()
-_dicts: OrderedDict[bytes, _Core] = OrderedDict()
+_Made = TypeVar("_Made")
+
+
+class _Recent(Generic[_Made]):
+    """The last things that were made, by what they were made from."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Any, _Made] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], _Made]) -> _Made:
+        """What was made from the key, or is made now; not remembered where the key is None."""
+        if key is None:
+            return make()
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None:
+                self._known.move_to_end(key)
+                return known
+        made = make()
+        with self._lock:
+            self._known[key] = made
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return made
+
+
+_sets = _Recent[ToolSet](64)
+_dicts = _Recent[_Core](512)
 
 
 class _Memory:
@@ -409,16 +421,4 @@ def _core(tool: Any) -> _Core:
 
 def _core_of_dict(tool: Mapping[str, Any]) -> _Core:
     content = _fingerprint(tool) if type(tool) is dict else None
-    if content is not None:
-        with _lock:
-            known = _dicts.get(content)
-            if known is not None:
-                _dicts.move_to_end(content)
-                return known
-    core = _Core(tool_schema(tool), trusted=False, closed=False)
-    if content is not None:
-        with _lock:
-            _dicts[content] = core
-            while len(_dicts) > _MAX_DICTS:
-                _dicts.popitem(last=False)
-    return core
+    return _dicts.get(content, lambda: _Core(tool_schema(tool), trusted=False, closed=False))

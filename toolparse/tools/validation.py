@@ -28,7 +28,7 @@ from toolparse.tools.problem_text import (
     unexpected,
     wrong_type,
 )
-from toolparse.tools.schema_types import BACKTRACKS, TYPES, matches
+from toolparse.tools.schema_types import BACKTRACKS, TYPES, Resolver, list_of, matches
 
 Schema = dict[str, Any]
 
@@ -314,8 +314,6 @@ class _Declared(NamedTuple):
 
 def _declared(root: Schema, *, closed: bool) -> _Declared | None:
     """The arguments that the schema declares anywhere at its top level; None if others are welcome."""
-    from toolparse.tools.schema_types import Resolver
-
     resolver = Resolver(root)
     names: set[str] = set()
     patterns: list[str] = []
@@ -333,8 +331,7 @@ def _declared(root: Schema, *, closed: bool) -> _Declared | None:
             if isinstance(schema.get(word), dict):
                 store(schema[word])
         for word in ("allOf", "anyOf", "oneOf"):
-            if isinstance(schema.get(word), list):
-                pending.extend(schema[word])
+            pending.extend(list_of(schema, word))
         pending.extend(schema.get(word) for word in ("then", "else"))
         if isinstance(schema.get("dependentSchemas"), dict):
             pending.extend(schema["dependentSchemas"].values())
