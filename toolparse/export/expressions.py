@@ -268,13 +268,9 @@ def _text_without(excluded: tuple[str, ...], empty: bool) -> Automaton:
     return replace(automaton if empty else both(automaton, names_but(())), excluded=excluded)
 
 
-def names_but(taken: Iterable[str], first: Ranges = ANY, rest: Ranges = ANY) -> Automaton:
-    """Texts of at least one character, the first one and the others of some classes, other than those taken."""
-    return _names_but(tuple(taken), first, rest)
-
-
 @lru_cache(maxsize=512)
-def _names_but(taken: tuple[str, ...], first: Ranges, rest: Ranges) -> Automaton:
+def names_but(taken: tuple[str, ...], first: Ranges = ANY, rest: Ranges = ANY) -> Automaton:
+    """Texts of at least one character, the first one and the others of some classes, other than those taken."""
     words = {word for word in taken if word}
     prefixes = {"": 0}
     for word in sorted(words):

@@ -115,22 +115,11 @@ def grammar(
     tools = ToolSet.of(tools)
     if not tools and (required or not content):
         raise ExportError("a call is required, but there are no tools; pass some, or allow content")
-    format = format.bind("")
-    if not format.call:
-        raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
     if schemas and syntax != "lark":
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
-    tokens = special_tokens(tokenizer, format) if tokenizer is not None and syntax != "gbnf" else {}
-    turn = Turn(
-        format,
-        tools,
-        format.prefill if prefill is None else prefill,
-        tokens,
-        schemas=schemas,
-        loose=loose,
-        skip=skip,
-        answer=answer,
-    )
+    if syntax == "gbnf":
+        tokenizer = None
+    turn = Turn(format, tools, prefill, tokenizer, schemas=schemas, loose=loose, skip=skip, answer=answer)
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
 
@@ -157,13 +146,13 @@ def factored(options: Sequence[Expr]) -> Expr:
     return opt(alt(*others)) if EMPTY in firsts else alt(*others)
 
 
-def special_tokens(tokenizer: Any, format: Format) -> dict[str, int]:
+def _special_tokens(tokenizer: Any, markers: Collection[str]) -> dict[str, int]:
     """The tokens that a marker counts as, with their ids; and what no text matches in llguidance (`<...>`, special)."""
+    if tokenizer is None:
+        return {}
     listed = getattr(tokenizer_of(tokenizer), "added_tokens_decoder", None)
     if listed is None:
         listed = tokenizer_of(tokenizer).get_added_tokens_decoder()
-    program = compile_format(format.bind(""))
-    markers = {*program.candidates, *program.reasoning_candidates}
     return {
         token.content: int(id)
         for id, token in listed.items()
@@ -178,8 +167,8 @@ class Turn:
         self,
         format: Format,
         tools: ToolSet,
-        prefill: str,
-        tokens: Mapping[str, int],
+        prefill: str | None,
+        tokenizer: Any = None,
         *,
         schemas: bool = False,
         free: bool = False,
@@ -195,14 +184,16 @@ class Turn:
         self.loose = loose
         self.answer = answer
         self.says = self.thinks = True  # whether there may be content, and a thought
-        self.format = format
+        self.format = format = format.bind("")
+        if not format.call:
+            raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
         self.schemas = schemas
         self.free = free
         self.tools = tools
-        self.prefill = prefill.replace("{{suffix}}", "")
-        self.rules = Rules(tokens)
+        self.prefill = (format.prefill if prefill is None else prefill).replace("{{suffix}}", "")
         program = compile_format(format)
         cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
+        self.rules = Rules(_special_tokens(tokenizer, cores))
         if program.anchored:
             cores["{"] = None  # a call that nothing announces: its name and a brace
         #: calls that are text where other text follows them
@@ -629,7 +620,7 @@ class _Params:
             items.append((one, member.required))
         extra: Expr | None = None
         if shape.others is not None:
-            label = self._other_label(self.param, [member.key for member in shape.members])
+            label = self._other_label(self.param, tuple(member.key for member in shape.members))
             extra = alt(*(self._element(self.param, label, other, f"{hint}-other") for other in shape.others))
         if self.calls.turn.loose and 1 < len(items) <= MAX_SWAPPED:
             return any_order(self.rules, items, extra, EMPTY, hint)
@@ -644,7 +635,7 @@ class _Params:
             raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
         return Lit(text)
 
-    def _other_label(self, picture: Picture, taken: Sequence[str]) -> Expr:
+    def _other_label(self, picture: Picture, taken: tuple[str, ...]) -> Expr:
         """The name of any parameter that is not taken."""
         if picture.holes().count("key") > 1:
             raise ExportError(

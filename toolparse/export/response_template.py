@@ -18,7 +18,7 @@ from toolparse.compile import Shape, compile_format, is_marker
 from toolparse.compile.items import Core, Field, Item, Raw, Slack, compile_stretch, pattern_of, trimmed
 from toolparse.errors import ExportError, FormatError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format, Syntax
-from toolparse.picture import BLANKS, Around, Hole, Text, Wrapper, without_blanks_before, without_blanks_behind
+from toolparse.picture import BLANKS, Around, Hole, Part, Text, Wrapper, without_blanks_before, without_blanks_behind
 from toolparse.tools import ToolSet
 from toolparse.tools.schema_types import Resolver
 
@@ -155,7 +155,7 @@ class _Exporter:
                 raise self.refuse("call", "the tool's name is a key")
             if wrapper.encoded:
                 raise self.refuse("call", "the arguments are encoded a second time")
-            array = self._array(wrapper)
+            array = self._array(wrapper, picture.parts)
             if array is not None:
                 return array
         close = self._close()
@@ -164,46 +164,31 @@ class _Exporter:
             **({"close_pattern": close} if close else {}),
             "repeats": True,
         }
-        function: dict[str, Any] = {"name": "{name}", "arguments": "{content}"}
-        call: dict[str, Any] = {"type": "function", "function": function}
+        region |= self._params() if wrapper is None and self.shape.body == "params" else self._json()
+        call: dict[str, Any] = {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}}
         if wrapper is not None:
-            region |= self._json()
-            function.update(name=_path("content", wrapper.name), arguments=_path("content", wrapper.arguments))
-            if wrapper.id is not None:
-                call["id"] = _path("content", wrapper.id)
-        elif self.shape.body == "params":
-            region |= self._params()
-        else:
-            region |= self._json()
+            call = _call(wrapper, "content")
         if "id" in picture.holes() and (wrapper is None or wrapper.id is None):
             call["id"] = "{id}"
         return {**region, "transform": call}
 
-    def _array(self, wrapper: Wrapper) -> dict[str, Any] | None:
+    def _array(self, wrapper: Wrapper, parts: Iterable[Part]) -> dict[str, Any] | None:
         """Calls that are the elements of one JSON list."""
         before, after = self.format.block.opening, self.format.block.closing
-        alone = all(isinstance(part, Wrapper) or not _solid(part) for part in self._parts())
+        alone = all(isinstance(part, Wrapper) or not _solid(part) for part in parts)
         if not (alone and before.endswith("[") and after.startswith("]") and self.format.between.strip(BLANKS) == ","):
             return None
         opening, closing = before[:-1].strip(BLANKS), after[1:].strip(BLANKS)
         lead = _blanks(self.format.lead) + _blanks(self.format.block.start)
         key = re.escape((wrapper.name or ("name",))[0])
-        call = {
-            "type": "function",
-            "function": {"name": _path("", wrapper.name), "arguments": _path("", wrapper.arguments)},
-            **({"id": _path("", wrapper.id)} if wrapper.id is not None else {}),
-        }
         close = rf"\s*{_loosely(closing)}\s*" if closing else self._at_end()
         return {
             "open_pattern": lead + (_loosely(opening) + r"\s*" if opening else rf'(?=\[\s*\{{\s*"{key}"\s*:)'),
             **({"close_pattern": close} if close else {}),
             **self._json(),
-            "transform": call,
+            "transform": _call(wrapper),
             "transform_each": True,
         }
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.format.picture("call", self.format.call, CALL_HOLES, frozenset()).parts
 
     def _open(self) -> str:
         items: list[Item] = []
@@ -319,8 +304,14 @@ def _readable(items: Iterable[Item]) -> str:
     return pattern_of(items, slack=r"\s*")
 
 
-def _path(root: str, path: tuple[str, ...] | None) -> str:
-    return "{" + ".".join([*([root] if root else []), *(path or ())]) + "}"
+def _call(wrapper: Wrapper, *root: str) -> dict[str, Any]:
+    """A call by the paths in its wrapper, which stands at `root`."""
+
+    def path(keys: tuple[str, ...] | None) -> str:
+        return "{" + ".".join((*root, *(keys or ()))) + "}"
+
+    function = {"name": path(wrapper.name), "arguments": path(wrapper.arguments)}
+    return {"type": "function", "function": function, **({"id": path(wrapper.id)} if wrapper.id is not None else {})}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

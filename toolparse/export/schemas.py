@@ -49,7 +49,7 @@ from toolparse.export.expressions import (
 )
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
-from toolparse.tools.schema_types import TYPES, Resolver, elements_of, list_of
+from toolparse.tools.schema_types import TYPES, Resolver, elements_of, list_of, of_types
 
 Schema = dict[str, Any]
 
@@ -258,7 +258,12 @@ class Values:
         if known is None:
             name = self.rules.reserve(hint)
             known = self._known[key] = Ref(name)
-            made = self.map(schema, hint) if schema["type"] == "object" else self._array(schema, hint)
+            if schema["type"] == "object":
+                pairs = self.pairs(shape_of(schema, self.syntax), hint, colon=self.syntax.colon)
+                made = self.braces("{", pairs, "}")
+            else:
+                comma = self._lit(self.syntax.comma)
+                made = self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
             self.rules.define(name, made)
         return known
 
@@ -271,11 +276,6 @@ class Values:
         if any(word in text for word in self.avoid):
             raise ExportError(f"{self.owner}: the value {value!r} holds a marker of the format")
         return text
-
-    def map(self, schema: Any, hint: str) -> Expr:
-        """An object in braces."""
-        shape = shape_of(schema, self.syntax)
-        return self.braces("{", self.pairs(shape, hint, colon=self.syntax.colon), "}")
 
     def braces(self, left: str, inner: Expr, right: str) -> Expr:
         """Something in brackets."""
@@ -292,7 +292,7 @@ class Values:
         bare = self.syntax.bare_keys if bare is None else bare
         comma = self._lit(self.syntax.comma)
         value = self.argument if arguments and self.syntax.loose else self.value
-        taken = [member.key for member in shape.members]
+        taken = tuple(member.key for member in shape.members)
         extra: Expr | None = None
         if shape.others is not None:
             values = alt(*(value(other, f"{hint}-other") for other in shape.others))
@@ -339,7 +339,7 @@ class Values:
             raise ExportError(f"{self.owner}: the format writes keys without quotes, so {key!r} can't be one")
         return key
 
-    def _free_key(self, taken: Sequence[str], bare: bool, *, keyword: bool) -> Expr:
+    def _free_key(self, taken: tuple[str, ...], bare: bool, *, keyword: bool) -> Expr:
         """A key other than those that are taken; `keyword`: a keyword argument's name."""
         if bare and not keyword:
             return self.rules.add("name", Scan(names_but(taken, _BARE_CHARS, _BARE_CHARS)), token=True)
@@ -352,15 +352,11 @@ class Values:
         key = both(names_but(taken, body.ranges, body.ranges), text_without(self.avoid))
         return self.rules.add("key", seq(Lit(quote), Scan(key), Lit(quote)), token=True)
 
-    def _array(self, schema: Schema, hint: str) -> Expr:
-        comma = self._lit(self.syntax.comma)
-        return self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
-
     # -- scalars ------------------------------------------------------------------------------------------------------
 
-    def integer(self, schema: Schema | None = None, hint: str = "integer") -> Expr:
+    def integer(self, schema: Schema, hint: str) -> Expr:
         """An integer: of any size, or as a schema limits it."""
-        if not schema or not schema.keys() & set(_LIMITS):
+        if not schema.keys() & set(_LIMITS):
             return self.rules.add("integer", _INTEGER, token=True)
         with self._naming(hint):
             low, above, high, below = _bounds(schema)
@@ -616,10 +612,7 @@ def _single(schema: Schema) -> Iterator[Schema]:
     types = _types(schema)
     listed = literals(schema)
     if listed is not None:
-        wide = {*types, *(("integer",) if "number" in types else ())} if types is not None else TYPES
-        whole = "integer" in wide
-        kept = [v for v in listed if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
-        kept = [value for value in kept if _fits(value, schema)]
+        kept = [value for value in of_types(listed, types) if _fits(value, schema)]
         if kept:
             yield {"enum": kept}
         return
@@ -734,12 +727,10 @@ def unsaid(schema: Any, skip: Collection[str], path: tuple[str, ...] = ()) -> It
     """Where a schema has keywords that no grammar says: (path, keyword). `skip`: those that don't matter."""
     if not isinstance(schema, dict):
         return
-    for word in _UNSAID:
-        if word in schema and word not in skip and schema[word] not in (None, False if word == "uniqueItems" else ...):
+    nothing = {"uniqueItems": False, "patternProperties": {}}
+    for word in (*_UNSAID, "patternProperties"):
+        if word in schema and word not in skip and schema[word] not in (None, nothing.get(word, ...)):
             yield ".".join(path) or "the arguments", word
-    patterns = schema.get("patternProperties")
-    if patterns and "patternProperties" not in skip:
-        yield ".".join(path) or "the arguments", "patternProperties"
     for word in ("properties", "$defs", "definitions"):
         if isinstance(schema.get(word), dict):
             for key, inner in schema[word].items():

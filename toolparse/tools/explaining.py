@@ -313,7 +313,7 @@ class Walk:
         if leaf is None:
             return
         engine, whole = leaf
-        seen = _seen(value, whole=whole)
+        seen = crossing(value, whole=whole)
         if not engine.is_valid(seen):
             for error in engine.iter_errors(seen):
                 yield from_engine(error)._replace(path=path, value=value)
@@ -395,8 +395,8 @@ def _dict(schema: dict[str, Any], word: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _seen(value: Any, *, whole: bool) -> Any:
-    """A value as the engine in Rust can take it: no half surrogate pairs, no more digits than it reads.
+def crossing(value: Any, *, whole: bool = True) -> Any:
+    """A JSON value as the engine in Rust can take it: no half surrogate pairs, no more digits than it reads.
 
     Unless it is the whole that matters, what is in containers inside it is left out.
     """
@@ -404,20 +404,14 @@ def _seen(value: Any, *, whole: bool) -> Any:
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, int) and value.bit_length() > 64:
         return max(-HUGE, min(value, HUGE))
+    inner = crossing if whole else _outside
     if isinstance(value, dict):
-        return {_seen(name, whole=whole): _inner(inner, whole=whole) for name, inner in value.items()}
-    return [_inner(inner, whole=whole) for inner in value] if isinstance(value, list) else value
+        return {crossing(name): inner(item) for name, item in value.items()}
+    return [inner(item) for item in value] if isinstance(value, list) else value
 
 
-def _inner(value: Any, *, whole: bool) -> Any:
-    if not whole and isinstance(value, dict | list):
-        return type(value)()
-    return _seen(value, whole=whole)
-
-
-def crossing(value: Any) -> Any:
-    """A JSON value as the engine in Rust can take it."""
-    return _seen(value, whole=True)
+def _outside(value: Any) -> Any:
+    return type(value)() if isinstance(value, dict | list) else crossing(value)
 
 
 def from_engine(error: Any) -> Failure:

@@ -7,7 +7,7 @@ A schema is reduced to alternatives: sets of JSON types, each perhaps with the f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -327,13 +327,14 @@ def _fit(types: frozenset[str] | None, literals: tuple[Any, ...] | None) -> Alte
         return Alternative(types)
     if types is None:
         return Alternative(frozenset(type_of(value) for value in literals), literals, declared=False)
-    wide = types | {"integer"} if "number" in types else types
-    kept = tuple(value for value in literals if type_of(value) in wide or ("integer" in wide and _is_whole(value)))
-    return Alternative(types, kept)
+    return Alternative(types, tuple(of_types(literals, types)))
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
+def of_types(values: Iterable[Any], types: Collection[str] | None) -> list[Any]:
+    """The values that are of some types (None: of any): integers are numbers, and so is `1.0` an integer."""
+    wide = TYPES if types is None else {*types, "integer"} if "number" in types else types
+    whole = "integer" in wide
+    return [v for v in values if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
 
 
 def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
@@ -358,8 +359,7 @@ def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
                 known = set(map(identity, b.literals))
                 literals = tuple(value for value in a.literals if identity(value) in known)
             declared = (a.declared and a.types is not None) or (b.declared and b.types is not None)
-            alternative = _fit(types, literals) if literals is not None else Alternative(types)
-            result.append(alternative._replace(declared=declared))
+            result.append(_fit(types, literals)._replace(declared=declared))
             if len(result) > _MAX_ALTERNATIVES:
                 raise _TooComplex
     return Admitted(tuple(result), left.suggested | right.suggested)

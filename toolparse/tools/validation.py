@@ -389,20 +389,24 @@ def _no_network(uri: str) -> Any:
 # --- explaining ---------------------------------------------------------------------------------------------
 
 
-_BOUNDS = {
-    "minimum": "must be at least {}",
-    "maximum": "must be at most {}",
-    "exclusiveMinimum": "must be greater than {}",
-    "exclusiveMaximum": "must be less than {}",
-    "multipleOf": "must be a multiple of {}",
+_WORDS = {
+    "minimum": "must be at least {limit}, got {value}",
+    "maximum": "must be at most {limit}, got {value}",
+    "exclusiveMinimum": "must be greater than {limit}, got {value}",
+    "exclusiveMaximum": "must be less than {limit}, got {value}",
+    "multipleOf": "must be a multiple of {limit}, got {value}",
+    "pattern": "must match the pattern {limit}, got {value}",
+    "uniqueItems": "the items must all be different",
+    "contains": "none of the items is what it must contain",
+    "not": "{value} is not allowed",
 }
 _SIZES = {
-    "minLength": ("must have at least {} character", len),
-    "maxLength": ("must have at most {} character", len),
-    "minItems": ("must have at least {} item", len),
-    "maxItems": ("must have at most {} item", len),
-    "minProperties": ("must have at least {} property", len),
-    "maxProperties": ("must have at most {} property", len),
+    "minLength": "must have at least {} character",
+    "maxLength": "must have at most {} character",
+    "minItems": "must have at least {} item",
+    "maxItems": "must have at most {} item",
+    "minProperties": "must have at least {} property",
+    "maxProperties": "must have at most {} property",
 }
 
 
@@ -424,26 +428,18 @@ def _problems(failure: Failure, names: Names) -> Iterator[Problem]:
             yield _invalid(path, "is not allowed")
     elif keyword in ("anyOf", "oneOf"):
         yield from _union(failure, names)
-    elif keyword in _BOUNDS:
-        yield _invalid(path, f"{_BOUNDS[keyword].format(show(limit))}, got {show(value)}")
+    elif keyword in _WORDS:
+        shown = quote(str(limit)) if keyword == "pattern" else show(limit)
+        yield _invalid(path, _WORDS[keyword].format(limit=shown, value=show(value)))
     elif keyword in _SIZES:
-        words, size = _SIZES[keyword]
-        text = words.format(limit)
+        text = _SIZES[keyword].format(limit)
         if limit != 1:
             text = text.removesuffix("y") + "ies" if text.endswith("property") else text + "s"
-        yield _invalid(path, f"{text}, has {size(value)}")
-    elif keyword == "pattern":
-        yield _invalid(path, f"must match the pattern {quote(str(limit))}, got {show(value)}")
-    elif keyword == "uniqueItems":
-        yield _invalid(path, "the items must all be different")
+        yield _invalid(path, f"{text}, has {len(value)}")
     elif keyword == "propertyNames":
         why = next((p for f in failure.branches()[0] for p in _problems(f, names)), None) if failure.branches else None
         words = why.message.removeprefix(f"{place(path)}: ") if why is not None else show(limit)
         yield _invalid(path, f"the name {show(limit)} is not allowed: {words}"[:300])
-    elif keyword == "contains":
-        yield _invalid(path, "none of the items is what it must contain")
-    elif keyword == "not":
-        yield _invalid(path, f"{show(value)} is not allowed")
     else:
         yield _invalid(path, f"does not satisfy {quote(keyword)}, got {show(value)}")
 
