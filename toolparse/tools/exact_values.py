@@ -14,19 +14,7 @@ from typing import Any, Final
 from toolparse.codecs.integers import read_integer
 from toolparse.codecs.json import MAX_DEPTH, NUMBER, WORDS, decode, encode, is_shallow, quote
 
-
-class _Missing:
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-MISSING: Final = _Missing()
-
+MISSING: Final[Any] = object()
 _DEEPEST = MAX_DEPTH - 1  # an argument's value stands in the arguments
 
 _JSON_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")

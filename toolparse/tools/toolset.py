@@ -405,7 +405,8 @@ def _list_key(tools: list[Any]) -> tuple[Any, ...] | None:
 def _core(tool: Any) -> _Core:
     carried = tool if isinstance(tool, Mapping) else carried_schema(tool)
     if carried is not None:
-        return _core_of_dict(carried)
+        content = _fingerprint(carried) if type(carried) is dict else None
+        return _dicts.get(content, lambda: _Core(tool_schema(carried), trusted=False, closed=False))
     memory, owner = _objects, tool
     if type(tool) is types.MethodType:
         memory, owner = _methods, tool.__func__
@@ -417,8 +418,3 @@ def _core(tool: Any) -> _Core:
         known = _Core(tool_schema(tool), trusted=True, closed=True)
         memory.put(owner, known)
     return known
-
-
-def _core_of_dict(tool: Mapping[str, Any]) -> _Core:
-    content = _fingerprint(tool) if type(tool) is dict else None
-    return _dicts.get(content, lambda: _Core(tool_schema(tool), trusted=False, closed=False))
