@@ -37,10 +37,10 @@ def place(path: Iterable[str | int]) -> str:
     return "".join(parts)
 
 
-def show(value: Any, room: int = _LONGEST) -> str:
-    """A value as JSON, cut to about `room` characters; takes time in proportion to what it shows."""
-    text = _write(value, room, 0)
-    return text if len(text) <= 2 * room else text[:room] + "..."
+def show(value: Any) -> str:
+    """A value as JSON, cut to some 60 characters; takes time in proportion to what it shows."""
+    text = _write(value, _LONGEST, 0)
+    return text if len(text) <= 2 * _LONGEST else text[:_LONGEST] + "..."
 
 
 def _write(value: Any, room: int, depth: int) -> str:
