@@ -155,3 +155,8 @@ def test_a_small_stack_is_enough() -> None:
     """That of a thread in macOS is."""
     command = [sys.executable, "-c", SMALL, str(ROOT), str(512 * 1024)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[True]\n"
+
+
+@pytest.mark.parametrize("page", ["results.md", "decisions/0005-lengths-that-are-bounded.md", "differences.md"])
+def test_the_pages_name_it(page: str) -> None:
+    assert f"{MAX_DEPTH} levels" in (ROOT / "docs" / page).read_text(encoding="utf-8")

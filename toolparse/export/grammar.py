@@ -8,7 +8,6 @@ open prompts included. What stands inside a call comes from its picture and the 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,6 @@ from toolparse.export.expressions import (
     Expr,
     Free,
     Lit,
-    Ref,
     Rep,
     Rules,
     Scan,
@@ -593,7 +591,7 @@ class _Params:
         self.types = dict(self.format.types) if self.format.types is not None else None
         self.param = self._picture("param", self.format.param)
         self.item = self._picture("item", self.format.item)
-        self._known: dict[str, Ref] = {}
+        self._known: dict[str, Expr] = {}
         self._nested = 0
 
     def _picture(self, field: str, source: str | None) -> Picture | None:
@@ -689,18 +687,16 @@ class _Params:
         """An object or a list."""
         if self.item is None:
             return values.plain(schema, hint)
-        key = json.dumps(schema, sort_keys=True, default=str)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = Ref(self.rules.reserve(hint))
-            self._nested += 1
+        picture = self.item
+
+        def made() -> Expr:
             if schema["type"] == "object":
-                made = self._members(shape_of(schema, self.format.syntax), hint)
-            else:
-                picture = self.item
-                made = elements(schema, lambda s, n: self._element(picture, EMPTY, s, n), EMPTY, hint, self.rules)
-            self._nested -= 1
-            self.rules.define(known.name, made)
+                return self._members(shape_of(schema, self.format.syntax), hint)
+            return elements(schema, lambda s, n: self._element(picture, EMPTY, s, n), EMPTY, hint, self.rules)
+
+        self._nested += 1
+        known = self.rules.once(self._known, schema, hint, made)
+        self._nested -= 1
         return known
 
     def _before(self, part: Part, label: Expr, kind: str) -> Expr:

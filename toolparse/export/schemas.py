@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
@@ -30,7 +31,6 @@ from toolparse.export.expressions import (
     Chars,
     Expr,
     Lit,
-    Ref,
     Rep,
     Rules,
     Scan,
@@ -49,7 +49,7 @@ from toolparse.export.expressions import (
 )
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
-from toolparse.tools.schema_types import TYPES, Resolver, elements_of, list_of, of_types
+from toolparse.tools.schema_types import TYPES, Resolver, dict_of, elements_of, list_of, of_types, types_of
 
 Schema = dict[str, Any]
 
@@ -253,19 +253,15 @@ class Values:
 
     def _remembered(self, schema: Schema, hint: str) -> Expr:
         """A rule for an object or array; the same schema gets the same rule, so recursive ones end."""
-        key = json.dumps(schema, sort_keys=True, default=str)
-        known = self._known.get(key)
-        if known is None:
-            name = self.rules.reserve(hint)
-            known = self._known[key] = Ref(name)
+
+        def made() -> Expr:
             if schema["type"] == "object":
                 pairs = self.pairs(shape_of(schema, self.syntax), hint, colon=self.syntax.colon)
-                made = self.braces("{", pairs, "}")
-            else:
-                comma = self._lit(self.syntax.comma)
-                made = self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
-            self.rules.define(name, made)
-        return known
+                return self.braces("{", pairs, "}")
+            comma = self._lit(self.syntax.comma)
+            return self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
+
+        return self.rules.once(self._known, schema, hint, made)
 
     def written(self, value: Any) -> str:
         """A value as the format writes it."""
@@ -456,20 +452,13 @@ class Values:
 
     def anything(self) -> Expr:
         """Any value."""
-        known = self._known.get("")
-        if known is None:
-            name = self.rules.reserve("value")
-            known = self._known[""] = Ref(name)
-            scalars = [
-                self.string(),
-                self.number(),
-                Lit(self.syntax.true),
-                Lit(self.syntax.false),
-                Lit(self.syntax.null),
-            ]
-            containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
-            self.rules.define(name, alt(*containers, *scalars))
-        return known
+
+        def made() -> Expr:
+            words = (self.syntax.true, self.syntax.false, self.syntax.null)
+            scalars = [self.string(), self.number(), *map(Lit, words)]
+            return alt(self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array"), *scalars)
+
+        return self.rules.once(self._known, "", "value", made)
 
 
 def elements(schema: Schema, item: Callable[[Any, str], Expr], comma: Expr, hint: str, rules: Rules) -> Expr:
@@ -501,20 +490,17 @@ def nothing_fits(owner: str, hint: str, schema: Any) -> ExportError:
 
 def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | None, comma: Expr, hint: str) -> Expr:
     """Members in any order, each at most once; what stands between them, and behind all of them others."""
-    known: dict[tuple[frozenset[int], bool], Expr] = {}
 
+    @cache
     def rest(left: frozenset[int], begun: bool) -> Expr:
-        found = known.get((left, begun))
-        if found is None:
-            ways = [seq(comma if begun else EMPTY, members[one][0], rest(left - {one}, True)) for one in sorted(left)]
-            if not any(members[one][1] for one in left):
-                more = star(seq(comma, extra)) if extra is not None else EMPTY
-                ways.append(more if begun or extra is None else opt(seq(extra, more)))
-            found = alt(*ways) if len(ways) > 1 or not ways else ways[0]
-            if EMPTY in ways and len(ways) > 1:
-                found = opt(alt(*(way for way in ways if way != EMPTY)))
-            found = known[left, begun] = rules.add(f"{hint}-{'-'.join(map(str, sorted(left))) or 'end'}", found)
-        return found
+        ways = [seq(comma if begun else EMPTY, members[one][0], rest(left - {one}, True)) for one in sorted(left)]
+        if not any(members[one][1] for one in left):
+            more = star(seq(comma, extra)) if extra is not None else EMPTY
+            ways.append(more if begun or extra is None else opt(seq(extra, more)))
+        found = alt(*ways)
+        if EMPTY in ways and len(ways) > 1:
+            found = opt(alt(*(way for way in ways if way != EMPTY)))
+        return rules.add(f"{hint}-{'-'.join(map(str, sorted(left))) or 'end'}", found)
 
     return rest(frozenset(range(len(members))), False)
 
@@ -538,7 +524,7 @@ def is_served(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return schema is True
     said = schema.keys() - _REMARKS
-    types = _types(schema)
+    types = types_of(schema)
     listed = literals(schema)
     about = {_ABOUT[word] for word in said if word in _ABOUT}
     if said - _SERVED or not about <= {"number" if kind == "integer" else kind for kind in types or ()}:
@@ -599,17 +585,9 @@ def literals(schema: Schema) -> list[Any] | None:
 # -- alternatives -----------------------------------------------------------------------------------------------------
 
 
-def _types(schema: Schema) -> list[str] | None:
-    """The types that an alternative names; None when it names none that JSON has."""
-    declared = schema.get("type")
-    names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
-    known = [name for name in names if name in TYPES]
-    return known or None
-
-
 def _single(schema: Schema) -> Iterator[Schema]:
     """An alternative split by its types."""
-    types = _types(schema)
+    types = types_of(schema)
     listed = literals(schema)
     if listed is not None:
         kept = [value for value in of_types(listed, types) if _fits(value, schema)]
@@ -661,7 +639,7 @@ def _product(left: list[Schema], right: list[Schema], owner: str) -> list[Schema
 def _merge(left: Schema, right: Schema) -> Schema | None:
     """Two alternatives at once; None when nothing can be both."""
     merged = {**left, **right}
-    one, other = _types(left), _types(right)
+    one, other = types_of(left), types_of(right)
     if one is not None and other is not None:
         shared = [kind for kind in one if kind in other or (kind == "integer" and "number" in other)]
         shared += [kind for kind in other if kind == "integer" and "number" in one and kind not in shared]
@@ -732,9 +710,8 @@ def unsaid(schema: Any, skip: Collection[str], path: tuple[str, ...] = ()) -> It
         if word in schema and word not in skip and schema[word] not in (None, nothing.get(word, ...)):
             yield ".".join(path) or "the arguments", word
     for word in ("properties", "$defs", "definitions"):
-        if isinstance(schema.get(word), dict):
-            for key, inner in schema[word].items():
-                yield from unsaid(inner, skip, (*path, str(key)))
+        for key, inner in dict_of(schema, word).items():
+            yield from unsaid(inner, skip, (*path, str(key)))
     for word in ("allOf", "anyOf", "oneOf", "prefixItems"):
         for inner in list_of(schema, word):
             yield from unsaid(inner, skip, path)
@@ -759,10 +736,8 @@ def without_keywords(schema: Any, skip: Collection[str]) -> Any:
 
 def shape_of(schema: Schema, syntax: Syntax) -> Shape:
     """The properties of an alternative that is an object, in the order in which they are written."""
-    properties = schema.get("properties")
-    properties = properties if isinstance(properties, dict) else {}
-    needed = schema.get("required")
-    needed = [key for key in needed if isinstance(key, str)] if isinstance(needed, list) else []
+    properties = dict_of(schema, "properties")
+    needed = [key for key in list_of(schema, "required") if isinstance(key, str)]
     keys = [*properties, *(key for key in needed if key not in properties)]
     if syntax.sort_keys:
         keys.sort()
@@ -773,11 +748,11 @@ def shape_of(schema: Schema, syntax: Syntax) -> Shape:
         for key in keys
         if properties.get(key) is not False or key in needed
     )
-    patterns = schema.get("patternProperties")
+    patterns = dict_of(schema, "patternProperties")
     others: tuple[Any, ...] | None = None
     if isinstance(rest, dict) or rest is True:
         others = (rest,)
-    elif isinstance(patterns, dict) and patterns:
+    elif patterns:
         others = tuple(patterns.values())
     elif rest is None and "properties" not in schema:
         others = ({},)

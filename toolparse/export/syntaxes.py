@@ -270,14 +270,10 @@ class _Lark:
         self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._holds.rule(name)}
         self.lines: list[str] = []
         start = f"start: {self.write(root, _LOOSE)}"
-        within = {name for name in self.terminals for name in references(self.rules[name].expr)}
-        within |= {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
-        within &= self.terminals
-        within -= {
-            name for expr in (root, *(r.expr for r in self.rules.values() if not r.token)) for name in references(expr)
-        }
+        mentioning = (root, *(rule.expr for rule in self.rules.values() if not rule.token))
+        mentioned = {name for expr in mentioning for name in references(expr)}
         for name, rule in self.rules.items():
-            if name not in within:  # what only tokens mention is written out there
+            if name in mentioned or name not in self.terminals:  # what only tokens mention is written out there
                 self.lines.append(f"{self.name(name)}: {self.rule(name, rule)}")
         self.lines.insert(0, start)
 

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import MAX_DEPTH
-from toolparse.tools.schema_types import Resolver, elements_of, identity, list_of, matches
+from toolparse.tools.schema_types import Resolver, dict_of, elements_of, identity, list_of, matches
 
 MAX_FAILURES = 20
 # One check may take so many steps, and so many more for each value in the arguments.
@@ -85,14 +85,10 @@ class Rules:
 
     def leaf(self, schema: dict[str, Any]) -> tuple[Any, bool] | None:
         """A validator for what a schema says by itself, and whether it looks into containers; None: nothing."""
-        try:
-            return self._leaves[id(schema)]
-        except KeyError:
-            pass
-        own = {} if self.old and "$ref" in schema else {word: schema[word] for word in _LEAF & schema.keys()}
-        found = (self._make(own), "uniqueItems" in own) if own else None
-        self._leaves[id(schema)] = found
-        return found
+        if id(schema) not in self._leaves:
+            own = {} if self.old and "$ref" in schema else {word: schema[word] for word in _LEAF & schema.keys()}
+            self._leaves[id(schema)] = (self._make(own), "uniqueItems" in own) if own else None
+        return self._leaves[id(schema)]
 
     def listed(self, schema: dict[str, Any], word: str) -> frozenset[Any]:
         """The values that `enum` or `const` allow, to look others up in: the engine compares one by one."""
@@ -113,16 +109,16 @@ class Rules:
         for word in ("not", "if", "then", "else"):
             if word in schema:
                 yield schema[word]
-        yield from _dict(schema, "dependentSchemas").values()
+        yield from dict_of(schema, "dependentSchemas").values()
         if self.old:
-            yield from (part for part in _dict(schema, "dependencies").values() if not isinstance(part, list))
+            yield from (part for part in dict_of(schema, "dependencies").values() if not isinstance(part, list))
 
     def inside(self, schema: dict[str, Any]) -> Iterator[Inside]:
         """The schemas that judge what is inside a value."""
         if self.old and "$ref" in schema:
             return
-        declared, rest = _dict(schema, "properties"), schema.get("additionalProperties")
-        patterns = list(_dict(schema, "patternProperties").values())
+        declared, rest = dict_of(schema, "properties"), schema.get("additionalProperties")
+        patterns = list(dict_of(schema, "patternProperties").values())
         if declared or patterns or isinstance(rest, dict):
             yield Inside("object", declared, rest if isinstance(rest, dict) else None, patterns)
         if "propertyNames" in schema:
@@ -336,7 +332,7 @@ class Walk:
                     yield Failure("propertyNames", wrong, path, value, lambda: why)
             if schema.get("additionalProperties") is False and (surplus := list(self._surplus(schema, value))):
                 yield Failure("additionalProperties", surplus, path, value)
-            for name, names in _dict(schema, "dependencies").items() if self._rules.old else ():
+            for name, names in dict_of(schema, "dependencies").items() if self._rules.old else ():
                 for other in names if isinstance(names, list) and name in value else ():
                     if other not in value:
                         yield Failure("required", other, path, value)
@@ -355,14 +351,14 @@ class Walk:
                 yield schema[word], value, None
         if isinstance(value, dict):
             for word in ("dependentSchemas", "dependencies") if self._rules.old else ("dependentSchemas",):
-                for name, part in _dict(schema, word).items():
+                for name, part in dict_of(schema, word).items():
                     if name in value and not isinstance(part, list):
                         yield part, value, None
-            declared = _dict(schema, "properties")
+            declared = dict_of(schema, "properties")
             for name, part in declared.items():
                 if name in value:
                     yield part, value[name], name
-            for pattern, part in _dict(schema, "patternProperties").items():
+            for pattern, part in dict_of(schema, "patternProperties").items():
                 for name in value:
                     if self._matches(pattern, name):
                         yield part, value[name], name
@@ -380,7 +376,7 @@ class Walk:
 
     def _surplus(self, schema: dict[str, Any], value: dict[str, Any]) -> Iterator[str]:
         """The names that only `additionalProperties` is for."""
-        declared, patterns = _dict(schema, "properties"), _dict(schema, "patternProperties")
+        declared, patterns = dict_of(schema, "properties"), dict_of(schema, "patternProperties")
         for name in value:
             if name not in declared and not any(self._matches(pattern, name) for pattern in patterns):
                 yield name
@@ -388,11 +384,6 @@ class Walk:
     def _matches(self, pattern: str, name: str) -> bool:
         self._step()
         return matches(pattern, name)
-
-
-def _dict(schema: dict[str, Any], word: str) -> dict[str, Any]:
-    found = schema.get(word)
-    return found if isinstance(found, dict) else {}
 
 
 def crossing(value: Any, *, whole: bool = True) -> Any:

@@ -142,9 +142,8 @@ class Resolver:
             if not isinstance(part, dict) or id(part) in seen:
                 continue
             seen.add(id(part))
-            for word, store in (("properties", names), ("patternProperties", patterns)):
-                if isinstance(part.get(word), dict):
-                    store.update(dict.fromkeys(part[word]))
+            names.update(dict.fromkeys(dict_of(part, "properties")))
+            patterns.update(dict.fromkeys(dict_of(part, "patternProperties")))
             for word in ("allOf", "anyOf", "oneOf"):
                 pending += list_of(part, word)
             if "$ref" in part:
@@ -181,11 +180,9 @@ class Resolver:
 
     def _anchor(self, name: str) -> Any:
         for place in ("$defs", "definitions"):
-            definitions = self.root.get(place)
-            if isinstance(definitions, dict):
-                for body in definitions.values():
-                    if isinstance(body, dict) and body.get("$anchor") == name:
-                        return body
+            for body in dict_of(self.root, place).values():
+                if isinstance(body, dict) and body.get("$anchor") == name:
+                    return body
         return None
 
 
@@ -291,6 +288,19 @@ def list_of(schema: Schema, word: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
+def types_of(schema: Schema) -> list[str] | None:
+    """The types that a schema names; None when it names none that JSON has."""
+    declared = schema.get("type")
+    names = [declared] if isinstance(declared, str) else list_of(schema, "type")
+    return [name for name in names if isinstance(name, str) and name in TYPES] or None
+
+
+def dict_of(schema: Schema, word: str) -> dict[str, Any]:
+    """The dict under a keyword; an empty one where there is none."""
+    found = schema.get(word)
+    return found if isinstance(found, dict) else {}
+
+
 def elements_of(schema: Schema) -> tuple[list[Any], Any]:
     """The schemas of a list's first elements, and of the others."""
     if isinstance(schema.get("items"), list):  # before draft 2020-12
@@ -300,12 +310,8 @@ def elements_of(schema: Schema) -> tuple[list[Any], Any]:
 
 def _own(schema: Schema) -> Admitted:
     """What a schema's own `type`, `enum` and `const` admit."""
-    declared = schema.get("type")
-    types: frozenset[str] | None = None
-    if isinstance(declared, str):
-        types = frozenset({declared}) & TYPES or None
-    elif isinstance(declared, list):
-        types = frozenset(name for name in declared if isinstance(name, str)) & TYPES or None
+    named = types_of(schema)
+    types = frozenset(named) if named is not None else None
     literals: tuple[Any, ...] | None = None
     if "const" in schema:
         literals = (schema["const"],)
@@ -366,14 +372,12 @@ def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
 
 
 def _own_child(schema: Schema, key: str) -> Any:
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and key in properties:
+    properties = dict_of(schema, "properties")
+    if key in properties:
         return properties[key]
-    patterns = schema.get("patternProperties")
-    if isinstance(patterns, dict):
-        for pattern, body in patterns.items():
-            if key != _OTHER and matches(pattern, key):
-                return body
+    for pattern, body in dict_of(schema, "patternProperties").items():
+        if key != _OTHER and matches(pattern, key):
+            return body
     rest = schema.get("additionalProperties")
     return rest if isinstance(rest, dict) else None
 

@@ -28,7 +28,7 @@ from toolparse.tools.problem_text import (
     unexpected,
     wrong_type,
 )
-from toolparse.tools.schema_types import BACKTRACKS, TYPES, Resolver, list_of, matches
+from toolparse.tools.schema_types import BACKTRACKS, TYPES, Resolver, dict_of, list_of, matches
 
 Schema = dict[str, Any]
 
@@ -327,14 +327,12 @@ def _declared(root: Schema, *, closed: bool) -> _Declared | None:
         for word in ("additionalProperties", "unevaluatedProperties"):
             if schema.get(word) not in (None, False):
                 return None
-        for word, store in (("properties", names.update), ("patternProperties", patterns.extend)):
-            if isinstance(schema.get(word), dict):
-                store(schema[word])
+        names.update(dict_of(schema, "properties"))
+        patterns.extend(dict_of(schema, "patternProperties"))
         for word in ("allOf", "anyOf", "oneOf"):
             pending.extend(list_of(schema, word))
         pending.extend(schema.get(word) for word in ("then", "else"))
-        if isinstance(schema.get("dependentSchemas"), dict):
-            pending.extend(schema["dependentSchemas"].values())
+        pending.extend(dict_of(schema, "dependentSchemas").values())
         if "$ref" in schema:
             target = resolver.resolve(schema["$ref"])
             if target is None:
