@@ -101,28 +101,17 @@ def type_of(value: Any) -> str:
 
 def is_shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
     """Whether so many objects and lists at most stand within one another; walks level by level, each container once."""
-    if is_flat(value) or (type(value) is dict and all(map(is_flat, value.values()))):
-        return True
     nodes = [value] if isinstance(value, _CONTAINERS) else []
     for _ in range(depth):
-        if not nodes:
-            return True
         nodes = [
             child
             for node in nodes
             for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, _CONTAINERS)
+            if type(child) not in _SCALARS and isinstance(child, _CONTAINERS)
         ]
-    return not nodes
-
-
-def is_flat(value: Any) -> bool:
-    """Whether a value is a scalar, or an object or a list of scalars: most arguments are."""
-    if type(value) in _SCALARS:
-        return True
-    if type(value) is dict:
-        return _SCALARS.issuperset(map(type, value.values()))
-    return type(value) is list and _SCALARS.issuperset(map(type, value))
+        if not nodes:
+            return True
+    return False
 
 
 def each_key_once(text: str, value: dict[str, Any]) -> bool:

@@ -209,13 +209,13 @@ class Converter:
     def _list(
         self, tree: Sequence[tuple[str, Tree]], schema: Any, path: Path, problems: list[Problem], *, python: bool
     ) -> list[Any]:
-        first = self.resolver.item(schema, 0) if schema is not None else None
+        inner = [None] * len(tree) if schema is None else self.resolver.items(schema, len(tree))
+        first = inner[0]
         if tree[0][0] != "item" and first is not None and self.resolver.child(first, tree[0][0]) is not None:
             # the only element's members, written without an `item` around them
             return [self.tree(tree, first, (*path, 0), problems, python=python, in_list=True)]
-        items = [self.resolver.item(schema, index) if schema is not None else None for index in range(len(tree))]
         return [
-            self.tree(child, items[index], (*path, index), problems, python=python, in_list=True)
+            self.tree(child, inner[index], (*path, index), problems, python=python, in_list=True)
             for index, (_name, child) in enumerate(tree)
         ]
 

@@ -57,10 +57,8 @@ def _fitted(value: Any, schema: Any, path: Path, converter: Converter, repairs: 
             for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [
-            _fitted(inner, resolver.item(schema, index), (*path, index), converter, repairs)
-            for index, inner in enumerate(value)
-        ]
+        schemas = resolver.items(schema, len(value))
+        return [_fitted(inner, schemas[index], (*path, index), converter, repairs) for index, inner in enumerate(value)]
     return value
 
 

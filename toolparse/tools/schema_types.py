@@ -99,25 +99,25 @@ class Resolver:
     def __init__(self, root: Schema) -> None:
         self.root = root
         # By the question, the schema's identity and a key; keeping the schema keeps its identity from being reused.
-        self._known: dict[tuple[str, int, Any], tuple[Any, Any]] = {}
+        self._known: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         self._longest: int | None = None
 
-    def _once(self, question: str, schema: Any, key: Any, answer: Callable[[], Any]) -> Any:
+    def _once(self, question: Callable[..., Any], schema: Any, *key: Any) -> Any:
         """What is remembered, or the answer; None where that is too complex."""
-        known = self._known.get((question, id(schema), key))
+        known = self._known.get((question, id(schema), *key))
         if known is None:
             try:
-                found = answer()
+                found = question(_Walk(self), schema, *key)
             except (_TooComplex, RecursionError):
                 found = None
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = self._known[question, id(schema), key] = (schema, found)
+            known = self._known[question, id(schema), *key] = (schema, found)
         return known[1]
 
     def admitted(self, schema: Any) -> Admitted:
         """What a schema admits."""
-        found: Admitted | None = self._once("admitted", schema, None, lambda: _Walk(self).admitted(schema))
+        found: Admitted | None = self._once(_Walk.admitted, schema)
         return found if found is not None and found.alternatives else ANYTHING  # only itself, or a contradiction
 
     def child(self, schema: Any, key: str) -> Any:
@@ -125,37 +125,20 @@ class Resolver:
         names, patterns = self.declared(schema)
         if key not in names and not any(matches(pattern, key) for pattern in patterns):
             key = _OTHER  # undeclared keys are all alike
-        return self._once("child", schema, key, lambda: _Walk(self).child(schema, key))
+        return self._once(_Walk.child, schema, key)
 
     def declared(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
         """The names and the patterns of names that a schema, or anything it is composed of, declares, in order."""
-        found: tuple[dict[str, None], dict[str, None]] = self._once(
-            "declared", schema, None, lambda: self._find(schema)
-        )
+        found: tuple[dict[str, None], dict[str, None]] = self._once(_Walk.declared, schema)
         return found
 
-    def _find(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
-        names: dict[str, None] = {}
-        patterns: dict[str, None] = {}
-        pending, seen = [schema], set()
-        for part in pending:
-            if not isinstance(part, dict) or id(part) in seen:
-                continue
-            seen.add(id(part))
-            names.update(dict.fromkeys(dict_of(part, "properties")))
-            patterns.update(dict.fromkeys(dict_of(part, "patternProperties")))
-            for word in ("allOf", "anyOf", "oneOf"):
-                pending += list_of(part, word)
-            if "$ref" in part:
-                pending.append(self.resolve(part["$ref"]))
-        return names, patterns
-
-    def item(self, schema: Any, index: int) -> Any:
-        """The schema of an array's element; None if nothing is said about it."""
+    def items(self, schema: Any, count: int) -> list[Any]:
+        """The schemas of an array's elements, None where nothing is said about one."""
         if self._longest is None:
             self._longest = _longest_tuple(self.root)
-        index = min(index, self._longest)  # elements behind the last described one are alike
-        return self._once("item", schema, index, lambda: _Walk(self).item(schema, index))
+        apart = min(count, self._longest + 1)  # elements behind the last described one are alike
+        found = [self._once(_Walk.item, schema, index) for index in range(apart)]
+        return found + found[-1:] * (count - apart)
 
     def resolve(self, ref: Any) -> Any:
         """What a local `$ref` points to; None if there is nothing."""
@@ -233,6 +216,22 @@ class _Walk:
         if schema.get("nullable") is True and not all(a.types is None and a.literals is None for a in result[0]):
             result = Admitted((*result.alternatives, Alternative(frozenset({"null"}))), result.suggested)
         return result
+
+    def declared(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
+        names: dict[str, None] = {}
+        patterns: dict[str, None] = {}
+        pending, seen = [schema], set()
+        for part in pending:
+            if not isinstance(part, dict) or id(part) in seen:
+                continue
+            seen.add(id(part))
+            names.update(dict.fromkeys(dict_of(part, "properties")))
+            patterns.update(dict.fromkeys(dict_of(part, "patternProperties")))
+            for word in ("allOf", "anyOf", "oneOf"):
+                pending += list_of(part, word)
+            if "$ref" in part:
+                pending.append(self._resolver.resolve(part["$ref"]))
+        return names, patterns
 
     def child(self, schema: Any, key: str) -> Any:
         return self._sub(schema, lambda node: _own_child(node, key))
