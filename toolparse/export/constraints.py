@@ -277,14 +277,10 @@ def _split(value: Decimal) -> tuple[int, str]:
 
 def _fraction(low: str, high: str | None, *, above: bool, below: bool, whole: bool) -> Expr:
     """What may stand behind an integer part, so that the fraction lies in a range of fractions ('' is zero)."""
-    some = Rep(DIGITS, 1, None)
-    accepted: list[Automaton] = []
-    lower = alt(*_more(low), *([] if above else [seq(Lit(low), star(Lit("0")))]))
-    accepted.append(determined(lower))
+    limits = [alt(*_more(low), *([] if above else [seq(Lit(low), star(Lit("0")))]))]
     if high is not None:
-        upper = alt(*_less(high), *([] if below else [seq(Lit(high), star(Lit("0")))]))
-        accepted.append(determined(upper))
-    digits = product([*accepted, determined(some)])
+        limits.append(alt(*_less(high), *([] if below else [seq(Lit(high), star(Lit("0")))])))
+    digits = product(list(map(determined, (*limits, Rep(DIGITS, 1, None)))))
     zero = (not low and not above) and (high is None or bool(high) or not below)
     options: list[Expr] = [seq(Lit("."), Scan(digits))] if digits.final else []
     if zero and whole:

@@ -238,14 +238,13 @@ class Values:
         options: list[Expr] = []
         for plain in self.alternatives(schema):
             listed = literals(plain)
-            texts = [value for value in listed if isinstance(value, str)] if listed is not None else []
-            others = [value for value in listed if not isinstance(value, str)] if listed is not None else []
             own = self if not (self.syntax.escapes and quote) else inner
-            options.extend(Lit(own.written(text)) for text in texts)
+            options.extend(Lit(own.written(value)) for value in listed or () if isinstance(value, str))
             if plain.get("type") == "string" or (not plain and self.syntax.texts):
                 options.append(own.plain({**plain, "type": "string"}, hint))
                 continue
-            made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
+            others = (Lit(inner.written(value)) for value in listed or () if not isinstance(value, str))
+            made = [inner.plain(plain, hint)] if listed is None else others
             options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
         if not options:
             raise nothing_fits(self.owner, hint, schema)
