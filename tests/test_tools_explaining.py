@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolparse.codecs.json import MAX_DEPTH
 from toolparse.tools import Tool
-from toolparse.tools.exact_values import MAX_DEPTH
 from toolparse.tools.explaining import Rules, Walk
 from toolparse.tools.validation import Validator
 
@@ -117,7 +117,7 @@ def test_words_stay_those_of_the_innermost_place() -> None:
 def test_a_budget_ends_what_would_take_too_long() -> None:
     branches = [{"properties": {f"p{n}": INT, "k": NODE}, "required": [f"p{n}"]} for n in range(500)]
     made = validator({"anyOf": branches})
-    (problem,) = made.problems(nested(under_k, 150, {}))
+    (problem,) = made.problems(nested(under_k, MAX_DEPTH - 2, {}))
     assert problem.code == "invalid-value"
     assert "too much to check" in problem.message
 

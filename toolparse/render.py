@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.elements import MAX_DEPTH
 from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_arguments, write_kwargs, write_string, write_value
 from toolparse.errors import RenderError
@@ -134,6 +133,10 @@ def _overlap(text: str, prefill: str) -> int:
 
 def write_call(format: Format, call: ToolCall, number: int) -> str:
     """One call as the format writes it."""
+    if not json.is_shallow(call.arguments):
+        raise RenderError(
+            f"format {format.name!r} cannot write the call of {call.name!r}: the value is nested too deeply"
+        )
     picture = format.picture("call", format.call, CALL_HOLES, frozenset())
     index = call.index or number
     id = call.id if call.id is not None else fill_id(format.new_id or format.id or "call_{{index}}", call.name, index)
@@ -147,7 +150,7 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
         return _write_wrapper(format, part, call, id)
     try:
         if part.name == "name":
-            return _escaped(format, call.name)
+            return escaped(format, call.name)
         if part.name == "id":
             return id
         if part.name == "index":
@@ -164,7 +167,8 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
     return ""
 
 
-def _escaped(format: Format, text: str) -> str:
+def escaped(format: Format, text: str) -> str:
+    """A name or a key, with entities where the format has some."""
     for char, entity in format.escapes:
         text = text.replace(char, entity)
     return text
@@ -200,9 +204,9 @@ def _write_param(format: Format, key: str, value: Any) -> str:
     assert format.param is not None
     picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
     if format.item is not None:
-        return _write_element(format, picture, key, value, 0)
+        return _write_element(format, picture, key, value)
     text = param_text(format, value)
-    fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
+    fields = {"key": escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
     return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
 
 
@@ -210,24 +214,22 @@ def _text(part: Part) -> str:
     return part.text if isinstance(part, Text) else ""
 
 
-def _element_text(format: Format, value: Any, depth: int) -> str:
+def _element_text(format: Format, value: Any) -> str:
     """A value as the inside of an element: objects and lists as elements within it."""
-    if depth > MAX_DEPTH:
-        raise ValueError("the value is nested too deeply")
     if isinstance(value, Mapping):
         assert format.param is not None
         picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
-        return "".join(_write_element(format, picture, str(key), item, depth) for key, item in value.items())
+        return "".join(_write_element(format, picture, str(key), item) for key, item in value.items())
     if isinstance(value, list | tuple):
         assert format.item is not None
         picture = format.picture("item", format.item, PARAM_HOLES, frozenset())
-        return "".join(_write_element(format, picture, "", item, depth) for item in value)
+        return "".join(_write_element(format, picture, "", item) for item in value)
     return param_text(format, value)
 
 
-def _write_element(format: Format, picture: Picture, key: str, value: Any, depth: int) -> str:
-    text = _element_text(format, value, depth + 1)
-    fields = {"key": _escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
+def _write_element(format: Format, picture: Picture, key: str, value: Any) -> str:
+    text = _element_text(format, value)
+    fields = {"key": escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
     return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
 
 

@@ -20,7 +20,6 @@ from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram,
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
 
-MAX_DEPTH = 120
 _HOLDERS = ("object", "array")
 
 
@@ -69,7 +68,7 @@ def read_elements(
             (stack[-1][3] if stack else top).append((name, value))
         elif tag in params:
             param, key, declared = params[tag]
-            if not _is_gap(between) or len(stack) >= MAX_DEPTH:
+            if not _is_gap(between) or len(stack) >= json.MAX_DEPTH:
                 return None
             if stack[-1][2] in ("text", "json") if stack else param is program.item:
                 return None
@@ -179,7 +178,7 @@ class ElementScanner(TaggedScanner):
         return 0
 
     def _open(self, key: str, param: ParamProgram, declared: str | None) -> None:
-        if len(self._stack) >= MAX_DEPTH:
+        if len(self._stack) >= json.MAX_DEPTH:
             self.status = ERROR
             self.error = "nested too deeply"
             return

@@ -20,16 +20,19 @@ from toolparse.codecs.integers import read_integer, write_integer
 
 _decode = msgspec.json.Decoder().decode
 
-#: Deeper nesting than this is refused: Python's own recursion would not survive it.
-MAX_DEPTH = 500
+#: So many objects and lists may stand within one another: in a call, its arguments included, whatever its syntax, and
+#: in a tool's schema. What recurses on them, in Python (up to four frames a level) or in C, needs no large stack.
+MAX_DEPTH = 128
 #: What reads a value recursively in Python leaves deeper ones to what does not.
 DEEP = 64
 #: A number as JSON has it; the words of JSON and Python that are values.
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_CONTAINERS = (dict, list, tuple)
 _LONG = 512
 _PROBE = 64
-_SHORT = 2 * MAX_DEPTH  # writing such a value again is faster than going through it here; it is not too deep
+_SHORT = 1_000  # writing such a value again is faster than going through it here
 
 
 def quote(text: str, *, ascii: bool = False) -> str:
@@ -96,11 +99,31 @@ def type_of(value: Any) -> str:
     return "object" if isinstance(value, dict | Mapping) else "unknown"
 
 
+def is_shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether so many objects and lists at most stand within one another; walks level by level, each container once."""
+    nodes = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(depth):
+        nodes = [
+            child
+            for node in nodes
+            for child in (node.values() if isinstance(node, dict) else node)
+            if type(child) not in _SCALARS and isinstance(child, _CONTAINERS)
+        ]
+        if not nodes:
+            return True
+    return False
+
+
 def each_key_once(text: str, value: dict[str, Any]) -> bool:
-    """Whether a text has as many quotes as the value that it gave: two for each string, and those in strings."""
+    """Whether a text has as many quotes as the value that it gave: two for each string, and those in strings.
+
+    False also for what may be nested too deeply.
+    """
     if len(text) >= _SHORT:
         return _each_key_once_in_long(text, value)
     try:
+        if len(text) >= 2 * MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH:
+            return False
         return text.count('"') == _encode(value).count(b'"') and "u0022" not in text
     except (ValueError, OverflowError):
         return False

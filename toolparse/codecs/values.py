@@ -711,7 +711,7 @@ class ValueScanner(Scanner):
     def _begin_container(self, char: str, state: int) -> bool:
         if state not in (_VALUE, _FIRST_VALUE):
             return False
-        if len(self._stack) >= json.MAX_DEPTH:
+        if len(self._stack) - self._capture_depth >= json.MAX_DEPTH:
             self._fail("nested too deeply")
             return False
         self._flush_comma()

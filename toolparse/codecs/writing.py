@@ -14,7 +14,7 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def write_value(value: Any, syntax: Syntax) -> str:
     """A value as text in a syntax. Raises ValueError for what the syntax cannot carry."""
     pieces: list[str] = []
-    _write(value, syntax, pieces, 0)
+    _write(value, syntax, pieces)
     return "".join(pieces)
 
 
@@ -47,9 +47,7 @@ def write_argument(value: Any, syntax: Syntax) -> str:
     return quote + text + quote if syntax.texts else text
 
 
-def _write(value: Any, syntax: Syntax, out: list[str], depth: int) -> None:
-    if depth > json.MAX_DEPTH - 8:
-        raise ValueError("the value is nested too deeply")
+def _write(value: Any, syntax: Syntax, out: list[str]) -> None:
     if isinstance(value, str):
         out.append(write_string(value, syntax))
     elif value is None:
@@ -59,19 +57,19 @@ def _write(value: Any, syntax: Syntax, out: list[str], depth: int) -> None:
     elif isinstance(value, int | float):
         out.append(json.number_text(value))
     elif isinstance(value, dict):
-        _write_map(value, syntax, out, depth)
+        _write_map(value, syntax, out)
     elif isinstance(value, list | tuple):
         out.append("[")
         for number, item in enumerate(value):
             if number:
                 out.append(syntax.comma)
-            _write(item, syntax, out, depth + 1)
+            _write(item, syntax, out)
         out.append("]")
     else:
         raise ValueError(f"a value of type {type(value).__name__} cannot be written")
 
 
-def _write_map(value: dict[str, Any], syntax: Syntax, out: list[str], depth: int) -> None:
+def _write_map(value: dict[str, Any], syntax: Syntax, out: list[str]) -> None:
     out.append("{")
     items = sorted(value.items()) if syntax.sort_keys else list(value.items())
     for number, (key, item) in enumerate(items):
@@ -79,7 +77,7 @@ def _write_map(value: dict[str, Any], syntax: Syntax, out: list[str], depth: int
             out.append(syntax.comma)
         out.append(str(key) if syntax.bare_keys else write_string(str(key), syntax))
         out.append(syntax.colon)
-        _write(item, syntax, out, depth + 1)
+        _write(item, syntax, out)
     out.append("}")
 
 

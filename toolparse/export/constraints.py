@@ -250,21 +250,19 @@ def decimals(low: Decimal | None, high: Decimal | None, *, above: bool, below: b
 
 def _positive(low: Decimal, high: Decimal | None, *, above: bool, below: bool, whole: bool) -> Expr:
     floor, rest = _split(low)
-    options: list[Expr] = []
+    first = seq(Lit(str(floor)), _fraction(rest, None, above=above, below=False, whole=whole))
     point = seq(Lit("."), Rep(DIGITS, 1, None))
+    fraction = opt(point) if whole else point
     if high is None:
-        plain = integers(floor + 1, None)
-        options.append(seq(plain, opt(point) if whole else point))
-        options.append(seq(Lit(str(floor)), _fraction(rest, None, above=above, below=False, whole=whole)))
-        return alt(*options)
+        return alt(seq(integers(floor + 1, None), fraction), first)
     top, top_rest = _split(high)
     if low > high or (low == high and (above or below)):
         raise NotSaid("no number lies in its range")
     if floor == top:
         return seq(Lit(str(floor)), _fraction(rest, top_rest, above=above, below=below, whole=whole))
-    options.append(seq(Lit(str(floor)), _fraction(rest, None, above=above, below=False, whole=whole)))
+    options = [first]
     if floor + 1 <= top - 1:
-        options.append(seq(integers(floor + 1, top - 1), opt(point) if whole else point))
+        options.append(seq(integers(floor + 1, top - 1), fraction))
     if top_rest or not below:
         options.append(seq(Lit(str(top)), _fraction("", top_rest, above=False, below=below, whole=whole)))
     return alt(*options)
@@ -279,14 +277,10 @@ def _split(value: Decimal) -> tuple[int, str]:
 
 def _fraction(low: str, high: str | None, *, above: bool, below: bool, whole: bool) -> Expr:
     """What may stand behind an integer part, so that the fraction lies in a range of fractions ('' is zero)."""
-    some = Rep(DIGITS, 1, None)
-    accepted: list[Automaton] = []
-    lower = alt(*_more(low), *([] if above else [seq(Lit(low), star(Lit("0")))]))
-    accepted.append(determined(lower))
+    limits = [alt(*_more(low), *([] if above else [seq(Lit(low), star(Lit("0")))]))]
     if high is not None:
-        upper = alt(*_less(high), *([] if below else [seq(Lit(high), star(Lit("0")))]))
-        accepted.append(determined(upper))
-    digits = product([*accepted, determined(some)])
+        limits.append(alt(*_less(high), *([] if below else [seq(Lit(high), star(Lit("0")))])))
+    digits = product(list(map(determined, (*limits, Rep(DIGITS, 1, None)))))
     zero = (not low and not above) and (high is None or bool(high) or not below)
     options: list[Expr] = [seq(Lit("."), Scan(digits))] if digits.final else []
     if zero and whole:

@@ -8,6 +8,7 @@ look-ahead (no engine has any), and is the same language in all syntaxes.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -268,13 +269,9 @@ def _text_without(excluded: tuple[str, ...], empty: bool) -> Automaton:
     return replace(automaton if empty else both(automaton, names_but(())), excluded=excluded)
 
 
-def names_but(taken: Iterable[str], first: Ranges = ANY, rest: Ranges = ANY) -> Automaton:
-    """Texts of at least one character, the first one and the others of some classes, other than those taken."""
-    return _names_but(tuple(taken), first, rest)
-
-
 @lru_cache(maxsize=512)
-def _names_but(taken: tuple[str, ...], first: Ranges, rest: Ranges) -> Automaton:
+def names_but(taken: tuple[str, ...], first: Ranges = ANY, rest: Ranges = ANY) -> Automaton:
+    """Texts of at least one character, the first one and the others of some classes, other than those taken."""
     words = {word for word in taken if word}
     prefixes = {"": 0}
     for word in sorted(words):
@@ -498,6 +495,15 @@ class Rules:
             known = self._same[expr, token] = self.reserve(hint)
             self.define(known, expr, token=token)
         return Ref(known)
+
+    def once(self, known: dict[str, Expr], schema: Any, hint: str, make: Callable[[], Expr]) -> Expr:
+        """A rule for a schema, made once: the same schema gets the same rule, which may mention itself."""
+        key = json.dumps(schema, sort_keys=True, default=str)
+        if key not in known:
+            name = self.reserve(hint)
+            known[key] = Ref(name)
+            self.define(name, make())
+        return known[key]
 
     def used(self, root: Expr) -> dict[str, Rule]:
         """The rules that an expression needs, those near to it first."""

@@ -8,7 +8,6 @@ open prompts included. What stands inside a call comes from its picture and the 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,6 @@ from toolparse.export.expressions import (
     Expr,
     Free,
     Lit,
-    Ref,
     Rep,
     Rules,
     Scan,
@@ -61,7 +59,7 @@ from toolparse.message import ToolCall
 from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
 from toolparse.reader import read_text
 from toolparse.reader.tables import is_markerless
-from toolparse.render import render, write_call
+from toolparse.render import escaped, render, write_call
 from toolparse.tokens import tokenizer_of
 from toolparse.tools import Tool, ToolSet
 
@@ -115,22 +113,11 @@ def grammar(
     tools = ToolSet.of(tools)
     if not tools and (required or not content):
         raise ExportError("a call is required, but there are no tools; pass some, or allow content")
-    format = format.bind("")
-    if not format.call:
-        raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
     if schemas and syntax != "lark":
         raise ValueError(f"schemas=True is llguidance's, so it needs syntax='lark', not {syntax!r}")
-    tokens = special_tokens(tokenizer, format) if tokenizer is not None and syntax != "gbnf" else {}
-    turn = Turn(
-        format,
-        tools,
-        format.prefill if prefill is None else prefill,
-        tokens,
-        schemas=schemas,
-        loose=loose,
-        skip=skip,
-        answer=answer,
-    )
+    if syntax == "gbnf":
+        tokenizer = None
+    turn = Turn(format, tools, prefill, tokenizer, schemas=schemas, loose=loose, skip=skip, answer=answer)
     root = turn.root(parallel=parallel, content=content, reasoning=reasoning, required=required or not content)
     return write(turn.rules, root, syntax)
 
@@ -157,13 +144,13 @@ def factored(options: Sequence[Expr]) -> Expr:
     return opt(alt(*others)) if EMPTY in firsts else alt(*others)
 
 
-def special_tokens(tokenizer: Any, format: Format) -> dict[str, int]:
+def _special_tokens(tokenizer: Any, markers: Collection[str]) -> dict[str, int]:
     """The tokens that a marker counts as, with their ids; and what no text matches in llguidance (`<...>`, special)."""
+    if tokenizer is None:
+        return {}
     listed = getattr(tokenizer_of(tokenizer), "added_tokens_decoder", None)
     if listed is None:
         listed = tokenizer_of(tokenizer).get_added_tokens_decoder()
-    program = compile_format(format.bind(""))
-    markers = {*program.candidates, *program.reasoning_candidates}
     return {
         token.content: int(id)
         for id, token in listed.items()
@@ -178,8 +165,8 @@ class Turn:
         self,
         format: Format,
         tools: ToolSet,
-        prefill: str,
-        tokens: Mapping[str, int],
+        prefill: str | None,
+        tokenizer: Any = None,
         *,
         schemas: bool = False,
         free: bool = False,
@@ -195,14 +182,16 @@ class Turn:
         self.loose = loose
         self.answer = answer
         self.says = self.thinks = True  # whether there may be content, and a thought
-        self.format = format
+        self.format = format = format.bind("")
+        if not format.call:
+            raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
         self.schemas = schemas
         self.free = free
         self.tools = tools
-        self.prefill = prefill.replace("{{suffix}}", "")
-        self.rules = Rules(tokens)
+        self.prefill = (format.prefill if prefill is None else prefill).replace("{{suffix}}", "")
         program = compile_format(format)
         cores = dict.fromkeys((*program.candidates, *program.reasoning_candidates))
+        self.rules = Rules(_special_tokens(tokenizer, cores))
         if program.anchored:
             cores["{"] = None  # a call that nothing announces: its name and a brace
         #: calls that are text where other text follows them
@@ -453,14 +442,11 @@ class _Calls:
     """The calls of some tools, as rules."""
 
     def __init__(self, turn: Turn) -> None:
+        self.turn = turn
         self.format = turn.format
-        self.tools = turn.tools
         self.rules = turn.rules
-        self.schemas = turn.schemas
-        self.free = turn.free
-        self.loose = turn.loose
-        self.skip = turn.skip
         self.shape = compile_format(dataclasses.replace(self.format, also=())).shapes[0]
+        self.picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
 
     def parts(self) -> tuple[str, Expr, str]:
         """The characters with which every call begins, what follows them, and the end that the turn's end may be, too.
@@ -470,23 +456,21 @@ class _Calls:
         """
         head = tail = ""
         bodies: list[Expr] = []
-        for tool in self.tools:
+        for tool in self.turn.tools:
             self._check_name(tool)
-            pieces = list(self.pieces(tool))
-            first = pieces[0] if isinstance(pieces[0], str) else ""
-            head = first
+            shared, *pieces = self.pieces(tool)
+            head = shared.text if isinstance(shared, Lit) else ""
             last = pieces[-1].text if isinstance(pieces[-1], Lit) else ""
             if self.shape.tail and self.shape.tail[-1] in self.format.ends and self.format.param is None:
                 tail = last[last.rindex(self.shape.tail[-1]) :]
                 pieces[-1] = Lit(last.removesuffix(tail))
-            body = seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces[1 if first else 0 :]))
-            bodies.append(body)
+            bodies.append(seq(*pieces))
         before, rest = _shared(bodies)
         if len(bodies) > 1 and isinstance(before, Seq):  # an id is any text: engines would follow it in all tools
             bodies = rest
         else:
             before = EMPTY
-        calls = [self.rules.add(f"{tool.name}-call", body) for tool, body in zip(self.tools, bodies, strict=True)]
+        calls = [self.rules.add(f"{tool.name}-call", body) for tool, body in zip(self.turn.tools, bodies, strict=True)]
         return head, seq(before, self.rules.add("call", alt(*calls)) if len(calls) > 1 else calls[0]), tail
 
     def _check_name(self, tool: Tool) -> None:
@@ -495,30 +479,28 @@ class _Calls:
         except RenderError as error:
             raise ExportError(f"tool {tool.name!r}: {error}") from None
 
-    def pieces(self, tool: Tool) -> Iterator[str | Expr]:
-        """A call of a tool: first the literal that all calls share (if there is any), then the rest."""
-        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
-        flat: list[tuple[Part, bool, bool]] = []  # (part, is it in a JSON wrapper, in quotes)
-        for part in picture.parts:
-            if isinstance(part, Wrapper):
-                flat.extend(_wrapped(part))
-            else:
-                flat.append((part, False, False))
-        flat = [entry for entry in flat if not (isinstance(entry[0], Hole) and entry[0].name == "skip")]
-        first = flat[0][0] if flat else None
-        if isinstance(first, Text):
-            yield first.text
-            flat = flat[1:]
-        for part, inside, quotes in flat:
-            if isinstance(part, Text):
-                yield Lit(part.text)
-            elif isinstance(part, Hole):
-                yield self._hole(part, tool, inside, quotes)
+    def pieces(self, tool: Tool) -> Iterator[Expr]:
+        """A call of a tool: first the literal that all calls share, which may be empty, then the rest."""
+        begun = False
+        for part in self.picture.parts:
+            inside = isinstance(part, Wrapper)
+            before: Part | None = None
+            for inner in part.parts if isinstance(part, Wrapper) else (part,):
+                if isinstance(inner, Text):
+                    begun = True
+                    yield Lit(inner.text)
+                elif inner.name != "skip":
+                    if not begun:
+                        begun = True
+                        yield Lit("")
+                    quotes = inside and isinstance(before, Text) and before.text[-1:] in ("'", '"')
+                    yield self._hole(inner, tool, inside, quotes)
+                before = inner
 
     def _hole(self, hole: Hole, tool: Tool, inside: bool, quotes: bool) -> Expr:
         if hole.name == "name":
             if not inside:
-                return Lit(self.escaped(tool.name))
+                return Lit(escaped(self.format, tool.name))
             name = write_string(tool.name, self.format.syntax)
             return Lit(name[1:-1] if quotes else name)
         if hole.name == "id":
@@ -548,7 +530,7 @@ class _Calls:
         braces = self._finite(tool, alt(*(values.braces("{", inner, "}") for inner in pairs)))
         if not (inside and quotes):
             root = values.resolver.root
-            served = self.schemas and self.format.syntax.is_json and is_served(root)
+            served = self.turn.schemas and self.format.syntax.is_json and is_served(root)
             return Schema(engine_schema(root, self.format.syntax)) if served else braces
         return self.rules.quote(braces, "quoted")
 
@@ -560,13 +542,12 @@ class _Calls:
 
     def values(self, tool: Tool, avoid: Sequence[str] = ()) -> Values:
         owner = f"tool {tool.name!r} in format {self.format.name!r}"
-        for path, keyword in unsaid(tool.parameters, self.skip):
+        for path, keyword in unsaid(tool.parameters, self.turn.skip):
             raise ExportError(
                 f"{owner}, at {path}: no grammar says {keyword!r}; skip=[{keyword!r}] leaves it to validation"
             )
-        parameters = without_keywords(tool.parameters, self.skip) if self.skip else tool.parameters
-        picture = self.format.picture("call", self.format.call, CALL_HOLES, frozenset())
-        inside = picture.wrapper.parts if picture.wrapper is not None else ()
+        parameters = without_keywords(tool.parameters, self.turn.skip) if self.turn.skip else tool.parameters
+        inside = self.picture.wrapper.parts if self.picture.wrapper is not None else ()
         indented = any(isinstance(part, Text) and "\n" in part.text for part in inside)
         return Values(
             self.rules,
@@ -574,14 +555,9 @@ class _Calls:
             parameters,
             owner=owner,
             avoid=avoid,
-            blanks=self.loose or indented,  # templates that indent what is around arguments indent them, too
-            swapped=self.loose,
+            blanks=self.turn.loose or indented,  # templates that indent what is around arguments indent them, too
+            swapped=self.turn.loose,
         )
-
-    def escaped(self, text: str) -> str:
-        for char, entity in self.format.escapes:
-            text = text.replace(char, entity)
-        return text
 
     def _index(self) -> Expr:
         return self.rules.add("index", Rep(chars("0-9"), 1, 9), token=True)
@@ -615,7 +591,7 @@ class _Params:
         self.types = dict(self.format.types) if self.format.types is not None else None
         self.param = self._picture("param", self.format.param)
         self.item = self._picture("item", self.format.item)
-        self._known: dict[str, Ref] = {}
+        self._known: dict[str, Expr] = {}
         self._nested = 0
 
     def _picture(self, field: str, source: str | None) -> Picture | None:
@@ -642,22 +618,22 @@ class _Params:
             items.append((one, member.required))
         extra: Expr | None = None
         if shape.others is not None:
-            label = self._other_label(self.param, [member.key for member in shape.members])
+            label = self._other_label(self.param, tuple(member.key for member in shape.members))
             extra = alt(*(self._element(self.param, label, other, f"{hint}-other") for other in shape.others))
-        if self.calls.loose and 1 < len(items) <= MAX_SWAPPED:
+        if self.calls.turn.loose and 1 < len(items) <= MAX_SWAPPED:
             return any_order(self.rules, items, extra, EMPTY, hint)
         written = seq(*(one if required else opt(one) for one, required in items))
         return written if extra is None else seq(written, star(extra))
 
     def _label(self, picture: Picture, key: str) -> Lit:
         """A parameter's name as it stands in the tag."""
-        text = self.calls.escaped(key)
+        text = escaped(self.format, key)
         bad = '<>"\n' + (BLANKS if _is_element(picture) else "")
         if any(char in text for char in bad) or key != key.strip():
             raise ExportError(f"tool {self.tool.name!r}: format {self.format.name!r} can't carry the key {key!r}")
         return Lit(text)
 
-    def _other_label(self, picture: Picture, taken: Sequence[str]) -> Expr:
+    def _other_label(self, picture: Picture, taken: tuple[str, ...]) -> Expr:
         """The name of any parameter that is not taken."""
         if picture.holes().count("key") > 1:
             raise ExportError(
@@ -711,18 +687,16 @@ class _Params:
         """An object or a list."""
         if self.item is None:
             return values.plain(schema, hint)
-        key = json.dumps(schema, sort_keys=True, default=str)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = Ref(self.rules.reserve(hint))
-            self._nested += 1
+        picture = self.item
+
+        def made() -> Expr:
             if schema["type"] == "object":
-                made = self._members(shape_of(schema, self.format.syntax), hint)
-            else:
-                picture = self.item
-                made = elements(schema, lambda s, n: self._element(picture, EMPTY, s, n), EMPTY, hint, self.rules)
-            self._nested -= 1
-            self.rules.define(known.name, made)
+                return self._members(shape_of(schema, self.format.syntax), hint)
+            return elements(schema, lambda s, n: self._element(picture, EMPTY, s, n), EMPTY, hint, self.rules)
+
+        self._nested += 1
+        known = self.rules.once(self._known, schema, hint, made)
+        self._nested -= 1
         return known
 
     def _before(self, part: Part, label: Expr, kind: str) -> Expr:
@@ -746,13 +720,11 @@ class _Params:
     def _texts(self, then: str, avoid: Sequence[str]) -> Iterator[Expr]:
         """A text value with its closing tag."""
         for excluded, end, left in self._wraps(then, avoid):
-            yield self._closed(excluded, end, left)
-
-    def _closed(self, avoid: Sequence[str], then: str, left: str) -> Expr:
-        if self.calls.free and not self._nested:  # structural tags have no rules that could mention themselves
-            return seq(Lit(left), Free(tuple(dict.fromkeys((*avoid, then)))), Lit(then))
-        text = self.rules.add("any-text", Scan(text_without(avoid)), token=True)
-        return self.rules.add("text", seq(Lit(left), text, Lit(then)), token=True)
+            if self.calls.turn.free and not self._nested:  # structural tags have no rules that could mention themselves
+                yield seq(Lit(left), Free(tuple(dict.fromkeys((*excluded, end)))), Lit(end))
+            else:
+                text = self.rules.add("any-text", Scan(text_without(excluded)), token=True)
+                yield self.rules.add("text", seq(Lit(left), text, Lit(end)), token=True)
 
     def _limited(self, limits: Limits, then: str, avoid: Sequence[str], hint: str) -> list[Expr]:
         """A text value that keywords limit, with its closing tag."""
@@ -815,11 +787,3 @@ def _is_element(picture: Picture) -> bool:
 # What a name in a tag may hold, blanks between two of these included.
 _SOLID = without(complement(((0x00, 0x20), (0x7F, 0xA0))), "<>\"'&=/")
 _IDENTIFIER = (chars("A-Za-z_").ranges, chars("A-Za-z0-9_").ranges)
-
-
-def _wrapped(wrapper: Wrapper) -> Iterator[tuple[Part, bool, bool]]:
-    """The parts of a wrapper, each with whether the picture puts it in quotes."""
-    for number, part in enumerate(wrapper.parts):
-        before = wrapper.parts[number - 1] if number else None
-        quotes = isinstance(before, Text) and before.text[-1:] in ("'", '"') and isinstance(part, Hole)
-        yield part, True, quotes

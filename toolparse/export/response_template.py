@@ -18,7 +18,7 @@ from toolparse.compile import Shape, compile_format, is_marker
 from toolparse.compile.items import Core, Field, Item, Raw, Slack, compile_stretch, pattern_of, trimmed
 from toolparse.errors import ExportError, FormatError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, Format, Syntax
-from toolparse.picture import BLANKS, Around, Hole, Text, Wrapper, without_blanks_before, without_blanks_behind
+from toolparse.picture import BLANKS, Around, Hole, Part, Text, Wrapper, without_blanks_before, without_blanks_behind
 from toolparse.tools import ToolSet
 from toolparse.tools.schema_types import Resolver
 
@@ -54,25 +54,13 @@ def typed_tools(tools: Any) -> list[dict[str, Any]]:
     for tool in ToolSet.of(tools):
         resolver = Resolver(tool.parameters)
         properties: dict[str, Any] = {}
-        for key in _properties(tool.parameters, resolver):
+        for key in resolver.declared(tool.parameters)[0]:
             admitted = resolver.admitted(resolver.child(tool.parameters, key))
             if not admitted.silent:
                 properties[key] = {"type": [kind for kind in _TYPES if kind in admitted.types]}
         parameters = {"type": "object", "properties": properties}
         found.append({"type": "function", "function": {"name": tool.name, "parameters": parameters}})
     return found
-
-
-def _properties(schema: Any, resolver: Resolver, depth: int = 0) -> list[str]:
-    """The names of all properties that a schema describes, those behind references and in unions included."""
-    if not isinstance(schema, dict) or depth > 16:
-        return []
-    keys = [*schema.get("properties", {})] if isinstance(schema.get("properties"), dict) else []
-    parts = [part for word in ("allOf", "anyOf", "oneOf") for part in schema.get(word) or ()]
-    if isinstance(schema.get("$ref"), str):
-        parts.append(resolver.resolve(schema["$ref"]))
-    keys += [key for part in parts for key in _properties(part, resolver, depth + 1)]
-    return list(dict.fromkeys(keys))
 
 
 class _Exporter:
@@ -167,7 +155,7 @@ class _Exporter:
                 raise self.refuse("call", "the tool's name is a key")
             if wrapper.encoded:
                 raise self.refuse("call", "the arguments are encoded a second time")
-            array = self._array(wrapper)
+            array = self._array(wrapper, picture.parts)
             if array is not None:
                 return array
         close = self._close()
@@ -176,46 +164,31 @@ class _Exporter:
             **({"close_pattern": close} if close else {}),
             "repeats": True,
         }
-        function: dict[str, Any] = {"name": "{name}", "arguments": "{content}"}
-        call: dict[str, Any] = {"type": "function", "function": function}
+        region |= self._params() if wrapper is None and self.shape.body == "params" else self._json()
+        call: dict[str, Any] = {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}}
         if wrapper is not None:
-            region |= self._json()
-            function.update(name=_path("content", wrapper.name), arguments=_path("content", wrapper.arguments))
-            if wrapper.id is not None:
-                call["id"] = _path("content", wrapper.id)
-        elif self.shape.body == "params":
-            region |= self._params()
-        else:
-            region |= self._json()
+            call = _call(wrapper, "content")
         if "id" in picture.holes() and (wrapper is None or wrapper.id is None):
             call["id"] = "{id}"
         return {**region, "transform": call}
 
-    def _array(self, wrapper: Wrapper) -> dict[str, Any] | None:
+    def _array(self, wrapper: Wrapper, parts: Iterable[Part]) -> dict[str, Any] | None:
         """Calls that are the elements of one JSON list."""
         before, after = self.format.block.opening, self.format.block.closing
-        alone = all(isinstance(part, Wrapper) or not _solid(part) for part in self._parts())
+        alone = all(isinstance(part, Wrapper) or not _solid(part) for part in parts)
         if not (alone and before.endswith("[") and after.startswith("]") and self.format.between.strip(BLANKS) == ","):
             return None
         opening, closing = before[:-1].strip(BLANKS), after[1:].strip(BLANKS)
         lead = _blanks(self.format.lead) + _blanks(self.format.block.start)
         key = re.escape((wrapper.name or ("name",))[0])
-        call = {
-            "type": "function",
-            "function": {"name": _path("", wrapper.name), "arguments": _path("", wrapper.arguments)},
-            **({"id": _path("", wrapper.id)} if wrapper.id is not None else {}),
-        }
         close = rf"\s*{_loosely(closing)}\s*" if closing else self._at_end()
         return {
             "open_pattern": lead + (_loosely(opening) + r"\s*" if opening else rf'(?=\[\s*\{{\s*"{key}"\s*:)'),
             **({"close_pattern": close} if close else {}),
             **self._json(),
-            "transform": call,
+            "transform": _call(wrapper),
             "transform_each": True,
         }
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.format.picture("call", self.format.call, CALL_HOLES, frozenset()).parts
 
     def _open(self) -> str:
         items: list[Item] = []
@@ -331,8 +304,14 @@ def _readable(items: Iterable[Item]) -> str:
     return pattern_of(items, slack=r"\s*")
 
 
-def _path(root: str, path: tuple[str, ...] | None) -> str:
-    return "{" + ".".join([*([root] if root else []), *(path or ())]) + "}"
+def _call(wrapper: Wrapper, *root: str) -> dict[str, Any]:
+    """A call by the paths in its wrapper, which stands at `root`."""
+
+    def path(keys: tuple[str, ...] | None) -> str:
+        return "{" + ".".join((*root, *(keys or ()))) + "}"
+
+    function = {"name": path(wrapper.name), "arguments": path(wrapper.arguments)}
+    return {"type": "function", "function": function, **({"id": path(wrapper.id)} if wrapper.id is not None else {})}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

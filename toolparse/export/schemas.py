@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cache
 from typing import Any, NamedTuple
 
 from toolparse.codecs.json import type_of
@@ -30,7 +31,6 @@ from toolparse.export.expressions import (
     Chars,
     Expr,
     Lit,
-    Ref,
     Rep,
     Rules,
     Scan,
@@ -49,7 +49,7 @@ from toolparse.export.expressions import (
 )
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
-from toolparse.tools.schema_types import TYPES, Resolver
+from toolparse.tools.schema_types import TYPES, Resolver, dict_of, elements_of, list_of, of_types, types_of
 
 Schema = dict[str, Any]
 
@@ -180,10 +180,10 @@ class Values:
             if ref in open_refs:
                 return []  # it is only itself
             found = _product(found, self._flat(self.resolver.resolve(ref), open_refs | {ref}), self.owner)
-        for part in _parts(schema, "allOf"):
+        for part in list_of(schema, "allOf"):
             found = _product(found, self._flat(part, open_refs), self.owner)
         for word in ("anyOf", "oneOf"):
-            parts = _parts(schema, word)
+            parts = list_of(schema, word)
             if parts:
                 branches = [plain for part in parts for plain in self._flat(part, open_refs)]
                 found = _product(found, branches, self.owner)
@@ -238,14 +238,13 @@ class Values:
         options: list[Expr] = []
         for plain in self.alternatives(schema):
             listed = literals(plain)
-            texts = [value for value in listed if isinstance(value, str)] if listed is not None else []
-            others = [value for value in listed if not isinstance(value, str)] if listed is not None else []
             own = self if not (self.syntax.escapes and quote) else inner
-            options.extend(Lit(own.written(text)) for text in texts)
+            options.extend(Lit(own.written(value)) for value in listed or () if isinstance(value, str))
             if plain.get("type") == "string" or (not plain and self.syntax.texts):
                 options.append(own.plain({**plain, "type": "string"}, hint))
                 continue
-            made = [inner.plain(plain, hint)] if listed is None else [Lit(inner.written(value)) for value in others]
+            others = (Lit(inner.written(value)) for value in listed or () if not isinstance(value, str))
+            made = [inner.plain(plain, hint)] if listed is None else others
             options.extend(seq(Lit(quote), one, Lit(quote)) if self.syntax.texts else one for one in made)
         if not options:
             raise nothing_fits(self.owner, hint, schema)
@@ -253,14 +252,15 @@ class Values:
 
     def _remembered(self, schema: Schema, hint: str) -> Expr:
         """A rule for an object or array; the same schema gets the same rule, so recursive ones end."""
-        key = json.dumps(schema, sort_keys=True, default=str)
-        known = self._known.get(key)
-        if known is None:
-            name = self.rules.reserve(hint)
-            known = self._known[key] = Ref(name)
-            made = self.map(schema, hint) if schema["type"] == "object" else self._array(schema, hint)
-            self.rules.define(name, made)
-        return known
+
+        def made() -> Expr:
+            if schema["type"] == "object":
+                pairs = self.pairs(shape_of(schema, self.syntax), hint, colon=self.syntax.colon)
+                return self.braces("{", pairs, "}")
+            comma = self._lit(self.syntax.comma)
+            return self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
+
+        return self.rules.once(self._known, schema, hint, made)
 
     def written(self, value: Any) -> str:
         """A value as the format writes it."""
@@ -271,11 +271,6 @@ class Values:
         if any(word in text for word in self.avoid):
             raise ExportError(f"{self.owner}: the value {value!r} holds a marker of the format")
         return text
-
-    def map(self, schema: Any, hint: str) -> Expr:
-        """An object in braces."""
-        shape = shape_of(schema, self.syntax)
-        return self.braces("{", self.pairs(shape, hint, colon=self.syntax.colon), "}")
 
     def braces(self, left: str, inner: Expr, right: str) -> Expr:
         """Something in brackets."""
@@ -292,7 +287,7 @@ class Values:
         bare = self.syntax.bare_keys if bare is None else bare
         comma = self._lit(self.syntax.comma)
         value = self.argument if arguments and self.syntax.loose else self.value
-        taken = [member.key for member in shape.members]
+        taken = tuple(member.key for member in shape.members)
         extra: Expr | None = None
         if shape.others is not None:
             values = alt(*(value(other, f"{hint}-other") for other in shape.others))
@@ -339,7 +334,7 @@ class Values:
             raise ExportError(f"{self.owner}: the format writes keys without quotes, so {key!r} can't be one")
         return key
 
-    def _free_key(self, taken: Sequence[str], bare: bool, *, keyword: bool) -> Expr:
+    def _free_key(self, taken: tuple[str, ...], bare: bool, *, keyword: bool) -> Expr:
         """A key other than those that are taken; `keyword`: a keyword argument's name."""
         if bare and not keyword:
             return self.rules.add("name", Scan(names_but(taken, _BARE_CHARS, _BARE_CHARS)), token=True)
@@ -352,15 +347,11 @@ class Values:
         key = both(names_but(taken, body.ranges, body.ranges), text_without(self.avoid))
         return self.rules.add("key", seq(Lit(quote), Scan(key), Lit(quote)), token=True)
 
-    def _array(self, schema: Schema, hint: str) -> Expr:
-        comma = self._lit(self.syntax.comma)
-        return self.braces("[", elements(schema, self.value, comma, hint, self.rules), "]")
-
     # -- scalars ------------------------------------------------------------------------------------------------------
 
-    def integer(self, schema: Schema | None = None, hint: str = "integer") -> Expr:
+    def integer(self, schema: Schema, hint: str) -> Expr:
         """An integer: of any size, or as a schema limits it."""
-        if not schema or not schema.keys() & set(_LIMITS):
+        if not schema.keys() & set(_LIMITS):
             return self.rules.add("integer", _INTEGER, token=True)
         with self._naming(hint):
             low, above, high, below = _bounds(schema)
@@ -460,29 +451,20 @@ class Values:
 
     def anything(self) -> Expr:
         """Any value."""
-        known = self._known.get("")
-        if known is None:
-            name = self.rules.reserve("value")
-            known = self._known[""] = Ref(name)
-            scalars = [
-                self.string(),
-                self.number(),
-                Lit(self.syntax.true),
-                Lit(self.syntax.false),
-                Lit(self.syntax.null),
-            ]
-            containers = [self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array")]
-            self.rules.define(name, alt(*containers, *scalars))
-        return known
+
+        def made() -> Expr:
+            words = (self.syntax.true, self.syntax.false, self.syntax.null)
+            scalars = [self.string(), self.number(), *map(Lit, words)]
+            return alt(self.plain({"type": "object"}, "object"), self.plain({"type": "array"}, "array"), *scalars)
+
+        return self.rules.once(self._known, "", "value", made)
 
 
 def elements(schema: Schema, item: Callable[[Any, str], Expr], comma: Expr, hint: str, rules: Rules) -> Expr:
     """The elements of a list, each as `item` writes it: those that are described one by one, then any number."""
-    prefix, items = schema.get("prefixItems"), schema.get("items")
-    if isinstance(items, list):  # before draft 2020-12
-        prefix, items = items, None
+    prefix, items = elements_of(schema)
     low, high = bound(schema.get("minItems"), 0), bound(schema.get("maxItems"), None)
-    first = [item(one, f"{hint}-{number}") for number, one in enumerate((prefix or ())[:high])]
+    first = [item(one, f"{hint}-{number}") for number, one in enumerate(prefix[:high])]
     least, most = max(low - len(first), 0), None if high is None else max(high, low) - len(first)
     # Lists whose elements are described are closed, as objects are, as far as `minItems` lets them.
     rest: Expr = EMPTY
@@ -507,20 +489,17 @@ def nothing_fits(owner: str, hint: str, schema: Any) -> ExportError:
 
 def any_order(rules: Rules, members: Sequence[tuple[Expr, bool]], extra: Expr | None, comma: Expr, hint: str) -> Expr:
     """Members in any order, each at most once; what stands between them, and behind all of them others."""
-    known: dict[tuple[frozenset[int], bool], Expr] = {}
 
+    @cache
     def rest(left: frozenset[int], begun: bool) -> Expr:
-        found = known.get((left, begun))
-        if found is None:
-            ways = [seq(comma if begun else EMPTY, members[one][0], rest(left - {one}, True)) for one in sorted(left)]
-            if not any(members[one][1] for one in left):
-                more = star(seq(comma, extra)) if extra is not None else EMPTY
-                ways.append(more if begun or extra is None else opt(seq(extra, more)))
-            found = alt(*ways) if len(ways) > 1 or not ways else ways[0]
-            if EMPTY in ways and len(ways) > 1:
-                found = opt(alt(*(way for way in ways if way != EMPTY)))
-            found = known[left, begun] = rules.add(f"{hint}-{'-'.join(map(str, sorted(left))) or 'end'}", found)
-        return found
+        ways = [seq(comma if begun else EMPTY, members[one][0], rest(left - {one}, True)) for one in sorted(left)]
+        if not any(members[one][1] for one in left):
+            more = star(seq(comma, extra)) if extra is not None else EMPTY
+            ways.append(more if begun or extra is None else opt(seq(extra, more)))
+        found = alt(*ways)
+        if EMPTY in ways and len(ways) > 1:
+            found = opt(alt(*(way for way in ways if way != EMPTY)))
+        return rules.add(f"{hint}-{'-'.join(map(str, sorted(left))) or 'end'}", found)
 
     return rest(frozenset(range(len(members))), False)
 
@@ -544,7 +523,7 @@ def is_served(schema: Any) -> bool:
     if not isinstance(schema, dict):
         return schema is True
     said = schema.keys() - _REMARKS
-    types = _types(schema)
+    types = types_of(schema)
     listed = literals(schema)
     about = {_ABOUT[word] for word in said if word in _ABOUT}
     if said - _SERVED or not about <= {"number" if kind == "integer" else kind for kind in types or ()}:
@@ -560,7 +539,7 @@ def is_served(schema: Any) -> bool:
     if not isinstance(properties, dict) or not set(schema.get("required", ())) <= properties.keys():
         return False
     inner = [*properties.values(), *(schema[word] for word in ("items",) if word in schema)]
-    inner += [part for word in ("anyOf", "oneOf") for part in _parts(schema, word)]
+    inner += [part for word in ("anyOf", "oneOf") for part in list_of(schema, word)]
     inner += [part for word in ("$defs", "definitions") for part in schema.get(word, {}).values()]
     rest = schema.get("additionalProperties", True)
     return (isinstance(rest, bool) or is_served(rest)) and all(map(is_served, inner))
@@ -605,28 +584,12 @@ def literals(schema: Schema) -> list[Any] | None:
 # -- alternatives -----------------------------------------------------------------------------------------------------
 
 
-def _parts(schema: Schema, word: str) -> list[Any]:
-    parts = schema.get(word)
-    return parts if isinstance(parts, list) else []
-
-
-def _types(schema: Schema) -> list[str] | None:
-    """The types that an alternative names; None when it names none that JSON has."""
-    declared = schema.get("type")
-    names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
-    known = [name for name in names if name in TYPES]
-    return known or None
-
-
 def _single(schema: Schema) -> Iterator[Schema]:
     """An alternative split by its types."""
-    types = _types(schema)
+    types = types_of(schema)
     listed = literals(schema)
     if listed is not None:
-        wide = {*types, *(("integer",) if "number" in types else ())} if types is not None else TYPES
-        whole = "integer" in wide
-        kept = [v for v in listed if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
-        kept = [value for value in kept if _fits(value, schema)]
+        kept = [value for value in of_types(listed, types) if _fits(value, schema)]
         if kept:
             yield {"enum": kept}
         return
@@ -675,7 +638,7 @@ def _product(left: list[Schema], right: list[Schema], owner: str) -> list[Schema
 def _merge(left: Schema, right: Schema) -> Schema | None:
     """Two alternatives at once; None when nothing can be both."""
     merged = {**left, **right}
-    one, other = _types(left), _types(right)
+    one, other = types_of(left), types_of(right)
     if one is not None and other is not None:
         shared = [kind for kind in one if kind in other or (kind == "integer" and "number" in other)]
         shared += [kind for kind in other if kind == "integer" and "number" in one and kind not in shared]
@@ -741,18 +704,15 @@ def unsaid(schema: Any, skip: Collection[str], path: tuple[str, ...] = ()) -> It
     """Where a schema has keywords that no grammar says: (path, keyword). `skip`: those that don't matter."""
     if not isinstance(schema, dict):
         return
-    for word in _UNSAID:
-        if word in schema and word not in skip and schema[word] not in (None, False if word == "uniqueItems" else ...):
+    nothing = {"uniqueItems": False, "patternProperties": {}}
+    for word in (*_UNSAID, "patternProperties"):
+        if word in schema and word not in skip and schema[word] not in (None, nothing.get(word, ...)):
             yield ".".join(path) or "the arguments", word
-    patterns = schema.get("patternProperties")
-    if patterns and "patternProperties" not in skip:
-        yield ".".join(path) or "the arguments", "patternProperties"
     for word in ("properties", "$defs", "definitions"):
-        if isinstance(schema.get(word), dict):
-            for key, inner in schema[word].items():
-                yield from unsaid(inner, skip, (*path, str(key)))
+        for key, inner in dict_of(schema, word).items():
+            yield from unsaid(inner, skip, (*path, str(key)))
     for word in ("allOf", "anyOf", "oneOf", "prefixItems"):
-        for inner in schema.get(word) or () if isinstance(schema.get(word), list) else ():
+        for inner in list_of(schema, word):
             yield from unsaid(inner, skip, path)
     for word in ("items", "additionalProperties"):
         yield from unsaid(schema.get(word), skip, (*path, "[]" if word == "items" else "*"))
@@ -775,10 +735,8 @@ def without_keywords(schema: Any, skip: Collection[str]) -> Any:
 
 def shape_of(schema: Schema, syntax: Syntax) -> Shape:
     """The properties of an alternative that is an object, in the order in which they are written."""
-    properties = schema.get("properties")
-    properties = properties if isinstance(properties, dict) else {}
-    needed = schema.get("required")
-    needed = [key for key in needed if isinstance(key, str)] if isinstance(needed, list) else []
+    properties = dict_of(schema, "properties")
+    needed = [key for key in list_of(schema, "required") if isinstance(key, str)]
     keys = [*properties, *(key for key in needed if key not in properties)]
     if syntax.sort_keys:
         keys.sort()
@@ -789,11 +747,11 @@ def shape_of(schema: Schema, syntax: Syntax) -> Shape:
         for key in keys
         if properties.get(key) is not False or key in needed
     )
-    patterns = schema.get("patternProperties")
+    patterns = dict_of(schema, "patternProperties")
     others: tuple[Any, ...] | None = None
     if isinstance(rest, dict) or rest is True:
         others = (rest,)
-    elif isinstance(patterns, dict) and patterns:
+    elif patterns:
         others = tuple(patterns.values())
     elif rest is None and "properties" not in schema:
         others = ({},)

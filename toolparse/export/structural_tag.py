@@ -30,7 +30,7 @@ from toolparse.export.expressions import (
     seq,
     star,
 )
-from toolparse.export.grammar import CONTENT, THOUGHT, Turn, special_tokens
+from toolparse.export.grammar import CONTENT, THOUGHT, Turn
 from toolparse.export.syntaxes import split, write
 from toolparse.format import Format
 from toolparse.picture import BLANKS
@@ -76,12 +76,7 @@ def structural_tag(
         ExportError: The format, or a tool in this format, can't be said; the message tells why.
     """
     offered = chosen(tools, choice, strict, tagged=format.param is not None)
-    format = format.bind("")
-    if not format.call:
-        raise ExportError(f"format {format.name!r}, field 'call': nothing shows how calls are written")
-    tokens = special_tokens(tokenizer, format) if tokenizer is not None else {}
-    begun = format.prefill if prefill is None else prefill
-    turn = Turn(format, offered, begun, tokens, schemas=True, free=True, skip=skip, answer=answer)
+    turn = Turn(format, offered, prefill, tokenizer, schemas=True, free=True, skip=skip, answer=answer)
     forced = choice not in ("auto", "none")
     several = parallel and format.parallel
     if turn.framed or turn.alone or not offered or answer is not None:
@@ -98,8 +93,7 @@ def triggers(format: Format, tools: Any) -> list[str]:
     llama.cpp lets text run free until one of its `grammar_triggers` occurs, and from there on holds it to the grammar,
     which must begin with that word: `grammar(format, tools, content=False, reasoning=False, prefill="")` does.
     """
-    format = format.bind("")
-    turn = Turn(format, chosen(tools, "auto", False, tagged=format.param is not None), "", {}, schemas=True)
+    turn = Turn(format, chosen(tools, "auto", False, tagged=format.param is not None), "", schemas=True)
     return list(dict.fromkeys(_trigger(turn, begin) for begin, _, _ in _tags(turn, several=False)))
 
 
@@ -134,11 +128,8 @@ def chosen(tools: Any, choice: str, strict: bool | None, *, tagged: bool) -> Too
 
 def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
     """What may stand before content and calls."""
-    opened = turn.opened()
-    if opened and not reasoning:
-        return EMPTY  # it was taken away together with its end
     if turn.format.reasoning is None or not reasoning:
-        return EMPTY
+        return EMPTY  # one that the prompt opened was taken away together with its end
     written = turn.written((THOUGHT,), 1) if forced else turn.written((THOUGHT, CONTENT), 0)
     before, _, behind = written.partition(THOUGHT)
     if forced:
@@ -147,7 +138,7 @@ def _thought(turn: Turn, *, reasoning: bool, forced: bool) -> Expr:
     else:
         behind = behind.partition(CONTENT)[0].rstrip(BLANKS)
     thought = seq(Lit(before.rstrip(BLANKS)), Free(turn.kept_out[THOUGHT]), Lit(behind.lstrip(BLANKS)))
-    return thought if opened else opt(thought)
+    return thought if turn.opened() else opt(thought)
 
 
 def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
@@ -162,19 +153,11 @@ def _tags(turn: Turn, *, several: bool) -> list[tuple[str, Expr, str]]:
         return [(opening, *_ended(seq(any_call, more, Lit(block.after))))]
     tags = []
     for pieces in bodies:
-        begin = opening
-        while pieces:
-            first = pieces[0].text if isinstance(pieces[0], Lit) else pieces[0]
-            if not isinstance(first, str):
-                break
-            begin += first
-            pieces.pop(0)
-        tags.append((begin.lstrip(BLANKS), *_ended(seq(_whole(pieces), more, Lit(block.after)))))
+        call = seq(Lit(opening), *pieces)
+        first, *rest = call.items if isinstance(call, Seq) else (call,)
+        begin, rest = (first.text, rest) if isinstance(first, Lit) else ("", [first, *rest])
+        tags.append((begin.lstrip(BLANKS), *_ended(seq(*rest, more, Lit(block.after)))))
     return tags
-
-
-def _whole(pieces: Iterable[str | Expr]) -> Expr:
-    return seq(*(Lit(piece) if isinstance(piece, str) else piece for piece in pieces))
 
 
 def _ended(expr: Expr) -> tuple[Expr, str]:

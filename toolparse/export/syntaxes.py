@@ -41,14 +41,19 @@ from toolparse.export.expressions import (
 )
 
 _FEW = 32
+_SIGNS = {(0, 1): "?", (0, None): "*", (1, None): "+"}
 _MOST_TIMES = 1_000  # llama.cpp counts what a repetition repeats, too
 # How strongly an expression holds together: an alternative needs brackets inside a sequence, and so on.
 _LOOSE, _ROW, _TIGHT = range(3)
 
 
+SYNTAXES = ("gbnf", "ebnf", "lark")
+
+
 def write(rules: Rules, root: Expr, syntax: str) -> str:
     """A grammar as text. `syntax`: one of `SYNTAXES`; the tokens of `rules` are written where a syntax needs them."""
-    return SYNTAXES[syntax](rules, root)
+    lines = _Lark(rules, root).lines if syntax == "lark" else _Bnf(rules, root, ebnf=syntax == "ebnf").lines
+    return "\n".join(lines) + "\n"
 
 
 def _bracketed(text: str, holds: int, wanted: int, opening: str = "(") -> str:
@@ -91,12 +96,10 @@ class _Bnf:
     both kinds run such rules without growing a stack.
     """
 
-    def __init__(
-        self, rules: Rules, root: Expr, *, separator: str, tokens: Mapping[str, int], dispatch: bool = False
-    ) -> None:
-        self.separator = separator
-        self.dispatch = dispatch
-        self.tokens = tokens
+    def __init__(self, rules: Rules, root: Expr, *, ebnf: bool) -> None:
+        self.separator = "_" if ebnf else "-"
+        self.ebnf = ebnf
+        self.tokens = rules.tokens if ebnf else {}
         self.lines: list[str] = []
         self._scans: dict[Scan, str] = {}
         used = rules.used(root)
@@ -134,9 +137,9 @@ class _Bnf:
         if isinstance(expr, Meet):
             return self._meet(expr)
         if isinstance(expr, Rep):
-            if not self.dispatch and max(expr.low, expr.high or 0) > _MOST_TIMES:
+            if not self.ebnf and max(expr.low, expr.high or 0) > _MOST_TIMES:
                 raise NotSaid(f"llama.cpp counts to {_MOST_TIMES} at most; skip= leaves lengths to validation")
-            if self.dispatch and (expr.high or 0) > _FEW and _is_text(expr.item):
+            if self.ebnf and (expr.high or 0) > _FEW and _is_text(expr.item):
                 return self._counted(expr.item, expr.low, expr.high)
             return _bracketed(self.write(expr.item, _TIGHT) + _times(expr.low, expr.high), _ROW, wanted)
         if expr == EMPTY:
@@ -163,7 +166,7 @@ class _Bnf:
         """The rules of what several expressions accept: xgrammar counts the characters of free text itself."""
         first, last = meet.parts[0], meet.parts[-1]
         free = isinstance(first, Scan) and first.automaton.excluded and len(meet.parts) == 2 and not meet.quoted
-        if self.dispatch and free and isinstance(last, Rep) and last.item == Chars(ANY) and last.high is not None:
+        if self.ebnf and free and isinstance(last, Rep) and last.item == Chars(ANY) and last.high is not None:
             rest = product(list(map(determined, (first, Rep(last.item, last.low, None))))) if last.low else None
             name = self.write(first if rest is None else Scan(rest), _TIGHT)
             counted = self._free(f"{name}{self.separator}upto")
@@ -179,7 +182,7 @@ class _Bnf:
         base = name or self._free("scan")
         self._scans[scan] = base
         automaton = scan.automaton
-        if self.dispatch and automaton.excluded and not scan.quoted:
+        if self.ebnf and automaton.excluded and not scan.quoted:
             excluded = ", ".join(map(_bnf_text, automaton.excluded))
             self.lines.append(f"{base} ::= TagDispatch(loop_after_dispatch=false, excludes=({excluded}))")
             return base
@@ -228,18 +231,9 @@ def _bnf_char(char: str, special: str) -> str:
 
 
 def _times(low: int, high: int | None) -> str:
-    simple = {(0, 1): "?", (0, None): "*", (1, None): "+"}.get((low, high))
-    if simple is not None:
-        return simple
+    if (low, high) in _SIGNS:
+        return _SIGNS[low, high]
     return f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
-
-
-def _gbnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="-", tokens={}).lines) + "\n"
-
-
-def _ebnf(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Bnf(rules, root, separator="_", tokens=rules.tokens, dispatch=True).lines) + "\n"
 
 
 # -- Lark -------------------------------------------------------------------------------------------------------------
@@ -276,14 +270,10 @@ class _Lark:
         self.terminals = {name for name, rule in self.rules.items() if rule.token and not self._holds.rule(name)}
         self.lines: list[str] = []
         start = f"start: {self.write(root, _LOOSE)}"
-        within = {name for name in self.terminals for name in references(self.rules[name].expr)}
-        within |= {name for rule in self.rules.values() if rule.token for name in references(rule.expr)}
-        within &= self.terminals
-        within -= {
-            name for expr in (root, *(r.expr for r in self.rules.values() if not r.token)) for name in references(expr)
-        }
+        mentioning = (root, *(rule.expr for rule in self.rules.values() if not rule.token))
+        mentioned = {name for expr in mentioning for name in references(expr)}
         for name, rule in self.rules.items():
-            if name not in within:  # what only tokens mention is written out there
+            if name in mentioned or name not in self.terminals:  # what only tokens mention is written out there
                 self.lines.append(f"{self.name(name)}: {self.rule(name, rule)}")
         self.lines.insert(0, start)
 
@@ -326,9 +316,8 @@ class _Lark:
             return self.name(expr.name)
         if isinstance(expr, Rep):
             item = self.write(expr.item, _TIGHT)
-            simple = {(0, 1): "?", (0, None): "*", (1, None): "+"}.get((expr.low, expr.high))
-            if simple is not None:
-                return item + simple
+            if (expr.low, expr.high) in _SIGNS:
+                return item + _SIGNS[expr.low, expr.high]
             if expr.high is not None:
                 return _bracketed(f"{item} ~ {expr.low}..{expr.high}", _ROW, wanted)
             return _bracketed(f"{item} ~ {expr.low} {item}*", _ROW, wanted)
@@ -426,10 +415,3 @@ def _regex_char(char: str, special: str) -> str:
     if char < " " or "\x7f" <= char <= "\xa0":
         return f"\\x{ord(char):02x}"
     return char
-
-
-def _lark(rules: Rules, root: Expr) -> str:
-    return "\n".join(_Lark(rules, root).lines) + "\n"
-
-
-SYNTAXES: dict[str, Callable[[Rules, Expr], str]] = {"gbnf": _gbnf, "ebnf": _ebnf, "lark": _lark}

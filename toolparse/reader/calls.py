@@ -378,6 +378,9 @@ class CallSteps(Trial):
             arguments = scanner.arguments()
         except ValueError as error:
             found.append(("malformed-arguments", str(error)))
+        if not json.is_shallow(arguments):
+            arguments = {}
+            found.append(("malformed-arguments", "nested too deeply"))
         if missing == _UNCLOSED and not scanner.arguments_seen:
             found.append(
                 ("malformed-arguments", "no arguments are given, and no closing marker stands behind the name")

@@ -61,7 +61,7 @@ class PlainCalls(Recovery):
             read = read_tagged(program, text, at, end, tool) if program.item is None else None
             if program.item is not None:
                 read = read_elements(program, text, at, end, tool)
-            if read is None:
+            if read is None or (end - at >= 2 * json.MAX_DEPTH and not json.is_shallow(read)):
                 self.budget -= end - at
                 return None
             return end, "", None, read

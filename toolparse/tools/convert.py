@@ -18,15 +18,12 @@ from typing import Any, TypeAlias
 from toolparse.codecs.json import WORDS, type_of
 from toolparse.tools import exact_values
 from toolparse.tools.exact_values import MISSING
-from toolparse.tools.problem_text import Problem, not_listed, place, wrong_type
+from toolparse.tools.problem_text import Problem, not_listed, wrong_type
 from toolparse.tools.schema_types import ANYTHING, Admitted, Resolver, identity
 
 Path: TypeAlias = tuple[str | int, ...]
 # An element of an argument tree: its text, or its children in order.
 Tree: TypeAlias = str | Sequence[tuple[str, "Tree"]]
-
-# A tree is read recursively; real arguments are nowhere near.
-MAX_DEPTH = 128
 
 _BOOLEANS = {word: value for word, value in WORDS.items() if value is not None}
 _LENIENT_BOOLEANS = {**_BOOLEANS, "TRUE": True, "FALSE": False, "1": True, "0": False}
@@ -44,7 +41,6 @@ class Plan:
         types: set[str] = set(admitted.suggested)
         # those that are no strings, by what they are looked up by
         self.literals: set[Any] = set()
-        self.literal_types: frozenset[str] = frozenset()
         self.listed: list[Any] = []
         self.string_literals: set[str] = set()
         strings = bool(admitted.suggested)
@@ -185,13 +181,10 @@ class Converter:
         self._plans[id(schema)] = (schema, plan)  # kept with its schema, so that the identity stays its own
         return plan
 
-    def tree(self, tree: Tree, schema: Any, path: Path, problems: list[Problem], *, python: bool) -> Any:
-        """The value of an element under its schema (None: nothing is known)."""
-        return self._element(tree, schema, path, problems, python=python, in_list=False)
-
-    def _element(
-        self, tree: Tree, schema: Any, path: Path, problems: list[Problem], *, python: bool, in_list: bool
+    def tree(
+        self, tree: Tree, schema: Any, path: Path, problems: list[Problem], *, python: bool, in_list: bool = False
     ) -> Any:
+        """The value of an element under its schema (None: nothing is known)."""
         plan = self.plan_of(schema)
         if not tree:
             return _empty(plan, path, problems, in_list=in_list)
@@ -200,9 +193,6 @@ class Converter:
             if problem is not None:
                 problems.append(problem)
             return value
-        if len(path) >= MAX_DEPTH:
-            problems.append(Problem("invalid-value", f"{place(path[:3])}...: nested too deeply", path))
-            return ""
         if self._is_list(tree, schema, plan):
             return self._list(tree, schema, path, problems, python=python)
         return self.members(tree, schema, path, problems, python=python)
@@ -217,38 +207,20 @@ class Converter:
         return tree[0][0] == "item" and (plan is UNKNOWN or self.resolver.child(schema, "item") is None)
 
     def _list(
-        self,
-        tree: Sequence[tuple[str, Tree]],
-        schema: Any,
-        path: Path,
-        problems: list[Problem],
-        *,
-        python: bool,
+        self, tree: Sequence[tuple[str, Tree]], schema: Any, path: Path, problems: list[Problem], *, python: bool
     ) -> list[Any]:
-        first = self.resolver.item(schema, 0) if schema is not None else None
+        inner = [None] * len(tree) if schema is None else self.resolver.items(schema, len(tree))
+        first = inner[0]
         if tree[0][0] != "item" and first is not None and self.resolver.child(first, tree[0][0]) is not None:
             # the only element's members, written without an `item` around them
-            return [self._element(tree, first, (*path, 0), problems, python=python, in_list=True)]
+            return [self.tree(tree, first, (*path, 0), problems, python=python, in_list=True)]
         return [
-            self._element(
-                child,
-                self.resolver.item(schema, index) if schema is not None else None,
-                (*path, index),
-                problems,
-                python=python,
-                in_list=True,
-            )
+            self.tree(child, inner[index], (*path, index), problems, python=python, in_list=True)
             for index, (_name, child) in enumerate(tree)
         ]
 
     def members(
-        self,
-        tree: Sequence[tuple[str, Tree]],
-        schema: Any,
-        path: Path,
-        problems: list[Problem],
-        *,
-        python: bool,
+        self, tree: Sequence[tuple[str, Tree]], schema: Any, path: Path, problems: list[Problem], *, python: bool
     ) -> dict[str, Any]:
         """An object from its members; members of one name are collected in a list."""
         groups: dict[str, list[Tree]] = {}
@@ -259,12 +231,12 @@ class Converter:
             inner = self.resolver.child(schema, name) if schema is not None else None
             here = (*path, name)
             if len(group) == 1:
-                result[name] = self._element(group[0], inner, here, problems, python=python, in_list=False)
+                result[name] = self.tree(group[0], inner, here, problems, python=python)
             elif inner is not None and "array" in self.plan_of(inner).types:
                 result[name] = self._list([("item", child) for child in group], inner, here, problems, python=python)
             else:
                 result[name] = [
-                    self._element(child, inner, (*here, index), problems, python=python, in_list=True)
+                    self.tree(child, inner, (*here, index), problems, python=python, in_list=True)
                     for index, child in enumerate(group)
                 ]
         return result

@@ -6,32 +6,16 @@ text. `MISSING` means "this text is not such a value".
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
-
 from toolparse.codecs.integers import read_integer
-from toolparse.codecs.json import NUMBER, WORDS
+from toolparse.codecs.json import MAX_DEPTH, NUMBER, WORDS, decode, encode, is_shallow, quote
 
-
-class _Missing:
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-MISSING: Final = _Missing()
-
-# Deeper values can't be validated, compared or written again without exhausting the stack.
-MAX_DEPTH = 200
+MISSING: Final[Any] = object()
+_DEEPEST = MAX_DEPTH - 1  # an argument's value stands in the arguments
 
 _JSON_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
@@ -41,8 +25,6 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)
 _MAX_EXPONENT = 308
 # No number or constant is longer: longer text is not looked at.
 MAX_SCALAR = 20_000
-
-_decode = msgspec.json.Decoder().decode
 
 
 def integer(text: str, *, lenient: bool) -> Any:
@@ -81,75 +63,12 @@ def number(text: str, *, lenient: bool) -> Any:
 def container(text: str, *, python: bool) -> Any:
     """An object or an array, as JSON or else, with `python`, as a Python literal."""
     if text[:1] in ("{", "[") or (python and text[:1] == "("):
-        value = json_value(text)
-        if value is MISSING and python:
-            value = python_value(text)
-        return value if isinstance(value, dict | list) else MISSING
+        try:
+            value = decode(text)
+        except ValueError:
+            value = python_value(text) if python else MISSING
+        return value if isinstance(value, dict | list) and is_shallow(value, _DEEPEST) else MISSING
     return MISSING
-
-
-def json_value(text: str) -> Any:
-    """Strict JSON with exact integers."""
-    try:
-        value = _decode(text)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
-        # msgspec wants valid UTF-8; half a surrogate pair is all that it refuses and the standard library
-        # reads
-        return _stdlib_json(text)
-    except (RecursionError, MemoryError):
-        return MISSING
-    return value if is_shallow(value) else MISSING
-
-
-def _stdlib_json(text: str) -> Any:
-    if "\\ud" not in text and "\\uD" not in text and text.isascii():
-        return MISSING
-    try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError, MemoryError):
-        return MISSING
-    return value if is_shallow(value) else MISSING
-
-
-def _refuse(_name: str) -> Any:
-    raise ValueError("not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
-
-
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_CONTAINERS = (dict, list)
-
-
-def is_shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether a decoded value nests at most so many levels; walks level by level, each container once."""
-    nodes = [value] if isinstance(value, _CONTAINERS) else []
-    if is_flat(value) or (type(value) is dict and all(map(is_flat, value.values()))):
-        return True
-    for _ in range(depth):
-        if not nodes:
-            return True
-        nodes = [
-            child
-            for node in nodes
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, _CONTAINERS)
-        ]
-    return not nodes
-
-
-def is_flat(value: Any) -> bool:
-    """Whether a value is a scalar, or an object or a list of scalars: most arguments are."""
-    if type(value) in _SCALARS:
-        return True
-    if type(value) is dict:
-        return _SCALARS.issuperset(map(type, value.values()))
-    return type(value) is list and _SCALARS.issuperset(map(type, value))
 
 
 # --- Python literals ----------------------------------------------------------------------------------------
@@ -166,6 +85,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(.))", re.DOTALL)
+_CLOSERS = {"[": "]", "{": "}", "(": ")"}
 _SIMPLE = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "\n": "",
@@ -179,87 +99,50 @@ def python_value(text: str) -> Any:
     JSON's `true`, `false`, `null` are read too: models mix the two.
     """
     try:
-        return _python(text)
+        return decode(" ".join(_as_json(text)))
     except (ValueError, OverflowError):
         return MISSING
 
 
-def _python(text: str) -> Any:
-    # One frame per open container: the container, its closing bracket, and the key that waits for its value.
-    stack: list[tuple[Any, str]] = []
-    keys: list[Any] = []
+def _as_json(text: str) -> list[str]:
+    """A Python literal token by token as JSON, which says whether they stand in the right order.
+
+    Raises:
+        ValueError: A token is none of those, a bracket is closed by another kind, or `(1)` is no tuple.
+    """
+    out: list[str] = []
+    open_: list[str] = []  # the closing brackets of what is open, with a comma behind one that stood in there
     position, end = 0, len(text.rstrip(" \t\r\n"))
-    state = "value"  # value | first (value or closer) | colon | after (comma or closer)
-    result: Any = MISSING
     while position < end:
         token = _TOKEN.match(text, position)
-        if token is None or result is not MISSING:
-            return MISSING
+        if token is None:
+            raise ValueError("no Python")
         position = token.end()
         kind, body = token.lastgroup, token.group(token.lastgroup or 0)
-        if kind == "punct":
-            if body in "[{(":
-                if state not in ("value", "first") or (_wants_key(stack, keys)) or len(stack) >= MAX_DEPTH:
-                    return MISSING
-                stack.append(({} if body == "{" else [], {"[": "]", "{": "}", "(": ")"}[body]))
-                keys.append(MISSING)
-                state = "first"
-                continue
-            if not stack:
-                return MISSING
-            if body == ":":
-                if state != "colon":
-                    return MISSING
-                state = "value"
-                continue
-            if body == ",":
-                if state != "after":
-                    return MISSING
-                state = "first"  # a closer may follow: trailing commas are legal
-                continue
-            # a closing bracket
-            closed, closer = stack[-1]
-            if body != closer or state not in ("first", "after"):
-                return MISSING
-            if closer == ")" and len(closed) == 1 and state == "after":
-                return MISSING  # `(1)` without a comma is no tuple
-            stack.pop()
-            keys.pop()
-            value: Any = closed
+        if kind == "string":
+            out.append(quote(_unquote(body)))
+        elif kind == "word":
+            out.append(encode(WORDS[body]))
+        elif kind == "number":
+            value = number(body, lenient=True)
+            if value is MISSING or (_DIGITS.fullmatch(body) and body.lstrip("+-") != str(abs(value))):
+                raise ValueError("no number")  # 007 is no Python integer
+            out.append(encode(value))
+        elif body in _CLOSERS:
+            open_.append(_CLOSERS[body])
+            out.append("[" if body == "(" else body)
+        elif body in ":,":
+            if body == "," and open_:
+                open_[-1] = open_[-1][0] + ","
+            out.append(body)
         else:
-            if state not in ("value", "first"):
-                return MISSING
-            if kind == "string":
-                value = _unquote(body)
-            elif kind == "word":
-                value = WORDS[body]
-            else:
-                value = number(body, lenient=True)
-                if value is MISSING or (_DIGITS.fullmatch(body) and body.lstrip("+-") != str(abs(value))):
-                    return MISSING  # 007 is no Python integer
-            if _wants_key(stack, keys):
-                if not isinstance(value, str):
-                    return MISSING
-                keys[-1] = value
-                state = "colon"
-                continue
-        # a complete value: into its container, or it is the result
-        if not stack:
-            result = value
-            continue
-        container, closer = stack[-1]
-        if closer == "}":
-            container[keys[-1]] = value
-            keys[-1] = MISSING
-        else:
-            container.append(value)
-        state = "after"
-    return result
-
-
-def _wants_key(stack: list[tuple[Any, str]], keys: list[Any]) -> bool:
-    """Whether the next value is a dict's key."""
-    return bool(stack) and stack[-1][1] == "}" and keys[-1] is MISSING
+            closer = open_.pop() if open_ else ""
+            if closer[:1] != body or (closer == ")" and out[-1] != "["):
+                raise ValueError("a bracket of another kind, or of no tuple")
+            if out[-1] == "," and out[-2] not in ("[", "{"):  # trailing commas are legal
+                out.pop()
+            out.append("]" if body == ")" else body)
+    return out
 
 
 def _unquote(body: str) -> str:

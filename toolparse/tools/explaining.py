@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from toolparse.tools.schema_types import Resolver, identity, matches
+from toolparse.codecs.json import MAX_DEPTH
+from toolparse.tools.schema_types import Resolver, dict_of, elements_of, identity, list_of, matches
 
 MAX_FAILURES = 20
 # One check may take so many steps, and so many more for each value in the arguments.
@@ -26,7 +27,6 @@ _STEPS, _STEPS_EACH = 20_000, 50
 HUGE = 10**4000
 # The engine in Rust may look at one value so many times.
 _MOST_LOOKS = 1_000
-_MOST_LEVELS = 200
 # Listed integers beyond 64 bits may have so many digits together.
 _MOST_DIGITS = 10_000
 # Finding that out may take so many steps; schemas that need more exist only as attacks.
@@ -85,14 +85,10 @@ class Rules:
 
     def leaf(self, schema: dict[str, Any]) -> tuple[Any, bool] | None:
         """A validator for what a schema says by itself, and whether it looks into containers; None: nothing."""
-        try:
-            return self._leaves[id(schema)]
-        except KeyError:
-            pass
-        own = {} if self.old and "$ref" in schema else {word: schema[word] for word in _LEAF & schema.keys()}
-        found = (self._make(own), "uniqueItems" in own) if own else None
-        self._leaves[id(schema)] = found
-        return found
+        if id(schema) not in self._leaves:
+            own = {} if self.old and "$ref" in schema else {word: schema[word] for word in _LEAF & schema.keys()}
+            self._leaves[id(schema)] = (self._make(own), "uniqueItems" in own) if own else None
+        return self._leaves[id(schema)]
 
     def listed(self, schema: dict[str, Any], word: str) -> frozenset[Any]:
         """The values that `enum` or `const` allow, to look others up in: the engine compares one by one."""
@@ -109,25 +105,25 @@ class Rules:
             if self.old:
                 return
         for word in ("allOf", *_CHOICES):
-            yield from _list(schema, word)
+            yield from list_of(schema, word)
         for word in ("not", "if", "then", "else"):
             if word in schema:
                 yield schema[word]
-        yield from _dict(schema, "dependentSchemas").values()
+        yield from dict_of(schema, "dependentSchemas").values()
         if self.old:
-            yield from (part for part in _dict(schema, "dependencies").values() if not isinstance(part, list))
+            yield from (part for part in dict_of(schema, "dependencies").values() if not isinstance(part, list))
 
     def inside(self, schema: dict[str, Any]) -> Iterator[Inside]:
         """The schemas that judge what is inside a value."""
         if self.old and "$ref" in schema:
             return
-        declared, rest = _dict(schema, "properties"), schema.get("additionalProperties")
-        patterns = list(_dict(schema, "patternProperties").values())
+        declared, rest = dict_of(schema, "properties"), schema.get("additionalProperties")
+        patterns = list(dict_of(schema, "patternProperties").values())
         if declared or patterns or isinstance(rest, dict):
             yield Inside("object", declared, rest if isinstance(rest, dict) else None, patterns)
         if "propertyNames" in schema:
             yield Inside("names", {}, None, [schema["propertyNames"]])
-        prefix, rest = _items(schema)
+        prefix, rest = elements_of(schema)
         contained = [schema["contains"]] if "contains" in schema else []
         if prefix or contained or rest is not None:
             yield Inside("array", dict(enumerate(prefix)), rest, contained)
@@ -145,7 +141,7 @@ class Rules:
             seen.add(id(schema))
             self.digits += sum(
                 value.bit_length() // 3
-                for value in _list(schema, "enum")
+                for value in list_of(schema, "enum")
                 if isinstance(value, int) and value.bit_length() > 64
             )
             pending.extend(self.in_place(schema))
@@ -188,7 +184,7 @@ def crowded(rules: Rules) -> bool:
         return True
     try:
         looks = in_place(Counter(schemas.keys()))
-        for _ in range(_MOST_LEVELS):
+        for _ in range(MAX_DEPTH):
             below: dict[tuple[str, Any], Counter[int]] = {}
             for number, count in looks.items():
                 for inside in rules.inside(schemas[number]):
@@ -313,7 +309,7 @@ class Walk:
         if leaf is None:
             return
         engine, whole = leaf
-        seen = _seen(value, whole=whole)
+        seen = crossing(value, whole=whole)
         if not engine.is_valid(seen):
             for error in engine.iter_errors(seen):
                 yield from_engine(error)._replace(path=path, value=value)
@@ -336,7 +332,7 @@ class Walk:
                     yield Failure("propertyNames", wrong, path, value, lambda: why)
             if schema.get("additionalProperties") is False and (surplus := list(self._surplus(schema, value))):
                 yield Failure("additionalProperties", surplus, path, value)
-            for name, names in _dict(schema, "dependencies").items() if self._rules.old else ():
+            for name, names in dict_of(schema, "dependencies").items() if self._rules.old else ():
                 for other in names if isinstance(names, list) and name in value else ():
                     if other not in value:
                         yield Failure("required", other, path, value)
@@ -347,7 +343,7 @@ class Walk:
             yield self._rules.resolver.resolve(schema["$ref"]), value, None
             if self._rules.old:
                 return
-        for part in _list(schema, "allOf"):
+        for part in list_of(schema, "allOf"):
             yield part, value, None
         if "if" in schema and ("then" in schema or "else" in schema):
             word = "then" if self._fits(schema["if"], value) else "else"
@@ -355,14 +351,14 @@ class Walk:
                 yield schema[word], value, None
         if isinstance(value, dict):
             for word in ("dependentSchemas", "dependencies") if self._rules.old else ("dependentSchemas",):
-                for name, part in _dict(schema, word).items():
+                for name, part in dict_of(schema, word).items():
                     if name in value and not isinstance(part, list):
                         yield part, value, None
-            declared = _dict(schema, "properties")
+            declared = dict_of(schema, "properties")
             for name, part in declared.items():
                 if name in value:
                     yield part, value[name], name
-            for pattern, part in _dict(schema, "patternProperties").items():
+            for pattern, part in dict_of(schema, "patternProperties").items():
                 for name in value:
                     if self._matches(pattern, name):
                         yield part, value[name], name
@@ -371,7 +367,7 @@ class Walk:
                 for name in self._surplus(schema, value):
                     yield rest, value[name], name
         elif isinstance(value, list):
-            prefix, rest = _items(schema)
+            prefix, rest = elements_of(schema)
             for index, (part, inner) in enumerate(zip(prefix, value, strict=False)):
                 yield part, inner, index
             if rest is not None:
@@ -380,7 +376,7 @@ class Walk:
 
     def _surplus(self, schema: dict[str, Any], value: dict[str, Any]) -> Iterator[str]:
         """The names that only `additionalProperties` is for."""
-        declared, patterns = _dict(schema, "properties"), _dict(schema, "patternProperties")
+        declared, patterns = dict_of(schema, "properties"), dict_of(schema, "patternProperties")
         for name in value:
             if name not in declared and not any(self._matches(pattern, name) for pattern in patterns):
                 yield name
@@ -390,25 +386,8 @@ class Walk:
         return matches(pattern, name)
 
 
-def _list(schema: dict[str, Any], word: str) -> list[Any]:
-    found = schema.get(word)
-    return found if isinstance(found, list) else []
-
-
-def _dict(schema: dict[str, Any], word: str) -> dict[str, Any]:
-    found = schema.get(word)
-    return found if isinstance(found, dict) else {}
-
-
-def _items(schema: dict[str, Any]) -> tuple[list[Any], Any]:
-    """The schemas of the first elements, and of the others."""
-    if isinstance(schema.get("items"), list):  # before draft 2020-12
-        return schema["items"], schema.get("additionalItems")
-    return _list(schema, "prefixItems"), schema.get("items")
-
-
-def _seen(value: Any, *, whole: bool) -> Any:
-    """A value as the engine in Rust can take it: no half surrogate pairs, no more digits than it reads.
+def crossing(value: Any, *, whole: bool = True) -> Any:
+    """A JSON value as the engine in Rust can take it: no half surrogate pairs, no more digits than it reads.
 
     Unless it is the whole that matters, what is in containers inside it is left out.
     """
@@ -416,20 +395,14 @@ def _seen(value: Any, *, whole: bool) -> Any:
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, int) and value.bit_length() > 64:
         return max(-HUGE, min(value, HUGE))
+    inner = crossing if whole else _outside
     if isinstance(value, dict):
-        return {_seen(name, whole=whole): _inner(inner, whole=whole) for name, inner in value.items()}
-    return [_inner(inner, whole=whole) for inner in value] if isinstance(value, list) else value
+        return {crossing(name): inner(item) for name, item in value.items()}
+    return [inner(item) for item in value] if isinstance(value, list) else value
 
 
-def _inner(value: Any, *, whole: bool) -> Any:
-    if not whole and isinstance(value, dict | list):
-        return type(value)()
-    return _seen(value, whole=whole)
-
-
-def crossing(value: Any) -> Any:
-    """A JSON value as the engine in Rust can take it."""
-    return _seen(value, whole=True)
+def _outside(value: Any) -> Any:
+    return type(value)() if isinstance(value, dict | list) else crossing(value)
 
 
 def from_engine(error: Any) -> Failure:

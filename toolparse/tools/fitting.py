@@ -10,9 +10,9 @@ import contextlib
 import math
 from typing import Any
 
-from toolparse.codecs.json import WORDS, decode, encode, type_of
+from toolparse.codecs.json import WORDS, decode, encode, is_shallow, type_of
 from toolparse.tools import exact_values
-from toolparse.tools.convert import MAX_DEPTH, Converter, Path, Plan, untyped_tree
+from toolparse.tools.convert import Converter, Path, Plan, untyped_tree
 from toolparse.tools.exact_values import MISSING
 from toolparse.tools.problem_text import Problem, place, show
 from toolparse.tools.toolset import Tool
@@ -31,6 +31,8 @@ def coerce(arguments: dict[str, Any], tool: Tool) -> tuple[dict[str, Any], list[
     Returns:
         The arguments (the same object if nothing was done), and a note with the code `repaired` for each repair.
     """
+    if not is_shallow(arguments):
+        return arguments, []
     repairs: list[Problem] = []
     converter = tool.converter
     try:
@@ -48,8 +50,6 @@ def _fitted(value: Any, schema: Any, path: Path, converter: Converter, repairs: 
             return value
         repairs.append(Problem("repaired", f"{place(path)}: read {show(value)} as {show(read)}", path))
         value = read
-    if len(path) >= MAX_DEPTH:
-        return value
     resolver = converter.resolver
     if isinstance(value, dict):
         return {
@@ -57,10 +57,8 @@ def _fitted(value: Any, schema: Any, path: Path, converter: Converter, repairs: 
             for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [
-            _fitted(inner, resolver.item(schema, index), (*path, index), converter, repairs)
-            for index, inner in enumerate(value)
-        ]
+        schemas = resolver.items(schema, len(value))
+        return [_fitted(inner, schemas[index], (*path, index), converter, repairs) for index, inner in enumerate(value)]
     return value
 
 

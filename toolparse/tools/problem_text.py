@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 _WORD = re.compile(r"[A-Za-z_$][\w$-]*")
@@ -36,10 +37,10 @@ def place(path: Iterable[str | int]) -> str:
     return "".join(parts)
 
 
-def show(value: Any, room: int = _LONGEST) -> str:
-    """A value as JSON, cut to about `room` characters; takes time in proportion to what it shows."""
-    text = _write(value, room, 0)
-    return text if len(text) <= 2 * room else text[:room] + "..."
+def show(value: Any) -> str:
+    """A value as JSON, cut to some 60 characters; takes time in proportion to what it shows."""
+    text = _write(value, _LONGEST, 0)
+    return text if len(text) <= 2 * _LONGEST else text[:_LONGEST] + "..."
 
 
 def _write(value: Any, room: int, depth: int) -> str:
@@ -139,7 +140,6 @@ class Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = [name for name in names if len(name) <= 2 * _LONG_NAME]
-        self._indexed: tuple[dict[str, str], dict[str, list[int]]] | None = None
         self._known: dict[str, str | None] = {}
 
     def closest(self, name: str) -> str | None:
@@ -157,7 +157,7 @@ class Names:
         return found
 
     def _closest(self, name: str) -> str | None:
-        folded, pairs = self._index()
+        folded, pairs = self._index
         if _fold(name) in folded:
             return folded[_fold(name)]
         import difflib
@@ -168,19 +168,18 @@ class Names:
         near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
         return lowered[near[0]] if near else None
 
+    @cached_property
     def _index(self) -> tuple[dict[str, str], dict[str, list[int]]]:
         """The names without case and separators; and which names have a pair of characters, by number."""
-        if self._indexed is None:
-            folded: dict[str, str] = {}
-            pairs: dict[str, list[int]] = {}
-            for number, name in enumerate(self._names):
-                folded.setdefault(_fold(name), name)
-                for pair in _pairs(name.lower()):
-                    numbers = pairs.setdefault(pair, [])
-                    if len(numbers) <= _COMMON:
-                        numbers.append(number)
-            self._indexed = folded, pairs
-        return self._indexed
+        folded: dict[str, str] = {}
+        pairs: dict[str, list[int]] = {}
+        for number, name in enumerate(self._names):
+            folded.setdefault(_fold(name), name)
+            for pair in _pairs(name.lower()):
+                numbers = pairs.setdefault(pair, [])
+                if len(numbers) <= _COMMON:
+                    numbers.append(number)
+        return folded, pairs
 
     def _candidates(self, name: str, pairs: dict[str, list[int]]) -> list[str]:
         if len(self._names) <= _CLOSELY:

@@ -26,6 +26,12 @@ _PARAMETER_KEYS = ("parameters", "input_schema", "inputSchema")
 _OBJECT_KEYS = (*_PARAMETER_KEYS, "params_json_schema", "args_schema")
 
 
+_NAMED_TYPES: dict[str, type] = {
+    "str": str, "string": str, "int": int, "integer": int, "float": float, "bool": bool, "boolean": bool,
+    "list": list, "dict": dict,
+}  # fmt: skip
+
+
 def tool_schema(obj: Any) -> Schema:
     """The OpenAI-style schema of a tool: `{"type": "function", "function": {...}}`.
 
@@ -232,7 +238,7 @@ def _generous(obj: Any) -> Schema:
     name = _name(obj, target)
     doc = docstrings.anything(inspect.getdoc(code))
     if code is not target or isinstance(target, type):
-        outer = docstrings.anything(_class_doc(target))
+        outer = docstrings.anything(type_hints.own_doc(target if isinstance(target, type) else type(target)))
         doc = docstrings.Doc(
             outer.description or doc.description,
             {**outer.params, **doc.params},
@@ -321,18 +327,8 @@ def _rest(maker: type_hints.Generous, hint: Any) -> Any:
 
 def _documented_type(text: str | None) -> Schema:
     """A type named in the docstring, for parameters without an annotation, where it is beyond doubt."""
-    names = {
-        "str": str,
-        "string": str,
-        "int": int,
-        "integer": int,
-        "float": float,
-        "bool": bool,
-        "boolean": bool,
-    }
-    names |= {"list": list, "dict": dict}
     word = (text or "").split(",", 1)[0].strip()
-    return type_hints.plain(names[word]) if word in names else {}
+    return type_hints.plain(_NAMED_TYPES[word]) if word in _NAMED_TYPES else {}
 
 
 def _field_info(default: Any) -> Any:
@@ -371,19 +367,8 @@ def _has_code(obj: Any) -> bool:
 
 
 def _name(obj: Any, target: Any) -> str:
-    for candidate in (
-        getattr(obj, "__name__", None),
-        getattr(target, "__name__", None),
-        getattr(obj, "name", None),
-    ):
-        if isinstance(candidate, str) and candidate:
-            return candidate
-    return type(target).__name__
-
-
-def _class_doc(target: Any) -> str | None:
-    cls = target if isinstance(target, type) else type(target)
-    return type_hints.own_doc(cls)
+    names = (getattr(obj, "__name__", None), getattr(target, "__name__", None), getattr(obj, "name", None))
+    return next((name for name in names if isinstance(name, str) and name), type(target).__name__)
 
 
 def _function(name: str, description: str, parameters: Schema) -> Schema:

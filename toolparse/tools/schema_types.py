@@ -7,6 +7,7 @@ A schema is reduced to alternatives: sets of JSON types, each perhaps with the f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -97,86 +98,47 @@ class Resolver:
 
     def __init__(self, root: Schema) -> None:
         self.root = root
-        # The key is the schema's identity; keeping the schema keeps its identity from being reused.
-        self._known: dict[int, tuple[Any, Admitted]] = {}
-        self._children: dict[tuple[int, str], tuple[Any, Any]] = {}
-        self._names: dict[int, tuple[Any, tuple[frozenset[str], tuple[str, ...]]]] = {}
-        self._items: dict[tuple[int, int], tuple[Any, Any]] = {}
+        # By the question, the schema's identity and a key; keeping the schema keeps its identity from being reused.
+        self._known: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         self._longest: int | None = None
+
+    def _once(self, question: Callable[..., Any], schema: Any, *key: Any) -> Any:
+        """What is remembered, or the answer; None where that is too complex."""
+        known = self._known.get((question, id(schema), *key))
+        if known is None:
+            try:
+                found = question(_Walk(self), schema, *key)
+            except (_TooComplex, RecursionError):
+                found = None
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[question, id(schema), *key] = (schema, found)
+        return known[1]
 
     def admitted(self, schema: Any) -> Admitted:
         """What a schema admits."""
-        known = self._known.get(id(schema))
-        if known is not None:
-            return known[1]
-        walk = _Walk(self)
-        try:
-            result = walk.admitted(schema)
-            if result is None or not result.alternatives:  # only itself, or a contradiction
-                result = ANYTHING
-        except (_TooComplex, RecursionError):
-            result = ANYTHING
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known[id(schema)] = (schema, result)
-        return result
+        found: Admitted | None = self._once(_Walk.admitted, schema)
+        return found if found is not None and found.alternatives else ANYTHING  # only itself, or a contradiction
 
     def child(self, schema: Any, key: str) -> Any:
         """The schema of a property, combined from every place that declares it; None if it is undeclared."""
-        names, patterns = self._named(schema)
+        names, patterns = self.declared(schema)
         if key not in names and not any(matches(pattern, key) for pattern in patterns):
             key = _OTHER  # undeclared keys are all alike
-        known = self._children.get((id(schema), key))
-        if known is not None:
-            return known[1]
-        try:
-            result = _Walk(self).child(schema, key)
-        except (_TooComplex, RecursionError):
-            result = None
-        if len(self._children) < _MAX_KNOWN:
-            self._children[id(schema), key] = (schema, result)
-        return result
+        return self._once(_Walk.child, schema, key)
 
-    def _named(self, schema: Any) -> tuple[frozenset[str], tuple[str, ...]]:
-        """The names and the patterns of names that a schema, or anything it is composed of, declares."""
-        known = self._names.get(id(schema))
-        if known is not None:
-            return known[1]
-        names: set[str] = set()
-        patterns: dict[str, None] = {}
-        pending, seen = [schema], set()
-        while pending:
-            part = pending.pop()
-            if not isinstance(part, dict) or id(part) in seen:
-                continue
-            seen.add(id(part))
-            for word, store in (("properties", names), ("patternProperties", patterns)):
-                if isinstance(part.get(word), dict):
-                    store.update(dict.fromkeys(part[word]))
-            if "$ref" in part:
-                pending.append(self.resolve(part["$ref"]))
-            for word in ("allOf", "anyOf", "oneOf"):
-                pending += _parts(part, word)
-        result = frozenset(names), tuple(patterns)
-        if len(self._names) >= _MAX_KNOWN:
-            self._names.clear()
-        self._names[id(schema)] = (schema, result)
-        return result
+    def declared(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
+        """The names and the patterns of names that a schema, or anything it is composed of, declares, in order."""
+        found: tuple[dict[str, None], dict[str, None]] = self._once(_Walk.declared, schema)
+        return found
 
-    def item(self, schema: Any, index: int) -> Any:
-        """The schema of an array's element; None if nothing is said about it."""
+    def items(self, schema: Any, count: int) -> list[Any]:
+        """The schemas of an array's elements, None where nothing is said about one."""
         if self._longest is None:
             self._longest = _longest_tuple(self.root)
-        index = min(index, self._longest)  # elements behind the last described one are alike
-        known = self._items.get((id(schema), index))
-        if known is not None:
-            return known[1]
-        try:
-            result = _Walk(self).item(schema, index)
-        except (_TooComplex, RecursionError):
-            result = None
-        self._items[id(schema), index] = (schema, result)
-        return result
+        apart = min(count, self._longest + 1)  # elements behind the last described one are alike
+        found = [self._once(_Walk.item, schema, index) for index in range(apart)]
+        return found + found[-1:] * (count - apart)
 
     def resolve(self, ref: Any) -> Any:
         """What a local `$ref` points to; None if there is nothing."""
@@ -201,11 +163,9 @@ class Resolver:
 
     def _anchor(self, name: str) -> Any:
         for place in ("$defs", "definitions"):
-            definitions = self.root.get(place)
-            if isinstance(definitions, dict):
-                for body in definitions.values():
-                    if isinstance(body, dict) and body.get("$anchor") == name:
-                        return body
+            for body in dict_of(self.root, place).values():
+                if isinstance(body, dict) and body.get("$anchor") == name:
+                    return body
         return None
 
 
@@ -236,10 +196,10 @@ class _Walk:
                 target = self._resolver.resolve(schema["$ref"])
                 result = _intersect(result, self.admitted(target) if target is not None else ANYTHING)
             result = _intersect(result, _own(schema))
-            for part in _parts(schema, "allOf"):
+            for part in list_of(schema, "allOf"):
                 result = _intersect(result, self.admitted(part))
             for word in ("anyOf", "oneOf"):
-                if parts := _parts(schema, word):
+                if parts := list_of(schema, word):
                     union = _NOTHING
                     for part in parts:
                         branch = self.admitted(part)
@@ -256,6 +216,22 @@ class _Walk:
         if schema.get("nullable") is True and not all(a.types is None and a.literals is None for a in result[0]):
             result = Admitted((*result.alternatives, Alternative(frozenset({"null"}))), result.suggested)
         return result
+
+    def declared(self, schema: Any) -> tuple[dict[str, None], dict[str, None]]:
+        names: dict[str, None] = {}
+        patterns: dict[str, None] = {}
+        pending, seen = [schema], set()
+        for part in pending:
+            if not isinstance(part, dict) or id(part) in seen:
+                continue
+            seen.add(id(part))
+            names.update(dict.fromkeys(dict_of(part, "properties")))
+            patterns.update(dict.fromkeys(dict_of(part, "patternProperties")))
+            for word in ("allOf", "anyOf", "oneOf"):
+                pending += list_of(part, word)
+            if "$ref" in part:
+                pending.append(self._resolver.resolve(part["$ref"]))
+        return names, patterns
 
     def child(self, schema: Any, key: str) -> Any:
         return self._sub(schema, lambda node: _own_child(node, key))
@@ -276,9 +252,9 @@ class _Walk:
                 found.append(mine)
             if "$ref" in schema:
                 found.append(self._sub(self._resolver.resolve(schema["$ref"]), own))
-            found += [self._sub(part, own) for part in _parts(schema, "allOf")]
+            found += [self._sub(part, own) for part in list_of(schema, "allOf")]
             for word in ("anyOf", "oneOf"):
-                branches = [self._sub(part, own) for part in _parts(schema, word)]
+                branches = [self._sub(part, own) for part in list_of(schema, word)]
                 branches = [branch for branch in branches if branch is not None]
                 if branches:
                     found.append(branches[0] if len(branches) == 1 else {"anyOf": branches})
@@ -305,19 +281,36 @@ def _longest_tuple(root: Any) -> int:
     return longest
 
 
-def _parts(schema: Schema, word: str) -> list[Any]:
-    parts = schema.get(word)
-    return parts if isinstance(parts, list) else []
+def list_of(schema: Schema, word: str) -> list[Any]:
+    """The list under a keyword; an empty one where there is none."""
+    found = schema.get(word)
+    return found if isinstance(found, list) else []
+
+
+def types_of(schema: Schema) -> list[str] | None:
+    """The types that a schema names; None when it names none that JSON has."""
+    declared = schema.get("type")
+    names = [declared] if isinstance(declared, str) else list_of(schema, "type")
+    return [name for name in names if isinstance(name, str) and name in TYPES] or None
+
+
+def dict_of(schema: Schema, word: str) -> dict[str, Any]:
+    """The dict under a keyword; an empty one where there is none."""
+    found = schema.get(word)
+    return found if isinstance(found, dict) else {}
+
+
+def elements_of(schema: Schema) -> tuple[list[Any], Any]:
+    """The schemas of a list's first elements, and of the others."""
+    if isinstance(schema.get("items"), list):  # before draft 2020-12
+        return schema["items"], schema.get("additionalItems")
+    return list_of(schema, "prefixItems"), schema.get("items")
 
 
 def _own(schema: Schema) -> Admitted:
     """What a schema's own `type`, `enum` and `const` admit."""
-    declared = schema.get("type")
-    types: frozenset[str] | None = None
-    if isinstance(declared, str):
-        types = frozenset({declared}) & TYPES or None
-    elif isinstance(declared, list):
-        types = frozenset(name for name in declared if isinstance(name, str)) & TYPES or None
+    named = types_of(schema)
+    types = frozenset(named) if named is not None else None
     literals: tuple[Any, ...] | None = None
     if "const" in schema:
         literals = (schema["const"],)
@@ -339,13 +332,14 @@ def _fit(types: frozenset[str] | None, literals: tuple[Any, ...] | None) -> Alte
         return Alternative(types)
     if types is None:
         return Alternative(frozenset(type_of(value) for value in literals), literals, declared=False)
-    wide = types | {"integer"} if "number" in types else types
-    kept = tuple(value for value in literals if type_of(value) in wide or ("integer" in wide and _is_whole(value)))
-    return Alternative(types, kept)
+    return Alternative(types, tuple(of_types(literals, types)))
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
+def of_types(values: Iterable[Any], types: Collection[str] | None) -> list[Any]:
+    """The values that are of some types (None: of any): integers are numbers, and so is `1.0` an integer."""
+    wide = TYPES if types is None else {*types, "integer"} if "number" in types else types
+    whole = "integer" in wide
+    return [v for v in values if type_of(v) in wide or (whole and isinstance(v, float) and v.is_integer())]
 
 
 def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
@@ -370,22 +364,19 @@ def _intersect(left: Admitted, right: Admitted | None) -> Admitted:
                 known = set(map(identity, b.literals))
                 literals = tuple(value for value in a.literals if identity(value) in known)
             declared = (a.declared and a.types is not None) or (b.declared and b.types is not None)
-            alternative = _fit(types, literals) if literals is not None else Alternative(types)
-            result.append(alternative._replace(declared=declared))
+            result.append(_fit(types, literals)._replace(declared=declared))
             if len(result) > _MAX_ALTERNATIVES:
                 raise _TooComplex
     return Admitted(tuple(result), left.suggested | right.suggested)
 
 
 def _own_child(schema: Schema, key: str) -> Any:
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and key in properties:
+    properties = dict_of(schema, "properties")
+    if key in properties:
         return properties[key]
-    patterns = schema.get("patternProperties")
-    if isinstance(patterns, dict):
-        for pattern, body in patterns.items():
-            if key != _OTHER and matches(pattern, key):
-                return body
+    for pattern, body in dict_of(schema, "patternProperties").items():
+        if key != _OTHER and matches(pattern, key):
+            return body
     rest = schema.get("additionalProperties")
     return rest if isinstance(rest, dict) else None
 
@@ -415,10 +406,7 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def _own_item(schema: Schema, index: int) -> Any:
-    prefix = schema.get("prefixItems")
-    items = schema.get("items")
-    if not isinstance(prefix, list) and isinstance(items, list):  # before draft 2020-12
-        prefix, items = items, schema.get("additionalItems")
-    if isinstance(prefix, list) and index < len(prefix):
+    prefix, rest = elements_of(schema)
+    if index < len(prefix):
         return prefix[index]
-    return items if isinstance(items, dict) else None
+    return rest if isinstance(rest, dict) else None

@@ -8,11 +8,12 @@ import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from toolparse.codecs.json import MAX_DEPTH, is_shallow
 from toolparse.errors import ToolError
 from toolparse.tools.convert import Converter, Path, Tree
 from toolparse.tools.exact_values import MISSING
@@ -132,18 +133,20 @@ class Tool:
         """
         problems: list[Problem] = []
         converter = self._core.converter
+        path: Path = () if key is None else (key,)
+        too_deep = Problem("invalid-value", f"{place(path)}: nested too deeply", path)
         try:
             if key is not None:
                 schema = converter.resolver.child(converter.root, key)
-                return converter.tree(tree, schema, (key,), problems, python=python), problems
-            if isinstance(tree, str):  # no element at all: text where arguments should be
-                return {}, [Problem("wrong-type", f"{place(())}: expected arguments, got {show(tree)}", ())] * bool(
-                    tree.strip()
-                )
-            return converter.members(tree, converter.root, (), problems, python=python), problems
-        except RecursionError:  # called from the bottom of a deep stack
-            path: Path = () if key is None else (key,)
-            return ({} if key is None else ""), [Problem("invalid-value", f"{place(path)}: nested too deeply", path)]
+                value = converter.tree(tree, schema, path, problems, python=python)
+            elif isinstance(tree, str):  # no element at all: text where arguments should be
+                told = Problem("wrong-type", f"{place(path)}: expected arguments, got {show(tree)}", path)
+                return {}, [told] if tree.strip() else []
+            else:
+                value = converter.members(tree, converter.root, path, problems, python=python)
+        except RecursionError:  # of a tree that no reader makes, or called from the bottom of a deep stack
+            return ({} if key is None else ""), [too_deep]
+        return value, problems if is_shallow(value, MAX_DEPTH - len(path)) else [too_deep, *problems]
 
     def retype(self, key: str, value: Any) -> Any:
         """A value from a family whose template writes every value as a string, as the schema says.
@@ -221,21 +224,8 @@ class ToolSet(Sequence[Tool]):
         if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable) or isinstance(tools, type):
             raise ToolError(f"tools must be a list of tools, not {show(tools)}: write tools=[...]")
         listed = list(tools)
-        key = _list_key(listed)
-        if key is not None:
-            with _lock:
-                known = _sets.get(key)
-                if known is not None:
-                    _sets.move_to_end(key)
-                    return known
-        built = cls(listed)
-        if key is not None:
-            with _lock:
-                # the set holds its sources, so no identity in the key is reused while the key is here
-                _sets[key] = built
-                while len(_sets) > _MAX_SETS:
-                    _sets.popitem(last=False)
-        return built
+        # The set holds its sources, so no identity in the key is reused while the key is remembered.
+        return _sets.get(_list_key(listed), lambda: cls(listed))
 
     def get(self, name: Any) -> Tool | None:
         """The tool of that name."""
@@ -321,11 +311,36 @@ def _said_once(name: str) -> str:
 
 # --- what is remembered -------------------------------------------------------------------------------------
 
-_MAX_SETS = 64
-_MAX_DICTS = 512
-_lock = threading.Lock()
-_sets: OrderedDict[tuple[Any, ...], ToolSet] = OrderedDict()
-_dicts: OrderedDict[bytes, _Core] = OrderedDict()
+_Made = TypeVar("_Made")
+
+
+class _Recent(Generic[_Made]):
+    """The last things that were made, by what they were made from."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Any, _Made] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], _Made]) -> _Made:
+        """What was made from the key, or is made now; not remembered where the key is None."""
+        if key is None:
+            return make()
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None:
+                self._known.move_to_end(key)
+                return known
+        made = make()
+        with self._lock:
+            self._known[key] = made
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return made
+
+
+_sets = _Recent[ToolSet](64)
+_dicts = _Recent[_Core](512)
 
 
 class _Memory:
@@ -390,7 +405,8 @@ def _list_key(tools: list[Any]) -> tuple[Any, ...] | None:
 def _core(tool: Any) -> _Core:
     carried = tool if isinstance(tool, Mapping) else carried_schema(tool)
     if carried is not None:
-        return _core_of_dict(carried)
+        content = _fingerprint(carried) if type(carried) is dict else None
+        return _dicts.get(content, lambda: _Core(tool_schema(carried), trusted=False, closed=False))
     memory, owner = _objects, tool
     if type(tool) is types.MethodType:
         memory, owner = _methods, tool.__func__
@@ -402,20 +418,3 @@ def _core(tool: Any) -> _Core:
         known = _Core(tool_schema(tool), trusted=True, closed=True)
         memory.put(owner, known)
     return known
-
-
-def _core_of_dict(tool: Mapping[str, Any]) -> _Core:
-    content = _fingerprint(tool) if type(tool) is dict else None
-    if content is not None:
-        with _lock:
-            known = _dicts.get(content)
-            if known is not None:
-                _dicts.move_to_end(content)
-                return known
-    core = _Core(tool_schema(tool), trusted=False, closed=False)
-    if content is not None:
-        with _lock:
-            _dicts[content] = core
-            while len(_dicts) > _MAX_DICTS:
-                _dicts.popitem(last=False)
-    return core

@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import collections
-import collections.abc
 import dataclasses
 import inspect
 import types
 import typing
+from collections import abc
 from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
@@ -39,15 +39,11 @@ _SCALARS = {int: "integer", float: "number", str: "string", bool: "boolean", typ
 # keywords whose values are data, not schemas
 _DATA = ("default", "const", "enum", "examples", "description")
 _KEYED = ("properties", "$defs", "patternProperties")
+_SETS = (set, frozenset, abc.Set, abc.MutableSet)
+_LISTS = (collections.deque, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
+_MAPS = (abc.Mapping, abc.MutableMapping, collections.defaultdict, collections.OrderedDict)
 _UNIONS: tuple[Any, ...] = (Union, types.UnionType)
-_SKIP = (
-    "SkipJsonSchema",
-    "InjectedToolArg",
-    "InjectedToolCallId",
-    "InjectedState",
-    "InjectedStore",
-    "Injected",
-)
+_SKIP = {"SkipJsonSchema", "InjectedToolArg", "InjectedToolCallId", "InjectedState", "InjectedStore", "Injected"}
 
 
 class Unsupported(Exception):
@@ -131,11 +127,8 @@ def is_injected(hint: Any) -> bool:
     """Whether a parameter's hint says that the program supplies it."""
     if get_origin(hint) is not Annotated:
         return isinstance(hint, type) and any(base.__name__ in _SKIP for base in hint.__mro__)
-    for mark in get_args(hint)[1:]:
-        kind = mark if isinstance(mark, type) else type(mark)
-        if any(base.__name__ in _SKIP for base in kind.__mro__):
-            return True
-    return False
+    kinds = (mark if isinstance(mark, type) else type(mark) for mark in get_args(hint)[1:])
+    return any(base.__name__ in _SKIP for kind in kinds for base in kind.__mro__)
 
 
 def describe(hint: Any) -> str | None:
@@ -197,34 +190,17 @@ class Generous:
         if kind is tuple and args:
             if args[-1] is ...:
                 return {"type": "array", "items": self.schema(args[0])}
-            size = len(args)
-            items = [self.schema(arg) for arg in args]
-            return {"type": "array", "prefixItems": items, "minItems": size, "maxItems": size} if size == 1 else None
-        if kind in (set, frozenset, collections.abc.Set, collections.abc.MutableSet):
-            schema: Schema = {"type": "array", "uniqueItems": True}
-        elif kind in (
-            collections.deque,
-            collections.abc.Sequence,
-            collections.abc.MutableSequence,
-            collections.abc.Iterable,
-            collections.abc.Collection,
-        ):
-            schema = {"type": "array"}
-        elif kind in (
-            collections.abc.Mapping,
-            collections.abc.MutableMapping,
-            collections.defaultdict,
-            collections.OrderedDict,
-        ):
-            schema = {"type": "object"}
-            if len(args) == 2:
-                schema["additionalProperties"] = self.schema(args[1])
-            return schema
-        else:
+            if len(args) > 1:
+                return None
+            return {"type": "array", "prefixItems": [self.schema(args[0])], "minItems": 1, "maxItems": 1}
+        if kind in _MAPS:
+            values = {"additionalProperties": self.schema(args[1])} if len(args) == 2 else {}
+            return {"type": "object", **values}
+        if kind not in (*_SETS, *_LISTS):
             return None
-        if args and args[0] is not Any:
-            schema["items"] = self.schema(args[0])
-        return schema
+        unique = {"uniqueItems": True} if kind in _SETS else {}
+        items = {"items": self.schema(args[0])} if args and args[0] is not Any else {}
+        return {"type": "array", **unique, **items}
 
     def _annotated(self, hint: Any, args: tuple[Any, ...]) -> Schema:
         inner, marks = args[0], [mark for mark in args[1:] if not isinstance(mark, str)]
@@ -310,13 +286,9 @@ class Generous:
         """Take over a schema that pydantic made: its titles go, its `$defs` join ours under free names."""
         schema = without_titles(schema)
         defs = schema.pop("$defs", {})
-        renamed = {}
-        for name, body in defs.items():
-            known = self.defs.get(name)
-            if known is None or known == body:
-                renamed[name] = name
-            else:
-                renamed[name] = self._free_name(name)
+        renamed = {
+            name: name if self.defs.get(name) in (None, body) else self._free_name(name) for name, body in defs.items()
+        }
         moved = any(old != new for old, new in renamed.items())
         for name, body in defs.items():
             self.defs[renamed[name]] = _rename_refs(body, renamed) if moved else body

@@ -13,8 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+from toolparse.codecs.json import MAX_DEPTH, is_shallow
 from toolparse.errors import ToolError
-from toolparse.tools.exact_values import MAX_DEPTH, is_shallow
 from toolparse.tools.explaining import MAX_FAILURES, Failure, Rules, TooMuch, Walk, crossing, crowded, from_engine
 from toolparse.tools.problem_text import (
     Names,
@@ -28,11 +28,10 @@ from toolparse.tools.problem_text import (
     unexpected,
     wrong_type,
 )
-from toolparse.tools.schema_types import BACKTRACKS, TYPES, matches
+from toolparse.tools.schema_types import BACKTRACKS, TYPES, Resolver, dict_of, list_of, matches
 
 Schema = dict[str, Any]
 
-_MAX_SCHEMA_DEPTH = 150
 # Where even the number of looks can't be bounded, arguments may have so many levels.
 _SHALLOW = 6
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
@@ -93,7 +92,14 @@ class Validator:
             return [wrong_type((), ("object",), arguments)]
         if not is_shallow(arguments):  # the engine in Rust recurses on the machine's stack, without a guard
             return [_invalid((), "nested too deeply")]
-        return [] if self._holds(arguments) else self._explain(arguments)
+        if self._holds(arguments):
+            return []
+        try:
+            return self._explain(arguments)
+        except _NoJSON as error:
+            return [error.problem]
+        except (TooMuch, RecursionError):
+            return [_invalid((), "too much to check against the tool's schema; use smaller or flatter values")]
 
     def accepts(self, arguments: dict[str, Any], size: int) -> bool:
         """Whether nothing is wrong with arguments that were read from so many characters of text."""
@@ -119,18 +125,12 @@ class Validator:
     def _explain(self, arguments: dict[str, Any]) -> list[Problem]:
         rules = self._rules
         assert rules is not None
-        try:
-            plain = _plain(arguments, ())
-        except _NoJSON as error:
-            return [error.problem]
+        plain = _plain(arguments, ())
         names = self._names
         found: list[Problem] = []
         if rules.readable:
-            try:
-                for failure in Walk(rules, plain).failures():
-                    found += _problems(failure, names)
-            except (TooMuch, RecursionError):
-                return [_invalid((), "too much to check against the tool's schema; use smaller or flatter values")]
+            for failure in Walk(rules, plain).failures():
+                found += _problems(failure, names)
         elif self._crowded and not is_shallow(plain, _SHALLOW):
             return [_invalid((), "nested too deeply to be checked against the tool's schema")]
         else:
@@ -212,7 +212,7 @@ def check_json(tool: str, value: Any, path: tuple[str | int, ...] = ("parameters
         ToolError: It does not; the message names the place.
     """
     where = _schema_place(path)
-    if len(path) > _MAX_SCHEMA_DEPTH:
+    if len(path) > MAX_DEPTH and isinstance(value, dict | list | tuple):
         raise ToolError(f"tool {tool!r}: the schema at {where[:80]}... is nested too deeply, or contains itself")
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -314,8 +314,6 @@ class _Declared(NamedTuple):
 
 def _declared(root: Schema, *, closed: bool) -> _Declared | None:
     """The arguments that the schema declares anywhere at its top level; None if others are welcome."""
-    from toolparse.tools.schema_types import Resolver
-
     resolver = Resolver(root)
     names: set[str] = set()
     patterns: list[str] = []
@@ -329,15 +327,12 @@ def _declared(root: Schema, *, closed: bool) -> _Declared | None:
         for word in ("additionalProperties", "unevaluatedProperties"):
             if schema.get(word) not in (None, False):
                 return None
-        for word, store in (("properties", names.update), ("patternProperties", patterns.extend)):
-            if isinstance(schema.get(word), dict):
-                store(schema[word])
+        names.update(dict_of(schema, "properties"))
+        patterns.extend(dict_of(schema, "patternProperties"))
         for word in ("allOf", "anyOf", "oneOf"):
-            if isinstance(schema.get(word), list):
-                pending.extend(schema[word])
+            pending.extend(list_of(schema, word))
         pending.extend(schema.get(word) for word in ("then", "else"))
-        if isinstance(schema.get("dependentSchemas"), dict):
-            pending.extend(schema["dependentSchemas"].values())
+        pending.extend(dict_of(schema, "dependentSchemas").values())
         if "$ref" in schema:
             target = resolver.resolve(schema["$ref"])
             if target is None:
@@ -392,20 +387,24 @@ def _no_network(uri: str) -> Any:
 # --- explaining ---------------------------------------------------------------------------------------------
 
 
-_BOUNDS = {
-    "minimum": "must be at least {}",
-    "maximum": "must be at most {}",
-    "exclusiveMinimum": "must be greater than {}",
-    "exclusiveMaximum": "must be less than {}",
-    "multipleOf": "must be a multiple of {}",
+_WORDS = {
+    "minimum": "must be at least {limit}, got {value}",
+    "maximum": "must be at most {limit}, got {value}",
+    "exclusiveMinimum": "must be greater than {limit}, got {value}",
+    "exclusiveMaximum": "must be less than {limit}, got {value}",
+    "multipleOf": "must be a multiple of {limit}, got {value}",
+    "pattern": "must match the pattern {limit}, got {value}",
+    "uniqueItems": "the items must all be different",
+    "contains": "none of the items is what it must contain",
+    "not": "{value} is not allowed",
 }
 _SIZES = {
-    "minLength": ("must have at least {} character", len),
-    "maxLength": ("must have at most {} character", len),
-    "minItems": ("must have at least {} item", len),
-    "maxItems": ("must have at most {} item", len),
-    "minProperties": ("must have at least {} property", len),
-    "maxProperties": ("must have at most {} property", len),
+    "minLength": "must have at least {} character",
+    "maxLength": "must have at most {} character",
+    "minItems": "must have at least {} item",
+    "maxItems": "must have at most {} item",
+    "minProperties": "must have at least {} property",
+    "maxProperties": "must have at most {} property",
 }
 
 
@@ -427,26 +426,18 @@ def _problems(failure: Failure, names: Names) -> Iterator[Problem]:
             yield _invalid(path, "is not allowed")
     elif keyword in ("anyOf", "oneOf"):
         yield from _union(failure, names)
-    elif keyword in _BOUNDS:
-        yield _invalid(path, f"{_BOUNDS[keyword].format(show(limit))}, got {show(value)}")
+    elif keyword in _WORDS:
+        shown = quote(str(limit)) if keyword == "pattern" else show(limit)
+        yield _invalid(path, _WORDS[keyword].format(limit=shown, value=show(value)))
     elif keyword in _SIZES:
-        words, size = _SIZES[keyword]
-        text = words.format(limit)
+        text = _SIZES[keyword].format(limit)
         if limit != 1:
             text = text.removesuffix("y") + "ies" if text.endswith("property") else text + "s"
-        yield _invalid(path, f"{text}, has {size(value)}")
-    elif keyword == "pattern":
-        yield _invalid(path, f"must match the pattern {quote(str(limit))}, got {show(value)}")
-    elif keyword == "uniqueItems":
-        yield _invalid(path, "the items must all be different")
+        yield _invalid(path, f"{text}, has {len(value)}")
     elif keyword == "propertyNames":
         why = next((p for f in failure.branches()[0] for p in _problems(f, names)), None) if failure.branches else None
         words = why.message.removeprefix(f"{place(path)}: ") if why is not None else show(limit)
         yield _invalid(path, f"the name {show(limit)} is not allowed: {words}"[:300])
-    elif keyword == "contains":
-        yield _invalid(path, "none of the items is what it must contain")
-    elif keyword == "not":
-        yield _invalid(path, f"{show(value)} is not allowed")
     else:
         yield _invalid(path, f"does not satisfy {quote(keyword)}, got {show(value)}")
 
