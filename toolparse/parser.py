@@ -626,5 +626,3 @@ def judge(call: ToolCall, tools: ToolSet | None, text: str) -> ToolCall:
 
 
 AnyParser = Parser | FunctionParser
-Registrable = Format | FunctionParser
-TemplateTexts = Sequence[str] | Mapping[str, str]

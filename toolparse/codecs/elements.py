@@ -27,8 +27,6 @@ _HOLDERS = ("object", "array")
 class _Node:
     """An element that is open. `kind`: `text`, `json`, `object`, `array`, or '' while nothing tells."""
 
-    __slots__ = ("children", "close", "kind", "name", "param")
-
     def __init__(self, name: str, param: ParamProgram, kind: str) -> None:
         self.name = name
         self.param = param
@@ -122,8 +120,6 @@ def _argument(key: str, tree: Any, tool: ParameterTypes | None, syntax: Syntax) 
 
 class ElementScanner(TaggedScanner):
     """Scans a run of parameters whose values may be elements themselves."""
-
-    __slots__ = ("_ready", "_stack")
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(program, tool, streaming=streaming)

@@ -127,8 +127,6 @@ _ESCAPED = frozenset({'"', "\\", *map(chr, range(32))})
 class Tail:
     """How much of a buffer's end must be held back because one of some strings may begin there."""
 
-    __slots__ = ("firsts", "longest", "nests", "plain", "prefixes")
-
     def __init__(self, strings: tuple[str, ...]) -> None:
         #: how a string begins, and what is at least missing of it
         self.prefixes: dict[str, int] = {}

@@ -23,8 +23,6 @@ class Scanner:
     where the call says otherwise.
     """
 
-    __slots__ = ("arguments_seen", "duplicates", "error", "id", "mistyped", "name", "out", "repairs", "status")
-
     def __init__(self) -> None:
         self.status = MORE
         self.error = ""

@@ -384,16 +384,6 @@ class ArgumentScanner(Scanner):
     `arguments` grows with each complete argument; `out` holds the same as pieces of JSON text when `streaming`.
     """
 
-    __slots__ = (
-        "_key",
-        "_needs",
-        "_parts",
-        "_text",
-        "arguments_",
-        "streaming",
-        "tool",
-    )
-
     def __init__(self, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__()
         self.tool = tool
@@ -426,19 +416,6 @@ _TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
 
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
-
-    __slots__ = (
-        "_at_lead",
-        "_close",
-        "_hold",
-        "_open_trail",
-        "_param",
-        "_quotes_tag",
-        "_stem",
-        "_trail",
-        "_way",
-        "program",
-    )
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)

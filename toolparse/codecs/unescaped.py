@@ -70,24 +70,6 @@ _SWALLOWED: Any = re.compile(
 class UnescapedScanner(ArgumentScanner):
     """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces."""
 
-    __slots__ = (
-        "_bare",
-        "_closer",
-        "_commas",
-        "_convert",
-        "_follows",
-        "_held",
-        "_inner",
-        "_inside",
-        "_key_rx",
-        "_kwargs",
-        "_opened",
-        "_quote",
-        "_quoted",
-        "_waiting",
-        "syntax",
-    )
-
     def __init__(self, syntax: Syntax, tool: ParameterTypes | None, *, kwargs: bool, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
         self.syntax = syntax

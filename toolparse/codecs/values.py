@@ -107,42 +107,6 @@ class ValueScanner(Scanner):
     arguments as JSON text. With a `watch`, `name` and `id` are set as soon as they are known.
     """
 
-    __slots__ = (
-        "_capture",
-        "_capture_depth",
-        "_comma",
-        "_discard",
-        "_inside",
-        "_joins",
-        "_key",
-        "_keyed",
-        "_opened",
-        "_path",
-        "_pieces",
-        "_placed",
-        "_python",
-        "_quote",
-        "_quote_starts",
-        "_quotes",
-        "_raw_string",
-        "_safe",
-        "_sink",
-        "_slips",
-        "_stack",
-        "_started",
-        "_state",
-        "_string_from",
-        "_unclaimed",
-        "arguments_done",
-        "kwargs",
-        "order",
-        "renamed",
-        "stops",
-        "strict",
-        "syntax",
-        "watch",
-    )
-
     def __init__(
         self,
         syntax: Syntax,

@@ -48,8 +48,6 @@ class Candidate(msgspec.Struct):
 class TextStretch:
     """Text in which the next marker is looked for; `tail`: what a stream must hold back at its end."""
 
-    __slots__ = ("markers", "tail")
-
     def __init__(self, markers: re.Pattern[str], tail: Tail) -> None:
         self.markers = markers
         self.tail = tail
