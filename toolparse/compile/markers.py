@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -14,11 +14,13 @@ from toolparse.compile.items import Literals, compile_stretch, is_marker, patter
 from toolparse.format import Format
 from toolparse.picture import without_blanks_before, without_blanks_behind
 
+Kind = Literal["call", "section", "reasoning", "content", "close", "aside", "end", "message", "stray"]
+
 
 class Frame(msgspec.Struct):
     """A framed text: a thought, or content where the family frames it."""
 
-    kind: str  # "reasoning" | "content"
+    kind: Kind  # "reasoning" or "content"
     open: Rx
     open_first: str
     lead: str  # blanks after the opening that are markup
@@ -33,7 +35,7 @@ class Frame(msgspec.Struct):
 class Candidate(msgspec.Struct):
     """Something that may begin where a marker stands."""
 
-    kind: str  # call, section, reasoning, content, close, aside, end, message, stray
+    kind: Kind
     core: str
     rx: Rx
     shape: Shape | None = None
@@ -71,8 +73,10 @@ def frames_of(format: Format, shared: tuple[str, ...]) -> tuple[Frame, ...]:
     Of frames that differ in blanks only, all the blanks that one of them shows are markup.
     """
     frames: dict[tuple[str, str, str], Frame] = {}
+    kinds: tuple[Kind, ...] = ("reasoning", "content")
     for shape in format.shapes() or (format,):
-        for kind, source in (("reasoning", shape.reasoning), ("content", shape.content)):
+        for kind in kinds:
+            source = getattr(shape, kind)
             if source is not None and source.strip() != "{{text}}":
                 frame = _frame(kind, shape, source, Literals(shared))
                 known = frames.setdefault((kind, frame.open.pattern, frame.close.pattern), frame)
@@ -82,7 +86,7 @@ def frames_of(format: Format, shared: tuple[str, ...]) -> tuple[Frame, ...]:
     return tuple(frames.values())
 
 
-def _frame(kind: str, format: Format, source: str, literals: Literals) -> Frame:
+def _frame(kind: Kind, format: Format, source: str, literals: Literals) -> Frame:
     picture = format.picture(kind, source, frozenset({"text", "skip"}), frozenset({"text"}))
     opening, closing = picture.around("text")
     opening, lead = without_blanks_behind(opening)

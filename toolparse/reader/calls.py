@@ -45,10 +45,7 @@ class CallSteps(Trial):
 
     def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
         """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
-        if plan.just_name:
-            name, id = match["name"].strip(), None
-        else:
-            name, id = plan.shape.names(match) if plan.named else (None, None)
+        name, id = plan.names(match)
         if plan.needs_tool and not self.offered(name):
             return False
         if plan.rescued and self._before is None:
@@ -71,13 +68,14 @@ class CallSteps(Trial):
                 if at > self.pos:
                     self.text_seen(at)
                 self.begin_trial(at)
-        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
-            return self._read_calls(plan, match, at, name, id, weak=plan.weak)
-        self._call_begins(plan, match, at, name, id, weak=plan.weak)
+        self._read_calls(plan, match, at, name, id, weak=plan.weak)
         return True
 
-    def _read_calls(self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool) -> bool:
+    def _read_calls(self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool) -> None:
         """Calls that are complete and well formed, at once; the first that is not goes to its scanner."""
+        if self.budget < 0 or self.base + match.end() < self._limited_until:
+            self._call_begins(plan, match, at, name, id, weak=weak)
+            return
         text, tools, base, calls = self.buf, self.tools, self.base, self.calls
         no_call = self.prepared.no_call
         size = len(text)
@@ -108,7 +106,7 @@ class CallSteps(Trial):
                     end = rest.end() if rest is not None else -1
             if end < 0 or not inner_name or plan.tail_names or (weak and plan.bare and not self.offered(inner_name)):
                 self._call_begins(plan, match, at, name, id, weak=weak)
-                return True
+                return
             if first:
                 self.end_text(at, plan.lead)
                 if start > at and plan.opens_section:
@@ -117,7 +115,7 @@ class CallSteps(Trial):
             if inner_id is not None:
                 id = inner_id
             if base + start < 0 or inner_name in no_call or tools is not None or plan.slip:
-                found = [self.repaired(plan.slip)] if plan.slip else None
+                found = [self.repaired(plan.slip)] if plan.slip else []
                 self.add_call(inner_name, arguments, id, base + start, base + end, found, plan)
             else:
                 if self.mark_end > self.mark_start:
@@ -132,16 +130,13 @@ class CallSteps(Trial):
                 if match is not None:
                     at = match.start("at_")
                     self.pos = self.seek = at
-                    if plan.just_name:
-                        name, id = match["name"].strip(), None
-                    else:
-                        name, id = plan.shape.names(match) if plan.named else (None, None)
+                    name, id = plan.names(match)
                     if plan.ends:
                         self.framed = None
                     continue
             self._plan = plan
             self._step = BEHIND if plan.ends else AFTER
-            return True
+            return
 
     def _call_begins(
         self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
@@ -149,11 +144,9 @@ class CallSteps(Trial):
         """The scanner of its body reads a call."""
         if at > self.pos:
             self.text_seen(at)
-        base = self.base
-        quiet = self.options.coerce
-        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end(), quiet=quiet)
-        scanner = self._scanner_of(plan, name, on_trial=call.on_trial)
-        call.scanner = scanner
+        start, body = self.base + match.start("at_"), self.base + match.end()
+        scanner = self._scanner_of(plan, name, on_trial=plan.escaped is not None)
+        call = CallInHand(plan, scanner, name, id, self.base + at, start, body, quiet=self.options.coerce)
         self._call = call
         self.start_keeping(call.opening if weak else call.start)
         self.pos = self.seek = match.end()
@@ -225,7 +218,6 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner = call.scanner
-        assert scanner is not None
         if not scanner.status:
             self.pos = scanner.scan(self.buf, self.pos, self.final)
         if self.streaming:
@@ -241,7 +233,6 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner = call.scanner
-        assert scanner is not None
         if self.resync(call.plan) is None:
             return False
         text = self.kept(call.body, self.here())
@@ -354,7 +345,6 @@ class CallSteps(Trial):
     def _more_stands(self, call: CallInHand, error: str) -> bool:
         """A call whose arguments go on behind their end can't be read."""
         scanner = call.scanner
-        assert scanner is not None
         scanner.error = error
         call.reached = self.here()
         self._step = BROKEN
@@ -362,7 +352,6 @@ class CallSteps(Trial):
 
     def _complete_call(self, call: CallInHand, missing: str) -> None:
         scanner, plan = call.scanner, call.plan
-        assert scanner is not None
         found: list[tuple[str, str]] = []
         arguments: dict[str, Any] = {}
         try:
@@ -397,7 +386,6 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner, plan = call.scanner, call.plan
-        assert scanner is not None
         core = self.resync(plan)
         if core is None:
             return False
@@ -432,7 +420,6 @@ class CallSteps(Trial):
             self._end_calls()
             return True
         scanner = call.scanner
-        assert scanner is not None
         end = self.here()
         name = call.name or self.name_in(call.start, end)
         found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
@@ -470,7 +457,9 @@ class CallSteps(Trial):
                         self._wait = other.shape.head.missing(buf, follow)
                         return False
                 if match is not None:
-                    self._next_call(other, match)
+                    name, id = other.names(match)
+                    self.pos = at = match.start("at_")
+                    self._read_calls(other, match, at, name, id, weak=False)
                     return True
             if plan.surplus is not None and buf.startswith("}", at):
                 match = plan.surplus.match(buf, at, final)
@@ -497,15 +486,6 @@ class CallSteps(Trial):
         self.lead = plan.between_blanks
         self._end_calls()
         return True
-
-    def _next_call(self, plan: CallPlan, match: Any) -> None:
-        """The head of the next call of the section."""
-        name, id = plan.shape.names(match) if plan.named else (None, None)
-        self.pos = at = match.start("at_")
-        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
-            self._read_calls(plan, match, at, name, id, weak=False)
-        else:
-            self._call_begins(plan, match, at, name, id, weak=False)
 
     def _end_calls(self) -> None:
         """No call follows: text goes on, in the thought in which the calls stood if there was one."""

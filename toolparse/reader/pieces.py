@@ -11,7 +11,6 @@ from __future__ import annotations
 from toolparse.codecs.scanner import Scanner
 from toolparse.compile import TextStretch
 from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
-from toolparse.picture import BLANKS
 from toolparse.reader.turn import CallInHand, Turn
 
 
@@ -84,18 +83,9 @@ class Pieces(Turn):
         """A piece of a text, and nothing else."""
         self._fed.append(text)
         self.base += len(text)
-        body = text.rstrip(BLANKS)
-        if len(body) < len(text):
-            if not body:
-                self.pending.append(text)
-                return []
-            blanks = text[len(body) :]
-            if self.pending:
-                body = "".join(self.pending) + body
-            self.pending = [blanks]
-        elif self.pending:
-            body = "".join(self.pending) + text
-            self.pending = []
+        body = self.decided(text)
+        if not body:
+            return []
         if self.thinking is None:
             self.content.append(body)
             return [ContentDelta(body)]

@@ -58,22 +58,7 @@ from toolparse.reader.states import (
     TEXT,
     TRY,
 )
-from toolparse.reader.tables import (
-    ASIDE,
-    CALL,
-    CLOSE,
-    CONTENT,
-    END,
-    MESSAGE,
-    MORE_JSON,
-    SECTION,
-    STRAY,
-    THOUGHT,
-    Entry,
-    Prepared,
-    Start,
-    prepare,
-)
+from toolparse.reader.tables import MORE_JSON, Entry, Prepared, Start, prepare
 from toolparse.reader.turn import Tools
 from toolparse.reader.unmarked import END as END_MARK
 from toolparse.reader.unmarked import LAST, spelt_otherwise, unmarked
@@ -497,7 +482,7 @@ class Reader(CallSteps):
         while self._entry < len(entries):
             at = self._at
             entry = entries[self._entry]
-            if self._only_text and (entry.kind == STRAY or (entry.kind == CALL and entry.weak)):
+            if self._only_text and (entry.kind == "stray" or (entry.kind == "call" and entry.weak)):
                 self._entry += 1
                 continue
             if final:
@@ -512,7 +497,7 @@ class Reader(CallSteps):
                     self._cut = final and entry.rx.could_go_on(self.buf, at)
                     if self._opener is None or self._cut:
                         self._opener = entry
-            elif self._cut and entry.kind == SECTION:
+            elif self._cut and entry.kind == "section":
                 break  # a call was about to begin in it
             elif self._take(entry, match, at):
                 return True
@@ -531,10 +516,10 @@ class Reader(CallSteps):
         if self._before is not None:
             if self.ends_trial(at):
                 return True
-            if kind in (THOUGHT, CONTENT, ASIDE):
+            if kind in ("reasoning", "content", "aside"):
                 self.set_back()
                 return True
-        if kind in (CALL, SECTION):
+        if kind in ("call", "section"):
             thought = self.thinking
             if thought is not None:
                 counts = self._leave_thought(thought, at)
@@ -544,7 +529,7 @@ class Reader(CallSteps):
                     self._back_to = thought
             plan = entry.plan
             assert plan is not None
-            if kind == CALL:
+            if kind == "call":
                 if self._begin_call(plan, match, at):
                     return True
                 self._end_calls()
@@ -559,7 +544,7 @@ class Reader(CallSteps):
         self._step = TEXT
         frame = entry.frame
         thinking = self.thinking
-        if kind == THOUGHT:
+        if kind == "reasoning":
             if thinking is not None:
                 if not self.has_body and at > self.pos:
                     self.text_seen(at)  # so that it is looked at once, however often thoughts open in it
@@ -571,28 +556,28 @@ class Reader(CallSteps):
             self.thinking = frame
             self.step_over(end)
             self.lead = frame.lead
-        elif kind == CLOSE:
+        elif kind == "close":
             assert frame is not None
             return self._close_frame(frame, match, at)
-        elif kind == END:
+        elif kind == "end":
             self.end_text(at, self._trail() if thinking is None else "")
             self.step_over(end)
             self.section_ends()
             self.thinking = None
             self._step = BEHIND
-        elif kind == CONTENT:
+        elif kind == "content":
             assert frame is not None
             self.end_text(at, thinking.trail if thinking is not None else "")
             self.thinking, self.framed = None, frame
             self.step_over(end)
             self.lead = frame.lead
-        elif kind == ASIDE:
+        elif kind == "aside":
             if at > self.pos:
                 self.text_seen(at)
             self.settle(self.base + at, "", alone=True)
             self.step_over(end)
             self.text_goes_on()
-        elif kind == MESSAGE:
+        elif kind == "message":
             self.end_text(at, "")
             self._new_message(end)
         else:

@@ -8,36 +8,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from toolparse.codecs.matching import SLACK, WS, Rx
 from toolparse.codecs.scanner import SLIP
 from toolparse.compile import Candidate, Frame, Program, Shape, TextStretch, compile_format, is_marker
 from toolparse.format import Also, Format, Syntax
 from toolparse.reader.finding import Finder
-
-# What may begin at a marker.
-CALL: Final = 0
-SECTION: Final = 1
-THOUGHT: Final = 2
-CONTENT: Final = 3
-CLOSE: Final = 4
-END: Final = 5
-MESSAGE: Final = 6
-STRAY: Final = 7
-ASIDE: Final = 8
-_KINDS = {
-    "call": CALL,
-    "section": SECTION,
-    "reasoning": THOUGHT,
-    "content": CONTENT,
-    "close": CLOSE,
-    "end": END,
-    "message": MESSAGE,
-    "stray": STRAY,
-    "aside": ASIDE,
-}
-
 
 _BRACKETS = frozenset("()[]{}")
 
@@ -158,6 +135,12 @@ class CallPlan:
         #: matches what stands between two calls, and the head of the next, where only one plan may follow
         self.follow: Any = None
 
+    def names(self, match: Any) -> tuple[str | None, str | None]:
+        """Name and id that a match of the head captured."""
+        if self.just_name:
+            return match["name"].strip(), None
+        return self.shape.names(match) if self.named else (None, None)
+
     def follow_in_section(self) -> None:
         """Prepare for the next call of the same section."""
         between = "|".join(map(re.escape, self.betweens))
@@ -180,11 +163,11 @@ class Entry:
     def __init__(self, candidate: Candidate, marker: str, plan: CallPlan | None) -> None:
         self.rx = candidate.rx
         self.matches: Any = candidate.rx.final.match
-        self.kind: int = _KINDS[candidate.kind]
+        self.kind = candidate.kind
         self.core = candidate.core
         self.plan = plan
         self.frame = candidate.frame
-        self.announced = self.kind == CALL and candidate.core == marker and candidate.strong
+        self.announced = self.kind == "call" and candidate.core == marker and candidate.strong
         self.weak = plan is not None and (plan.weak or plan.markerless)
 
 
