@@ -68,6 +68,12 @@ class Scanner:
         """A piece that belongs to the string in hand; returns it as a stream says it, '' if that has to wait."""
         raise NotImplementedError
 
+    def fail(self, error: str, pos: int = 0) -> int:
+        """It can't be read: nothing behind `pos` is."""
+        self.status = ERROR
+        self.error = error
+        return pos
+
     def repair(self, what: str) -> None:
         """A slip was mended."""
         if what not in self.repairs:
