@@ -79,8 +79,7 @@ class Rx:
         for number, core in enumerate(self.cores):
             at = buf.find(core, pos)
             if at < 0:
-                sizes = range(min(len(core) - 1, len(buf) - pos), 0, -1)
-                begun = next((size for size in sizes if buf.endswith(core[:size])), 0)
+                begun = len(buf) - tail_of((core,)).safe_end(buf, pos)
                 return sum(map(len, self.cores[number:])) - begun
             pos = at + len(core)
         return 0

@@ -26,7 +26,7 @@ from toolparse.codecs.matching import (
     tail_of,
 )
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
+from toolparse.codecs.scanner import DONE, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
@@ -171,6 +171,8 @@ class TaggedProgram:
         for param in params:
             heads.setdefault(param.head.pattern, param)
         self.heads = tuple(heads.values())
+        #: what may begin in a nested element
+        self.elements = (*((item,) if item is not None else ()), *params)
         #: closing tags that begin as the own one does, and go on: another picture's, or the tag twice
         own = params[0].close
         closes = dict.fromkeys(param.close for param in params if KEY not in param.close)
@@ -203,7 +205,7 @@ class TaggedProgram:
         The name of the last group of a match is `close`, that of an opening tag (with its parameter, and the groups of
         key and type), or `stray`, for a marker that is no tag.
         """
-        heads = [param for param in (self.item, *self.params) if param is not None and not param.slip]
+        heads = [param for param in self.elements if not param.slip]
         if self.item is None or not self.tail or self.wrap is not None or any(p.lead or p.trail for p in heads):
             return None
         patterns: list[str] = []
@@ -400,6 +402,13 @@ class ArgumentScanner(Scanner):
         """How many characters must at least follow on what was left standing, before it says anything."""
         return self._needs - len(held)
 
+    def say_key(self, key: str) -> None:
+        """An argument begins."""
+        if key in self.arguments_:
+            self.duplicates = True
+        if self.streaming:
+            self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": ")
+
     def arguments(self) -> dict[str, Any]:
         """The arguments that were read."""
         return self.arguments_
@@ -479,8 +488,12 @@ class TaggedScanner(ArgumentScanner):
         if isinstance(stop, str):
             self._finish()
             return pos
-        undecided = stop is UNDECIDED
-        for param in program.heads:
+        return self._next_param(program.heads, buf, pos, final, undecided=stop is UNDECIDED)
+
+    def _next_param(self, params: tuple[ParamProgram, ...], buf: str, pos: int, final: bool, *, undecided: bool) -> int:
+        """One of some parameters begins here. `undecided`: whether something else does, perhaps."""
+        program = self.program
+        for param in params:
             match = param.head.match(buf, pos, final)
             if match is UNDECIDED:
                 undecided = True
@@ -489,18 +502,15 @@ class TaggedScanner(ArgumentScanner):
                 self._param = param
                 if param.slip:
                     self.repair(SLIP)
-                self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
+                key = unescaped(groups["key"].strip(), program.unescape) if "key" in groups else "item"
+                self._begin(key, groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
-        if undecided:
-            self._needs = program.ahead.missing(buf[pos:]) + len(buf) - pos
-        else:
-            self.status = ERROR
-            self.error = f"expected a parameter, found {buf[pos]!r}"
+        if not undecided:
+            return self.fail(f"expected a parameter, found {buf[pos]!r}", pos)
+        self._needs = program.ahead.missing(buf[pos:]) + len(buf) - pos
         return pos
 
     def _begin(self, key: str, declared: str | None) -> None:
-        if key in self.arguments_:
-            self.duplicates = True
         self._key = key
         self._way = _way(self._param, self.tool, key, declared)
         self._text = self._way == _TEXT
@@ -511,8 +521,9 @@ class TaggedScanner(ArgumentScanner):
         self._at_lead = True
         self._quotes_tag = False
         self._parts = []
-        if self.streaming:
-            self.out.append((", " if self.arguments_ else "") + json.quote(key) + (': "' if self._text else ": "))
+        self.say_key(key)
+        if self.streaming and self._text:
+            self.out.append('"')
 
     def _value(self, buf: str, pos: int, final: bool) -> int:
         program = self.program
