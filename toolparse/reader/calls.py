@@ -8,11 +8,12 @@ then TAIL, or BROKEN and CLOSERS where it can't be read; then AFTER.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.elements import ElementScanner
-from toolparse.codecs.matching import MAX_BLANKS, MORE, skip_blanks
+from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
 from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.unescaped import UnescapedScanner
@@ -287,7 +288,7 @@ class CallSteps(Trial):
                 if left:
                     self._wait = len(core) - left
                 return False
-            match = shape.extra_closers(core).match(buf, pos, final)
+            match = _extra_closers(core).match(buf, pos, final)
             if match is MORE:
                 return False
             if match is not None:
@@ -492,6 +493,12 @@ class CallSteps(Trial):
         self._step = TEXT
         if self._back_to is not None:
             self.thinking, self._back_to = self._back_to, None
+
+
+@lru_cache(maxsize=256)
+def _extra_closers(core: str) -> Rx:
+    """Superfluous closing brackets before a closing marker."""
+    return Rx(r"[ \t\r\n\]\}]{1,64}" + re.escape(core))
 
 
 def _partial(scanner: Scanner) -> dict[str, Any]:

@@ -160,12 +160,12 @@ class CallPlan:
 class Entry:
     """Something that may begin at a marker. `announced`: it would surely be a call, had it been written right."""
 
-    def __init__(self, candidate: Candidate, marker: str, plan: CallPlan | None) -> None:
+    def __init__(self, candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> None:
         self.rx = candidate.rx
         self.matches: Any = candidate.rx.final.match
         self.kind = candidate.kind
         self.core = candidate.core
-        self.plan = plan
+        self.plan = plan = plans[candidate.shape.number] if candidate.shape is not None else None
         self.frame = candidate.frame
         self.announced = self.kind == "call" and candidate.core == marker and candidate.strong
         self.weak = plan is not None and (plan.weak or plan.markerless)
@@ -182,15 +182,11 @@ class Table:
         plans: dict[int, CallPlan],
     ) -> None:
         self.entries = {
-            core: tuple(_entry(candidate, core, plans) for candidate in found) for core, found in candidates.items()
+            core: tuple(Entry(candidate, core, plans) for candidate in found) for core, found in candidates.items()
         }
         self.search: Any = markers.search
         self.stretch = stretch
         self.finder = Finder(markers, tuple(candidates))
-
-
-def _entry(candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> Entry:
-    return Entry(candidate, marker, plans[candidate.shape.number] if candidate.shape is not None else None)
 
 
 class Prepared:
@@ -220,7 +216,7 @@ class Prepared:
             program.reasoning_candidates, program.reasoning_markers, program.reasoning_stretch, self.plans
         )
         #: what may begin where a message does, without a marker
-        self.anchored = tuple(_entry(candidate, "", self.plans) for candidate in program.anchored)
+        self.anchored = tuple(Entry(candidate, "", self.plans) for candidate in program.anchored)
         self.message = program.message
         self.between = program.between
         self.no_call = frozenset(program.format.no_call)
