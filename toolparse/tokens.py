@@ -18,6 +18,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
+from os.path import commonprefix
 from typing import Any, Literal
 
 import msgspec
@@ -307,7 +308,8 @@ class TokenText:
         window = self._window
         before = self.vocabulary.decode(window[: self._context]) if self._context else ""
         after = self.vocabulary.decode(window)
-        return after[len(before) :] if after.startswith(before) else after[len(_common(before, after)) :]
+        same = before if after.startswith(before) else commonprefix((before, after))  # noqa: RUF071 - of characters
+        return after[len(same) :]
 
     def _rest(self) -> str:
         """What stays unsettled when nothing can be added to it."""
@@ -399,10 +401,3 @@ class TokenText:
             Span(span.kind, span.start, span.end, borders[number], borders[number + 1])
             for number, span in enumerate(spans)
         )
-
-
-def _common(left: str, right: str) -> str:
-    for at, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return left[:at]
-    return left[: len(right)]
