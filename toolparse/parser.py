@@ -12,7 +12,7 @@ from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelt
 from toolparse.format import SUFFIX, Format
 from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.prompts import prefill_of
-from toolparse.reader import Reader, Start, prepare, start_of
+from toolparse.reader import Reader, Start, prepare, read_pieces, start_of
 from toolparse.reader.options import Options
 from toolparse.reader.tables import Prepared, rescuing
 
@@ -170,7 +170,11 @@ class Parser(Reading):
         try:
             prepared, start = self._starts[suffix, prefill]
         except KeyError:
-            prepared, start = self._start(suffix, prefill)
+            if len(self._starts) > 64:
+                self._starts.clear()
+            prepared = prepare(self._read_as.bind(suffix))
+            start = start_of(prepared, prefill.replace(SUFFIX, suffix))
+            self._starts[suffix, prefill] = prepared, start
         return Reader(prepared, tools, start, options=self.options, complete=text).close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,14 +187,6 @@ class Parser(Reading):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _program=compile_format(state["_read_as"]), _starts={})
 
-    def _start(self, suffix: str, prefill: str) -> tuple[Prepared, Start]:
-        """The format with the suffix of its markers, and where the turn stands behind what the prompt holds of it."""
-        if len(self._starts) > 64:
-            self._starts.clear()
-        prepared = prepare(self._read_as.bind(suffix))
-        found = self._starts[suffix, prefill] = prepared, start_of(prepared, prefill.replace(SUFFIX, suffix))
-        return found
-
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
         """A stream: feed it pieces of text or ids, get events; close it for the message.
 
@@ -199,11 +195,7 @@ class Parser(Reading):
         """
         tools = self.tools if tools is None else _tools(tools)
         prefill = self.prefill if prompt is None else self.prefill_of(prompt)
-        program = self._program
-        suffix = program.suffix_of_turn(prefill, "") if program.suffix is not None else ""
-        prepared, start = self._start(suffix, prefill)
-        unbound = self._read_as if program.suffix is not None and not suffix else None
-        return Stream(Reader(prepared, tools, start, options=self.options, unbound=unbound), self)
+        return Stream(read_pieces(self._read_as, prefill=prefill, tools=tools, options=self.options), self)
 
     def prefill_of(self, prompt: TextOrIds) -> str:
         """The tail of a rendered prompt (text or ids) that belongs to the turn; '' if the model starts afresh."""

@@ -224,7 +224,7 @@ class CallSteps(Trial):
         if self.streaming:
             self.report(call)
             if not scanner.status and not self.final:
-                self._enter_body(scanner)
+                self._enter(None, scanner)
                 return False
         self._body_ends(call, scanner)
         return True

@@ -465,7 +465,7 @@ class Reader(CallSteps):
         if end < len(buf):
             self._wait = tail.missing(buf[end:])
         elif self.has_body and not self.lead and self.mark_end > self.mark_start:  # some of it is the text's own
-            self._enter_text(table.stretch)
+            self._enter(table.stretch, None)
         return False
 
     # -- markers ------------------------------------------------------------------------------------------------------

@@ -33,18 +33,6 @@ from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window
 
 
-def _inferred() -> Any:
-    from toolparse.tools.fitting import INFERRED  # which only those who ask for it load
-
-    return INFERRED
-
-
-def _coerced(arguments: dict[str, Any], tool: Any) -> tuple[dict[str, Any], list[Any]]:
-    from toolparse.tools.fitting import coerce
-
-    return coerce(arguments, tool)
-
-
 class Tools(Protocol):
     """What the reader asks the tools of a conversation."""
 
@@ -249,7 +237,11 @@ class Turn(Window):
         """The tool that types a call's arguments; None where nothing does."""
         tools = self.tools
         if tools is None:
-            return _inferred() if self.options.infer else None
+            if not self.options.infer:
+                return None
+            from toolparse.tools.fitting import INFERRED  # which only those who ask for it load
+
+            return INFERRED
         if not name:
             return None
         tool = tools.get(name)
@@ -336,7 +328,9 @@ class Turn(Window):
                 found.append(("unknown-tool", f"unknown tool {name!r}" + (f"; did you mean {hint!r}?" if hint else "")))
             elif not found or not any(code in UNREAD for code, _ in found):
                 if self.options.coerce:
-                    arguments, notes = _coerced(arguments, tool)
+                    from toolparse.tools.fitting import coerce
+
+                    arguments, notes = coerce(arguments, tool)
                     found.extend((note.code, note.message) for note in notes)
                 if not tool.accepts(arguments, end - start):
                     found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
