@@ -439,7 +439,7 @@ class Stream(EventStream):
 
     def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:
-            return [self._tokens.unmask_event(event) for event in events]
+            return self._tokens.unmask_value(events)  # type: ignore[no-any-return]
         return events
 
     def close(self) -> ParsedMessage:

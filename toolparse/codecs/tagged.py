@@ -29,7 +29,7 @@ from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
-from toolparse.picture import BLANKS
+from toolparse.picture import BLANKS, Around
 
 
 class ParameterTypes(Protocol):
@@ -146,7 +146,7 @@ class TaggedProgram:
         after_tail: Rx | None,
         stops: tuple[str, ...],
         syntax: Syntax,
-        wrap: tuple[str, str] | None,
+        wrap: Around | None,
         unescape: tuple[tuple[str, str], ...],
         element_markers: tuple[str, ...] = (),
     ) -> None:
@@ -320,7 +320,7 @@ def read_tagged(
         return None
     if program.unescape and any(entity in keys for _, entity in program.unescape):
         return None
-    if program.wrap is not None and program.wrap[0] in text[start:stop]:
+    if program.wrap is not None and program.wrap.before in text[start:stop]:
         return None
     simple = not more and not param.literals
     if tool is None and simple:
@@ -529,9 +529,9 @@ class TaggedScanner(ArgumentScanner):
         program = self.program
         if self._at_lead:
             if program.wrap is not None:
-                opener = program.wrap[0]
+                opener = program.wrap.before
                 if buf.startswith(opener, pos):
-                    self._close = program.wrap[1] + self._close
+                    self._close = program.wrap.after + self._close
                     self._stem = ""
                     self._at_lead = False
                     return pos + len(opener)

@@ -20,7 +20,6 @@ from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.compile import Frame
 from toolparse.message import Span, ToolCall
-from toolparse.reader.plain import FAR, read_up_to
 from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
 from toolparse.reader.tables import CallPlan
 from toolparse.reader.trial import Trial
@@ -79,17 +78,10 @@ class CallSteps(Trial):
             return
         text, tools, base, calls = self.buf, self.tools, self.base, self.calls
         no_call = self.prepared.no_call
-        size = len(text)
         first = True
         while True:
             start, at_body = match.start("at_"), match.end()
-            body = None
-            if plan.closed_json and size - at_body < FAR:  # most calls
-                end = text.find(plan.stop, at_body)
-                if end >= 0:
-                    body = read_up_to(text, at_body, end, plan.watch)
-            if body is None:
-                body = self.plain_body(plan, at_body, name)
+            body = self.plain_body(plan, at_body, name)
             end = -1
             if body is not None:
                 end, inner_name, inner_id, arguments = body
@@ -289,22 +281,17 @@ class CallSteps(Trial):
                     self._wait = len(core) - left
                 return False
             match = _extra_closers(core).match(buf, pos, final)
+            slip = "a closing bracket too many"
+            if match is None and number == len(plan.tail) - 1 and shape.reopened is not None:
+                match = shape.reopened.match(buf, at, final)
+                slip = f"{shape.head_first!r} for {core!r}"
             if match is MORE:
                 return False
             if match is not None:
                 pos = match.end()
                 matched += 1
-                missing = "a closing bracket too many"
+                missing = slip
                 continue
-            if number == len(plan.tail) - 1 and shape.reopened is not None:
-                match = shape.reopened.match(buf, at, final)
-                if match is MORE:
-                    return False
-                if match is not None:
-                    pos = match.end()
-                    matched += 1
-                    missing = f"{match.group()!r} for {core!r}"
-                    continue
             inner = shape.inner[number] if shape.inner and matched == number else None
             if inner is not None:
                 match = inner.match(buf, pos, final)
@@ -450,13 +437,10 @@ class CallSteps(Trial):
             elif not final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in plan.betweens):
                 return False
             for other in plan.followers:
-                if final:
-                    match = other.head(buf, follow)
-                else:
-                    match = other.shape.head.match(buf, follow, False)
-                    if match is MORE:
-                        self._wait = other.shape.head.missing(buf, follow)
-                        return False
+                match = other.shape.head.match(buf, follow, final)
+                if match is MORE:
+                    self._wait = other.shape.head.missing(buf, follow)
+                    return False
                 if match is not None:
                     name, id = other.names(match)
                     self.pos = at = match.start("at_")

@@ -267,8 +267,6 @@ class Reader(CallSteps):
             del self.events[: self._before.events]
             self._before.events = 0
             return events
-        if not events:
-            return []
         self.events = []
         return events
 
@@ -485,13 +483,10 @@ class Reader(CallSteps):
             if self._only_text and (entry.kind == "stray" or (entry.kind == "call" and entry.weak)):
                 self._entry += 1
                 continue
-            if final:
-                match = entry.matches(self.buf, at)
-            else:
-                match = entry.rx.match(self.buf, at, False)
-                if match is MORE:
-                    self._wait = entry.rx.missing(self.buf, at)
-                    return False
+            match = entry.rx.match(self.buf, at, final)
+            if match is MORE:
+                self._wait = entry.rx.missing(self.buf, at)
+                return False
             if match is None:
                 if entry.announced and not self._cut:
                     self._cut = final and entry.rx.could_go_on(self.buf, at)

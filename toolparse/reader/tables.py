@@ -72,7 +72,6 @@ class CallPlan:
 
     def __init__(self, shape: Shape, program: Program) -> None:
         self.shape = shape
-        self.head: Any = shape.head.final.match
         self.named = shape.has_name or shape.has_id
         self.just_name = shape.has_name and not shape.has_id and not shape.format.escapes
         self.json = shape.json
@@ -101,7 +100,6 @@ class CallPlan:
         self.closers = (*(param.close for param in params), *shape.closer, *shape.tail)
         self.stop = shape.tail[0] if shape.tail else ""
         self.step = len(self.stop)
-        self.closed_json = shape.json and bool(shape.tail)
         self.rest: Any = None
         if shape.tail[1:]:
             self.rest = _matches("".join(SLACK + re.escape(core) for core in shape.tail[1:]))
@@ -162,7 +160,6 @@ class Entry:
 
     def __init__(self, candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> None:
         self.rx = candidate.rx
-        self.matches: Any = candidate.rx.final.match
         self.kind = candidate.kind
         self.core = candidate.core
         self.plan = plan = plans[candidate.shape.number] if candidate.shape is not None else None
