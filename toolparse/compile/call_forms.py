@@ -141,13 +141,12 @@ def compile_calls(format: Format, shared: tuple[str, ...]) -> tuple[Shape, ...]:
     slips = frozenset(shape for shape, slip in format.spellings() if slip)
     for shape in format.shapes():
         known = next((group for group in merged if _reads_as_one(group[0], shape)), None)
-        if known is None:
+        if known is not None and any(_difference(shape) == _difference(other) for other in known):
+            continue
+        if known is not None and all(_compatible(shape, other) for other in known):
+            known.append(shape)
+        else:
             merged.append([shape])
-        elif all(_difference(shape) != _difference(other) for other in known):
-            if all(_compatible(shape, other) for other in known):
-                known.append(shape)
-            else:
-                merged.append([shape])
     shapes = [_shape(number, group, shared, slips) for number, group in enumerate(merged)]
     if any(shape.body == "arguments" for shape in shapes):
         # A value where parameters may stand too is told by its brace, so it is tried first.
