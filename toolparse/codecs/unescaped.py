@@ -208,20 +208,15 @@ class UnescapedScanner(ArgumentScanner):
             if len(quote) > 1:
                 return self._end_text(buf, pos, at)
             decided = self._follows.match(buf, at + len(quote), final)
+            if decided is None and quote and not self._inside % 2:  # what opens a quotation has none of this behind it
+                decided = _PARTED_BADLY.match(buf, at + 1, final)
             if decided is UNDECIDED:
                 self._take(buf[pos:at])
                 return at
             if decided is not None:
+                if decided.groupdict().get("other"):
+                    return self.fail("two arguments with no comma between them", at)
                 return self._end_text(buf, pos, at)
-            if quote and not self._inside % 2:  # a quote that opens a quotation has none of this behind it
-                parted = _PARTED_BADLY.match(buf, at + 1, final)
-                if parted is UNDECIDED:
-                    self._take(buf[pos:at])
-                    return at
-                if parted is not None:
-                    if parted["other"]:
-                        return self.fail("two arguments with no comma between them", at)
-                    return self._end_text(buf, pos, at)
             self._inside += 1
             at = self._candidate(buf, at + 1)
         end = len(buf) if final else tail_of((quote,)).safe_end(buf, pos)
