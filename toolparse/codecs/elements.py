@@ -215,7 +215,7 @@ class ElementScanner(TaggedScanner):
         self._say()
         super()._finish()
 
-    def partial(self) -> str:
-        """The complete arguments as JSON text."""
+    def partial(self) -> dict[str, Any]:
+        """The complete arguments."""
         self._say()
-        return super().partial()
+        return self.arguments_

@@ -46,8 +46,8 @@ class Scanner:
         """Issues of parameters that a tool declares and that stand in the call, but not where they belong."""
         return []
 
-    def partial(self) -> str:
-        """The arguments as far as they were completely read, as JSON text; '' if none were begun."""
+    def partial(self) -> dict[str, Any]:
+        """The arguments as far as they were completely read."""
         raise NotImplementedError
 
     # What lets a stream pass pieces by the scan: most lie inside of one long string.

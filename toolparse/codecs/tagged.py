@@ -413,9 +413,9 @@ class ArgumentScanner(Scanner):
         """The arguments that were read."""
         return self.arguments_
 
-    def partial(self) -> str:
-        """The complete arguments as JSON text."""
-        return json.encode(self.arguments_)
+    def partial(self) -> dict[str, Any]:
+        """The complete arguments."""
+        return self.arguments_
 
 
 #: What may stand in a line that begins like a closing tag and is none.

@@ -189,14 +189,18 @@ class ValueScanner(Scanner):
         self.out.append(text)
         return text
 
-    def partial(self) -> str:
-        """The arguments as far as they were completely read, as JSON text ('' if none were begun)."""
+    def partial(self) -> dict[str, Any]:
+        """The arguments as far as they were completely read."""
         pieces, depth = self._safe
         if not self.arguments_seen or not pieces:
-            return ""
+            return {}
         base = self._capture_depth if self.watch is not None else 0
         closers = [self._closer_text(level) for level in range(base, depth)]
-        return "".join(self.out[:pieces]) + "".join(reversed(closers))
+        try:
+            value = json.decode("".join((*self.out[:pieces], *reversed(closers))))
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
 
     def _closer_text(self, level: int) -> str:
         """How the container at a depth is closed in JSON."""

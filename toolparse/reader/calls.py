@@ -11,7 +11,6 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from toolparse.codecs import json
 from toolparse.codecs.elements import ElementScanner
 from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
@@ -380,7 +379,7 @@ class CallSteps(Trial):
         if call.cut_off and not core:
             self.pos = len(self.buf)
             found = [self.cut_off(call.name)]
-            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call.plan, call)
+            self.add_call(call.name, scanner.partial(), call.id, call.start, self.here(), found, call.plan, call)
             self._call_ends(call)
             return True
         self._limited_until = max(self._limited_until, call.reached)
@@ -483,12 +482,3 @@ class CallSteps(Trial):
 def _extra_closers(core: str) -> Rx:
     """Superfluous closing brackets before a closing marker."""
     return Rx(r"[ \t\r\n\]\}]{1,64}" + re.escape(core))
-
-
-def _partial(scanner: Scanner) -> dict[str, Any]:
-    """The arguments as far as they were completely read."""
-    try:
-        value = json.decode(scanner.partial() or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
