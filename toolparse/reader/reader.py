@@ -78,8 +78,7 @@ class Reader(CallSteps):
     """Reads one assistant turn.
 
     `start`: where the prompt leaves it. `complete`: the whole text, where it is known; else it is fed in pieces.
-    `unbound`: the format whose markers have a suffix that the text is to tell. `at_once`: whether calls that are well
-    formed may be read at once; what is read is the same.
+    `unbound`: the format whose markers have a suffix that the text is to tell.
     """
 
     _entries: tuple[Entry, ...] = ()  # what may begin at the marker that is tried
@@ -107,7 +106,6 @@ class Reader(CallSteps):
         options: Options = DEFAULT,
         complete: str | None = None,
         unbound: Format | None = None,
-        at_once: bool = True,
     ) -> None:
         head = start.head
         final = complete is not None
@@ -130,7 +128,7 @@ class Reader(CallSteps):
         self._ahead = {}
         self._step = MESSAGE_START if start.fresh else TEXT
         if final:
-            self.budget = 4 * len(text) + 4096 if at_once else -1
+            self.budget = 4 * len(text) + 4096
             return
         self.events = []
         self._fed = []
