@@ -136,6 +136,11 @@ def read_up_to(text: str, pos: int, end: int, watch: WrapperPaths | None) -> Bod
         return None
     if type(value) is not dict or not json.each_key_once(inner, value):
         return None
+    pair = watch.pair if watch is not None else None
+    if pair is not None and len(value) == 2:  # the usual wrapper
+        name, arguments = value.get(pair[0]), value.get(pair[1])
+        if type(name) is str and type(arguments) is dict:
+            return end, name, None, arguments
     return unwrapped(value, end, watch)
 
 

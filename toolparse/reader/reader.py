@@ -481,7 +481,7 @@ class Reader(CallSteps):
             if self._only_text and (entry.kind == "stray" or (entry.kind == "call" and entry.weak)):
                 self._entry += 1
                 continue
-            match = entry.rx.match(self.buf, at, final)
+            match = entry.matches(self.buf, at) if final else entry.rx.match(self.buf, at, False)
             if match is MORE:
                 self._wait = entry.rx.missing(self.buf, at)
                 return False

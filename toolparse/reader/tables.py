@@ -160,6 +160,7 @@ class Entry:
 
     def __init__(self, candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> None:
         self.rx = candidate.rx
+        self.matches: Any = candidate.rx.final.match
         self.kind = candidate.kind
         self.core = candidate.core
         self.plan = plan = plans[candidate.shape.number] if candidate.shape is not None else None
