@@ -24,7 +24,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 #: What is compiled. Structs and dataclasses stay interpreted; docs/decisions/0008 says why, and what mypyc forbids.
 _COMPILED = {
     "codecs": "elements json literals matching scanner tagged unescaped values wrapper",
-    "reader": "broken calls finding options pieces plain reader states tables trial turn window",
+    "reader": "broken calls finding pieces plain reader states tables trial turn window",
 }
 MODULES = tuple(f"toolparse/{folder}/{name}.py" for folder, names in _COMPILED.items() for name in names.split())
 

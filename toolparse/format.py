@@ -97,7 +97,6 @@ class Syntax:
 
 
 JSON = Syntax()
-JSON_COMPACT = Syntax(colon=":", comma=",")
 PYTHON = Syntax(quotes=("'", '"'), true="True", false="False", null="None")
 
 

@@ -10,9 +10,9 @@ import msgspec
 from toolparse.compile import Program, bind_to, compile_format
 from toolparse.events import ArgumentsDelta, CallEnded, CallStarted, ContentDelta, Event, IssueFound, ReasoningDelta
 from toolparse.format import SUFFIX, Format
-from toolparse.message import ParsedMessage, Span, ToolCall
+from toolparse.message import Issue, ParsedMessage, Span, ToolCall
 from toolparse.prompts import prefill_of
-from toolparse.reader import Reader, Start, prepare, start_of
+from toolparse.reader import Reader, Start, prepare, read_pieces, start_of
 from toolparse.reader.options import Options
 from toolparse.reader.tables import Prepared, rescuing
 
@@ -37,7 +37,70 @@ if TYPE_CHECKING:
 TextOrIds = str | Sequence[int]
 
 
-class Parser:
+class Reading:
+    """What parsers have in common: many completions, and events."""
+
+    tools: ToolSet | None
+
+    def parse(self, text_or_ids: TextOrIds, *, tools: Any = None, prompt: TextOrIds | None = None) -> ParsedMessage:
+        """The message in a completion, given as text or token ids."""
+        raise NotImplementedError
+
+    def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> EventStream:
+        """A stream: feed it pieces of text or ids, get events; close it for the message."""
+        raise NotImplementedError
+
+    def parse_batch(
+        self,
+        items: Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompts: Iterable[TextOrIds | None] | None = None,
+    ) -> list[ParsedMessage]:
+        """Many completions, in order: what `parse` gives for each. `prompts`: one for each."""
+        if isinstance(items, str):
+            raise TypeError("one text was given: parse_batch takes a list of texts; parse reads one")
+        items = list(items)
+        heads = None if prompts is None else list(prompts)
+        if heads is not None and len(heads) != len(items):
+            raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
+        return list(self.parse_iter(items, tools=tools, prompts=heads))
+
+    def parse_iter(
+        self,
+        items: Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompts: Iterable[TextOrIds | None] | None = None,
+    ) -> Iterator[ParsedMessage]:
+        """As `parse_batch`, one message after the other: nothing is held but the completion that is being read."""
+        tools = self.tools if tools is None else _tools(tools)
+        parse = self.parse
+        if prompts is None:
+            return (parse(item, tools=tools) for item in items)
+        return (parse(item, tools=tools, prompt=prompt) for item, prompt in zip(items, prompts, strict=True))
+
+    def events(
+        self, pieces: Iterable[TextOrIds], *, tools: Any = None, prompt: TextOrIds | None = None
+    ) -> Iterator[Event]:
+        """Every event of a completion that arrives in pieces of text or ids, those that its end settles too.
+
+        For the message as well, make a stream: `stream.events(pieces)`, then `stream.close()`.
+        """
+        return self.stream(tools=tools, prompt=prompt).events(pieces)
+
+    def aevents(
+        self,
+        pieces: AsyncIterable[TextOrIds] | Iterable[TextOrIds],
+        *,
+        tools: Any = None,
+        prompt: TextOrIds | None = None,
+    ) -> AsyncIterator[Event]:
+        """As `events`, for pieces that are awaited: `async for event in parser.aevents(pieces)`."""
+        return self.stream(tools=tools, prompt=prompt).aevents(pieces)
+
+
+class Parser(Reading):
     """Reads what a model of one format writes.
 
     `tools`: functions, pydantic models or OpenAI-style dicts, the default for every call. `tokenizer`: needed to read
@@ -91,13 +154,13 @@ class Parser:
         call is already open. Time and memory are linear in the text.
         """
         tools = self.tools if tools is None else _tools(tools)
-        prefill = self.prefill if prompt is None else self._prefill(prompt)
+        prefill = self.prefill if prompt is None else self.prefill_of(prompt)
         if isinstance(text_or_ids, str):
             return self._read(text_or_ids, tools, prefill)
         ids = _as_ids(text_or_ids)
         from toolparse.tokens import TokenText
 
-        tokens = TokenText(self._ids(), self._markers())
+        tokens = TokenText(self._ids(), self._program.all_markers)
         text = tokens.feed(ids, final=True)
         return tokens.finish(self._read(text, tools, prefill))
 
@@ -107,7 +170,11 @@ class Parser:
         try:
             prepared, start = self._starts[suffix, prefill]
         except KeyError:
-            prepared, start = self._start(suffix, prefill)
+            if len(self._starts) > 64:
+                self._starts.clear()
+            prepared = prepare(self._read_as.bind(suffix))
+            start = start_of(prepared, prefill.replace(SUFFIX, suffix))
+            self._starts[suffix, prefill] = prepared, start
         return Reader(prepared, tools, start, options=self.options, complete=text).close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,44 +187,6 @@ class Parser:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _program=compile_format(state["_read_as"]), _starts={})
 
-    def _start(self, suffix: str, prefill: str) -> tuple[Prepared, Start]:
-        """The format with the suffix of its markers, and where the turn stands behind what the prompt holds of it."""
-        if len(self._starts) > 64:
-            self._starts.clear()
-        prepared = prepare(self._read_as.bind(suffix))
-        found = self._starts[suffix, prefill] = prepared, start_of(prepared, prefill.replace(SUFFIX, suffix))
-        return found
-
-    def parse_batch(
-        self,
-        items: Iterable[TextOrIds],
-        *,
-        tools: Any = None,
-        prompts: Iterable[TextOrIds | None] | None = None,
-    ) -> list[ParsedMessage]:
-        """Many completions, in order: what `parse` gives for each. `prompts`: one for each."""
-        if isinstance(items, str):
-            raise TypeError("one text was given: parse_batch takes a list of texts; parse reads one")
-        items = list(items)
-        heads = None if prompts is None else list(prompts)
-        if heads is not None and len(heads) != len(items):
-            raise ValueError(f"{len(items)} items but {len(heads)} prompts; give one prompt (or None) for each item")
-        return list(self.parse_iter(items, tools=tools, prompts=heads))
-
-    def parse_iter(
-        self,
-        items: Iterable[TextOrIds],
-        *,
-        tools: Any = None,
-        prompts: Iterable[TextOrIds | None] | None = None,
-    ) -> Iterator[ParsedMessage]:
-        """As `parse_batch`, one message after the other: nothing is held but the completion that is being read."""
-        tools = self.tools if tools is None else _tools(tools)
-        parse = self.parse
-        if prompts is None:
-            return (parse(item, tools=tools) for item in items)
-        return (parse(item, tools=tools, prompt=prompt) for item, prompt in zip(items, prompts, strict=True))
-
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> Stream:
         """A stream: feed it pieces of text or ids, get events; close it for the message.
 
@@ -165,33 +194,11 @@ class Parser:
         `Stream.finish`; `Stream.events` and `events` give them without being asked.
         """
         tools = self.tools if tools is None else _tools(tools)
-        prefill = self.prefill if prompt is None else self._prefill(prompt)
-        program = self._program
-        suffix = program.suffix_of_turn(prefill, "") if program.suffix is not None else ""
-        prepared, start = self._start(suffix, prefill)
-        unbound = self._read_as if program.suffix is not None and not suffix else None
-        return Stream(Reader(prepared, tools, start, options=self.options, unbound=unbound), self)
+        prefill = self.prefill if prompt is None else self.prefill_of(prompt)
+        return Stream(read_pieces(self._read_as, prefill=prefill, tools=tools, options=self.options), self)
 
-    def events(
-        self, pieces: Iterable[TextOrIds], *, tools: Any = None, prompt: TextOrIds | None = None
-    ) -> Iterator[Event]:
-        """Every event of a completion that arrives in pieces of text or ids, those that its end settles too.
-
-        For the message as well, make a stream: `stream.events(pieces)`, then `stream.close()`.
-        """
-        return self.stream(tools=tools, prompt=prompt).events(pieces)
-
-    def aevents(
-        self,
-        pieces: AsyncIterable[TextOrIds] | Iterable[TextOrIds],
-        *,
-        tools: Any = None,
-        prompt: TextOrIds | None = None,
-    ) -> AsyncIterator[Event]:
-        """As `events`, for pieces that are awaited: `async for event in parser.aevents(pieces)`."""
-        return self.stream(tools=tools, prompt=prompt).aevents(pieces)
-
-    def _prefill(self, prompt: TextOrIds) -> str:
+    def prefill_of(self, prompt: TextOrIds) -> str:
+        """The tail of a rendered prompt (text or ids) that belongs to the turn; '' if the model starts afresh."""
         if not isinstance(prompt, str):
             prompt = self._ids().decode(_as_ids(prompt)[-1024:])
         return prefill_of(self.format, prompt)
@@ -207,9 +214,6 @@ class Parser:
 
             self._vocabulary = Vocabulary(self.tokenizer)
         return self._vocabulary
-
-    def _markers(self) -> tuple[str, ...]:
-        return self._program.all_markers
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -311,10 +315,6 @@ class Parser:
         if offered is None:
             raise TypeError("a grammar needs tools; pass them here or to parser_for(..., tools=[...])")
         return offered
-
-    def prefill_of(self, prompt: TextOrIds) -> str:
-        """The tail of a rendered prompt (text or ids) that belongs to the turn; '' if the model starts afresh."""
-        return self._prefill(prompt)
 
     def to_response_template(self, *, start_anchor: str | None = None) -> dict[str, Any]:
         """The format as transformers' `response_template`. Raises ExportError, naming the field, where it cannot be."""
@@ -431,7 +431,7 @@ class Stream(EventStream):
         if self._tokens is None:
             from toolparse.tokens import TokenText
 
-            self._tokens = TokenText(self._parser._ids(), self._parser._markers())
+            self._tokens = TokenText(self._parser._ids(), self._parser._program.all_markers)
         return self._unmasked(self._take(self._tokens.feed(ids)))
 
     def _take(self, text: str) -> list[Event]:
@@ -439,7 +439,7 @@ class Stream(EventStream):
 
     def _unmasked(self, events: list[Event]) -> list[Event]:
         if self._tokens is not None and self._tokens.masked:
-            return [self._tokens.unmask_event(event) for event in events]
+            return self._tokens.unmask_value(events)  # type: ignore[no-any-return]
         return events
 
     def close(self) -> ParsedMessage:
@@ -463,7 +463,7 @@ class Stream(EventStream):
         return last
 
 
-class FunctionParser:
+class FunctionParser(Reading):
     """A user's own parsing function, usable wherever a Parser is.
 
     `function(text)` gives the calls in any usual form (ToolCall, dict, (name, arguments)), or a ParsedMessage. Without
@@ -511,35 +511,9 @@ class FunctionParser:
         issues = tuple(issue for call in calls for issue in call.issues)
         return ParsedMessage("" if calls else text, None, calls, issues, False, spans, text)
 
-    def parse_batch(self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None) -> list[ParsedMessage]:
-        """Many completions, in order."""
-        return list(self.parse_iter(items, tools=tools))
-
-    def parse_iter(
-        self, items: Iterable[TextOrIds], *, tools: Any = None, prompts: Any = None
-    ) -> Iterator[ParsedMessage]:
-        """Many completions, one message after the other."""
-        return (self.parse(item, tools=tools) for item in items)
-
     def stream(self, *, tools: Any = None, prompt: TextOrIds | None = None) -> FunctionStream:
         """A stream that says everything at its end."""
         return FunctionStream(self, tools)
-
-    def events(
-        self, pieces: Iterable[TextOrIds], *, tools: Any = None, prompt: TextOrIds | None = None
-    ) -> Iterator[Event]:
-        """Every event, all of them behind the last piece."""
-        return self.stream(tools=tools).events(pieces)
-
-    def aevents(
-        self,
-        pieces: AsyncIterable[TextOrIds] | Iterable[TextOrIds],
-        *,
-        tools: Any = None,
-        prompt: TextOrIds | None = None,
-    ) -> AsyncIterator[Event]:
-        """As `events`, for pieces that are awaited."""
-        return self.stream(tools=tools).aevents(pieces)
 
     def render(
         self, calls: Iterable[CallLike] = (), *, content: str = "", reasoning: str | None = None, end: bool = False
@@ -610,8 +584,6 @@ class FunctionStream(EventStream):
 
 def judge(call: ToolCall, tools: ToolSet | None, text: str) -> ToolCall:
     """A call with what the tools hold against it."""
-    from toolparse.message import Issue
-
     if tools is None:
         return call
     span = call.span or Span("call", 0, len(text))
@@ -626,5 +598,3 @@ def judge(call: ToolCall, tools: ToolSet | None, text: str) -> ToolCall:
 
 
 AnyParser = Parser | FunctionParser
-Registrable = Format | FunctionParser
-TemplateTexts = Sequence[str] | Mapping[str, str]

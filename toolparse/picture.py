@@ -210,7 +210,7 @@ def _find_wrapper(parts: list[Text | Hole]) -> list[Part]:
     if "arguments" not in names:
         return list(parts)
     flat = ""
-    where: list[tuple[int, int, int]] = []  # (part index, start in flat, end in flat)
+    where: list[tuple[int, int]] = []  # each part's start and end in `flat`
     for number, part in enumerate(parts):
         if isinstance(part, Text):
             piece = part.text
@@ -225,7 +225,7 @@ def _find_wrapper(parts: list[Text | Hole]) -> list[Part]:
             )
             marker = json.dumps(f"{_MARK}{part.name}{_MARK}{'q' if quoted else ''}")
             piece = marker[1:-1] if quoted else marker
-        where.append((number, len(flat), len(flat) + len(piece)))
+        where.append((len(flat), len(flat) + len(piece)))
         flat += piece
     decoder = json.JSONDecoder()
     for attempt in (flat, flat.replace("'", '"')):
@@ -260,7 +260,7 @@ def _key_marked(value: dict[str, Any]) -> bool:
 
 def _cut(
     parts: list[Text | Hole],
-    where: list[tuple[int, int, int]],
+    where: list[tuple[int, int]],
     at: int,
     end: int,
     paths: dict[str, tuple[tuple[str, ...], bool]],
@@ -269,8 +269,7 @@ def _cut(
     before: list[Part] = []
     inside: list[Text | Hole] = []
     after: list[Part] = []
-    for number, start, stop in where:
-        part = parts[number]
+    for part, (start, stop) in zip(parts, where, strict=True):
         if stop <= at:
             before.append(part)
         elif start >= end:

@@ -11,7 +11,7 @@ from toolparse.codecs.writing import write_arguments, write_kwargs, write_string
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.message import ToolCall, fill_id
-from toolparse.picture import Hole, Part, Picture, Text, Wrapper
+from toolparse.picture import Hole, Part, Text, Wrapper
 from toolparse.reader import read_pieces, read_text
 
 CallLike = ToolCall | Mapping[str, Any] | tuple[str, Mapping[str, Any]]
@@ -91,19 +91,16 @@ def _turn(format: Format, calls: Sequence[ToolCall], content: str, reasoning: st
     if content and not said.shows:  # blanks alone: before content that begins, behind what ends
         body = ("" if thought or prefill else said.before) + content + ("" if calls else said.after)
     if not calls:
-        return _messages(format, [part for part in (thought, body) if part])
+        return format.between_messages.join(part for part in (thought, body) if part)
     written = [write_call(format, call, number) for number, call in enumerate(calls)]
     block = format.block.write(format.between.join(written))
     if format.between_messages:
         alone = format.section == "{{calls}}"  # then every call is a message
-        return _messages(format, [*(part for part in (thought, body) if part), *(written if alone else [block])])
+        messages = [*(part for part in (thought, body) if part), *(written if alone else [block])]
+        return format.between_messages.join(messages)
     if said.shows:
         return thought + body + block
     return thought + (body + format.lead if body else "") + block
-
-
-def _messages(format: Format, parts: list[str]) -> str:
-    return format.between_messages.join(parts)
 
 
 def in_thought(format: Format, prefill: str) -> bool:
@@ -140,7 +137,10 @@ def write_call(format: Format, call: ToolCall, number: int) -> str:
     picture = format.picture("call", format.call, CALL_HOLES, frozenset())
     index = call.index or number
     id = call.id if call.id is not None else fill_id(format.new_id or format.id or "call_{{index}}", call.name, index)
-    return "".join(_write_part(format, part, call, id, index) for part in picture.parts)
+    try:
+        return "".join(_write_part(format, part, call, id, index) for part in picture.parts)
+    except ValueError as error:
+        raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
 
 
 def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int) -> str:
@@ -148,22 +148,19 @@ def _write_part(format: Format, part: Part, call: ToolCall, id: str, index: int)
         return part.text
     if isinstance(part, Wrapper):
         return _write_wrapper(format, part, call, id)
-    try:
-        if part.name == "name":
-            return escaped(format, call.name)
-        if part.name == "id":
-            return id
-        if part.name == "index":
-            return f"{index + int(part.spec or 0)}"
-        if part.name == "arguments":
-            return write_arguments(call.arguments, format.syntax)
-        if part.name == "kwargs":
-            return write_kwargs(call.arguments, format.syntax)
-        if part.name == "params":
-            items = sorted(call.arguments.items()) if format.syntax.sort_keys else call.arguments.items()
-            return "".join(_write_param(format, key, value) for key, value in items)
-    except ValueError as error:
-        raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
+    if part.name == "name":
+        return escaped(format, call.name)
+    if part.name == "id":
+        return id
+    if part.name == "index":
+        return f"{index + int(part.spec or 0)}"
+    if part.name == "arguments":
+        return write_arguments(call.arguments, format.syntax)
+    if part.name == "kwargs":
+        return write_kwargs(call.arguments, format.syntax)
+    if part.name == "params":
+        items = sorted(call.arguments.items()) if format.syntax.sort_keys else call.arguments.items()
+        return "".join(_write_param(format, format.param or "", key, value) for key, value in items)
     return ""
 
 
@@ -180,10 +177,7 @@ def _write_wrapper(format: Format, wrapper: Wrapper, call: ToolCall, id: str) ->
         if isinstance(part, Text):
             out.append(part.text)
             continue
-        try:
-            text = _wrapped(format, part, call, id)
-        except ValueError as error:
-            raise RenderError(f"format {format.name!r} cannot write the call of {call.name!r}: {error}") from None
+        text = _wrapped(format, part, call, id)
         before = wrapper.parts[number - 1] if number else None
         quoted = isinstance(before, Text) and before.text[-1:] in ("'", '"')
         if quoted:
@@ -200,14 +194,12 @@ def _wrapped(format: Format, part: Hole, call: ToolCall, id: str) -> str:
     return write_value(call.arguments, format.syntax)
 
 
-def _write_param(format: Format, key: str, value: Any) -> str:
-    assert format.param is not None
-    picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
-    if format.item is not None:
-        return _write_element(format, picture, key, value)
-    text = param_text(format, value)
+def _write_param(format: Format, source: str, key: str, value: Any) -> str:
+    """A parameter, or an element within one, as the picture in `source` shows it."""
+    text = param_text(format, value) if format.item is None else _element_text(format, value)
     fields = {"key": escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
-    return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
+    parts = format.picture("param", source, PARAM_HOLES, frozenset()).parts
+    return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in parts)
 
 
 def _text(part: Part) -> str:
@@ -217,20 +209,10 @@ def _text(part: Part) -> str:
 def _element_text(format: Format, value: Any) -> str:
     """A value as the inside of an element: objects and lists as elements within it."""
     if isinstance(value, Mapping):
-        assert format.param is not None
-        picture = format.picture("param", format.param, PARAM_HOLES, frozenset())
-        return "".join(_write_element(format, picture, str(key), item) for key, item in value.items())
+        return "".join(_write_param(format, format.param or "", str(key), item) for key, item in value.items())
     if isinstance(value, list | tuple):
-        assert format.item is not None
-        picture = format.picture("item", format.item, PARAM_HOLES, frozenset())
-        return "".join(_write_element(format, picture, "", item) for item in value)
+        return "".join(_write_param(format, format.item or "", "", item) for item in value)
     return param_text(format, value)
-
-
-def _write_element(format: Format, picture: Picture, key: str, value: Any) -> str:
-    text = _element_text(format, value)
-    fields = {"key": escaped(format, key), "value": text, "type": type_word(format, value), "skip": ""}
-    return "".join(fields[part.name] if isinstance(part, Hole) else _text(part) for part in picture.parts)
 
 
 def param_text(format: Format, value: Any) -> str:

@@ -18,13 +18,13 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
+from os.path import commonprefix
 from typing import Any, Literal
 
 import msgspec
 
 from toolparse.codecs.matching import tail_of
-from toolparse.events import ArgumentsDelta, CallEnded, ContentDelta, Event, IssueFound, ReasoningDelta
-from toolparse.message import Issue, ParsedMessage, Span, ToolCall
+from toolparse.message import ParsedMessage, Span
 
 _MASK = 0xDC80  # lone surrogates: decoding never yields them
 
@@ -307,7 +307,8 @@ class TokenText:
         window = self._window
         before = self.vocabulary.decode(window[: self._context]) if self._context else ""
         after = self.vocabulary.decode(window)
-        return after[len(before) :] if after.startswith(before) else after[len(_common(before, after)) :]
+        same = before if after.startswith(before) else commonprefix((before, after))  # noqa: RUF071 - of characters
+        return after[len(same) :]
 
     def _rest(self) -> str:
         """What stays unsettled when nothing can be added to it."""
@@ -332,40 +333,17 @@ class TokenText:
         return text
 
     def unmask_value(self, value: Any) -> Any:
-        """A JSON value with its strings as they were written."""
+        """A value, or what holds some, with its texts as they were written."""
         if isinstance(value, str):
             return self.unmask(value)
         if isinstance(value, dict):
             return {self.unmask(key): self.unmask_value(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.unmask_value(item) for item in value]
+        if isinstance(value, list | tuple):
+            return type(value)(map(self.unmask_value, value))
+        if isinstance(value, msgspec.Struct):
+            fields = {name: self.unmask_value(getattr(value, name)) for name in value.__struct_fields__}
+            return msgspec.structs.replace(value, **fields)
         return value
-
-    def unmask_event(self, event: Event) -> Event:
-        """An event with its text as it was written."""
-        if not self.masked:
-            return event
-        if isinstance(event, ContentDelta | ReasoningDelta):
-            return type(event)(self.unmask(event.text))
-        if isinstance(event, ArgumentsDelta):
-            return ArgumentsDelta(event.index, self.unmask(event.json))
-        if isinstance(event, CallEnded):
-            return CallEnded(event.index, self._unmask_call(event.call))
-        if isinstance(event, IssueFound):
-            return IssueFound(self._unmask_issue(event.issue))
-        return event
-
-    def _unmask_issue(self, issue: Issue) -> Issue:
-        return msgspec.structs.replace(issue, message=self.unmask(issue.message))
-
-    def _unmask_call(self, call: ToolCall) -> ToolCall:
-        return msgspec.structs.replace(
-            call,
-            name=self.unmask(call.name),
-            arguments=self.unmask_value(call.arguments),
-            raw=self.unmask(call.raw),
-            issues=tuple(self._unmask_issue(issue) for issue in call.issues),
-        )
 
     def finish(self, message: ParsedMessage) -> ParsedMessage:
         """The message with token positions, unmasked."""
@@ -378,15 +356,7 @@ class TokenText:
             for call in message.tool_calls
         )
         message = msgspec.structs.replace(message, spans=spans, tool_calls=calls, text=self.text)
-        if not self.masked:
-            return message
-        return msgspec.structs.replace(
-            message,
-            content=self.unmask(message.content),
-            reasoning=self.unmask(message.reasoning) if message.reasoning is not None else None,
-            tool_calls=tuple(self._unmask_call(call) for call in message.tool_calls),
-            issues=tuple(self._unmask_issue(issue) for issue in message.issues),
-        )
+        return self.unmask_value(message) if self.masked else message
 
     def token_spans(self, spans: Sequence[Span]) -> tuple[Span, ...]:
         """Spans with their tokens: each token belongs to the span that holds its first character."""
@@ -399,10 +369,3 @@ class TokenText:
             Span(span.kind, span.start, span.end, borders[number], borders[number + 1])
             for number, span in enumerate(spans)
         )
-
-
-def _common(left: str, right: str) -> str:
-    for at, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return left[:at]
-    return left[: len(right)]

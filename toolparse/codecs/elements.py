@@ -15,7 +15,6 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.matching import MAX_BLANKS, skip_blanks, starts_with_any
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.scanner import ERROR, SLIP
 from toolparse.codecs.tagged import ParameterTypes, ParamProgram, TaggedProgram, TaggedScanner, literal, unescaped
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
@@ -25,8 +24,6 @@ _HOLDERS = ("object", "array")
 
 class _Node:
     """An element that is open. `kind`: `text`, `json`, `object`, `array`, or '' while nothing tells."""
-
-    __slots__ = ("children", "close", "kind", "name", "param")
 
     def __init__(self, name: str, param: ParamProgram, kind: str) -> None:
         self.name = name
@@ -122,78 +119,44 @@ def _argument(key: str, tree: Any, tool: ParameterTypes | None, syntax: Syntax) 
 class ElementScanner(TaggedScanner):
     """Scans a run of parameters whose values may be elements themselves."""
 
-    __slots__ = ("_ready", "_stack")
-
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(program, tool, streaming=streaming)
         self._stack: list[_Node] = []
         self._ready: tuple[str, list[Any]] | None = None  # the last argument, which may still become a list
 
-    def breakers(self) -> frozenset[str] | None:
-        """Inside a text: the characters that could end it."""
-        return self._hold.firsts if self._hold is not None and self._key is not None else None
-
-    def take_verbatim(self, text: str) -> str:
-        """A piece of a text; '', as an argument is said when it is complete."""
-        self._parts.append(text)
-        return ""
-
     def _between(self, buf: str, pos: int, final: bool) -> int:
         """Where elements stand: another one begins, or the one that holds them ends."""
-        program = self.program
+        if not self._stack:
+            return super()._between(buf, pos, final)
         pos = skip_blanks(buf, pos)
         if pos == len(buf):
             return pos
-        undecided = False
-        if self._stack:
-            closing = starts_with_any((self._stack[-1].close,), buf, pos, final)
-            if isinstance(closing, str):
-                self._end_element(None)
-                return pos + len(closing)
-            undecided = closing is UNDECIDED
-        else:
-            stop = starts_with_any(program.stops, buf, pos, final)
-            if isinstance(stop, str):
-                self._finish()
-                return pos
-            undecided = stop is UNDECIDED
-        for param in (*((program.item,) if program.item is not None and self._stack else ()), *program.params):
-            match = param.head.match(buf, pos, final)
-            if match is UNDECIDED:
-                undecided = True
-            elif match is not None:
-                groups = match.groupdict()
-                if param.slip:
-                    self.repair(SLIP)
-                key = unescaped(groups["key"].strip(), program.unescape) if "key" in groups else "item"
-                self._open(key, param, groups.get("type"))
-                return match.end()  # type: ignore[no-any-return]
-        if not undecided:
-            self.status = ERROR
-            self.error = f"expected a parameter, found {buf[pos]!r}"
-        return pos
+        closing = starts_with_any((self._stack[-1].close,), buf, pos, final)
+        if isinstance(closing, str):
+            self._end_element(None)
+            return pos + len(closing)
+        return self._next_param(self.program.elements, buf, pos, final, undecided=closing is UNDECIDED)
 
     def least_needed(self, held: str) -> int:
         """0: an argument is said when another begins, which any marker may tell."""
         return 0
 
-    def _open(self, key: str, param: ParamProgram, declared: str | None) -> None:
+    def _begin(self, key: str, declared: str | None) -> None:
         if len(self._stack) >= json.MAX_DEPTH:
-            self.status = ERROR
-            self.error = "nested too deeply"
+            self.fail("nested too deeply")
             return
+        param = self._param
         kind = ""
         if param.types is not None and declared is not None:
             kind = param.kinds.get(declared.strip(), "json")
         node = _Node(key, param, kind)
         self._stack.append(node)
-        self._param = param
         self._close = node.close
         self._stem = param.stem_of(node.close)
         self._hold = None
         self._parts = []
         self._at_lead = True
-        self._key = key if kind not in ("object", "array") else None
+        self._key = key if kind not in _HOLDERS else None
 
     def _value(self, buf: str, pos: int, final: bool) -> int:
         node = self._stack[-1]
@@ -202,9 +165,7 @@ class ElementScanner(TaggedScanner):
             far = at - pos > MAX_BLANKS
             if at == len(buf) and not final and not far:
                 return pos
-            for param in (
-                () if far else (*((self.program.item,) if self.program.item is not None else ()), *self.program.params)
-            ):
+            for param in () if far else self.program.elements:
                 match = param.head.match(buf, at, final)
                 if match is UNDECIDED:
                     return pos
@@ -215,14 +176,10 @@ class ElementScanner(TaggedScanner):
             node.kind = "text"
         return super()._value(buf, pos, final)
 
-    def _take(self, text: str) -> None:
-        self._parts.append(text)
-
     def _end_value(self) -> None:
         text = "".join(self._parts)
         if any(marker in text for marker in self.program.element_markers):
-            self.status = ERROR
-            self.error = "text and elements in one element, or an element that is not closed"
+            self.fail("text and elements in one element, or an element that is not closed")
             return
         self._parts = []
         self._key = None
@@ -248,17 +205,16 @@ class ElementScanner(TaggedScanner):
         ((_, value),) = _together([(key, value) for value in values])
         if self._param.types is None:
             value = _argument(key, value, self.tool, self.program.syntax)
+        self.say_key(key)
         if self.streaming:
-            self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": " + json.encode(value))
-        if key in self.arguments_:
-            self.duplicates = True
+            self.out.append(json.encode(value))
         self.arguments_[key] = value
 
     def _finish(self) -> None:
         self._say()
         super()._finish()
 
-    def partial(self) -> str:
-        """The complete arguments as JSON text."""
+    def partial(self) -> dict[str, Any]:
+        """The complete arguments."""
         self._say()
-        return json.encode(self.arguments_)
+        return self.arguments_

@@ -43,17 +43,10 @@ def quote(text: str, *, ascii: bool = False) -> str:
 def decode(text: str) -> Any:
     """The value of a JSON text. Raises ValueError with a readable reason when it isn't one."""
     try:
-        return _decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        pass
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return _decode_slowly(text)
-
-
-def _decode_slowly(text: str) -> Any:
-    try:
-        return _json.loads(text, parse_int=read_integer, parse_float=finite_float, parse_constant=no_constant)
+        try:
+            return _decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return _json.loads(text, parse_int=read_integer, parse_float=finite_float, parse_constant=no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except _json.JSONDecodeError as error:

@@ -1,8 +1,8 @@
 """Literal values in text that is known to be complete, read straight into Python values.
 
-The counterpart of `whole.py` for spellings that no decoder in C knows: Python literals, keyword arguments, maps with
-quotes of their own. What it reads it reads as the ValueScanner does; whatever is unusual (a doubled key, a word that
-is no value, a prefixed string, deep nesting) it leaves to that one by raising `NotPlain`. Linear in the text.
+For spellings that no decoder in C knows: Python literals, keyword arguments, maps with quotes of their own. What it
+reads it reads as the ValueScanner does; whatever is unusual (a doubled key, a word that is no value, a prefixed string,
+deep nesting) it leaves to that one by raising `NotPlain`. Linear in the text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STRINGS = {
     "'": re.compile(r"'((?:[^'\\]++|\\.)*+)'", re.DOTALL),
 }
 _BLANKS = "[ \t\r\n]*+"
-_NEXT = re.compile(_BLANKS + r"([,\]})]?)")
+_NEXT: Any = re.compile(_BLANKS + r"([,\]})]?)").match
 
 
 class NotPlain(Exception):
@@ -44,9 +44,9 @@ class PlainReader:
         strings = "" if alike else "".join(f"{quote}([^{quote}\\\\]*+){quote}|" for quote in self._escaping)
         starts = "".join(re.escape(quote[0]) for quote in syntax.quotes)
         word = f"(?![{starts}]){_WORD}" if starts else _WORD
-        self._scalar = re.compile(_BLANKS + f"(?:{strings}{word})").match
-        self._key = re.compile(_BLANKS + f"(?:{strings}{word}){_BLANKS}:").match
-        self._keyword = re.compile(f"{_BLANKS}{word}{_BLANKS}=").match
+        self._scalar: Any = re.compile(_BLANKS + f"(?:{strings}{word})").match
+        self._key: Any = re.compile(_BLANKS + f"(?:{strings}{word}){_BLANKS}:").match
+        self._keyword: Any = re.compile(f"{_BLANKS}{word}{_BLANKS}=").match
         self._last = 1 if alike else len(self._escaping) + 1  # the group of a word
 
     def map(self, text: str, pos: int) -> tuple[dict[str, Any], int]:
@@ -58,77 +58,53 @@ class PlainReader:
 
     def keywords(self, text: str, pos: int) -> tuple[dict[str, Any], int]:
         """A run of `key=value`, and the position of the round bracket that closes it."""
-        found: dict[str, Any] = {}
-        while True:
-            match = self._keyword(text, pos)
-            if match is None:
-                break
-            key = match.group(1)
-            if key in found:
-                raise NotPlain
-            found[key], pos = self._value(text, match.end(), 1)
-            match = _NEXT.match(text, pos)
-            assert match is not None
-            delimiter = match.group(1)
-            if delimiter != ",":
-                if delimiter != ")":
-                    raise NotPlain
-                return found, match.start(1)
-            pos = match.end()
-        match = _NEXT.match(text, pos)
-        if match is None or match.group(1) != ")":
-            raise NotPlain
-        return found, match.start(1)
+        found, end = self._members(text, pos, 1, self._keyword, ")")
+        return found, end - 1
 
     def _value(self, text: str, pos: int, depth: int) -> tuple[Any, int]:
         match = self._scalar(text, pos)
         if match is not None:
             group = match.lastindex
-            assert group is not None
             found = match.group(group)
             if group != self._last:
                 return found, match.end()
             return _word(found), match.end()
-        match = _NEXT.match(text, pos)
-        assert match is not None
+        match = _NEXT(text, pos)
         pos = match.start(1)
         opener = text[pos : pos + 1]
         if opener == "{":
-            return self._map(text, pos + 1, depth + 1)
+            return self._members(text, pos + 1, depth + 1, self._key, "}")
         if opener == "[" or opener == "(":
             return self._list(text, pos + 1, depth + 1, "]" if opener == "[" else ")")
         return self._string(text, pos)
 
-    def _map(self, text: str, pos: int, depth: int) -> tuple[dict[str, Any], int]:
+    def _members(self, text: str, pos: int, depth: int, key_at: Any, closer: str) -> tuple[dict[str, Any], int]:
+        """A map's members, up to behind what closes it. `key_at`: matches a key and what parts it from its value."""
         if depth > json.DEEP:
             raise NotPlain
         found: dict[str, Any] = {}
         while True:
-            match = self._key(text, pos)
+            match = key_at(text, pos)
             if match is not None:
-                group = match.lastindex
-                assert group is not None
-                key = match.group(group)
-                pos = match.end()
+                key = match.group(match.lastindex)
             else:
-                match = _NEXT.match(text, pos)
-                assert match is not None
-                if match.group(1) == "}":
+                match = _NEXT(text, pos)
+                if match.group(1) == closer:
                     return found, match.end()
+                if closer != "}":
+                    raise NotPlain
                 key, pos = self._string(text, match.start(1))
-                match = _COLON.match(text, pos)
+                match = _COLON(text, pos)
                 if match is None:
                     raise NotPlain
-                pos = match.end()
             if key in found:
                 raise NotPlain
-            found[key], pos = self._value(text, pos, depth)
-            match = _NEXT.match(text, pos)
-            assert match is not None
+            found[key], pos = self._value(text, match.end(), depth)
+            match = _NEXT(text, pos)
             pos = match.end()
             delimiter = match.group(1)
             if delimiter != ",":
-                if delimiter != "}":
+                if delimiter != closer:
                     raise NotPlain
                 return found, pos
 
@@ -137,14 +113,12 @@ class PlainReader:
             raise NotPlain
         found: list[Any] = []
         while True:
-            match = _NEXT.match(text, pos)
-            assert match is not None
+            match = _NEXT(text, pos)
             if match.group(1) == closer:
                 return found, match.end()
             item, pos = self._value(text, pos, depth)
             found.append(item)
-            match = _NEXT.match(text, pos)
-            assert match is not None
+            match = _NEXT(text, pos)
             pos = match.end()
             delimiter = match.group(1)
             if delimiter != ",":
@@ -170,7 +144,7 @@ class PlainReader:
         return _unescaped(match.group(1)), match.end()
 
 
-_COLON = re.compile(_BLANKS + ":")
+_COLON: Any = re.compile(_BLANKS + ":").match
 
 
 def _word(word: str) -> Any:

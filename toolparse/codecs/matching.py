@@ -79,8 +79,7 @@ class Rx:
         for number, core in enumerate(self.cores):
             at = buf.find(core, pos)
             if at < 0:
-                sizes = range(min(len(core) - 1, len(buf) - pos), 0, -1)
-                begun = next((size for size in sizes if buf.endswith(core[:size])), 0)
+                begun = len(buf) - tail_of((core,)).safe_end(buf, pos)
                 return sum(map(len, self.cores[number:])) - begun
             pos = at + len(core)
         return 0
@@ -126,8 +125,6 @@ _ESCAPED = frozenset({'"', "\\", *map(chr, range(32))})
 
 class Tail:
     """How much of a buffer's end must be held back because one of some strings may begin there."""
-
-    __slots__ = ("firsts", "longest", "nests", "plain", "prefixes")
 
     def __init__(self, strings: tuple[str, ...]) -> None:
         #: how a string begins, and what is at least missing of it

@@ -23,8 +23,6 @@ class Scanner:
     where the call says otherwise.
     """
 
-    __slots__ = ("arguments_seen", "duplicates", "error", "id", "mistyped", "name", "out", "repairs", "status")
-
     def __init__(self) -> None:
         self.status = MORE
         self.error = ""
@@ -48,8 +46,8 @@ class Scanner:
         """Issues of parameters that a tool declares and that stand in the call, but not where they belong."""
         return []
 
-    def partial(self) -> str:
-        """The arguments as far as they were completely read, as JSON text; '' if none were begun."""
+    def partial(self) -> dict[str, Any]:
+        """The arguments as far as they were completely read."""
         raise NotImplementedError
 
     # What lets a stream pass pieces by the scan: most lie inside of one long string.
@@ -69,6 +67,12 @@ class Scanner:
     def take_verbatim(self, text: str) -> str:
         """A piece that belongs to the string in hand; returns it as a stream says it, '' if that has to wait."""
         raise NotImplementedError
+
+    def fail(self, error: str, pos: int = 0) -> int:
+        """It can't be read: nothing behind `pos` is."""
+        self.status = ERROR
+        self.error = error
+        return pos
 
     def repair(self, what: str) -> None:
         """A slip was mended."""

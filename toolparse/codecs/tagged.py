@@ -26,10 +26,10 @@ from toolparse.codecs.matching import (
     tail_of,
 )
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.scanner import DONE, ERROR, SLIP, Scanner
+from toolparse.codecs.scanner import DONE, SLIP, Scanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.format import Syntax
-from toolparse.picture import BLANKS
+from toolparse.picture import BLANKS, Around
 
 
 class ParameterTypes(Protocol):
@@ -146,7 +146,7 @@ class TaggedProgram:
         after_tail: Rx | None,
         stops: tuple[str, ...],
         syntax: Syntax,
-        wrap: tuple[str, str] | None,
+        wrap: Around | None,
         unescape: tuple[tuple[str, str], ...],
         element_markers: tuple[str, ...] = (),
     ) -> None:
@@ -171,6 +171,8 @@ class TaggedProgram:
         for param in params:
             heads.setdefault(param.head.pattern, param)
         self.heads = tuple(heads.values())
+        #: what may begin in a nested element
+        self.elements = (*((item,) if item is not None else ()), *params)
         #: closing tags that begin as the own one does, and go on: another picture's, or the tag twice
         own = params[0].close
         closes = dict.fromkeys(param.close for param in params if KEY not in param.close)
@@ -203,7 +205,7 @@ class TaggedProgram:
         The name of the last group of a match is `close`, that of an opening tag (with its parameter, and the groups of
         key and type), or `stray`, for a marker that is no tag.
         """
-        heads = [param for param in (self.item, *self.params) if param is not None and not param.slip]
+        heads = [param for param in self.elements if not param.slip]
         if self.item is None or not self.tail or self.wrap is not None or any(p.lead or p.trail for p in heads):
             return None
         patterns: list[str] = []
@@ -318,7 +320,7 @@ def read_tagged(
         return None
     if program.unescape and any(entity in keys for _, entity in program.unescape):
         return None
-    if program.wrap is not None and program.wrap[0] in text[start:stop]:
+    if program.wrap is not None and program.wrap.before in text[start:stop]:
         return None
     simple = not more and not param.literals
     if tool is None and simple:
@@ -384,16 +386,6 @@ class ArgumentScanner(Scanner):
     `arguments` grows with each complete argument; `out` holds the same as pieces of JSON text when `streaming`.
     """
 
-    __slots__ = (
-        "_key",
-        "_needs",
-        "_parts",
-        "_text",
-        "arguments_",
-        "streaming",
-        "tool",
-    )
-
     def __init__(self, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__()
         self.tool = tool
@@ -410,13 +402,20 @@ class ArgumentScanner(Scanner):
         """How many characters must at least follow on what was left standing, before it says anything."""
         return self._needs - len(held)
 
+    def say_key(self, key: str) -> None:
+        """An argument begins."""
+        if key in self.arguments_:
+            self.duplicates = True
+        if self.streaming:
+            self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": ")
+
     def arguments(self) -> dict[str, Any]:
         """The arguments that were read."""
         return self.arguments_
 
-    def partial(self) -> str:
-        """The complete arguments as JSON text."""
-        return json.encode(self.arguments_)
+    def partial(self) -> dict[str, Any]:
+        """The complete arguments."""
+        return self.arguments_
 
 
 #: What may stand in a line that begins like a closing tag and is none.
@@ -426,19 +425,6 @@ _TAG_REST: Any = re.compile(rf"[^<>\n]{{0,{_LONGEST_SLIP}}}+>?")
 
 class TaggedScanner(ArgumentScanner):
     """Scans a run of parameters up to the call's tail, which is left standing."""
-
-    __slots__ = (
-        "_at_lead",
-        "_close",
-        "_hold",
-        "_open_trail",
-        "_param",
-        "_quotes_tag",
-        "_stem",
-        "_trail",
-        "_way",
-        "program",
-    )
 
     def __init__(self, program: TaggedProgram, tool: ParameterTypes | None, *, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -502,8 +488,12 @@ class TaggedScanner(ArgumentScanner):
         if isinstance(stop, str):
             self._finish()
             return pos
-        undecided = stop is UNDECIDED
-        for param in program.heads:
+        return self._next_param(program.heads, buf, pos, final, undecided=stop is UNDECIDED)
+
+    def _next_param(self, params: tuple[ParamProgram, ...], buf: str, pos: int, final: bool, *, undecided: bool) -> int:
+        """One of some parameters begins here. `undecided`: whether something else does, perhaps."""
+        program = self.program
+        for param in params:
             match = param.head.match(buf, pos, final)
             if match is UNDECIDED:
                 undecided = True
@@ -512,18 +502,15 @@ class TaggedScanner(ArgumentScanner):
                 self._param = param
                 if param.slip:
                     self.repair(SLIP)
-                self._begin(unescaped(groups["key"].strip(), program.unescape), groups.get("type"))
+                key = unescaped(groups["key"].strip(), program.unescape) if "key" in groups else "item"
+                self._begin(key, groups.get("type"))
                 return match.end()  # type: ignore[no-any-return]
-        if undecided:
-            self._needs = program.ahead.missing(buf[pos:]) + len(buf) - pos
-        else:
-            self.status = ERROR
-            self.error = f"expected a parameter, found {buf[pos]!r}"
+        if not undecided:
+            return self.fail(f"expected a parameter, found {buf[pos]!r}", pos)
+        self._needs = program.ahead.missing(buf[pos:]) + len(buf) - pos
         return pos
 
     def _begin(self, key: str, declared: str | None) -> None:
-        if key in self.arguments_:
-            self.duplicates = True
         self._key = key
         self._way = _way(self._param, self.tool, key, declared)
         self._text = self._way == _TEXT
@@ -534,16 +521,17 @@ class TaggedScanner(ArgumentScanner):
         self._at_lead = True
         self._quotes_tag = False
         self._parts = []
-        if self.streaming:
-            self.out.append((", " if self.arguments_ else "") + json.quote(key) + (': "' if self._text else ": "))
+        self.say_key(key)
+        if self.streaming and self._text:
+            self.out.append('"')
 
     def _value(self, buf: str, pos: int, final: bool) -> int:
         program = self.program
         if self._at_lead:
             if program.wrap is not None:
-                opener = program.wrap[0]
+                opener = program.wrap.before
                 if buf.startswith(opener, pos):
-                    self._close = program.wrap[1] + self._close
+                    self._close = program.wrap.after + self._close
                     self._stem = ""
                     self._at_lead = False
                     return pos + len(opener)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
-from toolparse.codecs.matching import MAX_NAME, SLACK, SPACES, Rx, skip_blanks
+from toolparse.codecs.matching import MAX_NAME, SLACK, SPACES, Rx, skip_blanks, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
 from toolparse.codecs.scanner import DONE, ERROR
 from toolparse.codecs.tagged import ArgumentScanner, ParameterTypes, literal
@@ -69,24 +69,6 @@ _SWALLOWED: Any = re.compile(
 
 class UnescapedScanner(ArgumentScanner):
     """Scans `key=value, ...` up to the bracket that closes it, which is left standing, or a whole map in braces."""
-
-    __slots__ = (
-        "_bare",
-        "_closer",
-        "_commas",
-        "_convert",
-        "_follows",
-        "_held",
-        "_inner",
-        "_inside",
-        "_key_rx",
-        "_kwargs",
-        "_opened",
-        "_quote",
-        "_quoted",
-        "_waiting",
-        "syntax",
-    )
 
     def __init__(self, syntax: Syntax, tool: ParameterTypes | None, *, kwargs: bool, streaming: bool) -> None:
         super().__init__(tool, streaming=streaming)
@@ -141,7 +123,7 @@ class UnescapedScanner(ArgumentScanner):
             return pos
         if not self._opened:
             if buf[pos] != "{":
-                return self._fail(f"expected a map, found {buf[pos]!r}", pos)
+                return self.fail(f"expected a map, found {buf[pos]!r}", pos)
             self._opened = True
             return pos + 1
         if buf[pos] == self._closer:
@@ -159,7 +141,7 @@ class UnescapedScanner(ArgumentScanner):
         if match is UNDECIDED:
             return pos
         if match is None:
-            return self._fail(f"expected an argument, found {buf[pos]!r}", pos)
+            return self.fail(f"expected an argument, found {buf[pos]!r}", pos)
         if self.arguments_ and self._commas != "," and (self._commas or self.syntax.comma):
             self.repair(f"{self._commas!r} for ','" if self._commas else "a missing comma")
         self._commas = ""
@@ -167,10 +149,10 @@ class UnescapedScanner(ArgumentScanner):
         return match.end()  # type: ignore[no-any-return]
 
     def _begin(self, key: str) -> None:
-        if key in self.arguments_:
+        if not self._waiting:
+            self.say_key(key)
+        elif key in self.arguments_:
             self.duplicates = True
-        if self.streaming and not self._waiting:
-            self.out.append((", " if self.arguments_ else "") + json.quote(key) + ": ")
         self._key = key
 
     def _settle(self) -> None:
@@ -226,28 +208,18 @@ class UnescapedScanner(ArgumentScanner):
             if len(quote) > 1:
                 return self._end_text(buf, pos, at)
             decided = self._follows.match(buf, at + len(quote), final)
+            if decided is None and quote and not self._inside % 2:  # what opens a quotation has none of this behind it
+                decided = _PARTED_BADLY.match(buf, at + 1, final)
             if decided is UNDECIDED:
                 self._take(buf[pos:at])
                 return at
             if decided is not None:
+                if decided.groupdict().get("other"):
+                    return self.fail("two arguments with no comma between them", at)
                 return self._end_text(buf, pos, at)
-            if quote and not self._inside % 2:  # a quote that opens a quotation has none of this behind it
-                parted = _PARTED_BADLY.match(buf, at + 1, final)
-                if parted is UNDECIDED:
-                    self._take(buf[pos:at])
-                    return at
-                if parted is not None:
-                    if parted["other"]:
-                        return self._fail("two arguments with no comma between them", at)
-                    return self._end_text(buf, pos, at)
             self._inside += 1
             at = self._candidate(buf, at + 1)
-        end = len(buf)
-        if not final:
-            for size in range(min(len(quote) - 1, end - pos), 0, -1):
-                if quote.startswith(buf[end - size :]):
-                    end -= size
-                    break
+        end = len(buf) if final else tail_of((quote,)).safe_end(buf, pos)
         self._take(buf[pos:end])
         return end
 
@@ -315,7 +287,7 @@ class UnescapedScanner(ArgumentScanner):
                     try:
                         value = json.WORDS[word] if word in json.WORDS else json.decode(word)
                     except ValueError as error:
-                        return self._fail(str(error), pos)
+                        return self.fail(str(error), pos)
                     self._keep(value)
                     return pos + len(word)
         own = len(self.syntax.quotes[0]) > 1  # then objects and lists that stand outside of texts have these quotes too
@@ -341,18 +313,13 @@ class UnescapedScanner(ArgumentScanner):
         assert inner is not None
         pos = inner.scan(buf, pos, final)
         if inner.status == ERROR:
-            return self._fail(inner.error, pos)
+            return self.fail(inner.error, pos)
         if inner.status == DONE:
             self._inner = None
             self.repairs.extend(what for what in inner.repairs if what not in self.repairs)
             try:
                 value = json.decode("".join(inner.out))
             except ValueError as error:  # a number out of range
-                return self._fail(str(error), pos)
+                return self.fail(str(error), pos)
             self._keep(value)
-        return pos
-
-    def _fail(self, error: str, pos: int) -> int:
-        self.status = ERROR
-        self.error = error
         return pos

@@ -21,9 +21,9 @@ from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.arithmetic import arithmetic
-from toolparse.codecs.matching import MAX_BLANKS, WS, Rx
+from toolparse.codecs.matching import MAX_BLANKS, WS, Rx, skip_blanks, tail_of
 from toolparse.codecs.matching import MORE as UNDECIDED
-from toolparse.codecs.scanner import DONE, ERROR, MORE, Scanner
+from toolparse.codecs.scanner import DONE, MORE, Scanner
 from toolparse.codecs.wrapper import WrapperPaths
 from toolparse.format import Syntax
 from toolparse.picture import BLANKS
@@ -31,7 +31,6 @@ from toolparse.picture import BLANKS
 # What the innermost container expects next.
 _VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY, _COLON, _NEXT = range(6)
 
-_BLANK = re.compile(r"[ \t\r\n]*")
 _TOKEN = re.compile(r"[^ \t\r\n,:=\[\]{}()\"'<>]+")
 _LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?")
 _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]+")
@@ -107,42 +106,6 @@ class ValueScanner(Scanner):
     arguments as JSON text. With a `watch`, `name` and `id` are set as soon as they are known.
     """
 
-    __slots__ = (
-        "_capture",
-        "_capture_depth",
-        "_comma",
-        "_discard",
-        "_inside",
-        "_joins",
-        "_key",
-        "_keyed",
-        "_opened",
-        "_path",
-        "_pieces",
-        "_placed",
-        "_python",
-        "_quote",
-        "_quote_starts",
-        "_quotes",
-        "_raw_string",
-        "_safe",
-        "_sink",
-        "_slips",
-        "_stack",
-        "_started",
-        "_state",
-        "_string_from",
-        "_unclaimed",
-        "arguments_done",
-        "kwargs",
-        "order",
-        "renamed",
-        "stops",
-        "strict",
-        "syntax",
-        "watch",
-    )
-
     def __init__(
         self,
         syntax: Syntax,
@@ -161,7 +124,6 @@ class ValueScanner(Scanner):
         self.order = order
         self._placed = 0  # how many arguments stand without a key
         self.arguments_seen = watch is None
-        self.arguments_done = False
         self._stack: list[str] = []
         self._state = _VALUE
         self._comma = False
@@ -184,7 +146,6 @@ class ValueScanner(Scanner):
         self._capture = ""
         self._capture_depth = 0
         self._safe = (0, 0)  # up to where `out` holds whole elements: (pieces, depth)
-        self._started = False
         self.renamed = False  # whether the name stands under another key than the picture's
         self._unclaimed: list[str] = []  # the keys of the wrapper that are none of its picture's
         if kwargs:
@@ -192,7 +153,6 @@ class ValueScanner(Scanner):
             self._state = _FIRST_KEY
             self.out.append("{")
             self._safe = (1, 1)
-            self._started = True
 
     # -- what the reader asks ------------------------------------------------------------------------------------
 
@@ -229,16 +189,18 @@ class ValueScanner(Scanner):
         self.out.append(text)
         return text
 
-    def partial(self) -> str:
-        """The arguments as far as they were completely read, as JSON text ('' if none were begun)."""
+    def partial(self) -> dict[str, Any]:
+        """The arguments as far as they were completely read."""
         pieces, depth = self._safe
         if not self.arguments_seen or not pieces:
-            return ""
-        if self.arguments_done:
-            return "".join(self.out)
+            return {}
         base = self._capture_depth if self.watch is not None else 0
         closers = [self._closer_text(level) for level in range(base, depth)]
-        return "".join(self.out[:pieces]) + "".join(reversed(closers))
+        try:
+            value = json.decode("".join((*self.out[:pieces], *reversed(closers))))
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
 
     def _closer_text(self, level: int) -> str:
         """How the container at a depth is closed in JSON."""
@@ -247,6 +209,10 @@ class ValueScanner(Scanner):
     def _is_map(self, level: int) -> bool:
         """Whether the container at a depth holds keys."""
         return self._stack[level] == "}" or (self._keyed and level == 0)
+
+    def _in_map(self) -> bool:
+        """Whether the innermost container holds keys."""
+        return bool(self._stack) and self._is_map(len(self._stack) - 1)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of a value that was read to its end. Raises ValueError when they are no object."""
@@ -257,13 +223,10 @@ class ValueScanner(Scanner):
             return {}
         value = json.decode(text)
         if isinstance(value, str) and self.watch is None:
-            inner = ValueScanner(self.syntax)
-            stripped = value.strip()
-            end = inner.scan(stripped, 0, True)
-            if inner.status != DONE or end != len(stripped):
+            pieces = self._inner(value)
+            if not pieces:
                 raise ValueError("the arguments are a string that does not hold a JSON object")
-            self.repairs.extend(inner.repairs)
-            value = json.decode("".join(inner.out))
+            value = json.decode("".join(pieces))
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -305,7 +268,7 @@ class ValueScanner(Scanner):
                 continue
             char = buf[pos]
             if char in BLANKS:
-                pos = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+                pos = skip_blanks(buf, pos)
                 if pos == end:
                     break
                 char = buf[pos]
@@ -346,7 +309,7 @@ class ValueScanner(Scanner):
                 if char == "(" and self.strict:
                     return self._unexpected(buf, pos, final)
                 if not self._begin_container(char, state):
-                    return self._unexpected(buf, pos, final) if not self.status else pos
+                    return self._unexpected(buf, pos, final)
                 pos += 1
                 continue
             if char in "}])":
@@ -357,7 +320,7 @@ class ValueScanner(Scanner):
                 pos += 1
                 continue
             if char == "," or (char == ";" and state == _NEXT):
-                in_map = bool(self._stack) and self._is_map(len(self._stack) - 1)
+                in_map = self._in_map()
                 if state != _NEXT and not (state == _KEY and self._comma):
                     return self._unexpected(buf, pos, final)
                 if char == ";" and not in_map:
@@ -380,9 +343,7 @@ class ValueScanner(Scanner):
                 pos += 1
                 continue
             match = _TOKEN.match(buf, pos)
-            if match is None:
-                return self._unexpected(buf, pos, final)
-            if not self._token_may_begin(state):
+            if match is None or state in (_COLON, _NEXT):
                 return self._unexpected(buf, pos, final)
             self._pieces.append(match.group())
             pos = match.end()
@@ -403,14 +364,14 @@ class ValueScanner(Scanner):
         if pos == len(buf):
             return pos if not final else self._end_token(buf, pos)
         if self.kwargs and self._state in (_VALUE, _FIRST_VALUE) and buf[pos] in BLANKS:
-            at = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+            at = skip_blanks(buf, pos)
             if at == len(buf) and not final and at - pos <= MAX_BLANKS:
                 return pos
             if buf[at : at + 1] in _OPERATORS or (at < len(buf) and self._pieces[-1][-1] in _OPERATORS):
                 self._pieces.append(" ")
                 return at
         if self.order and self._state in (_KEY, _FIRST_KEY):
-            at = _BLANK.match(buf, pos).end()  # type: ignore[union-attr]
+            at = skip_blanks(buf, pos)
             if at == len(buf) and not final and at - pos <= MAX_BLANKS:
                 return pos
             token = "".join(self._pieces)
@@ -427,12 +388,10 @@ class ValueScanner(Scanner):
         assert opening is not None
         assert watch.pair is not None
         start, middle = opening
-        if not self._started and not self._stack:
+        if not self._stack:
             match = start.match(buf, pos)
             if match is None:  # a name is said when it is complete, not before
-                may_be = _BEGUN.match(buf, pos).end() == len(buf)  # type: ignore[union-attr]
-                return pos, not final and len(buf) - pos < _HELD and may_be
-            self._started = True
+                return pos, not final and _goes_on(_BEGUN, buf, pos)
             self._stack.append("}")
             self._path = [watch.pair[0]]
             self.name = match[1]
@@ -442,8 +401,7 @@ class ValueScanner(Scanner):
             return pos, False
         match = middle.match(buf, pos)
         if match is None:
-            may_be = _GOES_ON.match(buf, pos).end() == len(buf)  # type: ignore[union-attr]
-            return pos, not final and len(buf) - pos < _HELD and may_be
+            return pos, not final and _goes_on(_GOES_ON, buf, pos)
         self._path = [watch.pair[1]]
         self.arguments_seen = True
         self._capture, self._capture_depth = "arguments", 1
@@ -456,7 +414,7 @@ class ValueScanner(Scanner):
 
     def _lacks_comma(self, buf: str, pos: int, char: str) -> bool:
         """Whether the next key of a map begins where a comma is due."""
-        if not self._stack or not self._is_map(len(self._stack) - 1):
+        if not self._in_map():
             return False
         if char not in self._quote_starts and (self.strict or not (char.isalpha() or char == "_")):
             return False
@@ -512,8 +470,7 @@ class ValueScanner(Scanner):
                     if end - pos < 6 and not final:
                         return pos
                     append("\\\\")
-                    if self.strict:
-                        self.repair("a stray backslash")
+                    self._unlike_json("a stray backslash")
                     pos += 1
                     continue
                 append(self._escape(escape.group()))
@@ -523,8 +480,7 @@ class ValueScanner(Scanner):
                 pos += 1
             else:
                 append(json.quote(char)[1:-1])
-                if self.strict:
-                    self.repair("a raw control character in a string")
+                self._unlike_json("a raw control character in a string")
                 pos += 1
         return pos
 
@@ -533,11 +489,9 @@ class ValueScanner(Scanner):
         if letter in _JSON_ESCAPES or letter == "u":
             return text
         if letter == "'":
-            if self.strict:
-                self.repair("an escaped single quote")
+            self._unlike_json("an escaped single quote")
             return "'"
-        if self.strict:
-            self.repair("an escape that JSON does not know")
+        self._unlike_json("an escape that JSON does not know")
         if letter == "x":
             return "\\u00" + text[2:]
         if not self.strict:
@@ -557,12 +511,7 @@ class ValueScanner(Scanner):
                 self._sink.append(json.quote(buf[pos:at])[1:-1])
             self._end_string()
             return at + len(quote)
-        safe = end
-        if not final:
-            for size in range(min(len(quote) - 1, end - pos), 0, -1):
-                if quote.startswith(buf[end - size :]):
-                    safe = end - size
-                    break
+        safe = end if final else tail_of((quote,)).safe_end(buf, pos)
         if safe > pos:
             self._sink.append(json.quote(buf[pos:safe])[1:-1])
         return safe
@@ -589,8 +538,7 @@ class ValueScanner(Scanner):
                     self._end_string()
                     return behind
                 if match is not None and (match.lastgroup == "goes_on" or not self._inside % 2):
-                    self._fail("two values with no comma between them")
-                    return at
+                    return self.fail("two values with no comma between them", at)
                 # With a call's marker in it, the string is one that was not closed.
                 inside = "".join(self._sink[self._string_from :])
                 if not self._inside % 2:
@@ -598,15 +546,13 @@ class ValueScanner(Scanner):
                     self._opened = before in _BEFORE_VALUE or after in _BEHIND_VALUE or buf.startswith(quote, behind)
                 self._string_from = len(self._sink)
                 if any(json.quote(stop)[1:-1] in inside for stop in self.stops):
-                    self._fail("a string that is not closed")
-                    return at
+                    return self.fail("a string that is not closed", at)
                 self.repair(f"{quote!r} inside a string")
                 self._inside += 1
                 self._sink.append('\\"' if quote != "'" else quote)
                 return behind
             if self._inside % 2 and self._opened:
-                self._fail("a string that is not closed")
-                return at
+                return self.fail("a string that is not closed", at)
         self._end_string()
         return behind
 
@@ -625,20 +571,15 @@ class ValueScanner(Scanner):
 
     # -- tokens ---------------------------------------------------------------------------------------------------
 
-    def _token_may_begin(self, state: int) -> bool:
-        return state in (_VALUE, _FIRST_VALUE, _KEY, _FIRST_KEY)
-
     def _end_token(self, buf: str, pos: int) -> int:
         token = "".join(self._pieces)
         state = self._state
         self._pieces = []
         if state in (_KEY, _FIRST_KEY):
             if token in self.order[: self._placed]:
-                self._fail(f"{token!r} is given twice")
-                return pos
+                return self.fail(f"{token!r} is given twice", pos)
             self.order = ()  # behind one with its key, each has it
-            if self.strict:
-                self.repair("a key without quotes")
+            self._unlike_json("a key without quotes")
             self._begin_scalar(state, string=True)
             self._sink.append(json.quote(token))
             return pos
@@ -647,8 +588,7 @@ class ValueScanner(Scanner):
             return pos
         text = self._word(token)
         if text is None:
-            self._fail(f"expected a value, found {token[:40]!r}")
-            return pos
+            return self.fail(f"expected a value, found {token[:40]!r}", pos)
         self._begin_scalar(state, string=False)
         if self._capture == "arguments" and self._capture_depth == len(self._stack) and text == "null":
             text = "{}"
@@ -666,12 +606,10 @@ class ValueScanner(Scanner):
                 self.repair(f"Python's {token}")
             return word
         if _LOOSE_NUMBER.fullmatch(token):
-            if self.strict:
-                self.repair(f"the number {token[:20]!r}")
+            self._unlike_json(f"the number {token[:20]!r}")
             return _plain_number(token)
         if _HEX.fullmatch(token):
-            if self.strict:
-                self.repair(f"the number {token[:20]!r}")
+            self._unlike_json(f"the number {token[:20]!r}")
             return json.number_text(int(token, 16)) if len(token) < 4000 else None
         if self.kwargs and not _OPERATORS.isdisjoint(token):
             computed = arithmetic(token)
@@ -702,9 +640,6 @@ class ValueScanner(Scanner):
                 if not self._stack:
                     return False  # a wrapper is an object
                 self._begin_watched(string=string)
-            elif not self._stack and self._started:
-                return False
-            self._started = True
             return True
         return False
 
@@ -712,22 +647,21 @@ class ValueScanner(Scanner):
         if state not in (_VALUE, _FIRST_VALUE):
             return False
         if len(self._stack) - self._capture_depth >= json.MAX_DEPTH:
-            self._fail("nested too deeply")
+            self.fail("nested too deeply")
             return False
         self._flush_comma()
         if self.watch is not None and not self._capture:
             if self._stack:
                 if self._begin_watched(string=False) == "arguments" and char != "{":
-                    self._fail("arguments must be an object, not a list")
+                    self.fail("arguments must be an object, not a list")
                     return False
             elif char != "{":
                 return False
         if char == "(" and self._slips and not self._stack:
             self.repair("'(' for '{'")
             self._keyed = True
-        self._started = True
         self._stack.append(_CLOSER[char])
-        keyed = self._is_map(len(self._stack) - 1)
+        keyed = self._in_map()
         self._sink.append("{" if keyed else "[")
         self._state = _FIRST_KEY if keyed else _FIRST_VALUE
         self._mark_safe()
@@ -739,13 +673,15 @@ class ValueScanner(Scanner):
         if state not in (_NEXT, _FIRST_KEY, _FIRST_VALUE):
             if state not in (_KEY, _VALUE) or not self._comma:
                 return False
-            if self.strict:
-                self.repair("a trailing comma")
+            self._unlike_json("a trailing comma")
         self._comma = False
+        self._end_container()
+        return True
+
+    def _end_container(self) -> None:
         self._sink.append(self._closer_text(len(self._stack) - 1))
         self._stack.pop()
         self._end_value()
-        return True
 
     def _flush_comma(self) -> None:
         if self._comma:
@@ -758,13 +694,10 @@ class ValueScanner(Scanner):
         self._state = _NEXT
         if self._capture and depth == self._capture_depth:
             self._end_capture()
-        elif depth:
+        elif depth or self.watch is None:
             self._mark_safe()
         if not depth:
             self.status = DONE
-            if self.watch is None:
-                self.arguments_done = True
-                self._safe = (len(self.out), 0)
 
     def _mark_safe(self) -> None:
         if self._sink is self.out:
@@ -821,14 +754,14 @@ class ValueScanner(Scanner):
                 self.name = self._path[0]
             if self.arguments_seen:
                 # What a stream has said can't be taken back, so the later one can't win here.
-                self._fail("the arguments are given twice")
+                self.fail("the arguments are given twice")
                 return ""
             self.arguments_seen = True
             self._capture, self._capture_depth = "encoded" if string else "arguments", depth
             self._sink = [] if string else self.out
             return role
         if role == "name" and self.name is not None:
-            self._fail("the name is given twice")
+            self.fail("the name is given twice")
             return ""
         self._capture, self._capture_depth = role, depth
         self._sink = []
@@ -838,13 +771,12 @@ class ValueScanner(Scanner):
         capture, self._capture = self._capture, ""
         sink, self._sink = self._sink, self._discard
         if capture == "arguments":
-            self.arguments_done = True
             self._safe = (len(self.out), 0)
             return
         try:
             value = json.decode("".join(sink))
         except ValueError as error:
-            self._fail(str(error))
+            self.fail(str(error))
             return
         if capture == "encoded":
             self._decode_again(value)
@@ -855,19 +787,21 @@ class ValueScanner(Scanner):
 
     def _decode_again(self, text: str) -> None:
         """`arguments` held a string: it counts as the JSON text of the arguments, once."""
-        stripped = text.strip()
-        if not stripped:
-            self.out.append("{}")
-        else:
-            inner = ValueScanner(self.syntax)
-            end = inner.scan(stripped, 0, True)
-            if inner.status != DONE or end != len(stripped) or inner.out[:1] != ["{"]:
-                self._fail("arguments is a string that does not hold a JSON object")
-                return
-            self.repairs.extend(inner.repairs)
-            self.out.extend(inner.out)
-        self.arguments_done = True
+        pieces = self._inner(text) if text.strip() else ["{", "}"]
+        if pieces[:1] != ["{"]:
+            self.fail("arguments is a string that does not hold a JSON object")
+            return
+        self.out.extend(pieces)
         self._safe = (len(self.out), 0)
+
+    def _inner(self, text: str) -> list[str]:
+        """The value that a string holds, as pieces of JSON text; none where it is no value."""
+        inner = ValueScanner(self.syntax)
+        stripped = text.strip()
+        if inner.scan(stripped, 0, True) != len(stripped) or inner.status != DONE:
+            return []
+        self.repairs.extend(inner.repairs)
+        return inner.out
 
     # -- faults ---------------------------------------------------------------------------------------------------
 
@@ -879,7 +813,7 @@ class ValueScanner(Scanner):
             for stop in self.stops:
                 if buf.startswith(stop, pos):
                     if stop in _BRACKETS:  # before a comma, or one that ends no call, it is a slip of the writer's
-                        after = _BLANK.match(buf, pos + 1).end()  # type: ignore[union-attr]
+                        after = skip_blanks(buf, pos + 1)
                         if after == len(buf) and not final and after - pos <= MAX_BLANKS:
                             return pos
                         if buf[after : after + 1] in _SLIPS and buf[after] not in self.stops:
@@ -888,19 +822,22 @@ class ValueScanner(Scanner):
                     return pos
                 if not final and stop.startswith(buf[pos:]):
                     return pos
-        self._fail(f"unexpected {buf[pos]!r}" + (" in the arguments" if self.arguments_seen else ""))
-        return pos
+        return self.fail(f"unexpected {buf[pos]!r}" + (" in the arguments" if self.arguments_seen else ""), pos)
 
     def _close_all(self) -> None:
         self.repair("a missing closing bracket")
         while self._stack and not self.status:
-            self._sink.append(self._closer_text(len(self._stack) - 1))
-            self._stack.pop()
-            self._end_value()
+            self._end_container()
 
-    def _fail(self, error: str) -> None:
-        self.status = ERROR
-        self.error = error
+    def _unlike_json(self, what: str) -> None:
+        """Something is written as JSON has it not: a slip where JSON is due."""
+        if self.strict:
+            self.repair(what)
+
+
+def _goes_on(begun: re.Pattern[str], buf: str, pos: int) -> bool:
+    """Whether a piece of a wrapper may still become what it should be."""
+    return len(buf) - pos < _HELD and begun.fullmatch(buf, pos) is not None
 
 
 def _kind(value: Any) -> str:

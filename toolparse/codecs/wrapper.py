@@ -29,7 +29,8 @@ class WrapperPaths:
                 if path is not None:
                     self.roles.setdefault(path, role)
         self.keyed = any(wrapper.name_is_key for wrapper in wrappers)
-        own = {key for path in self.roles for key in path} | set(synonyms)
+        shown = set(chain(*self.roles))
+        own = shown | set(synonyms)
         #: paths at which another key than the picture's holds name or arguments, with the picture's
         self.slips: dict[tuple[str, ...], tuple[str, str]] = {}
         for path, role in self.roles.items():
@@ -39,15 +40,14 @@ class WrapperPaths:
                     self.slips.setdefault((*path[:-1], key), (role, path[-1]))
         self.prefixes = {path[:n] for path in self.roles for n in range(1, len(path))}
         self.depth = max((len(path) for path in self.roles), default=1)
-        keys_shown = {key for path in self.roles for key in path}
-        self.synonyms = {read: meant for read, meant in synonyms.items() if read not in keys_shown}
+        self.synonyms = {read: meant for read, meant in synonyms.items() if read not in shown}
         #: how a key begins, and how much is at least missing of it, its quote, the colon and a value
         self.starts: dict[str, int] = {}
-        keys = () if self.keyed else {*chain(*self.roles), *synonyms, *(path[-1] for path in self.slips)}
+        keys = () if self.keyed else {*own, *(path[-1] for path in self.slips)}
         for key in sorted(keys, key=lambda key: (-len(key), key)):
             self.starts.update((key[:n], len(key) - n + 3) for n in range(len(key) + 1))
-        #: the same as a tree: a key leads to a role or to the keys below it; None where the name is a key
-        self.tree: dict[str, Any] | None = None if self.keyed else self._tree()
+        #: the same as a tree: a key leads to a role or to the keys below it
+        self.tree = self._tree()
         #: the keys of name and arguments of a flat wrapper; an object with just these has nothing else to find
         self.pair: tuple[str, str] | None = None
         for wrapper in wrappers[:1]:
@@ -58,20 +58,15 @@ class WrapperPaths:
 
     def opening(self) -> tuple[Any, Any] | None:
         """How a flat wrapper mostly begins: up to the end of the name, and on to the arguments. Only streams ask."""
-        if self.pair is None:
-            return None
-        if self._opening is None:
-            self._opening = self._make_opening(self.pair)
+        if self.pair is not None and self._opening is None:
+            blank, (first, second) = _BLANK, self.pair
+            same = (key for key, meant in self.synonyms.items() if meant == second)
+            keys = "|".join(re.escape(key) for key in (second, *same))
+            self._opening = (
+                re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
+                re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
+            )
         return self._opening
-
-    def _make_opening(self, pair: tuple[str, str]) -> tuple[Any, Any]:
-        blank, (first, second) = _BLANK, pair
-        same = (key for key, meant in self.synonyms.items() if meant == second)
-        keys = "|".join(re.escape(key) for key in (second, *same))
-        return (
-            re.compile(rf'{blank}\{{{blank}"{re.escape(first)}"{blank}:{blank}"([^"\\\x00-\x1f]+)"'),
-            re.compile(rf'{blank},{blank}"(?:{keys})"{blank}:{blank}\{{'),
-        )
 
     def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
@@ -116,7 +111,7 @@ class WrapperPaths:
             if len(value) != 1 or self.roles or self.synonyms:
                 return None
             ((found["name"], found["arguments"]),) = value.items()
-        elif self.tree is None or not _collect(value, self.tree, found):
+        elif not _collect(value, self.tree, found):
             return None
         name, arguments, id = found.get("name"), found.get("arguments"), found.get("id")
         if type(name) is not str or type(arguments) is not dict:

@@ -29,7 +29,7 @@ from toolparse.compile.items import (
 )
 from toolparse.compile.parameters import compile_parameters
 from toolparse.format import BODIES, CALL_HOLES, Format
-from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper
+from toolparse.picture import BLANKS, Hole, Part, Picture, Text, Wrapper, without_blanks_before
 
 ATOM = re.compile(r"<\|[^<>|\n]{1,64}\|>|\]<\][^\[\]<>\n]{1,64}\[>\[")
 
@@ -61,7 +61,6 @@ class Shape(msgspec.Struct, dict=True):
     inner: tuple[Rx | None, ...] = ()  # for each closing marker: the next call's head if that stands in its place
     reopened: Rx | None = None  # the call's own opening marker in place of its last closing one
     slip: bool = False  # whether the family's models were not taught it
-    _extra: dict[str, Rx] = {}
 
     @cached_property
     def wraps_name(self) -> bool:
@@ -127,26 +126,16 @@ class Shape(msgspec.Struct, dict=True):
         """Shapes with the same opening may follow one another in one section."""
         return (self.opener, self.closer[0] if self.closer else "")
 
-    def extra_closers(self, core: str) -> Rx:
-        """Superfluous closing brackets before a closing marker."""
-        rx = self._extra.get(core)
-        if rx is None:
-            rx = self._extra[core] = Rx(r"[ \t\r\n\]\}]{1,64}" + re.escape(core))
-        return rx
-
     @cached_property
     def next_call(self) -> Rx | None:
         """Where the next call begins behind one that can't be read, for shapes that no marker closes."""
         if any(is_marker(core) for core in self.tail):
             return None
         between = (re.escape(self.between) + SLACK) if self.between else ""
-        if self.body == "wrapper" and self.watch is not None and not self.watch.keyed:
-            keys = "|".join(re.escape(key) for key in self.watch.first_keys())
-            return Rx(r"\}" + SLACK + between + r"(?P<at_>)(?=\{" + SLACK + "[\"'](?:" + keys + ")[\"']" + SLACK + ":)")
-        if self.body == "wrapper" and self.watch is not None:
-            return Rx(
-                r"\}" + SLACK + between + r"(?P<at_>)(?=\{" + SLACK + '"[^"\n]{1,256}"' + SLACK + ":" + SLACK + r"\{)"
-            )
+        if self.watch is not None:
+            keys = "|".join(map(re.escape, self.watch.first_keys()))
+            first = f'"[^"\n]{{1,256}}"{SLACK}:{SLACK}\\{{' if self.watch.keyed else f"[\"'](?:{keys})[\"']{SLACK}:"
+            return Rx(rf"\}}{SLACK}{between}(?P<at_>)(?=\{{{SLACK}{first})")
         head = self.head.pattern.removeprefix(SLACK)
         if self.head_first and not is_marker(self.head_first):
             return Rx(head)
@@ -161,13 +150,12 @@ def compile_calls(format: Format, shared: tuple[str, ...]) -> tuple[Shape, ...]:
     slips = frozenset(shape for shape, slip in format.spellings() if slip)
     for shape in format.shapes():
         known = next((group for group in merged if _reads_as_one(group[0], shape)), None)
-        if known is None:
+        if known is not None and any(_difference(shape) == _difference(other) for other in known):
+            continue
+        if known is not None and all(_compatible(shape, other) for other in known):
+            known.append(shape)
+        else:
             merged.append([shape])
-        elif all(_difference(shape) != _difference(other) for other in known):
-            if all(_compatible(shape, other) for other in known):
-                known.append(shape)
-            else:
-                merged.append([shape])
     shapes = [_shape(number, group, shared, slips) for number, group in enumerate(merged)]
     if any(shape.body == "arguments" for shape in shapes):
         # A value where parameters may stand too is told by its brace, so it is tried first.
@@ -175,9 +163,8 @@ def compile_calls(format: Format, shared: tuple[str, ...]) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _call_of(format: Format) -> tuple[Picture, Wrapper | None]:
-    picture = format.picture("call", format.call, CALL_HOLES, frozenset())
-    return picture, picture.wrapper
+def _call_of(format: Format) -> Picture:
+    return format.picture("call", format.call, CALL_HOLES, frozenset())
 
 
 def _reads_as_one(one: Format, other: Format) -> bool:
@@ -185,10 +172,8 @@ def _reads_as_one(one: Format, other: Format) -> bool:
         return False
     if one.call == other.call:
         return True
-    (picture, wrapper), (picture2, wrapper2) = _call_of(one), _call_of(other)
-    if wrapper is None or wrapper2 is None:
-        return False
-    return _bare_around(picture) == _bare_around(picture2)
+    first, second = _call_of(one), _call_of(other)
+    return bool(first.wrapper and second.wrapper) and _bare_around(first) == _bare_around(second)
 
 
 def _bare_around(picture: Picture) -> tuple[object, ...]:
@@ -200,7 +185,7 @@ def _bare_around(picture: Picture) -> tuple[object, ...]:
 
 
 def _difference(format: Format) -> tuple[object, ...]:
-    wrapper = _call_of(format)[1]
+    wrapper = _call_of(format).wrapper
     if wrapper is not None:
         return (wrapper.name, wrapper.arguments, wrapper.id, wrapper.name_is_key)
     return (format.param, format.types) if format.body == "params" else ()
@@ -208,7 +193,7 @@ def _difference(format: Format) -> tuple[object, ...]:
 
 def _compatible(one: Format, other: Format) -> bool:
     """Whether two wrappers can be watched for at once: nowhere one keeps a value where the other has keys."""
-    first, second = _call_of(one)[1], _call_of(other)[1]
+    first, second = _call_of(one).wrapper, _call_of(other).wrapper
     if first is None or second is None:
         return True
     if first.name_is_key or second.name_is_key:
@@ -239,7 +224,7 @@ def shared_markers(format: Format) -> tuple[str, ...]:
 def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: frozenset[Format]) -> Shape:
     """One way to write calls; `formats`: the format and those that are read as one with it; `slips`: of all of them."""
     format = formats[0]
-    call = format.picture("call", format.call, CALL_HOLES, frozenset())
+    call = _call_of(format)
     section = format.picture("section", format.section, frozenset({"calls"}))
     opening, closing = section.around("calls")
     split = next(
@@ -256,7 +241,7 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: f
     tail = _closing_markers(call.parts[split + 1 :], literals)
     watch = None
     if isinstance(body_part, Wrapper):
-        wrappers = (_call_of(other)[1] for other in formats)
+        wrappers = (_call_of(other).wrapper for other in formats)
         watch = WrapperPaths(tuple(wrapper for wrapper in wrappers if wrapper is not None), dict(format.synonyms))
     tagged = None
     if body == "params":
@@ -300,7 +285,7 @@ def _shape(number: int, formats: list[Format], shared: tuple[str, ...], slips: f
         between_blanks=format.between if not format.between.strip(BLANKS) else "",
         closer=closer.cores,
         id_pattern=_id_pattern(format),
-        lead=format.lead + _leading(opening if opened.first else call.parts[:split]),
+        lead=format.lead + without_blanks_before(opening if opened.first else call.parts[:split])[1],
         cores=(*opened.cores, *head.cores),
         inner=_inner_heads(call.parts[:split], tail, watch, shared, escaped=bool(format.escapes)),
         reopened=_reopened(format, head.first, tail),
@@ -341,7 +326,7 @@ def _inner_heads(
         if watch is None and not any(isinstance(part, Hole) and part.name == "name" for part in parts):
             continue
         inner = compile_stretch(parts, literals=Literals(shared, escaped=escaped))
-        pattern = SLACK + "(?P<at_>)" + pattern_of(trimmed(inner.items, left=True, right=True))
+        pattern = SLACK + "(?P<at_>)" + inner.rx.pattern
         found[number] = Rx(pattern + (look.replace("(?P<at_>)", "") if watch is not None else ""))
     return tuple(found) if any(found) else ()
 
@@ -353,12 +338,6 @@ def _reopened(format: Format, opener: str, tail: tuple[str, ...]) -> Rx | None:
     mark = re.escape(opener)
     behind = "|".join(map(re.escape, (*format.ends, opener)))
     return Rx(f"{mark}(?={SLACK}(?:{behind}))", at_end=f"{mark}(?={SLACK}\\Z)")
-
-
-def _leading(parts: tuple[Part, ...]) -> str:
-    """The blanks with which a picture begins."""
-    text = parts[0].text if parts and isinstance(parts[0], Text) else ""
-    return text[: len(text) - len(text.lstrip(BLANKS))]
 
 
 def _lookahead(

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from toolparse.codecs.matching import MAX_NAME, MAX_TYPE, SLACK, SPACES
+from toolparse.codecs.matching import MAX_NAME, MAX_TYPE, SLACK, SPACES, Rx
 from toolparse.picture import BLANKS, Hole, Part, Text
 
 _TAG = re.compile(r"<[^<>\s][^<>\n]*>|\[/?[A-Z_ ]{2,}\]|[^\x00-\x7f]{1,4}[A-Z]+[^\x00-\x7f]{1,4}")
@@ -137,9 +137,9 @@ class Stretch(NamedTuple):
         return tuple(item.text for item in self.items if isinstance(item, Core))
 
     @property
-    def pattern(self) -> str:
-        """The pattern that matches it."""
-        return pattern_of(self.items)
+    def rx(self) -> Rx:
+        """What matches it, without the blanks around it."""
+        return Rx(pattern_of(trimmed(self.items, left=True, right=True)), cores=self.cores)
 
 
 class Literals:

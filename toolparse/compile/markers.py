@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.codecs.tagged import KEY
 from toolparse.compile.call_forms import Shape
-from toolparse.compile.items import Literals, compile_stretch, is_marker, pattern_of, trimmed
+from toolparse.compile.items import Literals, compile_stretch, is_marker
 from toolparse.format import Format
 from toolparse.picture import without_blanks_before, without_blanks_behind
+
+Kind = Literal["call", "section", "reasoning", "content", "close", "aside", "end", "message", "stray"]
 
 
 class Frame(msgspec.Struct):
     """A framed text: a thought, or content where the family frames it."""
 
-    kind: str  # "reasoning" | "content"
+    kind: Kind  # "reasoning" or "content"
     open: Rx
     open_first: str
     lead: str  # blanks after the opening that are markup
@@ -33,7 +36,7 @@ class Frame(msgspec.Struct):
 class Candidate(msgspec.Struct):
     """Something that may begin where a marker stands."""
 
-    kind: str  # call, section, reasoning, content, close, aside, end, message, stray
+    kind: Kind
     core: str
     rx: Rx
     shape: Shape | None = None
@@ -47,8 +50,6 @@ class Candidate(msgspec.Struct):
 
 class TextStretch:
     """Text in which the next marker is looked for; `tail`: what a stream must hold back at its end."""
-
-    __slots__ = ("markers", "tail")
 
     def __init__(self, markers: re.Pattern[str], tail: Tail) -> None:
         self.markers = markers
@@ -73,8 +74,10 @@ def frames_of(format: Format, shared: tuple[str, ...]) -> tuple[Frame, ...]:
     Of frames that differ in blanks only, all the blanks that one of them shows are markup.
     """
     frames: dict[tuple[str, str, str], Frame] = {}
+    kinds: tuple[Kind, ...] = ("reasoning", "content")
     for shape in format.shapes() or (format,):
-        for kind, source in (("reasoning", shape.reasoning), ("content", shape.content)):
+        for kind in kinds:
+            source = getattr(shape, kind)
             if source is not None and source.strip() != "{{text}}":
                 frame = _frame(kind, shape, source, Literals(shared))
                 known = frames.setdefault((kind, frame.open.pattern, frame.close.pattern), frame)
@@ -84,7 +87,7 @@ def frames_of(format: Format, shared: tuple[str, ...]) -> tuple[Frame, ...]:
     return tuple(frames.values())
 
 
-def _frame(kind: str, format: Format, source: str, literals: Literals) -> Frame:
+def _frame(kind: Kind, format: Format, source: str, literals: Literals) -> Frame:
     picture = format.picture(kind, source, frozenset({"text", "skip"}), frozenset({"text"}))
     opening, closing = picture.around("text")
     opening, lead = without_blanks_behind(opening)
@@ -94,11 +97,11 @@ def _frame(kind: str, format: Format, source: str, literals: Literals) -> Frame:
     closed = compile_stretch(closing, literals=literals.fresh())
     return Frame(
         kind=kind,
-        open=Rx(pattern_of(trimmed(opened.items, left=True, right=True)), cores=opened.cores),
+        open=opened.rx,
         open_first=opened.first,
         lead=lead,
         trail=trail,
-        close=Rx(pattern_of(trimmed(closed.items, left=True, right=True)), cores=closed.cores),
+        close=closed.rx,
         close_first=closed.first,
         close_length=len(closed.first) if len(closed.cores) == 1 else 2048,
         after=after,
@@ -118,12 +121,7 @@ def asides_of(format: Format, shared: tuple[str, ...]) -> tuple[Candidate, ...]:
     """The markers within texts that are no part of them; `shared` as `Literals` takes it."""
     pictures = (format.picture("asides", aside, frozenset({"skip"}), frozenset()) for aside in format.asides)
     found = [compile_stretch(picture.parts, literals=Literals(shared)) for picture in pictures]
-    return tuple(
-        Candidate(
-            "aside", stretch.first, Rx(pattern_of(trimmed(stretch.items, left=True, right=True)), cores=stretch.cores)
-        )
-        for stretch in found
-    )
+    return tuple(Candidate("aside", stretch.first, stretch.rx) for stretch in found)
 
 
 def tables_of(
@@ -165,12 +163,12 @@ def tables_of(
     everything = [*openers, *frames, *sections, *all_closes, *asides, *over, *messages, *strays.values()]
     closes = [candidate for candidate in all_closes if candidate.frame and candidate.frame.kind == "reasoning"]
     reopen = [c for c in frames if c.kind == "reasoning"]
-    strong_openers = [c for c in openers if is_marker(c.core)]
-    other_frames = [c for c in frames if c.kind == "content" and is_marker(c.core)]
+    strong_openers = [c for c in openers if c.strong]
+    other_frames = [c for c in frames if c.kind == "content" and c.strong]
     in_thought = [*closes, *strong_openers, *sections, *asides, *over, *messages, *reopen, *other_frames]
     calls = [Candidate("call", "", Rx(SLACK + shape.full.pattern), shape=shape) for shape in shapes if shape.anchored]
     # Words that frame content could be the name of a tool that nothing announces.
-    said = [candidate for candidate in frames if candidate.kind == "content" and not is_marker(candidate.core)]
+    said = [candidate for candidate in frames if candidate.kind == "content" and not candidate.strong]
     return Tables(_by_core(everything), (*said, *calls) if calls else (), _by_core(in_thought))
 
 
@@ -191,5 +189,6 @@ def _by_core(candidates: list[Candidate]) -> dict[str, tuple[Candidate, ...]]:
     return table
 
 
-def any_of(cores: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(core) for core in cores) if cores else r"(?!)")
+def any_of(cores: Iterable[str]) -> re.Pattern[str]:
+    """Finds the next of some literals; the longest, where several begin."""
+    return re.compile("|".join(map(re.escape, sorted(cores, key=len, reverse=True))) or r"(?!)")

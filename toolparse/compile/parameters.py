@@ -49,10 +49,6 @@ def compile_parameters(
         choices = "|".join(re.escape(core) for core in next_up)
         pattern = rest + SLACK + (f"(?:{choices})" if choices else "(?!)")
         after_tail = Rx(pattern, at_end=rest + SLACK + r"\Z")
-    wrap = None
-    wrapping = format.wrapping
-    if wrapping is not None:
-        wrap = (wrapping.before, wrapping.after)
     return TaggedProgram(
         params,
         follows=tuple(dict.fromkeys((*(param.first for param in params if param.first), *stops))),
@@ -63,7 +59,7 @@ def compile_parameters(
         after_tail=after_tail,
         stops=stops,
         syntax=format.syntax,
-        wrap=wrap,
+        wrap=format.wrapping,
         unescape=tuple(reversed(format.escapes)),
         element_markers=tuple(dict.fromkeys((*(first for first in firsts if first), *closes))) if closes else (),
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from toolparse.codecs.matching import SLACK, Rx, Tail
 from toolparse.compile.call_forms import ATOM, Shape, compile_calls, shared_markers
-from toolparse.compile.items import compile_stretch, is_marker, pattern_of, trimmed
+from toolparse.compile.items import compile_stretch, is_marker
 from toolparse.compile.markers import Candidate, Frame, TextStretch, any_of, asides_of, frames_of, tables_of
 from toolparse.format import SUFFIX, Format
 from toolparse.picture import Text
@@ -32,9 +32,6 @@ class Program(msgspec.Struct, dict=True):
     reasoning_candidates: dict[str, tuple[Candidate, ...]]  # what may begin at each marker in a thought
     suffix: Rx | None = None  # finds a marker and the suffix that its checkpoint gave it, while that is not known
     suffix_words: tuple[str, ...] = ()  # how markers begin that have a suffix
-    _thought_ends: dict[str, re.Pattern[str]] = {}
-    _stops: dict[int, tuple[str, ...]] = {}
-    _sections: dict[tuple[str, str], tuple[tuple[Shape, ...], tuple[str, ...]]] = {}
 
     @cached_property
     def longest_end(self) -> int:
@@ -53,19 +50,14 @@ class Program(msgspec.Struct, dict=True):
         return "" if said.opening else said.before, "" if said.closing else said.after
 
     @cached_property
-    def marker_cores(self) -> tuple[str, ...]:
-        """Every string at which content may turn into something else, longest first."""
-        return tuple(sorted(self.candidates, key=len, reverse=True))
-
-    @cached_property
     def markers(self) -> re.Pattern[str]:
         """Finds the next place in content at which something may begin."""
-        return any_of(self.marker_cores)
+        return any_of(self.candidates)
 
     @cached_property
     def stretch(self) -> TextStretch:
         """Content, between two markers."""
-        return TextStretch(self.markers, Tail(self.marker_cores))
+        return TextStretch(self.markers, Tail(tuple(self.candidates)))
 
     @cached_property
     def _longer(self) -> dict[str, tuple[str, ...]]:
@@ -85,7 +77,7 @@ class Program(msgspec.Struct, dict=True):
     @cached_property
     def reasoning_markers(self) -> re.Pattern[str]:
         """Finds the next place in a thought at which something may happen."""
-        return any_of(tuple(sorted(self.reasoning_candidates, key=len, reverse=True)))
+        return any_of(self.reasoning_candidates)
 
     @cached_property
     def reasoning_stretch(self) -> TextStretch:
@@ -95,15 +87,13 @@ class Program(msgspec.Struct, dict=True):
     @cached_property
     def all_markers(self) -> tuple[str, ...]:
         """Every literal that could be a marker of its own in a vocabulary."""
-        cores = dict.fromkeys((*self.candidates, *self.reasoning_candidates))
+        cores = [*self.candidates, *self.reasoning_candidates]
         for shape in self.shapes:
-            for pattern_cores in (shape.tail, shape.closer, shape.cores):
-                cores.update(dict.fromkeys(pattern_cores))
+            cores += (*shape.tail, *shape.closer, *shape.cores)
         for frame in self.frames:
-            cores.update(dict.fromkeys(frame.cores))
-        for core in tuple(cores):
-            cores.update(dict.fromkeys(atom.group() for atom in ATOM.finditer(core)))
-        return tuple(core for core in cores if core)
+            cores += frame.cores
+        cores += [atom.group() for core in cores for atom in ATOM.finditer(core)]
+        return tuple(dict.fromkeys(filter(None, cores)))
 
     def suffix_in(self, text: str) -> str:
         """The suffix of the first marker that has one in a text, '' if none has."""
@@ -121,27 +111,17 @@ class Program(msgspec.Struct, dict=True):
 
     def stops_of(self, shape: Shape) -> tuple[str, ...]:
         """The markers at which an unclosed value ends."""
-        stops = self._stops.get(shape.number)
-        if stops is None:
-            stops = self._stops[shape.number] = (*shape.tail, *shape.closer, *self.ends)
-        return stops
+        return (*shape.tail, *shape.closer, *self.ends)
 
     def section_of(self, shape: Shape) -> tuple[tuple[Shape, ...], tuple[str, ...]]:
         """The shapes that may follow one another in its section, and what may stand between them."""
-        found = self._sections.get(shape.group)
-        if found is None:
-            same = tuple(other for other in self.shapes if other.group == shape.group)
-            found = same, tuple(dict.fromkeys(other.between for other in same if other.between))
-            self._sections[shape.group] = found
-        return found
+        same = tuple(other for other in self.shapes if other.group == shape.group)
+        return same, tuple(dict.fromkeys(other.between for other in same if other.between))
 
     def thought_ends(self, frame: Frame) -> re.Pattern[str]:
         """Finds where a thought is closed, or the turn is over before it was."""
-        found = self._thought_ends.get(frame.close.pattern)
-        if found is None:
-            ends = "".join("|" + re.escape(end) for end in self.ends if not end.startswith(frame.close_first))
-            found = self._thought_ends[frame.close.pattern] = re.compile(frame.close.pattern + ends)
-        return found
+        ends = "".join("|" + re.escape(end) for end in self.ends if not end.startswith(frame.close_first))
+        return re.compile(frame.close.pattern + ends)
 
     @cached_property
     def resync(self) -> re.Pattern[str]:
@@ -151,15 +131,13 @@ class Program(msgspec.Struct, dict=True):
     @cached_property
     def resync_cores(self) -> tuple[str, ...]:
         """The markers of `resync`."""
-        cores: dict[str, None] = {}
-        for shape in self.shapes:
-            for core in (*shape.tail, *shape.closer, shape.opener_first, shape.head_first):
-                if core and is_marker(core):
-                    cores[core] = None
-        for core in (*self.ends, self.message):
-            if core:
-                cores[core] = None
-        return tuple(sorted(cores, key=len, reverse=True))
+        shown = (
+            core
+            for shape in self.shapes
+            for core in (*shape.tail, *shape.closer, shape.opener_first, shape.head_first)
+            if is_marker(core)
+        )
+        return tuple(dict.fromkeys(core for core in (*shown, *self.ends, self.message) if core))
 
     @cached_property
     def resync_tail(self) -> Tail:
@@ -175,7 +153,7 @@ def compile_format(format: Format) -> Program:
     shapes = compile_calls(plain, shared)
     frames = frames_of(plain, shared)
     message = compile_stretch((Text(plain.between_messages),))
-    between = Rx(SLACK + pattern_of(trimmed(message.items, left=True, right=True)), cores=message.cores)
+    between = Rx(SLACK + message.rx.pattern, cores=message.cores)
     tables = tables_of(shapes, frames, asides_of(plain, shared), plain.ends, message.first, between)
     suffixed = _suffixed(format)
     pattern = "|".join(

@@ -8,18 +8,18 @@ then TAIL, or BROKEN and CLOSERS where it can't be read; then AFTER.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from toolparse.codecs import json
 from toolparse.codecs.elements import ElementScanner
-from toolparse.codecs.matching import MAX_BLANKS, MORE, skip_blanks
+from toolparse.codecs.matching import MAX_BLANKS, MORE, Rx, skip_blanks
 from toolparse.codecs.scanner import DONE, ERROR, Scanner
 from toolparse.codecs.tagged import TaggedScanner
 from toolparse.codecs.unescaped import UnescapedScanner
 from toolparse.codecs.values import ValueScanner
 from toolparse.compile import Frame
 from toolparse.message import Span, ToolCall
-from toolparse.reader.plain import FAR, read_up_to
 from toolparse.reader.states import AFTER, BEHIND, BODY, BROKEN, CLOSERS, LIMITED, PROBE, TAIL, TEXT, TRY
 from toolparse.reader.tables import CallPlan
 from toolparse.reader.trial import Trial
@@ -45,10 +45,7 @@ class CallSteps(Trial):
 
     def _begin_call(self, plan: CallPlan, match: Any, at: int) -> bool:
         """A call's head stands at the local position `at`, its section's opening included; False when it is text."""
-        if plan.just_name:
-            name, id = match["name"].strip(), None
-        else:
-            name, id = plan.shape.names(match) if plan.named else (None, None)
+        name, id = plan.names(match)
         if plan.needs_tool and not self.offered(name):
             return False
         if plan.rescued and self._before is None:
@@ -71,26 +68,20 @@ class CallSteps(Trial):
                 if at > self.pos:
                     self.text_seen(at)
                 self.begin_trial(at)
-        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
-            return self._read_calls(plan, match, at, name, id, weak=plan.weak)
-        self._call_begins(plan, match, at, name, id, weak=plan.weak)
+        self._read_calls(plan, match, at, name, id, weak=plan.weak)
         return True
 
-    def _read_calls(self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool) -> bool:
+    def _read_calls(self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool) -> None:
         """Calls that are complete and well formed, at once; the first that is not goes to its scanner."""
+        if self.budget < 0 or self.base + match.end() < self._limited_until:
+            self._call_begins(plan, match, at, name, id, weak=weak)
+            return
         text, tools, base, calls = self.buf, self.tools, self.base, self.calls
         no_call = self.prepared.no_call
-        size = len(text)
         first = True
         while True:
             start, at_body = match.start("at_"), match.end()
-            body = None
-            if plan.closed_json and size - at_body < FAR:  # most calls
-                end = text.find(plan.stop, at_body)
-                if end >= 0:
-                    body = read_up_to(text, at_body, end, plan.watch)
-            if body is None:
-                body = self.plain_body(plan, at_body, name)
+            body = self.plain_body(plan, at_body, name)
             end = -1
             if body is not None:
                 end, inner_name, inner_id, arguments = body
@@ -108,7 +99,7 @@ class CallSteps(Trial):
                     end = rest.end() if rest is not None else -1
             if end < 0 or not inner_name or plan.tail_names or (weak and plan.bare and not self.offered(inner_name)):
                 self._call_begins(plan, match, at, name, id, weak=weak)
-                return True
+                return
             if first:
                 self.end_text(at, plan.lead)
                 if start > at and plan.opens_section:
@@ -121,7 +112,7 @@ class CallSteps(Trial):
                 tool = None if plan.tagged is not None or self.options.coerce else tools.get(inner_name)
                 plain = tool is not None and tool.accepts(arguments, end - start)
             if not plain:
-                found = [self.repaired(plan.slip)] if plan.slip else None
+                found = [self.repaired(plan.slip)] if plan.slip else []
                 self.add_call(inner_name, arguments, id, base + start, base + end, found, plan)
             else:
                 if self.mark_end > self.mark_start:
@@ -136,10 +127,7 @@ class CallSteps(Trial):
                 if match is not None:
                     at = match.start("at_")
                     self.pos = self.seek = at
-                    if plan.just_name:
-                        name, id = match["name"].strip(), None
-                    else:
-                        name, id = plan.shape.names(match) if plan.named else (None, None)
+                    name, id = plan.names(match)
                     if plan.ends:
                         self.framed = None
                     continue
@@ -148,9 +136,9 @@ class CallSteps(Trial):
                 match = plan.shut(text, end)
                 if match is not None:
                     self._section_closed(match.end())
-                    return True
+                    return
             self._step = BEHIND if plan.ends else AFTER
-            return True
+            return
 
     def _call_begins(
         self, plan: CallPlan, match: Any, at: int, name: str | None, id: str | None, *, weak: bool
@@ -158,11 +146,9 @@ class CallSteps(Trial):
         """The scanner of its body reads a call."""
         if at > self.pos:
             self.text_seen(at)
-        base = self.base
-        quiet = self.options.coerce
-        call = CallInHand(plan, name, id, base + at, base + match.start("at_"), base + match.end(), quiet=quiet)
-        scanner = self._scanner_of(plan, name, on_trial=call.on_trial)
-        call.scanner = scanner
+        start, body = self.base + match.start("at_"), self.base + match.end()
+        scanner = self._scanner_of(plan, name, on_trial=plan.escaped is not None)
+        call = CallInHand(plan, scanner, name, id, self.base + at, start, body, quiet=self.options.coerce)
         self._call = call
         self.start_keeping(call.opening if weak else call.start)
         self.pos = self.seek = match.end()
@@ -234,13 +220,12 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner = call.scanner
-        assert scanner is not None
         if not scanner.status:
             self.pos = scanner.scan(self.buf, self.pos, self.final)
         if self.streaming:
             self.report(call)
             if not scanner.status and not self.final:
-                self._enter_body(scanner)
+                self._enter(None, scanner)
                 return False
         self._body_ends(call, scanner)
         return True
@@ -250,7 +235,6 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner = call.scanner
-        assert scanner is not None
         if self.resync(call.plan) is None:
             return False
         text = self.kept(call.body, self.here())
@@ -305,23 +289,18 @@ class CallSteps(Trial):
                 if left:
                     self._wait = len(core) - left
                 return False
-            match = shape.extra_closers(core).match(buf, pos, final)
+            match = _extra_closers(core).match(buf, pos, final)
+            slip = "a closing bracket too many"
+            if match is None and number == len(plan.tail) - 1 and shape.reopened is not None:
+                match = shape.reopened.match(buf, at, final)
+                slip = f"{shape.head_first!r} for {core!r}"
             if match is MORE:
                 return False
             if match is not None:
                 pos = match.end()
                 matched += 1
-                missing = "a closing bracket too many"
+                missing = slip
                 continue
-            if number == len(plan.tail) - 1 and shape.reopened is not None:
-                match = shape.reopened.match(buf, at, final)
-                if match is MORE:
-                    return False
-                if match is not None:
-                    pos = match.end()
-                    matched += 1
-                    missing = f"{match.group()!r} for {core!r}"
-                    continue
             inner = shape.inner[number] if shape.inner and matched == number else None
             if inner is not None:
                 match = inner.match(buf, pos, final)
@@ -363,7 +342,6 @@ class CallSteps(Trial):
     def _more_stands(self, call: CallInHand, error: str) -> bool:
         """A call whose arguments go on behind their end can't be read."""
         scanner = call.scanner
-        assert scanner is not None
         scanner.error = error
         call.reached = self.here()
         self._step = BROKEN
@@ -371,7 +349,6 @@ class CallSteps(Trial):
 
     def _complete_call(self, call: CallInHand, missing: str) -> None:
         scanner, plan = call.scanner, call.plan
-        assert scanner is not None
         found: list[tuple[str, str]] = []
         arguments: dict[str, Any] = {}
         try:
@@ -409,14 +386,13 @@ class CallSteps(Trial):
         call = self._call
         assert call is not None
         scanner, plan = call.scanner, call.plan
-        assert scanner is not None
         core = self.resync(plan)
         if core is None:
             return False
         if call.cut_off and not core:
             self.pos = len(self.buf)
             found = [self.cut_off(call.name)]
-            self.add_call(call.name, _partial(scanner), call.id, call.start, self.here(), found, call.plan, call)
+            self.add_call(call.name, scanner.partial(), call.id, call.start, self.here(), found, call.plan, call)
             self._call_ends(call)
             return True
         self._limited_until = max(self._limited_until, call.reached)
@@ -441,7 +417,6 @@ class CallSteps(Trial):
             self._section_closed(pos)
             return True
         scanner = call.scanner
-        assert scanner is not None
         end = self.here()
         name = call.name or self.name_in(call.start, end)
         found = [("malformed-arguments", scanner.error or "the arguments are not closed")]
@@ -478,15 +453,14 @@ class CallSteps(Trial):
             elif not final and any(len(buf) - at < len(text) and text.startswith(buf[at:]) for text in plan.betweens):
                 return False
             for other in plan.followers:
-                if final:
-                    match = other.head(buf, follow)
-                else:
-                    match = other.shape.head.match(buf, follow, False)
-                    if match is MORE:
-                        self._wait = other.shape.head.missing(buf, follow)
-                        return False
+                match = other.shape.head.match(buf, follow, final)
+                if match is MORE:
+                    self._wait = other.shape.head.missing(buf, follow)
+                    return False
                 if match is not None:
-                    self._next_call(other, match)
+                    name, id = other.names(match)
+                    self.pos = at = match.start("at_")
+                    self._read_calls(other, match, at, name, id, weak=False)
                     return True
             if plan.surplus is not None and buf.startswith("}", at):
                 match = plan.surplus.match(buf, at, final)
@@ -514,15 +488,6 @@ class CallSteps(Trial):
         self._end_calls()
         return True
 
-    def _next_call(self, plan: CallPlan, match: Any) -> None:
-        """The head of the next call of the section."""
-        name, id = plan.shape.names(match) if plan.named else (None, None)
-        self.pos = at = match.start("at_")
-        if self.budget >= 0 and self.base + match.end() >= self._limited_until:
-            self._read_calls(plan, match, at, name, id, weak=False)
-        else:
-            self._call_begins(plan, match, at, name, id, weak=False)
-
     def _end_calls(self) -> None:
         """No call follows: text goes on, in the thought in which the calls stood if there was one."""
         self._step = TEXT
@@ -530,10 +495,7 @@ class CallSteps(Trial):
             self.thinking, self._back_to = self._back_to, None
 
 
-def _partial(scanner: Scanner) -> dict[str, Any]:
-    """The arguments as far as they were completely read."""
-    try:
-        value = json.decode(scanner.partial() or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+@lru_cache(maxsize=256)
+def _extra_closers(core: str) -> Rx:
+    """Superfluous closing brackets before a closing marker."""
+    return Rx(r"[ \t\r\n\]\}]{1,64}" + re.escape(core))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 
-class Options:
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a turn is read; what acts beyond the rulings is off by default, and noted `repaired` where it acts.
 
     `repair`: whether slips of the model are mended and noted, or make a call one that can't be read. `bare`: where a
@@ -15,32 +17,19 @@ class Options:
     whether tagged values are typed by their looks where no tools are given.
     """
 
-    def __init__(
-        self,
-        *,
-        repair: bool = True,
-        bare: str = "alone",
-        rescue: bool = False,
-        coerce: bool = False,
-        infer: bool = False,
-    ) -> None:
-        if bare not in ("alone", "anywhere", "never"):
-            raise ValueError(f"bare={bare!r}: give 'alone', 'anywhere' or 'never'")
-        self.repair = repair
-        self.bare = bare
-        self.rescue = rescue
-        self.coerce = coerce
-        self.infer = infer
+    repair: bool = True
+    bare: str = "alone"
+    rescue: bool = False
+    coerce: bool = False
+    infer: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bare not in ("alone", "anywhere", "never"):
+            raise ValueError(f"bare={self.bare!r}: give 'alone', 'anywhere' or 'never'")
 
     def given(self) -> dict[str, Any]:
         """The choices, as the arguments that they were given by."""
-        return {
-            "repair": self.repair,
-            "bare": self.bare,
-            "rescue": self.rescue,
-            "coerce": self.coerce,
-            "infer": self.infer,
-        }
+        return msgspec.structs.asdict(self)
 
 
 DEFAULT = Options()

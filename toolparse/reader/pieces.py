@@ -11,7 +11,6 @@ from __future__ import annotations
 from toolparse.codecs.scanner import Scanner
 from toolparse.compile import TextStretch
 from toolparse.events import ArgumentsDelta, ContentDelta, Event, ReasoningDelta
-from toolparse.picture import BLANKS
 from toolparse.reader.turn import CallInHand, Turn
 
 
@@ -33,40 +32,27 @@ class Pieces(Turn):
         """Whether every piece must go through the steps."""
         return self._seeking
 
-    def _enter_text(self, stretch: TextStretch) -> None:
-        """Pieces of a text follow."""
+    def _enter(self, stretch: TextStretch | None, scanner: Scanner | None) -> None:
+        """Pieces of a text follow, or of a call's body."""
         if not self.holding():
             self.append("")
-            self._stretch = stretch
-            self._next_piece()
-
-    def _enter_body(self, scanner: Scanner) -> None:
-        """Pieces of a call's body follow."""
-        if not self.holding():
-            self.append("")
-            self._scanner = scanner
+            self._stretch, self._scanner = stretch, scanner
             self._next_piece()
 
     def _next_piece(self) -> None:
         """What the next piece must be, where the window holds what is left of the last one."""
         held = self.buf
         self._passed_from = len(self._fed)
-        scanner = self._scanner
+        scanner, stretch = self._scanner, self._stretch
         if scanner is not None:
-            breakers = scanner.breakers()
-            if held or breakers is None:
-                self._breakers = None
+            self._breakers = breakers = None if held else scanner.breakers()
+            if breakers is None:
                 self._wait = scanner.least_needed(held)
-            else:
-                self._breakers = breakers
         else:
-            stretch = self._stretch
             assert stretch is not None
+            self._breakers = None if held else stretch.breakers()
             if held:
-                self._breakers = None
                 self._wait = stretch.least_needed(held)
-            else:
-                self._breakers = stretch.breakers()
 
     def _account(self) -> None:
         """What was passed on of a call's body counts as read."""
@@ -84,18 +70,9 @@ class Pieces(Turn):
         """A piece of a text, and nothing else."""
         self._fed.append(text)
         self.base += len(text)
-        body = text.rstrip(BLANKS)
-        if len(body) < len(text):
-            if not body:
-                self.pending.append(text)
-                return []
-            blanks = text[len(body) :]
-            if self.pending:
-                body = "".join(self.pending) + body
-            self.pending = [blanks]
-        elif self.pending:
-            body = "".join(self.pending) + text
-            self.pending = []
+        body = self.decided(text)
+        if not body:
+            return []
         if self.thinking is None:
             self.content.append(body)
             return [ContentDelta(body)]

@@ -29,7 +29,7 @@ from toolparse.reader.tables import CallPlan
 _decode: Any = msgspec.json.Decoder().decode
 # The standard library's scanner in C, held to what JSON allows: it tells where a value ends.
 _scan: Any = JSONDecoder(parse_float=json.finite_float, parse_constant=json.no_constant).scan_once  # type: ignore[attr-defined]
-FAR: Final = 2048  # characters, from which on it pays to think before a search
+_FAR: Final = 2048  # characters, from which on it pays to think before a search
 
 #: The position behind a body, the name and the id in it ('' and None where none is), and the arguments.
 Body = tuple[int, str, str | None, dict[str, Any]]
@@ -81,7 +81,7 @@ class PlainCalls(Recovery):
         text, stop, watch = self.buf, plan.stop, plan.watch
         size = len(text)
         if stop:
-            if size - at < FAR:
+            if size - at < _FAR:
                 end = text.find(stop, at)
             else:  # where the text is long it mostly holds one call
                 end = text.rfind(stop, at) if not self.calls else -1
@@ -136,9 +136,7 @@ def read_up_to(text: str, pos: int, end: int, watch: WrapperPaths | None) -> Bod
         return None
     if type(value) is not dict or not json.each_key_once(inner, value):
         return None
-    if watch is None:
-        return end, "", None, value
-    pair = watch.pair
+    pair = watch.pair if watch is not None else None
     if pair is not None and len(value) == 2:  # the usual wrapper
         name, arguments = value.get(pair[0]), value.get(pair[1])
         if type(name) is str and type(arguments) is dict:

@@ -58,22 +58,7 @@ from toolparse.reader.states import (
     TEXT,
     TRY,
 )
-from toolparse.reader.tables import (
-    ASIDE,
-    CALL,
-    CLOSE,
-    CONTENT,
-    END,
-    MESSAGE,
-    MORE_JSON,
-    SECTION,
-    STRAY,
-    THOUGHT,
-    Entry,
-    Prepared,
-    Start,
-    prepare,
-)
+from toolparse.reader.tables import MORE_JSON, Entry, Prepared, Start, prepare
 from toolparse.reader.turn import Tools
 from toolparse.reader.unmarked import END as END_MARK
 from toolparse.reader.unmarked import LAST, spelt_otherwise, unmarked
@@ -93,8 +78,7 @@ class Reader(CallSteps):
     """Reads one assistant turn.
 
     `start`: where the prompt leaves it. `complete`: the whole text, where it is known; else it is fed in pieces.
-    `unbound`: the format whose markers have a suffix that the text is to tell. `at_once`: whether calls that are well
-    formed may be read at once; what is read is the same.
+    `unbound`: the format whose markers have a suffix that the text is to tell.
     """
 
     _entries: tuple[Entry, ...] = ()  # what may begin at the marker that is tried
@@ -121,7 +105,6 @@ class Reader(CallSteps):
         options: Options = DEFAULT,
         complete: str | None = None,
         unbound: Format | None = None,
-        at_once: bool = True,
     ) -> None:
         head = start.head
         final = complete is not None
@@ -144,7 +127,7 @@ class Reader(CallSteps):
         self._ahead = {}
         self._step = MESSAGE_START if start.fresh else TEXT
         if final:
-            self.budget = 4 * len(text) + 4096 if at_once else -1
+            self.budget = 4 * len(text) + 4096
             return
         self.events = []
         self._fed = []
@@ -281,8 +264,6 @@ class Reader(CallSteps):
             del self.events[: self._before.events]
             self._before.events = 0
             return events
-        if not events:
-            return []
         self.events = []
         return events
 
@@ -479,7 +460,7 @@ class Reader(CallSteps):
         if end < len(buf):
             self._wait = tail.missing(buf[end:])
         elif self.has_body and not self.lead and self.mark_end > self.mark_start:  # some of it is the text's own
-            self._enter_text(table.stretch)
+            self._enter(table.stretch, None)
         return False
 
     # -- markers ------------------------------------------------------------------------------------------------------
@@ -496,20 +477,17 @@ class Reader(CallSteps):
         while self._entry < len(entries):
             at = self._at
             entry = entries[self._entry]
-            if self._only_text and (entry.kind == STRAY or (entry.kind == CALL and entry.weak)):
+            if self._only_text and (entry.kind == "stray" or (entry.kind == "call" and entry.weak)):
                 self._entry += 1
                 continue
-            if final:
-                match = entry.matches(self.buf, at)
-            else:
-                match = entry.rx.match(self.buf, at, False)
-                if match is MORE:
-                    self._wait = entry.rx.missing(self.buf, at)
-                    return False
+            match = entry.matches(self.buf, at) if final else entry.rx.match(self.buf, at, False)
+            if match is MORE:
+                self._wait = entry.rx.missing(self.buf, at)
+                return False
             if match is None:
                 if entry.announced and self._opener is None:
                     self._opener = entry
-            elif entry.kind == SECTION and self._opener is not None and self._is_cut_off(at):
+            elif entry.kind == "section" and self._opener is not None and self._is_cut_off(at):
                 break  # a call was about to begin in it
             elif self._take(entry, match, at):
                 return True
@@ -534,10 +512,10 @@ class Reader(CallSteps):
         if self._before is not None:
             if self.ends_trial(at):
                 return True
-            if kind in (THOUGHT, CONTENT, ASIDE):
+            if kind in ("reasoning", "content", "aside"):
                 self.set_back()
                 return True
-        if kind in (CALL, SECTION):
+        if kind in ("call", "section"):
             thought = self.thinking
             if thought is not None:
                 counts = self._leave_thought(thought, at)
@@ -547,7 +525,7 @@ class Reader(CallSteps):
                     self._back_to = thought
             plan = entry.plan
             assert plan is not None
-            if kind == CALL:
+            if kind == "call":
                 if self._begin_call(plan, match, at):
                     return True
                 self._end_calls()
@@ -562,7 +540,7 @@ class Reader(CallSteps):
         self._step = TEXT
         frame = entry.frame
         thinking = self.thinking
-        if kind == THOUGHT:
+        if kind == "reasoning":
             if thinking is not None:
                 if not self.has_body and at > self.pos:
                     self.text_seen(at)  # so that it is looked at once, however often thoughts open in it
@@ -574,28 +552,28 @@ class Reader(CallSteps):
             self.thinking = frame
             self.step_over(end)
             self.lead = frame.lead
-        elif kind == CLOSE:
+        elif kind == "close":
             assert frame is not None
             return self._close_frame(frame, match, at)
-        elif kind == END:
+        elif kind == "end":
             self.end_text(at, self._trail() if thinking is None else "")
             self.step_over(end)
             self.section_ends()
             self.thinking = None
             self._step = BEHIND
-        elif kind == CONTENT:
+        elif kind == "content":
             assert frame is not None
             self.end_text(at, thinking.trail if thinking is not None else "")
             self.thinking, self.framed = None, frame
             self.step_over(end)
             self.lead = frame.lead
-        elif kind == ASIDE:
+        elif kind == "aside":
             if at > self.pos:
                 self.text_seen(at)
             self.settle(self.base + at, "", alone=True)
             self.step_over(end)
             self.text_goes_on()
-        elif kind == MESSAGE:
+        elif kind == "message":
             self.end_text(at, "")
             self._new_message(end)
         else:

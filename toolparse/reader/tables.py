@@ -8,36 +8,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from toolparse.codecs.matching import SLACK, WS, Rx
 from toolparse.codecs.scanner import SLIP
 from toolparse.compile import Candidate, Frame, Program, Shape, TextStretch, compile_format, is_marker
 from toolparse.format import Also, Format, Syntax
 from toolparse.reader.finding import Finder
-
-# What may begin at a marker.
-CALL: Final = 0
-SECTION: Final = 1
-THOUGHT: Final = 2
-CONTENT: Final = 3
-CLOSE: Final = 4
-END: Final = 5
-MESSAGE: Final = 6
-STRAY: Final = 7
-ASIDE: Final = 8
-_KINDS = {
-    "call": CALL,
-    "section": SECTION,
-    "reasoning": THOUGHT,
-    "content": CONTENT,
-    "close": CLOSE,
-    "end": END,
-    "message": MESSAGE,
-    "stray": STRAY,
-    "aside": ASIDE,
-}
-
 
 _BRACKETS = frozenset("()[]{}")
 
@@ -95,7 +72,6 @@ class CallPlan:
 
     def __init__(self, shape: Shape, program: Program) -> None:
         self.shape = shape
-        self.head: Any = shape.head.final.match
         self.named = shape.has_name or shape.has_id
         self.just_name = shape.has_name and not shape.has_id and not shape.format.escapes
         self.json = shape.json
@@ -124,7 +100,6 @@ class CallPlan:
         self.closers = (*(param.close for param in params), *shape.closer, *shape.tail)
         self.stop = shape.tail[0] if shape.tail else ""
         self.step = len(self.stop)
-        self.closed_json = shape.json and bool(shape.tail)
         self.rest: Any = None
         if shape.tail[1:]:
             self.rest = _matches("".join(SLACK + re.escape(core) for core in shape.tail[1:]))
@@ -160,6 +135,12 @@ class CallPlan:
         #: matches all closing markers of the section, where nothing else can be meant by the first of them
         self.shut: Any = None
 
+    def names(self, match: Any) -> tuple[str | None, str | None]:
+        """Name and id that a match of the head captured."""
+        if self.just_name:
+            return match["name"].strip(), None
+        return self.shape.names(match) if self.named else (None, None)
+
     def follow_in_section(self) -> None:
         """Prepare for the next call of the same section."""
         between = "|".join(map(re.escape, self.betweens))
@@ -186,14 +167,14 @@ class CallPlan:
 class Entry:
     """Something that may begin at a marker. `announced`: it would surely be a call, had it been written right."""
 
-    def __init__(self, candidate: Candidate, marker: str, plan: CallPlan | None) -> None:
+    def __init__(self, candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> None:
         self.rx = candidate.rx
         self.matches: Any = candidate.rx.final.match
-        self.kind: int = _KINDS[candidate.kind]
+        self.kind = candidate.kind
         self.core = candidate.core
-        self.plan = plan
+        self.plan = plan = plans[candidate.shape.number] if candidate.shape is not None else None
         self.frame = candidate.frame
-        self.announced = self.kind == CALL and candidate.core == marker and candidate.strong
+        self.announced = self.kind == "call" and candidate.core == marker and candidate.strong
         self.weak = plan is not None and (plan.weak or plan.markerless)
 
 
@@ -208,15 +189,11 @@ class Table:
         plans: dict[int, CallPlan],
     ) -> None:
         self.entries = {
-            core: tuple(_entry(candidate, core, plans) for candidate in found) for core, found in candidates.items()
+            core: tuple(Entry(candidate, core, plans) for candidate in found) for core, found in candidates.items()
         }
         self.search: Any = markers.search
         self.stretch = stretch
         self.finder = Finder(markers, tuple(candidates))
-
-
-def _entry(candidate: Candidate, marker: str, plans: dict[int, CallPlan]) -> Entry:
-    return Entry(candidate, marker, plans[candidate.shape.number] if candidate.shape is not None else None)
 
 
 class Prepared:
@@ -248,7 +225,7 @@ class Prepared:
             program.reasoning_candidates, program.reasoning_markers, program.reasoning_stretch, self.plans
         )
         #: what may begin where a message does, without a marker
-        self.anchored = tuple(_entry(candidate, "", self.plans) for candidate in program.anchored)
+        self.anchored = tuple(Entry(candidate, "", self.plans) for candidate in program.anchored)
         self.message = program.message
         self.between = program.between
         self.no_call = frozenset(program.format.no_call)

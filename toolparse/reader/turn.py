@@ -33,18 +33,6 @@ from toolparse.reader.tables import CallPlan, Prepared
 from toolparse.reader.window import Window
 
 
-def _inferred() -> Any:
-    from toolparse.tools.fitting import INFERRED  # which only those who ask for it load
-
-    return INFERRED
-
-
-def _coerced(arguments: dict[str, Any], tool: Any) -> tuple[dict[str, Any], list[Any]]:
-    from toolparse.tools.fitting import coerce
-
-    return coerce(arguments, tool)
-
-
 class Tools(Protocol):
     """What the reader asks the tools of a conversation."""
 
@@ -61,7 +49,6 @@ class Tools(Protocol):
 class CallInHand:
     """A call that is being read. Positions are absolute."""
 
-    scanner: Scanner | None = None
     started = False  # whether a stream has said that it began,
     late = False  # or says it at its end, with all of it
     said = 0  # how many pieces of the scanner's arguments a stream has said
@@ -69,9 +56,19 @@ class CallInHand:
     reached = 0  # up to where it was read in vain
 
     def __init__(
-        self, plan: CallPlan, name: str | None, id: str | None, opening: int, start: int, body: int, *, quiet: bool
+        self,
+        plan: CallPlan,
+        scanner: Scanner,
+        name: str | None,
+        id: str | None,
+        opening: int,
+        start: int,
+        body: int,
+        *,
+        quiet: bool,
     ) -> None:
         self.plan = plan
+        self.scanner = scanner
         self.name = name
         self.id = id
         self.opening = opening  # where its section begins, or it
@@ -128,22 +125,22 @@ class Turn(Window):
                 self.alone = self.alone and self.base + start <= 0
         if start == at:
             return
-        text = self.buf[start:at]
+        body = self.decided(self.buf[start:at])
+        if body:
+            self.has_body = True
+            self.emit(body, self.base + at - (len(self.pending[0]) if self.pending else 0))
+
+    def decided(self, text: str) -> str:
+        """Text up to its last character that is no blank, with the blanks that waited before it; the rest waits."""
         body = text.rstrip(BLANKS)
-        if not body:
-            self.pending.append(text)
-            return
-        end = self.base + start + len(body)
-        if len(body) < len(text):
-            blanks = text[len(body) :]
+        if body:
+            text = text[len(body) :]
             if self.pending:
                 body = "".join(self.pending) + body
-            self.pending = [blanks]
-        elif self.pending:
-            body = "".join(self.pending) + body
-            self.pending = []
-        self.has_body = True
-        self.emit(body, end)
+                self.pending = []
+        if text:
+            self.pending.append(text)
+        return body
 
     def emit(self, text: str, end: int) -> None:
         """Text that is decided ends at the absolute position `end`."""
@@ -240,7 +237,11 @@ class Turn(Window):
         """The tool that types a call's arguments; None where nothing does."""
         tools = self.tools
         if tools is None:
-            return _inferred() if self.options.infer else None
+            if not self.options.infer:
+                return None
+            from toolparse.tools.fitting import INFERRED  # which only those who ask for it load
+
+            return INFERRED
         if not name:
             return None
         tool = tools.get(name)
@@ -265,7 +266,6 @@ class Turn(Window):
     def report(self, call: CallInHand) -> None:
         """What was read of the call in hand is said to a stream."""
         scanner = call.scanner
-        assert scanner is not None
         if not call.started:
             # Where a wrapper gives the name too, it decides, so the head's can't be said yet.
             known = scanner.name if scanner.name is not None or call.plan.wraps_name else call.name
@@ -298,7 +298,7 @@ class Turn(Window):
         id: str | None,
         start: int,
         end: int,
-        found: list[tuple[str, str]] | None,
+        found: list[tuple[str, str]],
         plan: CallPlan | None = None,
         call: CallInHand | None = None,
     ) -> None:
@@ -315,32 +315,29 @@ class Turn(Window):
         raw = self.kept(text_start, end) if text_start < end else ""
         tools = self.tools
         if not name:
-            found = [("no-name", "the call gives no tool name"), *(found or ())]
+            found.insert(0, ("no-name", "the call gives no tool name"))
         elif tools is not None:
             tool = tools.get(name)
             if tool is None:
                 tool, _ = tools.resolve(name)
                 if tool is not None:
-                    found = [*(found or ()), self.repaired(f"the name {name!r} for {tool.name!r}")]
+                    found.append(self.repaired(f"the name {name!r} for {tool.name!r}"))
                     name = tool.name
-            read = found is None or not any(code in UNREAD for code, _ in found)
-            if tool is not None and read and self.options.coerce:
-                arguments, notes = _coerced(arguments, tool)
-                if notes:
-                    found = [*(found or ()), *((note.code, note.message) for note in notes)]
             if tool is None:
                 hint = tools.suggest(name)
-                found = found or []
                 found.append(("unknown-tool", f"unknown tool {name!r}" + (f"; did you mean {hint!r}?" if hint else "")))
-            elif found is None:
+            elif not found or not any(code in UNREAD for code, _ in found):
+                if self.options.coerce:
+                    from toolparse.tools.fitting import coerce
+
+                    arguments, notes = coerce(arguments, tool)
+                    found.extend((note.code, note.message) for note in notes)
                 if not tool.accepts(arguments, end - start):
-                    found = [(problem.code, problem.message) for problem in tool.validate(arguments)]
-            elif read:
-                found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
-            if tool is not None and read and plan is not None and plan.tagged is not None:
-                found = [*(found or ()), *swallowed(plan.tagged, arguments, tool)] or None
-            elif tool is not None and read and call is not None and call.scanner is not None:
-                found = [*(found or ()), *call.scanner.misplaced(tool)] or None
+                    found.extend((problem.code, problem.message) for problem in tool.validate(arguments))
+                if plan is not None and plan.tagged is not None:
+                    found.extend(swallowed(plan.tagged, arguments, tool))
+                elif call is not None:
+                    found.extend(call.scanner.misplaced(tool))
         if self.streaming and (call is None or not call.started):
             self.events.append(CallStarted(index, name or "", id))
         issues: tuple[Issue, ...] = ()
