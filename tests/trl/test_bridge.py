@@ -14,7 +14,7 @@ import pytest
 import toolparse
 from fixtures.tiny import tiny_tokenizer
 from toolparse.message import fill_id
-from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
+from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop, _Asked
 from trl_integration.encoding import Encoder, Piece
 from trl_integration.generation import ScriptedBackend
 from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
@@ -104,7 +104,7 @@ def _accepts(bridge: Bridge, calls: list[BridgeCall], contents: list[str], stop:
 def _independent_render(bridge: Bridge, tok: Any, calls: list[BridgeCall], contents: list[str]) -> str:
     """A conversation put together here, not by the bridge; only the style of the messages is the bridge's."""
     style = bridge.renderer.style
-    native = bridge._skeleton(calls, answers(*contents), SCHEMAS).form.native
+    native = bridge._skeleton(_Asked(calls, answers(*contents), SCHEMAS)).form.native
     values = {"echo": {"text": "said"}, "add": {"a": 1, "b": 2}}
     made: list[dict[str, Any]] = [{"role": "user", "content": "Please do."}]
     turn: dict[str, Any] = {"role": "assistant", "content": "" if native else "some call"}
