@@ -202,7 +202,7 @@ class Bridge:
                 found += [
                     i
                     for end in self._written_ends(calls, tools)
-                    if end not in self._ends.inner() and (i := self._token(end)) is not None
+                    if end not in self._ends.inner and (i := self._token(end)) is not None
                 ]
             self._stops[key] = tuple(dict.fromkeys(found))
         return self._stops[key]
@@ -219,7 +219,7 @@ class Bridge:
 
     def inner_ends(self) -> frozenset[str]:
         """Texts that end turns, and can stand inside of one as well."""
-        return self._ends.inner()
+        return self._ends.inner
 
     def check(self, tools: Sequence[Mapping[str, Any]], *, calls: int = 1) -> None:
         """Prove the bridge for ``calls`` calls of the given tools; raises ``BridgeRefused`` with the reason."""
@@ -244,7 +244,7 @@ class Bridge:
         ends: list[str | None] = []
         if not calls:
             ends = [self._ends.plain(form)]
-            if ends[0] is None or ends[0] in self._ends.inner():
+            if ends[0] is None or ends[0] in self._ends.inner:
                 ends.append(self._ends.final(form))
         with contextlib.suppress(BridgeRefused):
             ends.append(self._skeleton(_Asked.placeholder(calls, tools)).stop)
