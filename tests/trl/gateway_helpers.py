@@ -14,7 +14,7 @@ import toolparse
 from trl_integration import Budget, Sampled, ScriptedBackend
 from trl_integration.rollout import Rollout
 
-from .helpers import TOOLS, ids_of, parser, tokenizer
+from .helpers import GO, TOOLS, parser, tokenizer
 
 httpx = pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
 pytest.importorskip("starlette", reason="the gateway is a server: pip install '.[serve]'")
@@ -23,7 +23,6 @@ pytest.importorskip("uvicorn", reason="the gateway is a server: pip install '.[s
 from trl_integration.gateway import AgentRollout, AgentTask, Row  # noqa: E402
 
 SCHEMAS = [toolparse.tool_schema(tool) for tool in TOOLS]
-GO = [{"role": "user", "content": "Go."}]
 
 
 class Refused(Exception):
@@ -63,13 +62,9 @@ def run_call(call: dict[str, Any]) -> dict[str, Any]:
     function = next(tool for tool in TOOLS if tool.__name__ == call["function"]["name"])
     value = function(**json.loads(call["function"]["arguments"]))
     if inspect.isawaitable(value):
-        value = asyncio.run(_awaited(value))
+        value = asyncio.run(value)
     text = value if isinstance(value, str) else json.dumps(value)
     return {"role": "tool", "tool_call_id": call["id"], "content": text}
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
 
 
 def agent(task: AgentTask) -> str | None:
@@ -166,8 +161,3 @@ def rows_of(seen: Sequence[tuple[list[int], Sampled]]) -> list[tuple[list[int], 
         mask += [0] * (len(fed) - len(ids)) + [1] * len(sampled.ids)
         ids[:] = [*fed, *sampled.ids]
     return rows
-
-
-def encoded(name: str, text: str) -> list[int]:
-    """Ids of a text with its markers."""
-    return ids_of(name, text)

@@ -15,7 +15,7 @@ import pytest
 
 import toolparse
 from fixtures.tiny import tiny_tokenizer
-from trl_integration import Budget, MultiTurnRollout, Rollout, ScriptedBackend, ToolExecutor
+from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared") / "templates"
@@ -114,6 +114,9 @@ def hang(seconds: float = 60.0) -> str:
 
 
 TOOLS = [add, weather, echo, hang]
+NAME, END = "qwen3", "<|im_end|>"  # the template of most tests
+GO = [{"role": "user", "content": "Go."}]
+CALL = f'<tool_call>\n{{"name": "add", "arguments": {{"a": 1, "b": 2}}}}\n</tool_call>{END}'
 
 
 # -- rollouts -------------------------------------------------------------------------------------------------
@@ -132,31 +135,36 @@ def written(name: str, *calls: tuple[str, dict[str, Any]], end: str | None = Non
     return text if stop and text.endswith(stop) else text + (stop or "")
 
 
+def scripted(script: Any, name: str = NAME, **options: Any) -> ScriptedBackend:
+    """A back end that plays texts of this template."""
+    return ScriptedBackend(script, encode=lambda text: ids_of(name, text), **options)
+
+
+def bound(tools: Sequence[Any] = (), name: str = NAME, **options: Any) -> MultiTurnRollout:
+    """A loop for this template's tokenizer."""
+    loop = MultiTurnRollout(tools, parser=parser(name), **options)
+    loop.bind(tokenizer(name))
+    return loop
+
+
 def roll(
     name: str,
     script: Sequence[Sequence[Any]] | Callable[[int, int], Any],
     *,
     tools: Sequence[Any] = tuple(TOOLS),
     count: int | None = None,
-    budget: Budget | None = None,
-    prompt: Any = None,
+    prompt: Any = GO,
+    rows: Sequence[Any] | None = None,
     timeout: float = 2.0,
     eos_ids: Sequence[int] = (),
     **options: Any,
 ) -> tuple[list[Rollout], ScriptedBackend, MultiTurnRollout]:
     """Run a script; every rollout has the same prompt."""
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(name, text))
-    loop = MultiTurnRollout(
-        tools,
-        parser=parser(name),
-        budget=budget,
-        executor=ToolExecutor(timeout=timeout),
-        **options,
-    )
+    backend = scripted(script, name)
+    loop = MultiTurnRollout(tools, **{"parser": parser(name), "executor": ToolExecutor(timeout=timeout), **options})
     loop.bind(tokenizer(name), eos_ids=eos_ids)
     size = count if count is not None else len(script)  # type: ignore[arg-type]
-    prompts = [prompt or [{"role": "user", "content": "Go."}]] * size
-    rollouts = loop.run(prompts, backend)
+    rollouts = loop.run([prompt] * size, backend, rows=rows)
     for rollout in rollouts:
         rollout.transcript.check()
     return rollouts, backend, loop

@@ -16,13 +16,25 @@ from fixtures.tiny import tiny_tokenizer
 from toolparse.message import fill_id
 from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop, _Asked
 from trl_integration.encoding import Encoder, Piece
-from trl_integration.generation import ScriptedBackend
 from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
 from trl_integration.messages import Renderer
 from trl_integration.transcript import Author, Transcript
 
 from . import mask_oracle
-from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told, written
+from .helpers import (
+    EOS,
+    add,
+    all_templates,
+    echo,
+    every_template,
+    ids_of,
+    roll,
+    scripted,
+    template,
+    tokenizer,
+    told,
+    written,
+)
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 
@@ -454,7 +466,7 @@ def test_the_loop_renders_once_for_a_group_and_for_each_answer(monkeypatch: pyte
     def script(index: int, turn: int) -> str:
         return done if turn == 2 else written("qwen3", ("echo", {"text": next(words)}))
 
-    backend = ScriptedBackend(script, encode=lambda text: ids_of("qwen3", text))
+    backend = scripted(script)
     rollouts = loop.run([[{"role": "user", "content": f"Go {at // 4}."}] for at in range(8)], backend)
     assert [len(r.turns) for r in rollouts] == [3] * 8
     assert len({tuple(r.transcript.completion_ids) for r in rollouts}) == 8

@@ -10,12 +10,9 @@ import pytest
 
 from trl_integration import Budget, Sampled
 
-from .gateway_helpers import GO, SCHEMAS, Client, Refused, agent, play, run_call
-from .helpers import ids_of, tokenizer, told, written
+from .gateway_helpers import SCHEMAS, Client, Refused, agent, play, run_call
+from .helpers import CALL, END, GO, ids_of, tokenizer, told, written
 from .test_rollout import ANSWER, GOLDEN
-
-END = "<|im_end|>"
-CALL = GOLDEN["qwen3"][0]
 
 
 @pytest.mark.parametrize("name", GOLDEN)

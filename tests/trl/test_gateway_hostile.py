@@ -12,9 +12,9 @@ import pytest
 
 from trl_integration import Budget, Sampled
 
-from .gateway_helpers import GO, Client, Recording, Refused, agent, httpx, play
-from .helpers import ids_of
-from .test_gateway import CALL, END, user
+from .gateway_helpers import Client, Recording, Refused, agent, httpx, play
+from .helpers import CALL, END, GO, ids_of, parser, tokenizer
+from .test_gateway import user
 from .test_rollout import ANSWER
 
 WORD = f"Word.{END}"
@@ -226,8 +226,6 @@ def test_a_client_that_goes_away_leaves_no_turn() -> None:
 
 def _unjudged(run: Any, backend: Any, **options: Any) -> Any:
     from trl_integration.gateway import AgentRollout
-
-    from .helpers import parser, tokenizer
 
     rollout = AgentRollout(run, parser=parser("qwen3"), seconds=30, **options)
     try:

@@ -18,14 +18,14 @@ from trl import GRPOTrainer
 from fixtures.tiny import tiny_model
 from trl_integration import Budget, Rollout, ToolGRPOTrainer, per_rollout
 
+from . import helpers
 from .gateway_helpers import SCHEMAS, Recording, judged, run_call
-from .helpers import ROOT, ids_of, parser, tokenizer
+from .helpers import NAME, ROOT, add, ids_of, parser, tokenizer
 from .test_training import config, questions
 
 pytestmark = pytest.mark.slow
 
-NAME = "qwen3"
-CALL = '<think>\nHm.\n</think>\n\n<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
+CALL = f"<think>\nHm.\n</think>\n\n{helpers.CALL}"
 STEPS = 3
 
 
@@ -152,8 +152,6 @@ async def framework(task: Any) -> str:
     import agents
     import openai
 
-    from .helpers import add
-
     agents.set_tracing_disabled(True)
     client = openai.AsyncOpenAI(base_url=task.base_url, api_key=task.api_key, timeout=60)
     model = agents.OpenAIChatCompletionsModel(task.model, client)
@@ -172,8 +170,6 @@ async def another_framework(task: Any) -> str:
     from pydantic_ai import Agent
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
-
-    from .helpers import add
 
     provider = OpenAIProvider(base_url=task.base_url, api_key=task.api_key)
     agent = Agent(OpenAIChatModel(task.model, provider=provider), tools=[add])

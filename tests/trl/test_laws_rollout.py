@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from trl_integration import Budget, MultiTurnRollout, Sampled, ScriptedBackend, ToolExecutor
 from trl_integration.executor import Toolbox
 
-from .helpers import add, echo, ids_of, parser, tokenizer, weather
-
-NAME = "qwen3"
+from .helpers import GO, NAME, add, echo, ids_of, parser, tokenizer, weather
 
 
 def broken() -> str:
@@ -117,7 +115,7 @@ def test_random_rollouts_keep_the_mask_contract(script: list[list[str]], budget:
     )
     tok = tokenizer(NAME)
     loop.bind(tok, eos_ids=[tok.pad_token_id])
-    rollouts = loop.run([[{"role": "user", "content": "Go."}]] * len(script), backend, budget=budget)
+    rollouts = loop.run([GO] * len(script), backend, budget=budget)
     output = loop.output(rollouts)
     assert [r.index for r in rollouts] == list(range(len(script)))
     for index, rollout in enumerate(rollouts):
