@@ -41,6 +41,7 @@ from .environment import (
     apply_observation,
     hook,
     refuse_media,
+    reward_of,
     selected,
     text_of_parts,
 )
@@ -216,7 +217,7 @@ class ToolLoop:
         for at, rollout in enumerate(rollouts):
             if rollout.environment is None or rollout.failed or kind not in (None, type(rollout.environment)):
                 continue
-            reward = rollout.lease.reward
+            reward = reward_of(rollout.environment)
             if reward is not None:
                 asked.append(at)
                 requests.append(self._own("reward", reward, {}, rollout.environment))

@@ -19,6 +19,7 @@ from toolparse import tool_schema
 from toolparse.tokens import Vocabulary
 from toolparse.tools import Injected
 from trl_integration import Budget, MultiTurnRollout, Rollout, Sampled, ScriptedBackend, rollout_html
+from trl_integration.environment import reward_of
 from trl_integration.executor import Toolbox, ToolExecutor, ToolRequest
 from trl_integration.metrics import rollout_metrics
 from trl_integration.traces import trace_of, write_traces
@@ -397,7 +398,7 @@ def test_tools_with_the_names_of_hooks_are_tools_and_that_is_said(caplog: pytest
     [rollout], _, loop = roll("qwen3", [[call, "Ok." + END]], tools=[], environments=Door)
     assert rollout.lease.toolbox.names == ["close", "reply", "reward"]
     assert rollout.results[0].value == "front closed"
-    assert rollout.lease.reward is None
+    assert reward_of(rollout.environment) is None
     assert "Door.close is a tool" in caplog.text
     loop.release([rollout])
 
