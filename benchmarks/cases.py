@@ -173,12 +173,12 @@ def one_call(format: str) -> Case:
     return Case(format, "one call", writer.calls(calls), Truth(calls))
 
 
-def calls_case(format: str, count: int, name: str = "") -> Case:
+def calls_case(format: str, count: int) -> Case:
     """Several calls in one turn."""
     writer = WRITERS[format]
     tool, arguments = ONE_XML if writer.xml else ONE
     calls = tuple((tool, {**arguments, "query": f"{arguments['query']} {n}"}) for n in range(count))
-    return Case(format, name or f"{count} calls", writer.calls(calls), Truth(calls))
+    return Case(format, f"{count} calls", writer.calls(calls), Truth(calls))
 
 
 def long_argument(format: str, size: int, name: str = "") -> Case:

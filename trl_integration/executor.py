@@ -184,9 +184,9 @@ class Toolbox:
             specs.append(spec)
         return Toolbox(specs)
 
-    def get(self, name: str | None) -> ToolSpec | None:
+    def get(self, name: str) -> ToolSpec | None:
         """The tool with this name, or None."""
-        return None if name is None else self._specs.get(name)
+        return self._specs.get(name)
 
     @property
     def names(self) -> list[str]:

@@ -358,18 +358,15 @@ def _renamed(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def thought_pattern(format: Any) -> re.Pattern[str]:
-    """What may stand at the end of a generation prompt beside the header: blanks, and markers of thoughts."""
-    return re.compile(rf"(?:\s|{'|'.join(_thought_markers(format))})+\Z")
-
-
-def _thought_markers(format: Any) -> list[str]:
-    """Patterns of the markers with which this format, or any that is known, frames thoughts."""
+    """What may stand at the end of a generation prompt beside the header: blanks, and the markers with which this
+    format, or any that is known, frames thoughts.
+    """
     markers: set[str] = set()
     for source in (getattr(format, "reasoning", None), *_known_thoughts()):
         for side in str(source or "").split("{{text}}"):
             if side.strip() and "{{" not in side:
-                markers.add(side.strip())
-    return [re.escape(marker) for marker in sorted(markers, key=len, reverse=True)]
+                markers.add(re.escape(side.strip()))
+    return re.compile(rf"(?:\s|{'|'.join(sorted(markers, key=len, reverse=True))})+\Z")
 
 
 @cache

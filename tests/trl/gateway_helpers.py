@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import toolparse
-from trl_integration import Budget, Sampled, ScriptedBackend
+from trl_integration import Sampled, ScriptedBackend
 from trl_integration.rollout import Rollout
 
-from .helpers import GO, TOOLS, parser, tokenizer
+from .helpers import GO, NAME, TOOLS, parser, tokenizer
 
 httpx = pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
 pytest.importorskip("starlette", reason="the gateway is a server: pip install '.[serve]'")
@@ -102,7 +102,6 @@ def play(
     *,
     count: int | None = None,
     prompts: Sequence[Any] | None = None,
-    budget: Budget | None = None,
     backend: Any = None,
     eos_ids: Sequence[int] = (),
     tok: Any = None,
@@ -113,15 +112,28 @@ def play(
     tok = tok or tokenizer(name)
     backend = backend or Recording(script, encode=lambda text: list(tok(text, add_special_tokens=False)["input_ids"]))
     size = count if count is not None else len(prompts if prompts is not None else script)  # type: ignore[arg-type]
-    options.setdefault("seconds", 30.0)
-    rollout = AgentRollout(run, parser=made, budget=budget, **options)
+    prompts = list(prompts) if prompts is not None else [GO] * size
+    rows = unjudged(run, backend, prompts, tok, eos_ids, parser=made, **options)
+    return [judged(row, backend) for row in rows], backend
+
+
+def unjudged(
+    run: Any,
+    backend: Any,
+    prompts: Sequence[Any] = (GO, GO),
+    tok: Any = None,
+    eos_ids: Sequence[int] = (),
+    **options: Any,
+) -> list[Any]:
+    """Run agents with a back end that loses something, or does more than what is kept."""
+    rollout = AgentRollout(run, **{"seconds": 30.0, "parser": None if tok else parser(NAME), **options})
     try:
-        rollout.bind(tok, eos_ids=eos_ids)
-        rows = rollout.run(list(prompts) if prompts is not None else [GO] * size, backend)
+        rollout.bind(tok or tokenizer(NAME), eos_ids=eos_ids)
+        rows: list[Any] = rollout.run(prompts, backend)
         rollout.output(rows)
     finally:
         rollout.close()
-    return [judged(row, backend) for row in rows], backend
+    return rows
 
 
 def judged(row: Rollout, backend: Any) -> Row:

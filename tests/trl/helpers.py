@@ -71,6 +71,17 @@ def parser(name: str) -> toolparse.Parser:
     return toolparse.parser_for(tokenizer(name))
 
 
+class Processor:
+    """What a vision-language processor is here: it holds a tokenizer, decodes, and has a chat template of its own."""
+
+    def __init__(self, tok: Any) -> None:
+        self.tokenizer = tok
+        self.chat_template = tok.chat_template
+
+    def decode(self, *args: Any, **kwargs: Any) -> str:
+        return str(self.tokenizer.decode(*args, **kwargs))
+
+
 # -- tools ----------------------------------------------------------------------------------------------------
 
 
@@ -175,3 +186,14 @@ def told(name: str, rollout: Rollout) -> list[tuple[str, str]]:
     return [
         (segment.author.value, tokenizer(name).decode(list(segment.ids))) for segment in rollout.transcript.segments[1:]
     ]
+
+
+def golden(name: str, rollout: Rollout, prompts: list[list[int]], expected: list[tuple[str, str]]) -> None:
+    """The rollout is these texts of these authors, its mask is 1 exactly on the model's, and its prompts go on."""
+    assert told(name, rollout) == expected
+    mask = [value for author, text in expected for value in [int(author == "model")] * len(ids_of(name, text))]
+    assert rollout.transcript.tool_mask == mask
+    # Token in, token out: the engine was fed the prompt, then exactly what was sampled and injected.
+    first, second = prompts
+    assert rollout.transcript.prompt_ids == first
+    assert second == first + rollout.transcript.completion_ids[: -len(ids_of(name, expected[-1][1]))]

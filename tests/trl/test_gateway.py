@@ -11,7 +11,7 @@ import pytest
 from trl_integration import Budget, Sampled
 
 from .gateway_helpers import SCHEMAS, Client, Refused, agent, play, run_call
-from .helpers import CALL, END, GO, ids_of, tokenizer, told, written
+from .helpers import CALL, END, GO, golden, ids_of, tokenizer, told, written
 from .test_rollout import ANSWER, GOLDEN
 
 
@@ -21,13 +21,7 @@ def test_02_one_call_golden(name: str) -> None:
     [row], backend = play(name, [[wrote, ANSWER + end]])
     assert (row.stop_reason, len(row.session.rows)) == ("answered", 1), row.detail
     expected = [("model", wrote), *injected, ("scaffold", tail), ("model", ANSWER + end)]
-    assert told(name, row) == expected
-    mask = [value for author, text in expected for value in [int(author == "model")] * len(ids_of(name, text))]
-    assert row.transcript.tool_mask == mask
-    first, second = (fed for fed, _ in backend.seen[0])
-    assert row.transcript.prompt_ids == first
-    assert second == first + row.transcript.completion_ids[: -len(ids_of(name, ANSWER + end))]
-    # The first prompt is the loop's own, to the token.
+    golden(name, row, [fed for fed, _ in backend.seen[0]], expected)
     assert [record.text for record in row.calls] == ["3"]
 
 

@@ -36,7 +36,7 @@ from trl_integration.generation import backend_for, finished
 from trl_integration.metrics import rollout_metrics
 from trl_integration.traces import trace_of, write_traces
 
-from .helpers import CALL, END, GO, ROOT, add, bound, echo, ids_of, roll, scripted, tokenizer, told, written
+from .helpers import CALL, END, GO, ROOT, Processor, add, bound, echo, ids_of, roll, scripted, tokenizer, told, written
 
 VOCABULARY = Vocabulary(tokenizer("qwen3"))
 
@@ -262,18 +262,10 @@ def test_observations() -> None:
         apply_observation(prompt, 3)
 
 
-class Processor:
-    """As processors are: around a tokenizer, with the chat template on themselves."""
-
-    def __init__(self, name: str) -> None:
-        self.tokenizer = copy.copy(tokenizer(name))
-        self.chat_template = self.tokenizer.chat_template
-        self.tokenizer.chat_template = None
-
-
 def test_processors_are_unwrapped() -> None:
     loop = MultiTurnRollout([add])
-    processor = Processor("qwen3")
+    processor = Processor(copy.copy(tokenizer("qwen3")))
+    processor.tokenizer.chat_template = None
     loop.bind(processor)
     [rollout] = loop.run([GO], scripted([[CALL, "Three." + END]]))
     assert (rollout.results[0].text, rollout.answer) == ("3", "Three.")

@@ -18,8 +18,7 @@ from toolparse.format import Format
 from trl_integration.bridge import Bridge
 from trl_integration.prepare import prepare
 
-from .helpers import EOS, add, echo, template
-from .test_bridge import Processor
+from .helpers import EOS, Processor, add, echo, template
 from .test_training import config, questions
 
 pytestmark = pytest.mark.slow

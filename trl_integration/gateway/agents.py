@@ -400,10 +400,7 @@ class AgentRollout(MultiTurnRollout):
             Transcript(ids or [end]),
             messages=[{"role": "assistant", "content": ""}],
             session=session,
-            number=0,
-            parent=None,
             why="nothing was sampled",
-            offered="",
         )
         row.transcript.add_turn([end], None)
         return row
