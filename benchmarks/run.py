@@ -26,6 +26,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ class Bench:
         floor = floor_for(case.format, truth)
         read = floor(text)
         check(truth, read.calls, read.content, read.reasoning)
-        contenders = [Contender("toolparse", ours), Contender("floor", lambda: floor(text))]
+        contenders = [Contender("toolparse", ours), Contender("floor", partial(floor, text))]
         left_out: dict[str, str] = {}
         decoding: list[str] = []
         if with_peers:
@@ -262,7 +263,7 @@ class Bench:
                 with self.trying(adapter.name, left_out):
                     given = adapter.prepare(text)
                     check(truth, *adapter.read(adapter.run(given)))
-                    contenders.append(Contender(adapter.name, lambda run=adapter.run, given=given: run(given)))  # type: ignore[misc]
+                    contenders.append(Contender(adapter.name, partial(adapter.run, given)))
                     if adapter.decoded:
                         decoding.append(adapter.name)
         measure(contenders, self.slice)
@@ -278,53 +279,49 @@ class Bench:
         for format in WRITERS:
             parser = parser_of(format)
             for case in one_shot_cases(format, quick=self.quick):
-                self.compare("one-shot", case, lambda parser=parser, text=case.text: parser.parse(text))  # type: ignore[misc]
+                self.compare("one-shot", case, partial(parser.parse, case.text))
 
     def validated(self) -> None:
         """One call, judged by its tool's schema."""
         for format in WRITERS:
-            parser = parser_of(format, tools_of(format))
-            case = one_call(format)
-            self.compare(
-                "validated",
-                case,
-                lambda parser=parser, text=case.text: parser.parse(text),  # type: ignore[misc]
-                label="one call, validated",
-                with_peers=False,
-            )
+            parser, case = parser_of(format, tools_of(format)), one_call(format)
+            ours = partial(parser.parse, case.text)
+            self.compare("validated", case, ours, label="one call, validated", with_peers=False)
 
     def streams(self) -> None:
         """Streams in pieces of four characters: the cost of a piece, and how it grows."""
         cost = 6_000 if self.quick else 20_000
-        makers: list[tuple[str, str, Callable[[int], Case]]] = [
-            ("hermes", "text", lambda size: text_case("hermes", size)),
-            ("hermes", "thought", lambda size: thought_only("hermes", size)),
-            ("hermes", "JSON argument", lambda size: long_argument("hermes", size)),
-            ("hermes", "small calls", lambda size: many_small("hermes", size)),
-            ("qwen3-coder", "XML argument", lambda size: long_argument("qwen3-coder", size)),
-            ("qwen3-coder", "small calls", lambda size: many_small("qwen3-coder", size)),
+        makers: list[tuple[str, str, Callable[[str, int], Case]]] = [
+            ("hermes", "text", text_case),
+            ("hermes", "thought", thought_only),
+            ("hermes", "JSON argument", long_argument),
+            ("hermes", "small calls", many_small),
+            ("qwen3-coder", "XML argument", long_argument),
+            ("qwen3-coder", "small calls", many_small),
         ]
         if not self.quick:
             makers += [
-                ("harmony", "JSON argument", lambda size: long_argument("harmony", size)),
-                ("llama3-json", "JSON argument", lambda size: long_argument("llama3-json", size)),
-                ("pythonic", "Python argument", lambda size: long_argument("pythonic", size)),
-                ("gemma4", "literal argument", lambda size: long_argument("gemma4", size)),
+                ("harmony", "JSON argument", long_argument),
+                ("llama3-json", "JSON argument", long_argument),
+                ("pythonic", "Python argument", long_argument),
+                ("gemma4", "literal argument", long_argument),
             ]
         for format, name, make in makers:
-            self.stream_cost(format, name, make(cost))
+            self.stream_cost(format, name, make(format, cost))
             sizes = (2_000, 16_000, 64_000) if self.quick else (2_000, 32_000, 250_000, 1_000_000)
-            self.stream_growth(format, name, make, sizes)
+            self.stream_growth(format, name, partial(make, format), sizes)
 
     def stream_cost(self, format: str, name: str, case: Case) -> None:
         """The cost of a piece against the floor and transformers."""
         parser = parser_of(format)
         pieces = cut(case.text)
         check_stream(parser, case)
-        contenders = [Contender("toolparse", lambda: feed_all(parser.stream(), pieces))]
+        contenders = [Contender("toolparse", partial(feed_all, parser.stream, pieces))]
         if format in MARKERS:
             floor = floor_for(format, case.truth)
-            contenders.append(Contender("floor", lambda: feed_all(StreamFloor(MARKERS[format], floor), pieces)))
+            contenders.append(
+                Contender("floor", partial(feed_all, partial(StreamFloor, MARKERS[format], floor), pieces))
+            )
         left_out: dict[str, str] = {}
         if format in RESPONSE_TEMPLATES:
             with self.trying("transformers", left_out):
@@ -350,7 +347,7 @@ class Bench:
             case = make(size)
             pieces = cut(case.text)
             check_stream(parser, case)
-            runs: list[Contender] = [Contender("toolparse", lambda pieces=pieces: feed_all(parser.stream(), pieces))]  # type: ignore[misc]
+            runs: list[Contender] = [Contender("toolparse", partial(feed_all, parser.stream, pieces))]
             last = growth["transformers"]
             # The next size of a quadratic stream would take size² as long: it is not tried.
             expected = last[-1][1] * (len(case.text) / last[-1][0]) ** 2 if last else 0.0
@@ -398,9 +395,9 @@ class Bench:
             (parser, text), (near, near_text) = pair
             floor = plain_floor([values], format.ends[:1] or (">",))
             contenders = [
-                Contender("toolparse", lambda parser=parser, text=text: parser.parse(text)),  # type: ignore[misc]
-                Contender("nearest", lambda near=near, near_text=near_text: near.parse(near_text)),  # type: ignore[misc]
-                Contender("floor", lambda floor=floor, text=text: floor(text)),  # type: ignore[misc]
+                Contender("toolparse", partial(parser.parse, text)),
+                Contender("nearest", partial(near.parse, near_text)),
+                Contender("floor", partial(floor, text)),
             ]
             measure(contenders, self.slice / 3)
             self.say(
@@ -424,7 +421,7 @@ class Bench:
                 check_ours(Truth(written), parser.parse(text))
                 values = [repr(arguments) for _, arguments in written]
                 contenders = [
-                    Contender("toolparse", lambda parser=parser, text=text: parser.parse(text)),  # type: ignore[misc]
+                    Contender("toolparse", partial(parser.parse, text)),
                     Contender("literal_eval", lambda values=values: [ast.literal_eval(value) for value in values]),  # type: ignore[misc]
                 ]
                 measure(contenders, self.slice / 2)
@@ -471,7 +468,7 @@ class Bench:
                 raise WrongError(f"no format was found for {format}")
             contenders = [
                 Contender("toolparse", new),
-                Contender("seen", lambda template=template: detect(template)),  # type: ignore[misc]
+                Contender("seen", partial(detect, template)),
                 Contender("Jinja compiles it", compiled),
             ]
             measure(contenders, self.slice)
@@ -491,7 +488,7 @@ class Bench:
                 check_ours(case.truth, message)
             floors = [floor_for(format, case.truth) for case in cases]
             contenders = [
-                Contender("toolparse", lambda texts=texts, parser=parser: parser.parse_batch(texts)),  # type: ignore[misc]
+                Contender("toolparse", partial(parser.parse_batch, texts)),
                 Contender(
                     "floor", lambda floors=floors, texts=texts: [f(t) for f, t in zip(floors, texts, strict=True)]
                 ),
@@ -615,8 +612,9 @@ def cut(text: str, size: int = 4) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-def feed_all(stream: Any, pieces: list[str]) -> Any:
+def feed_all(begin: Callable[[], Any], pieces: list[str]) -> Any:
     """A whole stream."""
+    stream = begin()
     feed = stream.feed
     for piece in pieces:
         feed(piece)

@@ -69,18 +69,25 @@ def second(rollout: Rollout) -> float:
     return float(rollout.answer.startswith("Answer 1"))
 
 
-def trainer_with(folder: Path, script: Any = script, *, kind: type = ToolGRPOTrainer, **options: Any) -> Any:
-    loop = MultiTurnRollout([add], parser=parser(NAME), backend=scripted(script))
-    common: dict[str, Any] = {
-        "model": seeded_model(),
-        "reward_funcs": second,
-        "args": config(folder, **options),
-        "train_dataset": questions(),
-        "processing_class": tokenizer(NAME),
-    }
-    if kind is GRPOTrainer:
-        return GRPOTrainer(rollout_func=loop, **common)
-    return ToolGRPOTrainer(rollout=loop, **common)
+def trainer_with(
+    folder: Path,
+    script: Any = script,
+    *,
+    kind: type = ToolGRPOTrainer,
+    rollout: MultiTurnRollout | None = None,
+    reward_funcs: Any = second,
+    **options: Any,
+) -> Any:
+    """A trainer that rolls out through this rollout, or plays the script."""
+    loop = rollout or MultiTurnRollout([add], parser=parser(NAME), backend=scripted(script))
+    return kind(
+        model=seeded_model(),
+        reward_funcs=reward_funcs,
+        args=config(folder, **options),
+        train_dataset=questions(),
+        processing_class=tokenizer(NAME),
+        **{"rollout_func" if kind is GRPOTrainer else "rollout": loop},
+    )
 
 
 def scored(trainer: Any) -> dict[str, Any]:
@@ -282,13 +289,8 @@ def test_environments_get_rows_give_rewards_and_are_closed(tmp_path: Path) -> No
         return turns[turn] if index % 2 else turns[1]
 
     Shelf.closed = []
-    trainer = ToolGRPOTrainer(
-        model=seeded_model(),
-        args=config(tmp_path),
-        train_dataset=questions(),
-        processing_class=tokenizer(NAME),
-        rollout=MultiTurnRollout(environments=Shelf, parser=parser(NAME), backend=scripted(look_or_not)),
-    )
+    loop = MultiTurnRollout(environments=Shelf, parser=parser(NAME), backend=scripted(look_or_not))
+    trainer = trainer_with(tmp_path, rollout=loop, reward_funcs=None)
     trainer.train()
     entry = next(e for e in trainer.state.log_history if "reward" in e)
     assert entry["rewards/Shelf/mean"] == pytest.approx(0.5)
