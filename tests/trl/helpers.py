@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -128,6 +129,18 @@ TOOLS = [add, weather, echo, hang]
 NAME, END = "qwen3", "<|im_end|>"  # the template of most tests
 GO = [{"role": "user", "content": "Go."}]
 CALL = f'<tool_call>\n{{"name": "add", "arguments": {{"a": 1, "b": 2}}}}\n</tool_call>{END}'
+
+
+def shaky() -> type:
+    """A class of environments whose second reset fails."""
+    resets = itertools.count(1)
+
+    class Shaky:
+        def reset(self, **row: Any) -> None:
+            if next(resets) == 2:
+                raise OSError("no space left")
+
+    return Shaky
 
 
 # -- rollouts -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from datasets import Dataset
 
 from trl_integration import AsyncRollouts, Budget, MultiTurnRollout
 
-from .helpers import CALL, END, NAME, add, parser, scripted, tokenizer
+from .helpers import CALL, END, NAME, add, parser, scripted, shaky, tokenizer
 from .test_training import config, second, seeded_model
 
 pytestmark = pytest.mark.slow
@@ -65,16 +65,9 @@ def test_branches_are_rows_of_their_own_and_what_failed_is_none() -> None:
     assert samples[0].advantage == samples[1].advantage
     assert samples[0].completion_mask.sum() != samples[1].completion_mask.sum()
 
-    class Shaky:
-        made = 0
-
-        def reset(self, **row: Any) -> None:
-            Shaky.made += 1
-            if Shaky.made == 2:
-                raise OSError("no space left")
-
+    class Shaky(shaky()):  # type: ignore[misc]
         def reward(self) -> float:
-            return float(Shaky.made)
+            return 1.0
 
     assert len(worker(environments=Shaky).samples(ROWS[:1])) == 3
     cut = worker(lambda index, turn: "x" * 90 if index == 0 else script(index, 1), mask_truncated=True)

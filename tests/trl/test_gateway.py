@@ -12,7 +12,7 @@ from trl_integration import Budget, Sampled
 
 from .gateway_helpers import SCHEMAS, Client, Refused, agent, play, run_call
 from .helpers import CALL, END, GO, golden, ids_of, tokenizer, told, written
-from .test_rollout import ANSWER, GOLDEN
+from .test_rollout import ANSWER, GOLDEN, KIMI
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -43,13 +43,7 @@ def test_03_three_turns(name: str) -> None:
 
 def test_04_ids_in_the_text_come_back_with_the_results() -> None:
     name = "moonshotai-Kimi-K2"
-    wrote = (
-        "<|tool_calls_section_begin|>"
-        '<|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>{"a": 1, "b": 2}<|tool_call_end|>'
-        '<|tool_call_begin|>functions.echo:1<|tool_call_argument_begin|>{"text": "hi"}<|tool_call_end|>'
-        "<|tool_calls_section_end|><|im_end|>"
-    )
-    [row], _ = play(name, [[wrote, ANSWER + END]])
+    [row], _ = play(name, [[KIMI, ANSWER + END]])
     assert len(row.session.rows) == 1
     text = "".join(text for author, text in told(name, row) if author != "model")
     assert 0 < text.index("functions.add:0") < text.index("functions.echo:1")

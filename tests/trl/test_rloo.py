@@ -11,7 +11,7 @@ from trl import RLOOConfig
 
 from trl_integration import MultiTurnRollout, ToolRLOOTrainer
 
-from .helpers import END, NAME, add, parser, scripted, tokenizer
+from .helpers import END, NAME, add, parser, scripted, shaky, tokenizer
 from .test_training import config, questions, scored, script, second, seeded_model
 
 pytestmark = pytest.mark.slow
@@ -108,15 +108,7 @@ def test_rewards_see_messages_and_fields_and_failures_have_no_advantage(tmp_path
         seen.append((completions, tool_calls, stop_reasons, answer))
         return [1.0, 0.0, 0.0, 0.0]
 
-    class Shaky:
-        made = 0
-
-        def reset(self, **row: Any) -> None:
-            Shaky.made += 1
-            if Shaky.made == 2:
-                raise OSError("no space left")
-
-    trainer = trainer_for(tmp_path, reward_funcs=watch, tools=[add], environments=Shaky)
+    trainer = trainer_for(tmp_path, reward_funcs=watch, tools=[add], environments=shaky())
     batch = scored(trainer)
     [(completions, calls, stops, answers)] = seen
     assert completions[0][0]["tool_calls"][0]["function"]["name"] == "add"
