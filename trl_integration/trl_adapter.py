@@ -38,18 +38,6 @@ class MultiTurnRollout(ToolLoop):
         prefix: Put before the names of the fields handed to reward functions, should they clash with columns.
     """
 
-    FIELDS: tuple[str, ...] = (
-        "rollouts",
-        "messages",
-        "tool_calls",
-        "tool_results",
-        "tool_issues",
-        "environments",
-        "stop_reasons",
-        "truncated",
-        "sampled_masks",
-    )
-
     def __init__(
         self,
         tools: Iterable[Any] = (),
@@ -141,7 +129,7 @@ class MultiTurnRollout(ToolLoop):
         return {}
 
     def fields(self, rollouts: Sequence[Rollout]) -> dict[str, list[Any]]:
-        """What reward functions are given, by name (see ``FIELDS``), one value per rollout."""
+        """What reward functions are given, by name one value per rollout."""
         return {
             "rollouts": list(rollouts),
             "messages": [r.messages for r in rollouts],
@@ -229,7 +217,7 @@ class MultiTurnRollout(ToolLoop):
         media = sorted(columns.intersection({"image", "images"}))
         if media and any(row.get(name) for row in rows for name in media):
             raise ValueError(f"multi-turn rollouts carry text only; the data set has a column {media[0]!r}: remove it")
-        clash = sorted(columns.intersection(self.prefix + name for name in self.FIELDS))
+        clash = sorted(columns.intersection(self.prefix + name for name in self.fields(())))
         if clash:
             raise ValueError(
                 f"the data set has columns that rollouts would overwrite: {', '.join(clash)}; "

@@ -551,7 +551,6 @@ def test_what_rewards_see() -> None:
 
     [row], _ = play("qwen3", [[CALL, ANSWER + END]])
     fields = AgentRollout(agent).fields([row])
-    assert set(fields) == set(AgentRollout.FIELDS)
     assert fields["outcomes"] == [ANSWER]
     assert [call.name for call in fields["tool_calls"][0]] == ["add"]
     assert [result.text for result in fields["tool_results"][0]] == ["3"]

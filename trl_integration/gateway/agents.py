@@ -102,8 +102,6 @@ class AgentRollout(MultiTurnRollout):
             counts for a whole session, limits of tokens for each of its rows.
     """
 
-    FIELDS = (*MultiTurnRollout.FIELDS, "outcomes", "sessions")
-
     def __init__(
         self,
         run: Agent,
