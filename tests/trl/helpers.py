@@ -164,10 +164,12 @@ def scripted(script: Any, name: str = NAME, **options: Any) -> ScriptedBackend:
     return ScriptedBackend(script, encode=lambda text: ids_of(name, text), **options)
 
 
-def bound(tools: Sequence[Any] = (), name: str = NAME, **options: Any) -> MultiTurnRollout:
+def bound(
+    tools: Sequence[Any] = (), name: str = NAME, *, eos_ids: Sequence[int] = (), **options: Any
+) -> MultiTurnRollout:
     """A loop for this template's tokenizer."""
     loop = MultiTurnRollout(tools, parser=parser(name), **options)
-    loop.bind(tokenizer(name))
+    loop.bind(tokenizer(name), eos_ids=eos_ids)
     return loop
 
 
@@ -180,13 +182,11 @@ def roll(
     prompt: Any = GO,
     rows: Sequence[Any] | None = None,
     timeout: float = 2.0,
-    eos_ids: Sequence[int] = (),
     **options: Any,
 ) -> tuple[list[Rollout], ScriptedBackend, MultiTurnRollout]:
     """Run a script; every rollout has the same prompt."""
     backend = scripted(script, name)
-    loop = MultiTurnRollout(tools, **{"parser": parser(name), "executor": ToolExecutor(timeout=timeout), **options})
-    loop.bind(tokenizer(name), eos_ids=eos_ids)
+    loop = bound(tools, name, **{"executor": ToolExecutor(timeout=timeout), **options})
     size = count if count is not None else len(script)  # type: ignore[arg-type]
     rollouts = loop.run([prompt] * size, backend, rows=rows)
     for rollout in rollouts:
