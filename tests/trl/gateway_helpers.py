@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import toolparse
-from trl_integration import Sampled, ScriptedBackend
+from trl_integration import Sampled
 from trl_integration.rollout import Rollout
 
-from .helpers import GO, NAME, TOOLS, parser, tokenizer
+from .helpers import GO, NAME, TOOLS, Recording, parser, tokenizer
 
 httpx = pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
 pytest.importorskip("starlette", reason="the gateway is a server: pip install '.[serve]'")
@@ -76,20 +76,6 @@ def agent(task: AgentTask) -> str | None:
         if not message.get("tool_calls"):
             return str(message["content"])
         messages += [run_call(call) for call in message["tool_calls"]]
-
-
-class Recording(ScriptedBackend):
-    """Writes down, for every session, what was fed and what was sampled, in order."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.seen: dict[int, list[tuple[list[int], Sampled]]] = {}
-
-    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
-        out = super().generate(prompts, budgets, stop_ids, places)
-        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
-            self.seen.setdefault(index, []).append((list(prompt), sampled))
-        return out
 
 
 Script = Sequence[Sequence[Any]] | Callable[[int, int], Any]

@@ -16,7 +16,7 @@ import pytest
 
 import toolparse
 from fixtures.tiny import tiny_tokenizer
-from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolExecutor
+from trl_integration import MultiTurnRollout, Rollout, Sampled, ScriptedBackend, ToolExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared") / "templates"
@@ -157,6 +157,21 @@ def written(name: str, *calls: tuple[str, dict[str, Any]], end: str | None = Non
     text = parser(name).render(made, content=content)
     stop = tokenizer(name).eos_token if end is None else end
     return text if stop and text.endswith(stop) else text + (stop or "")
+
+
+class Recording(ScriptedBackend):
+    """Writes down, for every rollout or session, what was fed and what was sampled, in order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: dict[int, list[tuple[list[int], Sampled]]] = {}
+
+    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
+        assert all(budget >= 1 for budget in budgets)
+        out = super().generate(prompts, budgets, stop_ids, places)
+        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
+            self.seen.setdefault(index, []).append((list(prompt), sampled))
+        return out
 
 
 def scripted(script: Any, name: str = NAME, **options: Any) -> ScriptedBackend:

@@ -12,8 +12,8 @@ import pytest
 
 from trl_integration import Budget, Sampled
 
-from .gateway_helpers import Client, Recording, Refused, agent, httpx, play, unjudged
-from .helpers import CALL, END, GO, ids_of
+from .gateway_helpers import Client, Refused, agent, httpx, play, unjudged
+from .helpers import CALL, END, GO, Recording, ids_of
 from .test_gateway import user
 from .test_rollout import ANSWER
 

@@ -6,16 +6,13 @@ prompts that the engine was fed, and derives the masks from these alone.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_integration import Budget, MultiTurnRollout, Sampled, ScriptedBackend, ToolExecutor
+from trl_integration import Budget, Sampled, ToolExecutor
 from trl_integration.executor import Toolbox
 
-from .helpers import GO, NAME, add, echo, ids_of, parser, tokenizer, weather
+from .helpers import GO, NAME, Recording, add, bound, echo, ids_of, tokenizer, weather
 
 
 def broken() -> str:
@@ -73,21 +70,6 @@ BUDGETS = st.builds(
 _EXECUTOR = ToolExecutor(timeout=10)
 
 
-class Engine(ScriptedBackend):
-    """Writes down, for every rollout, what it was fed and what it gave back."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.seen: defaultdict[int, list[tuple[list[int], Sampled]]] = defaultdict(list)
-
-    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
-        assert all(budget >= 1 for budget in budgets)
-        out = super().generate(prompts, budgets, stop_ids, places)
-        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
-            self.seen[index].append((list(prompt), sampled))
-        return out
-
-
 def oracle(seen: list[tuple[list[int], Sampled]]) -> tuple[list[int], list[int], list[int], list[float]]:
     """(prompt ids, completion ids, tool mask, log-probs), token by token."""
     prompt = list(seen[0][0])
@@ -109,22 +91,20 @@ def oracle(seen: list[tuple[list[int], Sampled]]) -> tuple[list[int], list[int],
 @settings(max_examples=60, deadline=None)
 @given(SCRIPTS, BUDGETS, st.booleans())
 def test_random_rollouts_keep_the_mask_contract(script: list[list[str]], budget: Budget, cut: bool) -> None:
-    backend = Engine(script, encode=lambda text: ids_of(NAME, text))
-    loop = MultiTurnRollout(
-        [add, echo, weather, broken, long, forge], parser=parser(NAME), executor=_EXECUTOR, cut_results=cut
-    )
+    backend = Recording(script, encode=lambda text: ids_of(NAME, text))
     tok = tokenizer(NAME)
-    loop.bind(tok, eos_ids=[tok.pad_token_id])
+    tools = [add, echo, weather, broken, long, forge]
+    loop = bound(tools, eos_ids=[tok.pad_token_id], executor=_EXECUTOR, cut_results=cut)
     rollouts = loop.run([GO] * len(script), backend, budget=budget)
     output = loop.output(rollouts)
     assert [r.index for r in rollouts] == list(range(len(script)))
     for index, rollout in enumerate(rollouts):
-        transcript = rollout.transcript
+        transcript, seen = rollout.transcript, backend.seen.get(index, [])
         assert rollout.stop_reason is not None
-        if not any(sampled.ids for _, sampled in backend.seen[index]):  # nothing that could be trained on
+        if not any(sampled.ids for _, sampled in seen):  # nothing that could be trained on
             assert output["env_mask"][index] == [0]
             continue
-        prompt, completion, mask, logprobs = oracle([s for s in backend.seen[index] if s[1].ids])
+        prompt, completion, mask, logprobs = oracle([s for s in seen if s[1].ids])
         assert transcript.prompt_ids == prompt
         assert transcript.completion_ids == completion
         assert transcript.tool_mask == mask
