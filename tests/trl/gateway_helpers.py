@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 import toolparse
-from trl_integration import Sampled
 from trl_integration.rollout import Rollout
 
-from .helpers import GO, NAME, TOOLS, Recording, parser, tokenizer
+from .helpers import GO, NAME, TOOLS, Recording, parser, rows_of, tokenizer
 
 httpx = pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
 pytest.importorskip("starlette", reason="the gateway is a server: pip install '.[serve]'")
@@ -137,25 +136,3 @@ def judged(row: Rollout, backend: Any) -> Row:
             assert (ids, mask) in told_apart
         assert len(found) == len(told_apart)
     return row
-
-
-def rows_of(seen: Sequence[tuple[list[int], Sampled]]) -> list[tuple[list[int], list[int]]]:
-    """Ids and mask of every row, from what the engine was fed and gave alone: slow, and knows nothing of messages.
-
-    A request continues the row whose ids are the longest beginning of its prompt, if nothing has continued it there
-    already; else it begins a row, whose prompt is all that it was fed.
-    """
-    rows: list[tuple[list[int], list[int]]] = []
-    for fed, sampled in seen:
-        row = max(
-            (row for row in rows if fed[: len(row[0])] == row[0] and len(fed) > len(row[0])),
-            key=lambda row: len(row[0]),
-            default=None,
-        )
-        if row is None:
-            row = ([], [])
-            rows.append(row)
-        ids, mask = row
-        mask += [0] * (len(fed) - len(ids)) + [1] * len(sampled.ids)
-        ids[:] = [*fed, *sampled.ids]
-    return rows

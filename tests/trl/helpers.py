@@ -225,3 +225,25 @@ def golden(name: str, rollout: Rollout, prompts: list[list[int]], expected: list
     first, second = prompts
     assert rollout.transcript.prompt_ids == first
     assert second == first + rollout.transcript.completion_ids[: -len(ids_of(name, expected[-1][1]))]
+
+
+def rows_of(seen: Sequence[tuple[list[int], Sampled]]) -> list[tuple[list[int], list[int]]]:
+    """Ids and mask of every row, from what the engine was fed and gave alone: slow, and knows nothing of messages.
+
+    A request continues the row whose ids are the longest beginning of its prompt, if nothing has continued it there
+    already; else it begins a row, whose prompt is all that it was fed.
+    """
+    rows: list[tuple[list[int], list[int]]] = []
+    for fed, sampled in seen:
+        row = max(
+            (row for row in rows if fed[: len(row[0])] == row[0] and len(fed) > len(row[0])),
+            key=lambda row: len(row[0]),
+            default=None,
+        )
+        if row is None:
+            row = ([], [])
+            rows.append(row)
+        ids, mask = row
+        mask += [0] * (len(fed) - len(ids)) + [1] * len(sampled.ids)
+        ids[:] = [*fed, *sampled.ids]
+    return rows
