@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Arguments = dict[str, Any]
@@ -28,7 +28,7 @@ class Case:
     name: str
     text: str
     truth: Truth
-    plain: bool = field(default=False)  # no call in it
+    plain: bool = False  # no call in it
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,8 @@ def _harmony(name: str, arguments: Arguments) -> str:
     return f"{head}{json.dumps(arguments)}<|call|>"
 
 
-def _python(value: Any) -> str:
-    return repr(value)
-
-
 def _pythonic(name: str, arguments: Arguments) -> str:
-    return f"{name}({', '.join(f'{key}={_python(value)}' for key, value in arguments.items())})"
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 
 def _gemma_value(value: Any) -> str:
@@ -146,67 +142,24 @@ ONE_XML: Call = (
     },
 )
 
-TOOLS_JSON = [
-    {
-        "type": "function",
-        "function": {
-            "name": "search_documents",
-            "description": "Search.",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "query": {"type": "string"},
-                    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
-                    "filters": {
-                        "type": "object",
-                        "properties": {
-                            "language": {"type": "string"},
-                            "archived": {"type": "boolean"},
-                            "score": {"type": "number"},
-                        },
-                    },
-                    "order": {"type": "string", "enum": ["date", "score"]},
-                },
-                "required": ["query"],
-            },
-        },
-    },
-    {
-        "type": "function",
-        "function": {
-            "name": "write_file",
-            "description": "Write.",
-            "parameters": {
-                "type": "object",
-                "properties": {"path": {"type": "string"}, "text": {"type": "string"}},
-                "required": ["path", "text"],
-            },
-        },
-    },
-    {
-        "type": "function",
-        "function": {
-            "name": "ping",
-            "description": "Ping.",
-            "parameters": {"type": "object", "properties": {"host": {"type": "string"}}, "required": ["host"]},
-        },
-    },
-]
-TOOLS_XML = [
-    {
-        "type": "function",
-        "function": {
-            "name": "search_documents",
-            "description": "Search.",
-            "parameters": {
-                "type": "object",
-                "properties": {key: {"type": "string"} for key in ONE_XML[1]},
-                "required": ["query"],
-            },
-        },
-    },
-    *TOOLS_JSON[1:],
-]
+
+def _tool(name: str, description: str, required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+_STRING = {"type": "string"}
+_FILTERS = {"language": _STRING, "archived": {"type": "boolean"}, "score": {"type": "number"}}
+_ARGUMENTS = {
+    "query": _STRING,
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    "filters": {"type": "object", "properties": _FILTERS},
+    "order": {"type": "string", "enum": ["date", "score"]},
+}
+_WRITE = _tool("write_file", "Write.", ["path", "text"], {"path": _STRING, "text": _STRING})
+_PING = _tool("ping", "Ping.", ["host"], {"host": _STRING})
+TOOLS_JSON = [_tool("search_documents", "Search.", ["query"], _ARGUMENTS), _WRITE, _PING]
+TOOLS_XML = [_tool("search_documents", "Search.", ["query"], dict.fromkeys(ONE_XML[1], _STRING)), _WRITE, _PING]
 
 
 def tools_of(format: str) -> list[dict[str, Any]]:
@@ -221,12 +174,12 @@ def one_call(format: str) -> Case:
     return Case(format, "one call", writer.calls(calls), Truth(calls))
 
 
-def calls_case(format: str, count: int, name: str = "") -> Case:
+def calls_case(format: str, count: int) -> Case:
     """Several calls in one turn."""
     writer = WRITERS[format]
     tool, arguments = ONE_XML if writer.xml else ONE
     calls = tuple((tool, {**arguments, "query": f"{arguments['query']} {n}"}) for n in range(count))
-    return Case(format, name or f"{count} calls", writer.calls(calls), Truth(calls))
+    return Case(format, f"{count} calls", writer.calls(calls), Truth(calls))
 
 
 def long_argument(format: str, size: int, name: str = "") -> Case:

@@ -119,11 +119,6 @@ def _method_cost(name: str, owner: Any, args: Sequence[Any], result: Any) -> int
     return sum(_size(item) for item in args)
 
 
-def _scanner_cost(args: Sequence[Any], result: Any) -> int:
-    """The standard library's JSON scanner, called with a text and a position."""
-    return max(0, result[1] - args[1])
-
-
 def _call(function: Any, *args: Any, **given: Any) -> Any:
     try:
         result = function(*args, **given)
@@ -146,7 +141,7 @@ def _call(function: Any, *args: Any, **given: Any) -> Any:
         else:
             cost += _method_cost(name, owner, args, result)
     elif isinstance(function, _SCANNER):
-        cost += _scanner_cost(args, result)
+        cost += max(0, result[1] - args[1])  # the standard library's JSON scanner, called with a text and a position
     elif isinstance(function, type):
         if function.__module__ == "builtins":
             cost += sum(_size(item) for item in args)

@@ -32,12 +32,11 @@ if __package__ in (None, ""):
 import torch
 
 from benchmarks.rollout import timed, watch
-from examples.warehouse import BAYS, ROWS, Warehouse, build_model, build_tokenizer, make_rows, warm_up
+from examples.warehouse import EVERY, Warehouse, build_model, build_tokenizer, make_rows, warm_up
 from fixtures.tiny import tiny_tokenizer
 from trl_integration import ToolGRPOTrainer
 
 TRL = Path(str(find_spec("trl").origin)).parent  # type: ignore[union-attr]
-EVERY = [f"{row} {bay}" for row in ROWS for bay in BAYS]
 CURVES = ("rewards", "lengths", "losses")
 LARGE = {
     "hidden_size": 768,

@@ -233,47 +233,14 @@ CHOSEN = (
     "blanks behind a call",
 )
 
-_FILLERS = (
-    "x",
-    " ",
-    "\n",
-    '"',
-    "'",
-    "\\",
-    "{",
-    "}",
-    "[",
-    "]",
-    "(",
-    ")",
-    ",",
-    ":",
-    "=",
-    "1",
-    "<",
-    ">",
-    "|",
-    "null",
-    "f",
-)
+_FILLERS = (*"x \n\"'\\{}[](),:=1<>|", "null", "f")
 
 
 def random_input(format: Format, rng: random.Random) -> tuple[str, Generator]:
     """A random prefix, a random unit to pump, a random suffix; the description evaluates to the generator."""
     p = pieces_of(format)
-    ingredients = [
-        *p.literals,
-        *p.literals,
-        p.head,
-        p.tail,
-        p.opener,
-        p.empty,
-        p.think,
-        p.unthink,
-        *_FILLERS,
-        '{"name": "f"',
-    ]
-    ingredients = [text for text in ingredients if text]
+    turn = (p.head, p.tail, p.opener, p.empty, p.think, p.unthink)
+    ingredients = list(filter(None, (*p.literals, *p.literals, *turn, *_FILLERS, '{"name": "f"')))
 
     def some(low: int, high: int) -> str:
         out = ""

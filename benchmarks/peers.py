@@ -19,6 +19,7 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,17 @@ HELPERS = ("partial-json-parser",)
 
 # What a peer gives: (calls, content, reasoning); None for what it does not say.
 Reading = tuple[list[tuple[str, Any]], str | None, str | None]
-Peer = Callable[[str], Any]
 
 
+@dataclass
 class Adapter:
     """One peer on one format: `run` is timed, `read` makes its result comparable and is not."""
 
-    def __init__(
-        self, name: str, run: Peer, read: Callable[[Any], Reading], *, decoded: bool, prepare: Any = None
-    ) -> None:
-        self.name = name
-        self.run = run
-        self.read = read
-        self.decoded = decoded
-        self.prepare = prepare or (lambda text: text)
+    name: str
+    run: Callable[[Any], Any]
+    read: Callable[[Any], Reading]
+    decoded: bool = False
+    prepare: Callable[[str], Any] = lambda text: text
 
 
 def install() -> int:
@@ -177,14 +175,11 @@ def _renderers(site: Path) -> dict[str, Any]:
 def adapters(peers: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> list[Adapter]:
     """The peers that read a format."""
     makers = {"mlx-lm": _mlx_adapter, "SGLang": _sglang_adapter, "renderers": _renderers_adapter}
-    made = [makers[name](offer, format, tools) for name, offer in peers.items()]
-    return [adapter for adapter in made if adapter is not None]
+    return [makers[name](offer, format, tools) for name, offer in peers.items() if format in offer]
 
 
-def _mlx_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter | None:
-    module = offer.get(format)
-    if module is None:
-        return None
+def _mlx_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter:
+    module = offer[format]
     start, end, parse = module.tool_call_start, module.tool_call_end, module.parse_tool_call
 
     def run(text: str) -> Any:
@@ -206,13 +201,11 @@ def _mlx_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]
         return calls, None, None
 
     # The benchmark finds the calls for it, and it says nothing of content: no reading of a message.
-    return Adapter("mlx-lm", run, read, decoded=False)
+    return Adapter("mlx-lm", run, read)
 
 
-def _sglang_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter | None:
-    detector = offer.get(format)
-    if detector is None:
-        return None
+def _sglang_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter:
+    detector = offer[format]
     given = [offer["Tool"](**tool) for tool in tools]
 
     def run(text: str) -> Any:
@@ -221,7 +214,7 @@ def _sglang_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, An
     def read(result: Any) -> Reading:
         return [(call.name, json.loads(call.parameters)) for call in result.calls], None, None
 
-    return Adapter("SGLang", run, read, decoded=False)
+    return Adapter("SGLang", run, read)
 
 
 def sglang_stream(
@@ -249,13 +242,10 @@ def sglang_stream(
     return run, read
 
 
-def _renderers_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter | None:
-    parse = offer.get(format)
-    if parse is None:
-        return None
+def _renderers_adapter(offer: dict[str, Any], format: str, tools: list[dict[str, Any]]) -> Adapter:
     from fixtures.tokenizers import tokenizer
 
-    made = tokenizer(format if format == "qwen3-coder" else "qwen")
+    parse, made = offer[format], tokenizer(format if format == "qwen3-coder" else "qwen")
     ids = {name: made.convert_tokens_to_ids(name) for name in ("<tool_call>", "</tool_call>", "<think>", "</think>")}
     common = {"stop_ids": set(), "tool_call_id": ids["<tool_call>"], "tool_call_end_id": ids["</tool_call>"]}
     if format == "hermes":

@@ -8,12 +8,14 @@ assumed about the stock loop: its column is measured here, on the installed vers
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,223 +87,152 @@ def tokenizer(name: str = "qwen3", *, blank: str = "", eos: str = END) -> Any:
     return tiny_tokenizer((CHAT / f"{name}.jinja").read_text(encoding="utf-8") + blank, eos=eos)
 
 
-def stock(
-    tok: Any, turns: list[list[str]], folder: str, *, length: int = 600, rounds: int | None = 4
-) -> dict[str, Any]:
-    """The stock trainer's loop with sampling replaced by the script; what it made of it."""
+@dataclass
+class Played:
+    """What a loop made of the first rollout."""
+
+    tok: Any
+    messages: list[dict[str, Any]]
+    ids: list[int]
+    mask: list[int]
+    ended: str
+
+
+Loop = Callable[..., Played]
+
+
+def stock(tok: Any, turns: list[list[str]], *, length: int = 600, rounds: int = 4) -> Played:
+    """The stock trainer's loop with sampling replaced by the script, of two rollouts at the least."""
+    turns = turns * 2 if len(turns) == 1 else turns
+    count = len(turns)
     torch.manual_seed(0)
-    model = tiny_model(tok, hidden_size=16, context=4096)
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=lambda completions, **_: [0.0] * len(completions),
-        args=GRPOConfig(
-            output_dir=folder,
-            use_cpu=True,
-            bf16=False,
-            max_steps=1,
-            per_device_train_batch_size=max(2, len(turns)),
-            num_generations=2,
-            max_completion_length=length,
-            max_tool_calling_iterations=rounds,
-            report_to="none",
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "Go."}]}] * 4),
-        processing_class=tok,
-        tools=TOOLS,
-    )
-    played = [0]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = GRPOTrainer(
+            model=tiny_model(tok, hidden_size=16, context=4096),
+            reward_funcs=lambda completions, **_: [0.0] * len(completions),
+            args=GRPOConfig(
+                output_dir=folder,
+                use_cpu=True,
+                bf16=False,
+                max_steps=1,
+                per_device_train_batch_size=count,
+                num_generations=2,
+                max_completion_length=length,
+                max_tool_calling_iterations=rounds,
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "Go."}]}] * 4),
+            processing_class=tok,
+            tools=TOOLS,
+        )
+    number = itertools.count()
 
     def sample(prompt_ids: Any, *_: Any, **__: Any) -> Any:
-        turn = played[0]
-        played[0] += 1
-        rows = turns if turn == 0 else [row for row in turns if len(row) > turn][: len(prompt_ids)]
-        ids = [tok(row[turn], add_special_tokens=False)["input_ids"] for row in rows]
-        while len(ids) < len(prompt_ids):
-            ids.append(ids[-1])
-        return ids[: len(prompt_ids)], None
+        turn = next(number)
+        rows = [row for row in turns if len(row) > turn][: len(prompt_ids)]
+        return [tok(row[turn], add_special_tokens=False)["input_ids"] for row in rows], None
 
     trainer._generate_single_turn = sample
-    count = max(2, len(turns))
-    batch = turns * 2 if len(turns) == 1 else turns
-    turns = batch
-    made = trainer._sync_tool_dicts = [
-        {tool.__name__: tool for tool in TOOLS if tool is not slow} for _ in range(count)
-    ]
-    assert made
-    trainer._async_tool_dicts = [{"slow": slow} for _ in range(count)]
+    trainer._sync_tool_dicts = [{tool.__name__: tool for tool in TOOLS if tool is not slow}] * count
+    trainer._async_tool_dicts = [{"slow": slow}] * count
     _, ids, mask, completions, *_ = trainer._generate([[{"role": "user", "content": "Go."}]] * count)
-    return {"ids": ids, "mask": mask, "completions": completions, "trainer": trainer}
+    ended = "counts as finished" if ids[0][-1] in trainer.eos_token_ids else "counts as truncated"
+    return Played(tok, completions[0], ids[0], mask[0], ended)
 
 
-def ours(tok: Any, turns: list[list[str]], *, length: int = 600, rounds: int | None = 5) -> list[Any]:
+def ours(tok: Any, turns: list[list[str]], *, length: int = 600, rounds: int = 4) -> Played:
     """Our loop on the same script."""
     backend = ScriptedBackend(turns, encode=lambda text: tok(text, add_special_tokens=False)["input_ids"])
     loop = MultiTurnRollout(
-        TOOLS, budget=Budget(turns=rounds, completion_tokens=length), executor=ToolExecutor(timeout=5)
+        TOOLS, budget=Budget(turns=rounds + 1, completion_tokens=length), executor=ToolExecutor(timeout=5)
     )
     loop.bind(tok)
-    return loop.run([[{"role": "user", "content": "Go."}]] * len(turns), backend)
+    first = loop.run([[{"role": "user", "content": "Go."}]] * len(turns), backend)[0]
+    ended = f"{'truncated' if first.truncated else 'finished'}, {first.stop_reason}"
+    return Played(tok, first.messages, first.transcript.completion_ids, first.transcript.tool_mask, ended)
 
 
-def shown(messages: list[dict[str, Any]]) -> str:
+# -- what is told of it -----------------------------------------------------------------------------------------------
+
+
+def shown(played: Played) -> str:
     """The tool messages of a completion."""
-    answers = [str(m["content"]) for m in messages if m["role"] == "tool"]
+    answers = [str(m["content"]) for m in played.messages if m["role"] == "tool"]
     return "answers: " + " | ".join(answers) if answers else "no answer"
 
 
-Case = tuple[str, Callable[[str], str], Callable[[], str]]
+def labels(played: Played) -> str:
+    text = played.tok.decode(played.ids)
+    return "results labelled " + ", ".join(part.split("{")[0] for part in text.split("response:")[1:])
 
 
-def plain_case(title: str, turns: list[str], **options: Any) -> Case:
-    """Play the turns to both loops and show the answers."""
-    tok = tokenizer()
-    return (
-        title,
-        lambda folder: shown(stock(tok, [turns], folder, **options)["completions"][0]),
-        lambda: shown(ours(tok, [turns], **options)[0].messages),
-    )
+def forged(played: Played) -> str:
+    """How often the marker that begins a turn stands among the injected tokens."""
+    token = played.tok.convert_tokens_to_ids("<|im_start|>")
+    times = sum(value == token and not own for value, own in zip(played.ids, played.mask, strict=True))
+    return f"{times} live <|im_start|> injected"
 
 
-def in_injected(tok: Any, ids: list[int], mask: list[int], marker: str) -> str:
-    """How often a marker stands among the injected tokens."""
-    token = tok.convert_tokens_to_ids(marker)
-    times = sum(1 for value, own in zip(ids, mask, strict=True) if value == token and not own)
-    return f"{times} live {marker} injected"
+def seen(played: Played) -> str:
+    text = played.tok.decode([token for token, own in zip(played.ids, played.mask, strict=True) if not own])
+    return "the model sees " + repr(text.partition("<tool_response>\n")[2].partition("\n</tool_response>")[0])
 
 
-def cases() -> list[Case]:
-    """Everything that is compared."""
+def ran(_: Played) -> str:
+    return f"the tool ran {len(RAN)} times" if RAN else "the tool didn't run"
+
+
+def tail(played: Played) -> str:
+    left = next((at for at, own in enumerate(reversed(played.mask)) if own), len(played.mask))
+    return f"{left} masked tokens at the end" if left else "ends on a sampled token"
+
+
+def seconds(run: Callable[[], Any]) -> str:
+    started = time.monotonic()
+    run()
+    return f"{time.monotonic() - started:.1f} s"
+
+
+def cases() -> list[tuple[str, Callable[[Loop], str]]]:
+    """Everything that is compared: a title, and what a loop did."""
     done = f"Done.{END}"
     good, bad = call("add", '{"a": 1, "b": 2}'), call("add", '{"a": 1, "b": }')
-    tok = tokenizer()
-    out = [
-        plain_case("1 a malformed call beside a good one", [f"{bad}\n{good}{END}", done]),
-        plain_case("2 a thousand [ in a call", [call("add", "[" * 1000) + END, done], length=3000),
-        plain_case("4 arguments of the wrong type", [call("add", '{"a": "x", "b": [1]}') + END, done]),
-        plain_case("11 async and sync mixed", [f"{call('slow')}\n{good}{END}", done]),
-        plain_case("12 a tool that exits", [call("leave") + END, done]),
-    ]
-
-    def blank_ours() -> str:
-        return shown(ours(tokenizer(blank=" "), [[good + END, done]])[0].messages)
-
-    out.insert(
-        2,
-        (
-            "3 a trailing blank in the chat template",
-            lambda folder: shown(stock(tokenizer(blank=" "), [[good + END, done]], folder)["completions"][0]),
-            blank_ours,
-        ),
-    )
-
-    gemma = tokenizer("gemma4_v5", eos="<turn|>")
+    tok, blank, gemma = tokenizer(), tokenizer(blank=" "), tokenizer("gemma4_v5", eos="<turn|>")
     two = "<|tool_call>call:add{a:1,b:2}<tool_call|><|tool_call>call:nap{}<tool_call|><|tool_response>"
+    cut, turn = good + "\n", good + END
+    size, whole = (len(tok(text, add_special_tokens=False)["input_ids"]) for text in (cut, turn))
+    exact = whole + ours(tok, [[turn, done]]).mask.count(0)
+    naps, quick = [[call("nap") + END, done]] * 6, [[done]] * 6
 
-    def labels(ids: list[int]) -> str:
-        text = gemma.decode(ids)
-        return "results labelled " + ", ".join(part.split("{")[0] for part in text.split("response:")[1:])
+    def played(*turns: str, view: Callable[[Played], str] = shown, tok: Any = tok, **options: Any) -> Any:
+        return lambda play: view(play(tok, [list(turns)], **options))
 
-    out.append(
-        (
-            "5 Gemma 4, two calls",
-            lambda folder: labels(stock(gemma, [[two, "Done.<turn|>"]], folder)["ids"][0]),
-            lambda: labels(ours(gemma, [[two, "Done.<turn|>"]])[0].transcript.completion_ids),
-        )
-    )
-
-    def evil_stock(folder: str) -> str:
-        made = stock(tok, [[call("evil") + END, done]], folder)
-        return in_injected(tok, made["ids"][0], made["mask"][0], "<|im_start|>")
-
-    def evil_ours() -> str:
-        transcript = ours(tok, [[call("evil") + END, done]])[0].transcript
-        return in_injected(tok, transcript.completion_ids, transcript.tool_mask, "<|im_start|>")
-
-    out.append(("7 turn markers in a result", evil_stock, evil_ours))
-
-    def between(ids: list[int], mask: list[int]) -> str:
-        text = str(tok.decode([token for token, own in zip(ids, mask, strict=True) if not own]))
-        return "the model sees " + repr(text.partition("<tool_response>\n")[2].partition("\n</tool_response>")[0])
-
-    def list_stock(folder: str) -> str:
-        made = stock(tok, [[call("listed") + END, done]], folder)
-        return between(made["ids"][0], made["mask"][0])
-
-    def list_ours() -> str:
-        transcript = ours(tok, [[call("listed") + END, done]])[0].transcript
-        return between(transcript.completion_ids, transcript.tool_mask)
-
-    out.append(("12 a tool that returns a list", list_stock, list_ours))
-
-    def counted(run: Callable[[], Any]) -> str:
-        RAN.clear()
-        run()
-        return f"the tool ran {len(RAN)} times" if RAN else "the tool didn't run"
-
-    cut = good + "\n"
-    size = len(tok(cut, add_special_tokens=False)["input_ids"])
-    out.append(
-        (
-            "8 the turn was cut off after a complete call",
-            lambda folder: counted(lambda: stock(tok, [[cut, done]], folder, length=size)),
-            lambda: counted(lambda: ours(tok, [[cut, done]], length=size)),
-        )
-    )
-
-    def flagged(folder: str) -> str:
-        made = stock(tok, [[good + END] * 4], folder, rounds=1)
-        eos = made["trainer"].eos_token_ids
-        return "counts as finished" if made["ids"][0][-1] in eos else "counts as truncated"
-
-    out.append(
-        (
-            "9 stopped by the limit of rounds",
-            flagged,
-            lambda: f"truncated, {ours(tok, [[good + END] * 4], rounds=2)[0].stop_reason}",
-        )
-    )
-
-    def tail(mask: list[int]) -> str:
-        left = 0
-        while mask and not mask[len(mask) - 1 - left]:
-            left += 1
-        return f"{left} masked tokens at the end" if left else "ends on a sampled token"
-
-    turn = good + END
-    bridged = len(tok(turn, add_special_tokens=False)["input_ids"])
-    exact = bridged + ours(tok, [[turn, done]])[0].transcript.tool_mask.count(0)
-    out.append(
-        (
-            "10 the budget ends with the bridge",
-            lambda folder: tail(stock(tok, [[turn, done]], folder, length=exact)["mask"][0]),
-            lambda: tail(ours(tok, [[turn, done]], length=exact)[0].transcript.tool_mask),
-        )
-    )
-
-    def timed(run: Callable[[], Any]) -> str:
-        started = time.monotonic()
-        run()
-        return f"{time.monotonic() - started:.1f} s"
-
-    naps = [[call("nap") + END, done]] * 6
-    quick = [[done]] * 6
-    out.append(
+    return [
+        ("1 a malformed call beside a good one", played(f"{bad}\n{turn}", done)),
+        ("2 a thousand [ in a call", played(call("add", "[" * 1000) + END, done, length=3000)),
+        ("3 a trailing blank in the chat template", played(turn, done, tok=blank)),
+        ("4 arguments of the wrong type", played(call("add", '{"a": "x", "b": [1]}') + END, done)),
+        ("11 async and sync mixed", played(f"{call('slow')}\n{turn}", done)),
+        ("12 a tool that exits", played(call("leave") + END, done)),
+        ("5 Gemma 4, two calls", played(two, "Done.<turn|>", tok=gemma, view=labels)),
+        ("7 turn markers in a result", played(call("evil") + END, done, view=forged)),
+        ("12 a tool that returns a list", played(call("listed") + END, done, view=seen)),
+        ("8 the turn was cut off after a complete call", played(cut, done, view=ran, length=size)),
+        ("9 stopped by the limit of rounds", played(*[turn] * 4, view=lambda played: played.ended, rounds=1)),
+        ("10 the budget ends with the bridge", played(turn, done, view=tail, length=exact)),
         (
             "13 six rollouts, each a tool of 0.3 s",
-            lambda folder: (
-                f"{timed(lambda: stock(tok, naps, folder))} (without tools {timed(lambda: stock(tok, quick, folder))})"
-            ),
-            lambda: f"{timed(lambda: ours(tok, naps))} (without tools {timed(lambda: ours(tok, quick))})",
-        )
-    )
-    return out
+            lambda play: f"{seconds(lambda: play(tok, naps))} (without tools {seconds(lambda: play(tok, quick))})",
+        ),
+    ]
 
 
-def attempt(run: Callable[[], str]) -> str:
+def attempt(told: Callable[[Loop], str], loop: Loop) -> str:
     """What happened, or what ended the run."""
+    RAN.clear()
     try:
-        return run()
+        return told(loop)
     except (Exception, SystemExit, RecursionError) as error:  # noqa: BLE001 - that it raises is the result
         return f"raises {type(error).__name__}: {' '.join(str(error).split())[:90]}"
 
@@ -310,10 +241,9 @@ def main() -> None:
     """Print the table."""
     print(f"TRL {version('trl')}, transformers {version('transformers')}\n")
     print("| failure | stock loop | trl_integration |\n| --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        for title, theirs, own in cases():
-            cells = [title, attempt(lambda theirs=theirs: theirs(folder)), attempt(own)]  # type: ignore[misc]
-            print("| " + " | ".join(cell.replace("|", "¦").replace("\n", "⏎") for cell in cells) + " |", flush=True)
+    for title, told in cases():
+        cells = [title, attempt(told, stock), attempt(told, ours)]
+        print("| " + " | ".join(cell.replace("|", "¦").replace("\n", "⏎") for cell in cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from datasets import Dataset
-from trl import GRPOConfig
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import toolparse
-from examples.train_tools import POPULATION, population, tiny
+from examples.train_tools import POPULATION, population, setting
 from trl_integration import Budget, Rollout, ToolGRPOTrainer, per_rollout
 from trl_integration.gateway import AgentRollout, AgentTask
 
@@ -53,31 +51,9 @@ def right(rollout: Rollout) -> float:
 
 def main() -> None:
     """Train a few steps."""
-    made: dict[str, Any] = {"model": sys.argv[1]} if len(sys.argv) > 1 else tiny()
-    questions = [
-        {"prompt": [{"role": "user", "content": f"How many people live in {city}?"}], "city": city}
-        for city in POPULATION
-    ]
     rollout = AgentRollout(agent, seconds=120, budget=Budget(turns=4))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = ToolGRPOTrainer(
-            **made,
-            rollout=rollout,
-            reward_funcs=right,
-            train_dataset=Dataset.from_list(questions * 4),
-            args=GRPOConfig(
-                output_dir=folder,
-                use_cpu=len(sys.argv) == 1,
-                bf16=len(sys.argv) > 1,
-                max_steps=2,
-                per_device_train_batch_size=4,
-                num_generations=4,
-                max_completion_length=512 if len(sys.argv) > 1 else 16,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-            ),
-        )
+        trainer = ToolGRPOTrainer(**setting(folder), rollout=rollout, reward_funcs=right)
         trainer.train()
     rollout.close()
     print("mean reward per step:", [entry["reward"] for entry in trainer.state.log_history if "reward" in entry])

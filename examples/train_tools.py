@@ -47,33 +47,33 @@ def tiny() -> dict[str, Any]:
     return {"model": tiny_model(tokenizer, context=1024), "processing_class": tokenizer}
 
 
-def main() -> None:
-    """Train a few steps."""
-    made: dict[str, Any] = {"model": sys.argv[1]} if len(sys.argv) > 1 else tiny()
+def setting(folder: str) -> dict[str, Any]:
+    """What a trainer needs beside tools: a model, questions, and arguments for a few steps."""
+    given = len(sys.argv) > 1
     questions = [
         {"prompt": [{"role": "user", "content": f"How many people live in {city}?"}], "city": city}
         for city in POPULATION
     ]
+    args = GRPOConfig(
+        output_dir=folder,
+        use_cpu=not given,
+        bf16=given,
+        max_steps=2,
+        per_device_train_batch_size=4,
+        num_generations=4,
+        max_completion_length=512 if given else 16,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+    )
+    model = {"model": sys.argv[1]} if given else tiny()
+    return {**model, "args": args, "train_dataset": Dataset.from_list(questions * 4)}
+
+
+def main() -> None:
+    """Train a few steps."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = ToolGRPOTrainer(
-            **made,
-            tools=[population],
-            reward_funcs=right,
-            train_dataset=Dataset.from_list(questions * 4),
-            args=GRPOConfig(
-                output_dir=folder,
-                use_cpu=len(sys.argv) == 1,
-                bf16=len(sys.argv) > 1,
-                max_steps=2,
-                per_device_train_batch_size=4,
-                num_generations=4,
-                max_completion_length=512 if len(sys.argv) > 1 else 16,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-            ),
-            budget=Budget(turns=4),
-        )
+        trainer = ToolGRPOTrainer(**setting(folder), tools=[population], reward_funcs=right, budget=Budget(turns=4))
         trainer.train()
         if trainer.accelerator.is_main_process:
             rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]

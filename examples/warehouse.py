@@ -77,6 +77,7 @@ GOODS = (
     "apples", "beans", "candles", "drums", "eggs", "flutes", "grapes", "hats", "ink", "jars", "kites", "lamps",
     "maps", "nails", "oats", "pears",
 )  # fmt: skip
+EVERY = [f"{row} {bay}" for row in ROWS for bay in BAYS]
 
 
 class Warehouse:
@@ -111,7 +112,6 @@ def correct(rollout: Rollout) -> float:
 def make_rows(count: int, bays: Sequence[str], seed: int) -> list[dict[str, Any]]:
     """Questions, a third of them about two bays; every row has its own stock."""
     chance = random.Random(seed)
-    every = [f"{row} {bay}" for row in ROWS for bay in BAYS]
     out = []
     for _ in range(count):
         wanted = chance.sample(list(bays), 2 if chance.random() < 1 / 3 else 1)
@@ -119,8 +119,8 @@ def make_rows(count: int, bays: Sequence[str], seed: int) -> list[dict[str, Any]
         out.append(
             {
                 "prompt": [{"role": "user", "content": question}],
-                "bays": every,
-                "goods": [chance.choice(GOODS) for _ in every],
+                "bays": EVERY,
+                "goods": [chance.choice(GOODS) for _ in EVERY],
                 "wanted": wanted,
             }
         )
@@ -150,7 +150,7 @@ def build_tokenizer(template: str = TEMPLATE, more: Sequence[str] = ()) -> Any:
     """A byte-level BPE that has seen the words of the warehouse, and ``more`` texts."""
     chance = random.Random(0)
     corpus = []
-    for row in make_rows(400, [f"{a} {b}" for a in ROWS for b in BAYS], seed=7):
+    for row in make_rows(400, EVERY, seed=7):
         corpus.append(row["prompt"][0]["content"])
         corpus.extend(behaviour(row, chance))
     corpus.extend(["\n".join(GOODS)] * 20)
@@ -263,7 +263,7 @@ def run(
     (out / ".gitignore").write_text("*\n", encoding="utf-8")
     for old in out.glob("rollouts*.jsonl"):
         old.unlink()
-    bays = [f"{row} {bay}" for row in ROWS for bay in BAYS]
+    bays = EVERY.copy()
     random.Random(seed).shuffle(bays)
     held_out, known = bays[:24], bays[24:]
 

@@ -128,20 +128,15 @@ def descendants(root: int) -> list[int]:
     found: list[int] = []
     waiting = [root]
     while waiting and len(found) < 100_000:
-        children = children_of(waiting.pop())
-        found += children
-        waiting += children
+        pid = waiting.pop()
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                path = f"/proc/{pid}/task/{thread}/children"
+                with contextlib.suppress(OSError), open(path, encoding="ascii") as source:
+                    children = [int(word) for word in source.read().split()]
+                    found += children
+                    waiting += children
     return found
-
-
-def children_of(pid: int) -> list[int]:
-    """Direct children of a process."""
-    out: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as source:
-                out += [int(word) for word in source.read().split()]
-    return out
 
 
 if __name__ == "__main__":

@@ -60,7 +60,22 @@ class _Skeleton:
     stop: str | None = field(default=None, compare=False)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A turn and what follows it: its calls, the answers, the tools that were offered, and the rounds before it."""
+
+    calls: Sequence[BridgeCall]
+    answers: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
+    earlier: int = 0
+
+    @classmethod
+    def placeholder(cls, calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]], earlier: int = 0) -> _Asked:
+        """With some answers to these calls, or a user's message behind a turn without calls."""
+        answers = [{"role": "tool", "name": call.name, "content": "x"} for call in calls]
+        return cls(calls, answers or [{"role": "user", "content": "x"}], tools, earlier)
+
+
 class Bridge:
     """Makes and proves bridges for one tokenizer and chat template.
 
@@ -73,37 +88,30 @@ class Bridge:
         eos_ids: Ids on which the engine stops anyway; the tokenizer's eos is added.
     """
 
-    tokenizer: Any
-    parser: Any = None
-    chat_template: str | None = None
-    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    eos_ids: Iterable[int] = ()
-    renderer: Renderer = field(init=False)
-    _encoder: Encoder = field(init=False)
-    _ends: TurnEnds = field(init=False)
-    _proved: dict[Any, _Skeleton | BridgeRefused] = field(init=False, default_factory=dict)
-    _named: dict[Any, _Skeleton] = field(init=False, default_factory=dict)
-    _stops: dict[Any, tuple[int, ...]] = field(init=False, default_factory=dict)
-    _least: dict[Any, int] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        parser: Any = None,
+        chat_template: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        eos_ids: Iterable[int] = (),
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.parser = parser
+        self.template_kwargs = template_kwargs or {}
         self.renderer = Renderer(
-            self.tokenizer,
-            parser=self.parser,
-            chat_template=self.chat_template,
-            template_kwargs=self.template_kwargs,
+            tokenizer, parser=parser, chat_template=chat_template, template_kwargs=self.template_kwargs
         )
         plain = self.renderer.tokenizer
-        self._encoder = Encoder(plain)
-        self.eos_ids = tuple(dict.fromkeys(i for i in (*self.eos_ids, plain.eos_token_id) if i is not None))
-        self._ends = TurnEnds(self.renderer, self._encoder, self.parser, self.eos_ids)
+        self.encoder = Encoder(plain)
+        self.eos_ids = tuple(dict.fromkeys(i for i in (*eos_ids, plain.eos_token_id) if i is not None))
+        self._ends = TurnEnds(self.renderer, self.encoder, parser, self.eos_ids)
+        self._proved: dict[Any, _Skeleton | BridgeRefused] = {}
+        self._named: dict[Any, _Skeleton] = {}
+        self._stops: dict[Any, tuple[int, ...]] = {}
+        self._least: dict[Any, int] = {}
 
     # -- public --------------------------------------------------------------------------------------------
-
-    @property
-    def encoder(self) -> Encoder:
-        """How this bridge encodes text."""
-        return self._encoder
 
     def between(
         self,
@@ -134,13 +142,14 @@ class Bridge:
             BridgeRefused: No bridge can be proved.
         """
         contents = [str(text_of(answer["content"], f"answer {at + 1}")) for at, answer in enumerate(answers)]
-        skeleton = self._skeleton(calls, answers, tools, earlier)
+        asked = _Asked(calls, answers, tools, min(earlier, _DEPTH))
+        skeleton = self._skeleton(asked)
         pieces = [Piece(self._after_stop(skeleton, stop, tail), Author.SCAFFOLD)]
-        written = self._written(skeleton, calls, answers, contents)
+        written = self._written(skeleton, asked, contents)
         for text, following in zip(written, skeleton.between, strict=True):
             pieces += [Piece(text, Author.TOOL), Piece(following, Author.SCAFFOLD)]
         anchor = stop if stop is not None else self._token(skeleton.stop)
-        segments = self._encoder.encode(pieces, anchor if anchor in self._encoder.added_ids else None)
+        segments = self.encoder.encode(pieces, anchor if anchor in self.encoder.added_ids else None)
         if not segments:
             raise BridgeRefused("the template writes nothing between this turn and the next")
         return segments
@@ -193,7 +202,7 @@ class Bridge:
                 found += [
                     i
                     for end in self._written_ends(calls, tools)
-                    if end not in self._ends.inner() and (i := self._token(end)) is not None
+                    if end not in self._ends.inner and (i := self._token(end)) is not None
                 ]
             self._stops[key] = tuple(dict.fromkeys(found))
         return self._stops[key]
@@ -210,13 +219,13 @@ class Bridge:
 
     def inner_ends(self) -> frozenset[str]:
         """Texts that end turns, and can stand inside of one as well."""
-        return self._ends.inner()
+        return self._ends.inner
 
     def check(self, tools: Sequence[Mapping[str, Any]], *, calls: int = 1) -> None:
         """Prove the bridge for ``calls`` calls of the given tools; raises ``BridgeRefused`` with the reason."""
         names = _names(tools) or ("tool",)
         turn = [BridgeCall(names[i % len(names)]) for i in range(calls)]
-        if self._token(self._skeleton(turn, _placeholder_answers(turn), tools).stop) is None:
+        if self._token(self._skeleton(_Asked.placeholder(turn, tools)).stop) is None:
             raise BridgeRefused("the template writes no end-of-turn token after calls, so a turn's end can't be found")
 
     # -- the parts of a bridge -----------------------------------------------------------------------------
@@ -225,9 +234,9 @@ class Bridge:
         """The token that is this text, if it is one."""
         if text is None:
             return None
-        if text in self._encoder.added:
-            return self._encoder.added[text]
-        return next((i for i in self.eos_ids if self._encoder.spelling(i) == text), None)
+        if text in self.encoder.added:
+            return self.encoder.added[text]
+        return next((i for i in self.eos_ids if self.encoder.spelling(i) == text), None)
 
     def _written_ends(self, calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]) -> list[str]:
         """The ends that the template writes behind such a turn."""
@@ -235,27 +244,23 @@ class Bridge:
         ends: list[str | None] = []
         if not calls:
             ends = [self._ends.plain(form)]
-            if ends[0] is None or ends[0] in self._ends.inner():
+            if ends[0] is None or ends[0] in self._ends.inner:
                 ends.append(self._ends.final(form))
         with contextlib.suppress(BridgeRefused):
-            ends.append(self._skeleton(calls, _placeholder_answers(calls), tools).stop)
+            ends.append(self._skeleton(_Asked.placeholder(calls, tools)).stop)
         return [end for end in dict.fromkeys(ends) if end is not None]
 
     def _after_stop(self, skeleton: _Skeleton, stop: int | None, tail: str) -> str:
         closing = skeleton.closing
         at = closing.find(skeleton.stop) if skeleton.stop is not None else -1
         if stop is not None:
-            spelling = self._encoder.spelling(stop)
+            spelling = self.encoder.spelling(stop)
             found = closing.find(spelling) if spelling else -1
             if found >= 0:
                 return closing[found + len(spelling) :]
             # Harmony ends the last answer of a conversation otherwise than one that something follows.
-            if (
-                at >= 0
-                and skeleton.closing.startswith(skeleton.stop or "")
-                and spelling == self._ends.final(skeleton.form)
-            ):
-                return closing[at + len(skeleton.stop or "") :]
+            if skeleton.stop and closing.startswith(skeleton.stop) and spelling == self._ends.final(skeleton.form):
+                return closing[len(skeleton.stop) :]
             raise ForeignStop(f"the turn ended on {spelling!r}, which this template doesn't write there")
         if at < 0 or self._token(skeleton.stop) is None:
             raise BridgeRefused(
@@ -273,15 +278,9 @@ class Bridge:
                     best = (length, end)
         return closing[best[1] if best[0] else at :]
 
-    def _written(
-        self,
-        skeleton: _Skeleton,
-        calls: Sequence[BridgeCall],
-        answers: Sequence[Mapping[str, Any]],
-        contents: Sequence[str],
-    ) -> Sequence[str]:
+    def _written(self, skeleton: _Skeleton, asked: _Asked, contents: Sequence[str]) -> Sequence[str]:
         """The answers as the template writes them: most write them verbatim, some escape or trim them."""
-        real = self._render(skeleton.form, calls, answers, contents, skeleton.tools, skeleton.earlier)
+        real = self._render(skeleton, asked, contents)
         tail = "".join(itertools.chain(*zip(contents, skeleton.between, strict=True)))
         if real.endswith(skeleton.closing + tail):
             return contents
@@ -290,7 +289,7 @@ class Bridge:
         for index in range(len(contents)):
             # One answer at a time among sentinels, so that its borders can't be mistaken.
             shown = [*marks[:index], contents[index], *marks[index + 1 :]]
-            text = self._render(skeleton.form, calls, answers, shown, skeleton.tools, skeleton.earlier)
+            text = self._render(skeleton, asked, shown)
             head = skeleton.closing + "".join(
                 itertools.chain(*zip(marks[:index], skeleton.between[:index], strict=True))
             )
@@ -298,7 +297,7 @@ class Bridge:
                 itertools.chain(*zip(marks[index + 1 :], skeleton.between[index + 1 :], strict=True))
             )
             # The turn's own sentinel ends where `head` begins; the head may occur again inside of the content.
-            start = text.find(head, _turn_start(skeleton.form, text, calls))
+            start = text.find(head, _turn_start(skeleton.form, text, asked.calls))
             if start < 0 or not text.endswith(foot) or start + len(head) > len(text) - len(foot):
                 raise BridgeRefused(
                     f"the template writes something else around answer {index + 1} because of its content"
@@ -306,119 +305,87 @@ class Bridge:
             out.append(text[start + len(head) : len(text) - len(foot)])
         return out
 
-    def _render(
-        self,
-        form: Form,
-        calls: Sequence[BridgeCall],
-        answers: Sequence[Mapping[str, Any]],
-        contents: Sequence[str],
-        tools: Sequence[Mapping[str, Any]],
-        earlier: int,
-    ) -> str:
-        return self.renderer.conversation(form, calls, answers, contents, tools, ("round",) * earlier)
+    def _render(self, skeleton: _Skeleton, asked: _Asked, contents: Sequence[str]) -> str:
+        history = ("round",) * skeleton.earlier
+        return self.renderer.conversation(skeleton.form, asked.calls, asked.answers, contents, skeleton.tools, history)
 
     # -- proving -------------------------------------------------------------------------------------------
 
-    def _skeleton(
-        self,
-        calls: Sequence[BridgeCall],
-        answers: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        earlier: int = 0,
-    ) -> _Skeleton:
+    def _skeleton(self, asked: _Asked) -> _Skeleton:
         """The proved skeleton for these very names and ids."""
-        earlier = min(earlier, _DEPTH)
-        offered = _names(tools)
-        said = tuple((a["role"], a.get("name"), a.get("tool_call_id")) for a in answers)
-        exact = (tuple(calls), said, offered, earlier)
+        offered = _names(asked.tools)
+        said = tuple((a["role"], a.get("name"), a.get("tool_call_id")) for a in asked.answers)
+        exact = (tuple(asked.calls), said, offered, asked.earlier)
         if exact in self._named:
             return self._named[exact]
-        shape = (
-            _shape(calls),
-            tuple((a["role"], *map(bool, rest)) for a, (_, *rest) in zip(answers, said, strict=True)),
+        key = (
+            _shape(asked.calls),
+            tuple((role, bool(name), bool(ident)) for role, name, ident in said),
+            offered,
+            asked.earlier,
         )
-        key = (*shape, offered, earlier)
         proved = self._proved.get(key)
         if isinstance(proved, BridgeRefused):
             raise BridgeRefused(str(proved))
         if len(self._named) > _KEPT:
             self._named.clear()
         if proved is not None:
-            found = self._like(proved, calls, answers, tools)
+            found = self._like(proved, asked)
             if found is not None:
                 self._named[exact] = found
                 return found
         try:
-            made = self._prove(calls, answers, tools, earlier)
+            made = self._prove(asked)
         except BridgeRefused as refusal:
             if proved is None:
                 self._proved[key] = refusal
             raise
         self._named[exact] = made
-        self._proved.setdefault(key, replace(made, **_generic(made, calls)))
+        self._proved.setdefault(key, replace(made, **_generic(made, asked.calls)))
         return made
 
-    def _like(
-        self,
-        proved: _Skeleton,
-        calls: Sequence[BridgeCall],
-        answers: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-    ) -> _Skeleton | None:
+    def _like(self, proved: _Skeleton, asked: _Asked) -> _Skeleton | None:
         """The skeleton for other names, if it is the proved one but for these."""
-        few = _offers(calls, tools)[proved.offer]
-        marks = sentinels("answer", len(answers))
+        few = _offers(asked)[proved.offer]
+        marks = sentinels("answer", len(asked.answers))
         try:
-            text = self._render(proved.form, calls, answers, marks, few, proved.earlier)
-            made = _dissect(proved.form, text, calls, marks)
+            text = self._render(replace(proved, tools=few), asked, marks)
+            made = _dissect(proved.form, text, asked.calls, marks)
         except BridgeRefused:
             return None
-        generic = _generic(made, calls)
+        generic = _generic(made, asked.calls)
         if (generic["closing"], generic["between"]) != (proved.closing, proved.between):
             return None
         return replace(made, earlier=proved.earlier, tools=few, offer=proved.offer, stop=proved.stop)
 
-    def _prove(
-        self,
-        calls: Sequence[BridgeCall],
-        answers: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        earlier: int,
-    ) -> _Skeleton:
+    def _prove(self, asked: _Asked) -> _Skeleton:
         form = Form(self.renderer.style)
         try:
-            return self._prove_form(form, calls, answers, tools, earlier)
+            return self._prove_form(form, asked)
         except BridgeRefused as refusal:
-            if not calls:
+            if not asked.calls:
                 raise
             reason = refusal
         for parts in (form.style.parts, not form.style.parts):
             plain = Form(form.style.changed(parts=parts), native=False)
             try:
-                skeleton = self._prove_form(plain, calls, answers, tools, earlier)
-                self._agrees_with_native(skeleton, calls, tools, earlier)
+                skeleton = self._prove_form(plain, asked)
+                self._agrees_with_native(skeleton, asked)
             except BridgeRefused:
                 continue
             return skeleton
         raise reason
 
-    def _agrees_with_native(
-        self,
-        skeleton: _Skeleton,
-        calls: Sequence[BridgeCall],
-        tools: Sequence[Mapping[str, Any]],
-        earlier: int,
-    ) -> None:
+    def _agrees_with_native(self, skeleton: _Skeleton, asked: _Asked) -> None:
         """A turn shown as content is good enough only if, for one call, it makes no difference to what follows."""
-        single = calls[:1]
-        answers = _placeholder_answers(single)
+        single = _Asked.placeholder(asked.calls[:1], asked.tools, asked.earlier)
         try:
-            real = self._prove_form(Form(self.renderer.style), single, answers, tools, earlier)
+            real = self._prove_form(Form(self.renderer.style), single)
         except BridgeRefused:
-            if len(calls) > 1:
-                self._skeleton(single, answers, tools, earlier)
+            if len(asked.calls) > 1:
+                self._skeleton(single)
             return
-        plain = self._prove_form(skeleton.form, single, answers, tools, earlier)
+        plain = self._prove_form(skeleton.form, single)
         if real.stop is None or real.stop != plain.stop:
             raise BridgeRefused("a turn with calls ends differently from one without")
         if (real.closing.partition(real.stop)[2], real.between) != (
@@ -427,18 +394,12 @@ class Bridge:
         ):
             raise BridgeRefused("what follows a turn with calls differs from what follows one without")
 
-    def _prove_form(
-        self,
-        form: Form,
-        calls: Sequence[BridgeCall],
-        answers: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        earlier: int,
-    ) -> _Skeleton:
-        marks = sentinels("answer", len(answers))
+    def _prove_form(self, form: Form, asked: _Asked) -> _Skeleton:
+        calls, earlier = asked.calls, asked.earlier
+        marks = sentinels("answer", len(asked.answers))
 
         def dissected(history: Sequence[str], offered: Sequence[Mapping[str, Any]]) -> _Skeleton:
-            text = self.renderer.conversation(form, calls, answers, marks, offered, history)
+            text = self.renderer.conversation(form, calls, asked.answers, marks, offered, history)
             return _dissect(form, text, calls, marks)
 
         def same(offered: Sequence[Mapping[str, Any]]) -> bool:
@@ -446,8 +407,8 @@ class Bridge:
                 return dissected((), offered) == found
             return False
 
-        found = dissected((), tools)
-        offers = _offers(calls, tools)
+        found = dissected((), asked.tools)
+        offers = _offers(asked)
         offer = next(at for at, offered in enumerate(offers) if offered is offers[-1] or same(offered))
         few = offers[offer]
         # The same turn at the end of longer conversations must be followed by the same text.
@@ -510,12 +471,12 @@ def _names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 _Tools = tuple[Mapping[str, Any], ...]
 
 
-def _offers(calls: Sequence[BridgeCall], tools: Sequence[Mapping[str, Any]]) -> tuple[_Tools, _Tools, _Tools]:
+def _offers(asked: _Asked) -> tuple[_Tools, _Tools, _Tools]:
     """What a turn may be rendered with: the tools that are called (or one), bare or whole, or all of them.
 
     A hundred tools, or one with a long description, take longer to write than the turn itself.
     """
-    called = {call.name for call in calls}
+    tools, called = asked.tools, {call.name for call in asked.calls}
     few = tuple(tool for tool, name in zip(tools, _names(tools), strict=True) if name in called) or tuple(tools[:1])
     empty = {"description": "", "parameters": {"type": "object", "properties": {}}}
     bare = tuple({"type": "function", "function": {"name": name, **empty}} for name in _names(few))
@@ -547,9 +508,3 @@ def _generic(skeleton: _Skeleton, calls: Sequence[BridgeCall]) -> dict[str, Any]
         return text
 
     return {"closing": plain(skeleton.closing), "between": tuple(map(plain, skeleton.between))}
-
-
-def _placeholder_answers(calls: Sequence[BridgeCall]) -> list[dict[str, Any]]:
-    if not calls:
-        return [{"role": "user", "content": "x"}]
-    return [{"role": "tool", "name": call.name, "content": "x"} for call in calls]

@@ -148,11 +148,8 @@ class Encoder:
             return found
         # Some models find a marker even without added tokens (it is a word of their vocabulary). Then the
         # tool's text can't be kept letter for letter: an invisible blank goes into each marker.
-        pieces: list[tuple[int, tuple[int, int]]] = []
-        broken = self.broken(text[start:end])
-        for token, _ in _spans(self._twin.encode(broken, add_special_tokens=False)):
-            pieces.append((token, (start, end)))
-        return pieces
+        broken = self._twin.encode(self.broken(text[start:end]), add_special_tokens=False)
+        return [(token, (start, end)) for token in broken.ids]
 
     def broken(self, text: str) -> str:
         """``text`` with an invisible blank inside every spelling of a marker."""

@@ -112,11 +112,6 @@ class Lease:
     toolbox: Toolbox
     name: str | None = None
 
-    @property
-    def reward(self) -> Callable[..., Any] | None:
-        """What says how good the rollout was; None if nothing does."""
-        return reward_of(self.environment)
-
 
 class EnvironmentPool:
     """Makes and lends environments.
@@ -137,8 +132,10 @@ class EnvironmentPool:
         timeouts: Mapping[str, float] | None = None,
         injected: Mapping[str, Any] | None = None,
     ) -> None:
-        factories = factory.values() if isinstance(factory, Mapping) else [factory] if factory is not None else []
-        for make in factories:
+        self.factories: Mapping[Any, EnvironmentFactory] = (
+            factory if isinstance(factory, Mapping) else {None: factory} if factory is not None else {}
+        )
+        for make in self.factories.values():
             if not callable(make):
                 raise TypeError(
                     "environments must come from a factory: pass a class or a function without arguments, or a "
@@ -159,9 +156,8 @@ class EnvironmentPool:
         """The tools of every kind of environment, for checks before training; the probes go back to the pool."""
         if self.factory is None:
             return {None: self.shared}
-        names: list[str | None] = list(self.factory) if isinstance(self.factory, Mapping) else [None]
         out: dict[str | None, Toolbox] = {}
-        for name in names:
+        for name in self.factories:
             instance = self.take(name)
             out[name] = self.tools_of(instance)
             odd = [tool for tool in out[name].names if tool in HOOKS] if not hasattr(instance, "tool_names") else []
@@ -201,8 +197,7 @@ class EnvironmentPool:
             return None
         with contextlib.suppress(KeyError, IndexError):
             return self._free[name].pop()
-        make = self.factory[name] if isinstance(self.factory, Mapping) and name is not None else self.factory
-        instance = make()  # type: ignore[operator]
+        instance = self.factories[name]()
         if not callable(getattr(instance, "reset", None)):
             raise ValueError(
                 "Each environment instance returned by `environment_factory` must define a callable `reset`."

@@ -184,9 +184,9 @@ class Toolbox:
             specs.append(spec)
         return Toolbox(specs)
 
-    def get(self, name: str | None) -> ToolSpec | None:
+    def get(self, name: str) -> ToolSpec | None:
         """The tool with this name, or None."""
-        return None if name is None else self._specs.get(name)
+        return self._specs.get(name)
 
     @property
     def names(self) -> list[str]:
@@ -429,7 +429,7 @@ class ToolExecutor:
         allowed = own if request.timeout is None else min(own, request.timeout)
         if allowed <= 0:
             return _refused(spec.name, "timeout", "not run: the time for tools in this conversation is used up")
-        lane = self._lane(spec.owner)
+        lane = None if spec.owner is None else self._lanes.setdefault(id(spec.owner), _Lane(spec.owner))
         started = time.monotonic()
         if lane is not None:
             try:
@@ -458,9 +458,6 @@ class ToolExecutor:
                 lane.gave_up = True
             self._give_up(spec, running)
         return _refused(spec.name, "timeout", f"{spec.name} timed out after {allowed:g} s", seconds=seconds)
-
-    def _lane(self, owner: object | None) -> _Lane | None:
-        return None if owner is None else self._lanes.setdefault(id(owner), _Lane(owner))
 
     def _give_up(self, spec: ToolSpec, running: _Running) -> None:
         with self._lock:

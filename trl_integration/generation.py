@@ -69,7 +69,7 @@ def finished(
     """
     stops = set(stop_ids)
     end = next((at + 1 for at, token in enumerate(ids) if token in stops), len(ids))
-    stopped = end <= len(ids) and end > 0 and ids[end - 1] in stops
+    stopped = end > 0 and ids[end - 1] in stops
     finish = "stop" if stopped else ("length" if len(ids) >= limit else "stop_string")
     if end > budget:
         end, finish = budget, "length"
@@ -131,24 +131,17 @@ class TransformersBackend:
         places: Sequence[tuple[int, int]] = (),
     ) -> list[Sampled]:
         """See ``Backend``."""
-        trainer = self.trainer
-        own = len(prompts)
-        rows, limits = [list(p) for p in prompts], list(budgets)
-        if not rows:
-            # Other ranks still generate; sharded weights are gathered only if this rank takes part.
-            rows, limits = [[stop_ids[0] if stop_ids else 0]], [1]
+        # Without prompts of its own too a rank generates: sharded weights are gathered only if all take part.
+        rows = [list(p) for p in prompts] or [[stop_ids[0] if stop_ids else 0]]
+        limits = list(budgets) or [1]
         size = self.batch_size or len(rows)
-        steps = -(-len(rows) // size)
-        steps = int(most(trainer, steps))
         out: list[Sampled] = []
         with self._model() as model:
-            for step in range(steps):
-                part = rows[step * size : (step + 1) * size] or rows[:1]
-                allowed = limits[step * size : (step + 1) * size] or [1]
-                done = self._generate(model, part, allowed, stop_ids)
-                if step * size < len(rows):
-                    out.extend(done)
-        return out[:own]
+            for step in range(most(self.trainer, -(-len(rows) // size))):
+                part = slice(step * size, (step + 1) * size)
+                done = self._generate(model, rows[part] or rows[:1], limits[part] or [1], stop_ids)
+                out += done if rows[part] else []
+        return out[: len(prompts)]
 
     @contextlib.contextmanager
     def _model(self) -> Iterator[Any]:
@@ -216,8 +209,7 @@ class TransformersBackend:
                 # A row stopped by a string is padded until the others are done; no id marks its end.
                 length = self._string_end(tokens, strings, tokenizer)
             limit_here = limit if length == len(tokens) else length + 1
-            done = finished(tokens[:length], own, budgets[row], stop_ids, limit_here)
-            out.append(done)
+            out.append(finished(tokens[:length], own, budgets[row], stop_ids, limit_here))
         return out
 
     @staticmethod
@@ -257,11 +249,11 @@ class VLLMBackend:
         rows, limits = [list(p) for p in prompts], list(budgets)
         # TRL's wrapper slices the gathered results by `rank x len(prompts)`: every rank must bring the same
         # number.
-        count = int(most(self.trainer, max(1, own)))
+        count = most(self.trainer, max(1, own))
         filler = rows[0] if rows else [stop_ids[0] if stop_ids else 0]
         rows += [filler] * (count - own)
         limits += [1] * (count - own)
-        limit = int(most(self.trainer, max(limits)))
+        limit = most(self.trainer, max(limits))
         with _set(engine, max_completion_length=limit, generation_kwargs=self._settings(engine, stop_ids)):
             _, ids, logprobs, _ = engine.generate(prompts=rows, images=None, num_generations=1)
         out: list[Sampled] = []

@@ -41,6 +41,7 @@ from .environment import (
     apply_observation,
     hook,
     refuse_media,
+    reward_of,
     selected,
     text_of_parts,
 )
@@ -76,11 +77,14 @@ class _Turn:
     sampled: Sampled
     parsed: ParsedMessage
     calls: list[ToolCall] = field(default_factory=list)
-    bridge_calls: list[BridgeCall] = field(default_factory=list)
     note: str | None = None
     answers: list[str] = field(default_factory=list)
     results: list[ToolResult | None] = field(default_factory=list)
     said: ToolResult | None = None
+
+    @property
+    def bridge_calls(self) -> list[BridgeCall]:
+        return [BridgeCall(call.name or _NAMELESS, call.id) for call in self.calls]
 
 
 class ToolLoop:
@@ -213,7 +217,7 @@ class ToolLoop:
         for at, rollout in enumerate(rollouts):
             if rollout.environment is None or rollout.failed or kind not in (None, type(rollout.environment)):
                 continue
-            reward = rollout.lease.reward
+            reward = reward_of(rollout.environment)
             if reward is not None:
                 asked.append(at)
                 requests.append(self._own("reward", reward, {}, rollout.environment))
@@ -364,13 +368,18 @@ class ToolLoop:
 
     def _compact(self, rollouts: Sequence[Rollout], budget: Budget) -> None:
         """Begin a new branch where the user's function gives fewer messages."""
-        if self.compact is None:
+        compact = self.compact
+        if compact is None:
             return
+
+        def by_position(messages: list[dict[str, Any]], tokens: int) -> Any:
+            return compact(messages, tokens)  # whatever its parameters are called
+
         requests = []
         for rollout in rollouts:
             said = [*rollout.context, *rollout.messages[rollout.context_from :]]
             arguments = {"messages": copy.deepcopy(said), "tokens": len(rollout.next_prompt)}
-            requests.append(self._own("compact", _by_position(self.compact), arguments, None))
+            requests.append(self._own("compact", by_position, arguments, None))
         for rollout, result in zip(rollouts, self.executor.run(requests), strict=True):
             if result.ok and result.value is None:
                 continue
@@ -472,7 +481,6 @@ class ToolLoop:
     def _plan(self, turn: _Turn, budget: Budget) -> _Turn | None:
         """Check that the calls can be answered at all, before any of them runs."""
         rollout, calls = turn.rollout, turn.calls
-        turn.bridge_calls = [BridgeCall(call.name or _NAMELESS, call.id) for call in calls]
         try:
             try:
                 cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
@@ -480,7 +488,7 @@ class ToolLoop:
                 if len(calls) == 1:
                     raise
                 # Some templates carry one call per turn. The first is answered, and the answer says so.
-                turn.calls, turn.bridge_calls = calls[:1], turn.bridge_calls[:1]
+                turn.calls = calls[:1]
                 turn.note = f"[only the first of {len(calls)} calls was run: send one call at a time]"
                 cost = self.bridge.least(turn.bridge_calls, **self._place(turn))
                 rollout.detail = str(refusal)
@@ -491,13 +499,6 @@ class ToolLoop:
             rollout.finish("overlong", f"the shortest answer takes {cost} tokens")
             return None
         return turn
-
-    def _bridge_segments(self, turn: _Turn, texts: Sequence[str]) -> list[Segment]:
-        answers = [
-            {"role": "tool", "name": call.name, "content": text}
-            for call, text in zip(turn.bridge_calls, texts, strict=True)
-        ]
-        return self.bridge.between(turn.bridge_calls, answers, **self._place(turn))
 
     @staticmethod
     def _place(turn: _Turn) -> dict[str, Any]:
@@ -594,9 +595,15 @@ class ToolLoop:
     def _fit(self, turn: _Turn, texts: list[str], budget: Budget) -> tuple[list[Segment] | None, list[str]]:
         """Segments within the room that is left and the texts they show; None if that can't be done."""
 
+        calls, place = turn.bridge_calls, self._place(turn)
+
         def attempt(candidate: list[str]) -> tuple[list[Segment] | None, int]:
+            answers = [
+                {"role": "tool", "name": call.name, "content": text}
+                for call, text in zip(calls, candidate, strict=True)
+            ]
             try:
-                segments = self._bridge_segments(turn, candidate)
+                segments = self.bridge.between(calls, answers, **place)
             except BridgeRefused:
                 return None, 0
             return segments, sum(len(segment.ids) for segment in segments)
@@ -683,15 +690,6 @@ class ToolLoop:
 
 def _unbridged(rollout: Rollout, refusal: Exception) -> None:
     rollout.finish("foreign_eos" if isinstance(refusal, ForeignStop) else "unbridgeable", str(refusal))
-
-
-def _by_position(function: Compact) -> Callable[..., Any]:
-    """The user's function, whatever its parameters are called."""
-
-    def asked(messages: list[dict[str, Any]], tokens: int) -> Any:
-        return function(messages, tokens)
-
-    return asked
 
 
 def _said(value: Any) -> list[dict[str, Any]]:

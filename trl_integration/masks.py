@@ -21,6 +21,7 @@ import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from .bridge import Bridge, BridgeRefused
@@ -150,9 +151,8 @@ class _Marker:
     """Puts marks into the texts of messages; they are numbered, and no text of the conversation looks like one."""
 
     def __init__(self, text: str) -> None:
-        letter = next(a for a in _letters() if f"Q{a}m" not in text)
-        self.pattern = re.compile(rf"Q{letter}m(\d{{6}})zq")
-        self._letter = letter
+        self._word = next(word for n in count(1) if (word := f"Q{'a' * n}m") not in text)
+        self.pattern = re.compile(rf"{self._word}(\d{{6}})zq")
         self.marks: list[int] = []  # the message of each
 
     def message(self, message: Mapping[str, Any], index: int, *, ends_only: bool) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class _Marker:
 
     def _mark(self, index: int) -> str:
         self.marks.append(index)
-        return f"Q{self._letter}m{len(self.marks) - 1:06}zq"
+        return f"{self._word}{len(self.marks) - 1:06}zq"
 
     @staticmethod
     def _call(call: Mapping[str, Any], text: Any) -> dict[str, Any]:
@@ -202,13 +202,6 @@ class _Marker:
 
 
 _JSON_VALUE = re.compile(r'(")((?:[^"\\]|\\.)*)("(?!\s*:))', re.DOTALL)
-
-
-def _letters() -> Iterator[str]:
-    yield from "abcdefghijklmnopqrstuvwxyz"
-    for first in _letters():
-        for second in "abcdefghijklmnopqrstuvwxyz":
-            yield first + second
 
 
 def _mapped(value: Any, change: Any) -> Any:

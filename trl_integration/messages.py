@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from toolparse.errors import TemplateError
@@ -97,16 +97,13 @@ class Renderer:
         self.chat_template = chat_template
         self.template_kwargs = dict(template_kwargs or {})
         self.parser = parser
-        self._style: MessageStyle | None = None
         self._source = read_source(tokenizer)
 
-    @property
+    @cached_property
     def style(self) -> MessageStyle:
         """The style that the template wants."""
-        if self._style is None:
-            found = getattr(self.parser, "style", None)
-            self._style = found if found is not None and self.chat_template is None else self._search()
-        return self._style
+        found = getattr(self.parser, "style", None)
+        return found if found is not None and self.chat_template is None else self._search()
 
     def _search(self) -> MessageStyle:
         usual = MessageStyle()
@@ -185,13 +182,9 @@ class Renderer:
     ) -> list[dict[str, Any]]:
         """An assistant's turn whose arguments (or content) are sentinels, and what answers it."""
         style = form.style
-        ids = [call.id or fill_id(style.new_id, call.name, at) for at, call in enumerate(calls)]
+        ids = [call.id or new for call, new in zip(calls, _new_ids(calls, style), strict=True)]
         if calls and form.native:
-            made = [
-                {"id": ids[at], "function": {"name": call.name, "arguments": {_KEY: ARGUMENT.format(at) + suffix}}}
-                for at, call in enumerate(calls)
-            ]
-            messages = [style.message({"content": "", "tool_calls": made})]
+            messages = [style.message({"content": "", "tool_calls": _written(calls, ids, suffix)})]
         else:
             messages = [{"role": "assistant", "content": style.text(CONTENT + suffix)}]
         for at, (answer, content) in enumerate(zip(answers, contents, strict=True)):
@@ -242,12 +235,7 @@ class Renderer:
     ) -> str:
         """A question and a turn with nothing behind it; with the given content and thought, if there are any."""
         if content or thought is not None:
-            made = [
-                {"id": fill_id(form.style.new_id, call.name, at), "function": {"name": call.name, "arguments": {}}}
-                for at, call in enumerate(calls)
-            ]
-            for at, call in enumerate(made):
-                call["function"]["arguments"] = {_KEY: ARGUMENT.format(at)}  # type: ignore[index]
+            made = _written(calls, _new_ids(calls, form.style))
             message = {"content": content, "reasoning_content": thought, "tool_calls": made}
             messages = [form.style.message(message)]
         else:
@@ -284,6 +272,17 @@ class Renderer:
             said_by = "the template says" if said else "the template can't render this turn"
             raise BridgeRefused(f"{said_by}: {' '.join(detail.split())[:300]}") from None
         return str(text)
+
+
+def _new_ids(calls: Sequence[BridgeCall], style: MessageStyle) -> list[str]:
+    return [fill_id(style.new_id, call.name, at) for at, call in enumerate(calls)]
+
+
+def _written(calls: Sequence[BridgeCall], ids: Sequence[str], suffix: str = "") -> list[dict[str, Any]]:
+    return [
+        {"id": ident, "function": {"name": call.name, "arguments": {_KEY: ARGUMENT.format(at) + suffix}}}
+        for at, (call, ident) in enumerate(zip(calls, ids, strict=True))
+    ]
 
 
 def sentinels(kind: str, count: int) -> list[str]:
@@ -359,18 +358,15 @@ def _renamed(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def thought_pattern(format: Any) -> re.Pattern[str]:
-    """What may stand at the end of a generation prompt beside the header: blanks, and markers of thoughts."""
-    return re.compile(rf"(?:\s|{'|'.join(_thought_markers(format))})+\Z")
-
-
-def _thought_markers(format: Any) -> list[str]:
-    """Patterns of the markers with which this format, or any that is known, frames thoughts."""
+    """What may stand at the end of a generation prompt beside the header: blanks, and the markers with which this
+    format, or any that is known, frames thoughts.
+    """
     markers: set[str] = set()
     for source in (getattr(format, "reasoning", None), *_known_thoughts()):
         for side in str(source or "").split("{{text}}"):
             if side.strip() and "{{" not in side:
-                markers.add(side.strip())
-    return [re.escape(marker) for marker in sorted(markers, key=len, reverse=True)]
+                markers.add(re.escape(side.strip()))
+    return re.compile(rf"(?:\s|{'|'.join(sorted(markers, key=len, reverse=True))})+\Z")
 
 
 @cache

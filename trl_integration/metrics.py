@@ -72,9 +72,8 @@ def log_metrics(
     tools: Sequence[str] = (),
     lost: int = 0,
     more: Mapping[str, tuple[float, float]] | None = None,
-) -> dict[str, float]:
-    """Add the figures (and ``more`` of them) to the trainer's next log entry as ``rollout/...``, averaged over ranks;
-    returns them too.
+) -> None:
+    """Add the figures (and ``more`` of them) to the trainer's next log entry as ``rollout/...``, averaged over ranks.
 
     Calls per rollout and the share of failed calls are there under TRL's names as well. Reaches into the trainer's
     private ``_metrics``: it has no other way to log from a rollout function.
@@ -100,4 +99,3 @@ def log_metrics(
             # The trainer averages what it has; a figure about nothing is left out.
             if not math.isnan(value):
                 store[mode][name].append(value)
-    return means

@@ -72,11 +72,7 @@ class Preparation:
         self.changes.append(f"{name}: {change}")
 
 
-class _Absent:
-    pass
-
-
-_ABSENT = _Absent()
+_ABSENT = object()
 
 
 def prepare(tokenizer: Any, *, parser: Any = None) -> Preparation:

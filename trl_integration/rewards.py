@@ -24,6 +24,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from .environment import reward_of
 from .rollout import Rollout
 
 __all__ = ["environment_reward", "per_rollout", "with_turns"]
@@ -105,7 +106,7 @@ def rollouts_in(fields: dict[str, Any]) -> list[Rollout]:
 
 
 async def _environment_reward(rollout: Rollout) -> float | None:
-    reward = rollout.lease.reward
+    reward = reward_of(rollout.environment)
     value = None if reward is None else reward()
     if inspect.isawaitable(value):
         value = await value

@@ -124,7 +124,7 @@ class _ToolTrainer:
                 args,
                 train_dataset,
                 *others,
-                **self._rollout_function(),
+                **({"rollout_func": self._roll_out} if isinstance(self, GRPOTrainer) else {}),
                 **named,
             )
         self._env_tools = {name: box.functions for name, box in rollout.pool.probe().items()}
@@ -132,9 +132,6 @@ class _ToolTrainer:
             rollout.mask_truncated = self.mask_truncated_completions
         # Refuse now, not after the first batch, what this tokenizer's template can't carry.
         rollout.prepare(self)
-
-    def _rollout_function(self) -> dict[str, Any]:
-        return {}
 
     def _roll_out(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
         """The rollout function; afterwards TRL counts as finished what this loop counts as finished."""
@@ -234,9 +231,6 @@ class ToolGRPOTrainer(_ToolTrainer, GRPOTrainer):  # type: ignore[misc]
     """
 
     _completions_at = 3
-
-    def _rollout_function(self) -> dict[str, Any]:
-        return {"rollout_func": self._roll_out}
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)

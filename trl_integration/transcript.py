@@ -19,9 +19,10 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
 
@@ -188,7 +189,7 @@ class Transcript:
     def tool_mask(self) -> list[int]:
         """Per completion token: 1 where the policy sampled it, 0 where it was injected."""
         out: list[int] = []
-        for segment in self._completion():
+        for segment in self._segments[1:]:
             out += [int(segment.author is Author.MODEL)] * len(segment.ids)
         return out
 
@@ -201,7 +202,7 @@ class Transcript:
             return None
         return [
             value
-            for segment in self._completion()
+            for segment in self._segments[1:]
             for value in (segment.logprobs if segment.logprobs is not None else (0.0,) * len(segment.ids))
         ]
 
@@ -230,12 +231,6 @@ class Transcript:
         """Tokens that the model wrote."""
         return self._sampled
 
-    def tokens(self) -> Iterator[tuple[int, Author, float | None]]:
-        """(id, author, log-prob or None) for every token in order."""
-        for segment in self._segments:
-            for at, token in enumerate(segment.ids):
-                yield token, segment.author, None if segment.logprobs is None else segment.logprobs[at]
-
     def per_token(self, values: Sequence[float]) -> list[float]:
         """One value per turn, spread over the completion: the turn's at each token that it sampled, 0.0 elsewhere."""
         if len(values) != self._turns:
@@ -243,7 +238,7 @@ class Transcript:
         turns = iter(values)
         return [
             value
-            for segment in self._completion()
+            for segment in self._segments[1:]
             for value in [next(turns) if segment.author is Author.MODEL else 0.0] * len(segment.ids)
         ]
 
@@ -256,9 +251,6 @@ class Transcript:
                 prompts.append(list(so_far))
             so_far.extend(segment.ids)
         return prompts
-
-    def _completion(self) -> list[Segment]:
-        return self._segments[1:]
 
     # -- the contract --------------------------------------------------------------------------------------
 
@@ -323,29 +315,29 @@ class TranscriptBatch:
     @property
     def prompt_ids(self) -> torch.Tensor:
         """Long (batch, longest prompt), padded on the left."""
-        return self._left([t.prompt_ids for t in self.transcripts], self.pad_token_id)
+        return self._padded([t.prompt_ids for t in self.transcripts], self.pad_token_id, left=True)
 
     @property
     def prompt_mask(self) -> torch.Tensor:
         """Long (batch, longest prompt): 1 on prompt tokens, 0 on padding."""
-        return self._left([t.prompt_mask for t in self.transcripts], 0)
+        return self._padded([t.prompt_mask for t in self.transcripts], 0, left=True)
 
     @property
     def completion_ids(self) -> torch.Tensor:
         """Long (batch, longest completion), padded on the right."""
-        return self._right([t.completion_ids for t in self.transcripts], self.pad_token_id)
+        return self._padded([t.completion_ids for t in self.transcripts], self.pad_token_id)
 
     @property
     def completion_mask(self) -> torch.Tensor:
         """Long (batch, longest completion): 1 on real tokens, sampled or injected."""
-        return self._right([t.completion_mask for t in self.transcripts], 0)
+        return self._padded([t.completion_mask for t in self.transcripts], 0)
 
     @property
     def tool_mask(self) -> torch.Tensor:
         """Long (batch, longest completion): 1 where the policy sampled the token; 0 on injected ones and
         padding.
         """
-        return self._right([t.tool_mask for t in self.transcripts], 0)
+        return self._padded([t.tool_mask for t in self.transcripts], 0)
 
     @property
     def loss_mask(self) -> torch.Tensor:
@@ -355,11 +347,8 @@ class TranscriptBatch:
     @property
     def logprobs(self) -> torch.Tensor | None:
         """Float32 (batch, longest completion), 0.0 on injected tokens and padding; None if there are none."""
-        rows = [t.logprobs for t in self.transcripts]
-        if any(row is None for row in rows):
-            return None
-        width = max(len(row) for row in rows if row is not None)
-        return torch.tensor([row + [0.0] * (width - len(row)) for row in rows if row is not None])
+        given = [row for t in self.transcripts if (row := t.logprobs) is not None]
+        return self._padded(given, 0.0) if given else None  # all have them, or none
 
     @property
     def env_mask(self) -> list[list[int]]:
@@ -367,11 +356,8 @@ class TranscriptBatch:
         return [[value * keep for value in t.tool_mask] for t, keep in zip(self.transcripts, self.keep, strict=True)]
 
     @staticmethod
-    def _left(rows: list[list[int]], fill: int) -> torch.Tensor:
-        width = max(len(row) for row in rows)
-        return torch.tensor([[fill] * (width - len(row)) + row for row in rows], dtype=torch.long)
-
-    @staticmethod
-    def _right(rows: list[list[int]], fill: int) -> torch.Tensor:
-        width = max(len(row) for row in rows)
-        return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=torch.long)
+    def _padded(rows: Sequence[list[Any]], fill: float, *, left: bool = False) -> torch.Tensor:
+        width = max(map(len, rows))
+        return torch.tensor(
+            [[fill] * (width - len(row)) + row if left else row + [fill] * (width - len(row)) for row in rows]
+        )

@@ -24,37 +24,19 @@ class MultiTurnRollout(ToolLoop):
     """A rollout function for ``GRPOTrainer(rollout_func=...)``. Don't give the trainer ``tools`` as well.
 
     Args:
-        tools: Functions that every rollout may call.
-        environments: A factory of environments (or a mapping of them), see ``environment.py``.
+        tools, environments, executor, timeouts, injected, cut_results, malformed, compact: See ``ToolLoop``.
         rows: The data set, so that environments get the rows of their prompts. ``ToolGRPOTrainer`` hands over the rows
             itself. TRL gives a rollout function prompts only, so they are looked up by prompt: prompts must be unique.
         parser: A ``toolparse.Parser``; made from the trainer's tokenizer when left out.
         budget: Limits; token limits left None are the trainer's (``max_completion_length``, the model's length), and
             its ``max_tool_calling_iterations`` counts too.
-        executor: A ``ToolExecutor`` (time limits, concurrency).
-        timeouts: Seconds per tool name; the names of hooks (``reset``, ``reply``, ``reward``) count too.
-        injected: Values of parameters that no model sees (``Annotated[..., Injected]``), by parameter name.
         backend: Where tokens come from; the trainer's own settings decide when left out.
-        cut_results: Whether results that don't fit are cut; if not, the rollout ends as overlong.
         mask_truncated: Leave truncated rollouts out of the loss. None: as the trainer's ``mask_truncated_completions``
             says.
-        malformed: See ``ToolLoop``, like ``compact``.
         trace: A file to which every rollout is appended as a line of JSON. The rewards are in it where this library's
             trainers score the rollouts.
         prefix: Put before the names of the fields handed to reward functions, should they clash with columns.
     """
-
-    FIELDS: tuple[str, ...] = (
-        "rollouts",
-        "messages",
-        "tool_calls",
-        "tool_results",
-        "tool_issues",
-        "environments",
-        "stop_reasons",
-        "truncated",
-        "sampled_masks",
-    )
 
     def __init__(
         self,
@@ -147,7 +129,7 @@ class MultiTurnRollout(ToolLoop):
         return {}
 
     def fields(self, rollouts: Sequence[Rollout]) -> dict[str, list[Any]]:
-        """What reward functions are given, by name (see ``FIELDS``), one value per rollout."""
+        """What reward functions are given, by name one value per rollout."""
         return {
             "rollouts": list(rollouts),
             "messages": [r.messages for r in rollouts],
@@ -235,7 +217,7 @@ class MultiTurnRollout(ToolLoop):
         media = sorted(columns.intersection({"image", "images"}))
         if media and any(row.get(name) for row in rows for name in media):
             raise ValueError(f"multi-turn rollouts carry text only; the data set has a column {media[0]!r}: remove it")
-        clash = sorted(columns.intersection(self.prefix + name for name in self.FIELDS))
+        clash = sorted(columns.intersection(self.prefix + name for name in self.fields(())))
         if clash:
             raise ValueError(
                 f"the data set has columns that rollouts would overwrite: {', '.join(clash)}; "

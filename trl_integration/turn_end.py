@@ -9,6 +9,7 @@ that stands *inside* of a turn (harmony's ``<|end|>``) must stop nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from .encoding import Encoder
@@ -31,7 +32,6 @@ class TurnEnds:
         self.declared = tuple(dict.fromkeys([*self.eos, *map(str, declared)]))
         self.tokens = frozenset([*encoder.added, *self.eos])
         self._plain: dict[Form, str | None] = {}
-        self._inner: frozenset[str] | None = None
 
     def after(self, closing: str, form: Form, calls: Sequence[BridgeCall], tools: Tools) -> str | None:
         """The text that ends such a turn, sought in what follows the last sentinel of the turn; None if there is none.
@@ -73,25 +73,24 @@ class TurnEnds:
             return None
         return self._marker_at_end(text[text.rfind(CONTENT) + len(CONTENT) :]) if CONTENT in text else None
 
+    @cached_property
     def inner(self) -> frozenset[str]:
         """Ends that can stand inside of a turn: behind its thought, or behind its text where calls follow."""
-        if self._inner is None:
-            form = Form(self._renderer.style)
-            ends = {str(end) for end in (*self.declared, self.plain(form), self.final(form)) if end}
-            found: set[str] = set()
-            call = [BridgeCall("tool")]
-            for calls, content, thought in (((), CONTENT, THOUGHT), (call, "", THOUGHT), (call, CONTENT, None)):
-                first, second = (THOUGHT if thought else CONTENT), (ARGUMENT.format(0) if calls else CONTENT)
-                try:
-                    text = self._renderer.last_turn(form, calls, (), content=content, thought=thought)
-                except BridgeRefused:
-                    continue
-                text = text[text.rfind(QUESTION) :]
-                between = text.partition(first)[2].partition(second)
-                if between[1]:
-                    found.update(end for end in ends if end in between[0])
-            self._inner = frozenset(found)
-        return self._inner
+        form = Form(self._renderer.style)
+        ends = {str(end) for end in (*self.declared, self.plain(form), self.final(form)) if end}
+        found: set[str] = set()
+        call = [BridgeCall("tool")]
+        for calls, content, thought in (((), CONTENT, THOUGHT), (call, "", THOUGHT), (call, CONTENT, None)):
+            first, second = (THOUGHT if thought else CONTENT), (ARGUMENT.format(0) if calls else CONTENT)
+            try:
+                text = self._renderer.last_turn(form, calls, (), content=content, thought=thought)
+            except BridgeRefused:
+                continue
+            text = text[text.rfind(QUESTION) :]
+            between = text.partition(first)[2].partition(second)
+            if between[1]:
+                found.update(end for end in ends if end in between[0])
+        return frozenset(found)
 
     # -- parts ---------------------------------------------------------------------------------------------
 
@@ -124,7 +123,7 @@ class TurnEnds:
         try:
             text = self._renderer.conversation(form, pair, answers, sentinels("answer", 2), tools)
         except BridgeRefused:
-            return self._parsed_call_end(closing, form, calls[-1:], tools)
+            text = ""
         first = text.rfind(ARGUMENT.format(0))
         second = text.find(ARGUMENT.format(1), max(first, 0))
         if first < 0 or second < 0:

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 import toolparse
-from trl_integration import Budget, Sampled, ScriptedBackend
 from trl_integration.rollout import Rollout
 
-from .helpers import TOOLS, ids_of, parser, tokenizer
+from .helpers import GO, NAME, TOOLS, Recording, parser, rows_of, tokenizer
 
 httpx = pytest.importorskip("httpx", reason="the gateway is a server: pip install '.[serve]'")
 pytest.importorskip("starlette", reason="the gateway is a server: pip install '.[serve]'")
@@ -23,7 +22,6 @@ pytest.importorskip("uvicorn", reason="the gateway is a server: pip install '.[s
 from trl_integration.gateway import AgentRollout, AgentTask, Row  # noqa: E402
 
 SCHEMAS = [toolparse.tool_schema(tool) for tool in TOOLS]
-GO = [{"role": "user", "content": "Go."}]
 
 
 class Refused(Exception):
@@ -63,13 +61,9 @@ def run_call(call: dict[str, Any]) -> dict[str, Any]:
     function = next(tool for tool in TOOLS if tool.__name__ == call["function"]["name"])
     value = function(**json.loads(call["function"]["arguments"]))
     if inspect.isawaitable(value):
-        value = asyncio.run(_awaited(value))
+        value = asyncio.run(value)
     text = value if isinstance(value, str) else json.dumps(value)
     return {"role": "tool", "tool_call_id": call["id"], "content": text}
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
 
 
 def agent(task: AgentTask) -> str | None:
@@ -83,20 +77,6 @@ def agent(task: AgentTask) -> str | None:
         messages += [run_call(call) for call in message["tool_calls"]]
 
 
-class Recording(ScriptedBackend):
-    """Writes down, for every session, what was fed and what was sampled, in order."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.seen: dict[int, list[tuple[list[int], Sampled]]] = {}
-
-    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
-        out = super().generate(prompts, budgets, stop_ids, places)
-        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
-            self.seen.setdefault(index, []).append((list(prompt), sampled))
-        return out
-
-
 Script = Sequence[Sequence[Any]] | Callable[[int, int], Any]
 
 
@@ -107,7 +87,6 @@ def play(
     *,
     count: int | None = None,
     prompts: Sequence[Any] | None = None,
-    budget: Budget | None = None,
     backend: Any = None,
     eos_ids: Sequence[int] = (),
     tok: Any = None,
@@ -118,15 +97,28 @@ def play(
     tok = tok or tokenizer(name)
     backend = backend or Recording(script, encode=lambda text: list(tok(text, add_special_tokens=False)["input_ids"]))
     size = count if count is not None else len(prompts if prompts is not None else script)  # type: ignore[arg-type]
-    options.setdefault("seconds", 30.0)
-    rollout = AgentRollout(run, parser=made, budget=budget, **options)
+    prompts = list(prompts) if prompts is not None else [GO] * size
+    rows = unjudged(run, backend, prompts, tok, eos_ids, parser=made, **options)
+    return [judged(row, backend) for row in rows], backend
+
+
+def unjudged(
+    run: Any,
+    backend: Any,
+    prompts: Sequence[Any] = (GO, GO),
+    tok: Any = None,
+    eos_ids: Sequence[int] = (),
+    **options: Any,
+) -> list[Any]:
+    """Run agents with a back end that loses something, or does more than what is kept."""
+    rollout = AgentRollout(run, **{"seconds": 30.0, "parser": None if tok else parser(NAME), **options})
     try:
-        rollout.bind(tok, eos_ids=eos_ids)
-        rows = rollout.run(list(prompts) if prompts is not None else [GO] * size, backend)
+        rollout.bind(tok or tokenizer(NAME), eos_ids=eos_ids)
+        rows: list[Any] = rollout.run(prompts, backend)
         rollout.output(rows)
     finally:
         rollout.close()
-    return [judged(row, backend) for row in rows], backend
+    return rows
 
 
 def judged(row: Rollout, backend: Any) -> Row:
@@ -144,30 +136,3 @@ def judged(row: Rollout, backend: Any) -> Row:
             assert (ids, mask) in told_apart
         assert len(found) == len(told_apart)
     return row
-
-
-def rows_of(seen: Sequence[tuple[list[int], Sampled]]) -> list[tuple[list[int], list[int]]]:
-    """Ids and mask of every row, from what the engine was fed and gave alone: slow, and knows nothing of messages.
-
-    A request continues the row whose ids are the longest beginning of its prompt, if nothing has continued it there
-    already; else it begins a row, whose prompt is all that it was fed.
-    """
-    rows: list[tuple[list[int], list[int]]] = []
-    for fed, sampled in seen:
-        row = max(
-            (row for row in rows if fed[: len(row[0])] == row[0] and len(fed) > len(row[0])),
-            key=lambda row: len(row[0]),
-            default=None,
-        )
-        if row is None:
-            row = ([], [])
-            rows.append(row)
-        ids, mask = row
-        mask += [0] * (len(fed) - len(ids)) + [1] * len(sampled.ids)
-        ids[:] = [*fed, *sampled.ids]
-    return rows
-
-
-def encoded(name: str, text: str) -> list[int]:
-    """Ids of a text with its markers."""
-    return ids_of(name, text)

@@ -279,17 +279,6 @@ def _ends(text: str, talk: Talk, index: int, start: int) -> set[int]:
     return ends
 
 
-def masked(offsets: Sequence[tuple[int, int]], mask: Sequence[int]) -> list[tuple[int, int]]:
-    """The runs of ones, in characters."""
-    runs: list[tuple[int, int]] = []
-    for (start, end), own in zip(offsets, mask, strict=True):
-        if own and runs and runs[-1][1] == start:
-            runs[-1] = (runs[-1][0], end)
-        elif own:
-            runs.append((start, end))
-    return runs
-
-
 def judge(found: Any, talk: Talk, tokenizer: Any, kwargs: Mapping[str, Any] | None = None) -> None:
     """Compare an `AssistantMask` with the oracle, token by token. Raises `Unexplained`."""
     kwargs = kwargs or {}

@@ -14,15 +14,13 @@ import pytest
 import torch
 from datasets import Dataset
 
-from trl_integration import AsyncRollouts, Budget, MultiTurnRollout, ScriptedBackend, per_rollout
+from trl_integration import AsyncRollouts, Budget, MultiTurnRollout
 
-from .helpers import add, ids_of, parser, tokenizer, written
+from .helpers import CALL, END, NAME, add, parser, scripted, shaky, tokenizer
+from .test_training import config, second, seeded_model
 
 pytestmark = pytest.mark.slow
 
-NAME = "qwen3"
-END = "<|im_end|>"
-CALL = written(NAME, ("add", {"a": 1, "b": 2}))
 ROWS = [{"prompt": [{"role": "user", "content": f"Question {at}"}], "answer": at} for at in range(3)]
 
 
@@ -30,18 +28,14 @@ def script(index: int, turn: int) -> str:
     return CALL if turn == 0 else f"Answer {index % 2}.{END}"
 
 
-@per_rollout
-def second(rollout: Any) -> float:
-    return float(rollout.answer.startswith("Answer 1"))
-
-
 def worker(script: Any = script, rewards: Any = second, logprob: float | None = -1.0, **options: Any) -> AsyncRollouts:
     own = {
         key: options.pop(key) for key in list(options) if key in ("compact", "budget", "environments", "mask_truncated")
     }
     rollout = MultiTurnRollout([add], parser=parser(NAME), **own)
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text), logprob=logprob)
-    return AsyncRollouts(rollout, backend, tokenizer(NAME), ROWS, rewards, **{"num_generations": 4, **options})
+    return AsyncRollouts(
+        rollout, scripted(script, logprob=logprob), tokenizer(NAME), ROWS, rewards, **{"num_generations": 4, **options}
+    )
 
 
 def test_samples_are_the_rows_with_masks_and_advantages_of_their_group() -> None:
@@ -71,16 +65,9 @@ def test_branches_are_rows_of_their_own_and_what_failed_is_none() -> None:
     assert samples[0].advantage == samples[1].advantage
     assert samples[0].completion_mask.sum() != samples[1].completion_mask.sum()
 
-    class Shaky:
-        made = 0
-
-        def reset(self, **row: Any) -> None:
-            Shaky.made += 1
-            if Shaky.made == 2:
-                raise OSError("no space left")
-
+    class Shaky(shaky()):  # type: ignore[misc]
         def reward(self) -> float:
-            return float(Shaky.made)
+            return 1.0
 
     assert len(worker(environments=Shaky).samples(ROWS[:1])) == 3
     cut = worker(lambda index, turn: "x" * 90 if index == 0 else script(index, 1), mask_truncated=True)
@@ -198,22 +185,15 @@ def test_the_trainer_itself_takes_steps(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(async_grpo_trainer, "get_peak_flops_per_device", lambda *given: None)
     monkeypatch.setattr(packing, "_flash_attn", PlainAttention)
 
-    from .test_training import seeded_model
-
     seeded_model().save_pretrained(tmp_path / "model")
     tokenizer(NAME).save_pretrained(tmp_path / "model")
     made = worker()
-    args = AsyncGRPOConfig(
-        output_dir=str(tmp_path / "out"),
-        use_cpu=True,
-        bf16=False,
+    args = config(
+        tmp_path / "out",
+        AsyncGRPOConfig,
         max_steps=2,
         per_device_train_batch_size=1,
         token_budget=2048,
-        num_generations=4,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
         learning_rate=1e-2,
         dtype="float32",
     )

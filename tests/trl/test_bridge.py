@@ -14,15 +14,27 @@ import pytest
 import toolparse
 from fixtures.tiny import tiny_tokenizer
 from toolparse.message import fill_id
-from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop
+from trl_integration.bridge import Bridge, BridgeCall, BridgeRefused, ForeignStop, _Asked
 from trl_integration.encoding import Encoder, Piece
-from trl_integration.generation import ScriptedBackend
 from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assistant_mask
-from trl_integration.messages import Renderer
 from trl_integration.transcript import Author, Transcript
 
 from . import mask_oracle
-from .helpers import EOS, add, all_templates, echo, every_template, ids_of, roll, template, tokenizer, told, written
+from .helpers import (
+    EOS,
+    Processor,
+    add,
+    all_templates,
+    echo,
+    every_template,
+    ids_of,
+    roll,
+    scripted,
+    template,
+    tokenizer,
+    told,
+    written,
+)
 
 pytestmark = pytest.mark.usefixtures("still_clock")
 
@@ -104,7 +116,7 @@ def _accepts(bridge: Bridge, calls: list[BridgeCall], contents: list[str], stop:
 def _independent_render(bridge: Bridge, tok: Any, calls: list[BridgeCall], contents: list[str]) -> str:
     """A conversation put together here, not by the bridge; only the style of the messages is the bridge's."""
     style = bridge.renderer.style
-    native = bridge._skeleton(calls, answers(*contents), SCHEMAS).form.native
+    native = bridge._skeleton(_Asked(calls, answers(*contents), SCHEMAS)).form.native
     values = {"echo": {"text": "said"}, "add": {"a": 1, "b": 2}}
     made: list[dict[str, Any]] = [{"role": "user", "content": "Please do."}]
     turn: dict[str, Any] = {"role": "assistant", "content": "" if native else "some call"}
@@ -356,17 +368,6 @@ def test_a_thought_before_a_call_ends_no_rollout() -> None:
 # -- processors, parts, cost -----------------------------------------------------------------------------------
 
 
-class Processor:
-    """What a vision-language processor is here: it holds a tokenizer, decodes, and has a chat template of its own."""
-
-    def __init__(self, tok: Any) -> None:
-        self.tokenizer = tok
-        self.chat_template = tok.chat_template
-
-    def decode(self, *args: Any, **kwargs: Any) -> str:
-        return str(self.tokenizer.decode(*args, **kwargs))
-
-
 def test_processors_are_unwrapped() -> None:
     tok = copy.copy(tokenizer("qwen3"))
     processor = Processor(tok)
@@ -397,7 +398,7 @@ def test_answers_in_parts_are_text_and_images_are_refused() -> None:
         assert "What is it?" in tokenizer(name).decode(Bridge(tokenizer(name)).prompt_ids(question))
 
 
-def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renders_are_few_and_small(renders: list[Any]) -> None:
     """A hundred tools, and long ones, are written when a shape is proved, and not again for every turn; what was
     refused for one combination of names isn't tried again for the next one."""
     tools = [
@@ -407,14 +408,6 @@ def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
         }
         for i in range(100)
     ]
-    sizes: list[int] = []
-    render = Renderer.render
-
-    def counting(self: Renderer, *args: Any, **kwargs: Any) -> str:
-        sizes.append(len(str(args[1])) if len(args) > 1 else 0)
-        return render(self, *args, **kwargs)
-
-    monkeypatch.setattr(Renderer, "render", counting)
     tok = tokenizer("qwen3")
     bridge = Bridge(tok)
 
@@ -424,37 +417,30 @@ def test_renders_are_few_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     turn("tool1x")
     for name in ("tool1x", "tool2x", "tool2x"):
-        sizes.clear()
+        renders.clear()
         turn(name)
-        assert len(sizes) <= 2
-        assert max(sizes) < 500
+        assert len(renders) <= 2
+        assert max(len(str(offered)) for _, offered, _ in renders) < 500
     bridge = Bridge(tokenizer("gptoss"))
     for at, names in enumerate([("tool1x", "tool2x"), ("tool3x", "tool4x"), ("tool5x", "tool6x")]):
-        sizes.clear()
+        renders.clear()
         with pytest.raises(BridgeRefused, match="drops call 2"):
             bridge.between(
                 [BridgeCall(name) for name in names], answers("a", "b", names=names), tools=tools, stop=tok.eos_token_id
             )
-        assert not at or not sizes
+        assert not at or not renders
 
 
-def test_the_loop_renders_once_for_a_group_and_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    renders: list[Any] = []
-    render = Renderer.render
-
-    def counting(self: Renderer, *args: Any, **kwargs: Any) -> str:
-        renders.append(args)
-        return render(self, *args, **kwargs)
-
+def test_the_loop_renders_once_for_a_group_and_for_each_answer(renders: list[Any]) -> None:
     call, done = written("qwen3", ("echo", {"text": "a"})), "Done.<|im_end|>"
     loop = roll("qwen3", [[call, call, done]])[2]  # proves what there is to prove
-    monkeypatch.setattr(Renderer, "render", counting)
+    renders.clear()
     words = iter(f"{i}" for i in range(100))
 
     def script(index: int, turn: int) -> str:
         return done if turn == 2 else written("qwen3", ("echo", {"text": next(words)}))
 
-    backend = ScriptedBackend(script, encode=lambda text: ids_of("qwen3", text))
+    backend = scripted(script)
     rollouts = loop.run([[{"role": "user", "content": f"Go {at // 4}."}] for at in range(8)], backend)
     assert [len(r.turns) for r in rollouts] == [3] * 8
     assert len({tuple(r.transcript.completion_ids) for r in rollouts}) == 8

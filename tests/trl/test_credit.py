@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from trl_integration import Budget, ToolExecutor
+from trl_integration.encoding import Encoder
 from trl_integration.tool_text import shorten
 
-from .helpers import add, echo, ids_of, parser, roll, tokenizer, told, written
-from .test_drop_in import CALL, END, NAME, entry_of, trainer_for
+from .helpers import CALL, END, NAME, add, echo, roll, tokenizer, told, written
+from .test_drop_in import entry_of, trainer_for
+from .test_training import scored
 
 ANSWER = "Done." + END
 
@@ -36,10 +38,7 @@ def whole(rollouts: list[Any], **fields: Any) -> list[float]:
 
 def batch_of(folder: Path, rewards: Any, **settings: Any) -> tuple[Any, dict[str, Any]]:
     trainer = trainer_for(folder, two_turns, settings=settings, tools=[add], reward_funcs=rewards)
-    trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1
-    rows = [dict(trainer.train_dataset[0]) for _ in range(4)]
-    return trainer, trainer._generate_and_score_completions(rows)
+    return trainer, scored(trainer)
 
 
 @pytest.mark.slow
@@ -114,33 +113,21 @@ def test_a_result_is_cut_where_it_was_asked_for(side: str, kept: str, lost: str)
 
     tell.__name__ = "echo"
     executor = ToolExecutor(cut=side)
-    [rollout], _, _ = roll_with(script, executor, tools=[tell], budget=Budget(result_tokens=60))
+    [rollout], _, _ = roll(NAME, script, executor=executor, tools=[tell], budget=Budget(result_tokens=60))
     [shown] = [text for author, text in told(NAME, rollout) if author == "tool"]
     assert all(word in shown for word in kept.split("|"))
     assert lost not in shown
     assert "[cut:" in shown
     # The same where the whole conversation has little room, and where the executor cuts by characters.
-    [rollout], _, _ = roll_with(script, executor, tools=[tell], budget=Budget(completion_tokens=260))
+    [rollout], _, _ = roll(NAME, script, executor=executor, tools=[tell], budget=Budget(completion_tokens=260))
     [shown] = [text for author, text in told(NAME, rollout) if author == "tool"]
     assert all(word in shown for word in kept.split("|"))
     assert lost not in shown
     assert all(word in shorten(long, 40, side) for word in kept.split("|"))
 
 
-def roll_with(script: Any, executor: ToolExecutor, **options: Any) -> Any:
-    from trl_integration import MultiTurnRollout, ScriptedBackend
-
-    loop = MultiTurnRollout(parser=parser(NAME), executor=executor, **options)
-    loop.bind(tokenizer(NAME))
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
-    rollouts = loop.run([[{"role": "user", "content": "Go."}]] * len(script), backend)
-    return rollouts, backend, loop
-
-
 def test_a_character_is_never_cut_in_two() -> None:
     long = "é🙂漢" * 50
-    from trl_integration.encoding import Encoder
-
     encoder = Encoder(tokenizer(NAME))
     for tokens in range(1, 40):
         for end in (False, True):

@@ -19,21 +19,16 @@ from trl_integration import (
     MultiTurnRollout,
     Rollout,
     Sampled,
-    ScriptedBackend,
     ToolGRPOTrainer,
     ToolRLOOTrainer,
     per_rollout,
 )
 from trl_integration.trainer import OVERRIDDEN
 
-from .helpers import add, ids_of, parser, tokenizer, written
-from .test_training import config, questions, seeded_model
+from .helpers import CALL, END, NAME, add, ids_of, parser, scripted, tokenizer, written
+from .test_training import config, questions, scored, script, seeded_model, trainer_with
 
 pytestmark = pytest.mark.slow
-
-NAME = "qwen3"
-END = "<|im_end|>"
-CALL = written(NAME, ("add", {"a": 1, "b": 2}))
 
 
 def ones(completions: list[Any], **fields: Any) -> list[float]:
@@ -50,7 +45,7 @@ def trainer_for(folder: Path, script: Any, *, settings: dict[str, Any] | None = 
         "parser": parser(NAME),
     }
     trainer = ToolGRPOTrainer(**{**common, **options})
-    trainer.rollout.backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
+    trainer.rollout.backend = scripted(script)
     return trainer
 
 
@@ -107,7 +102,7 @@ def test_step_for_step_as_the_stock_trainer(tmp_path: Path) -> None:
         "Let me see.\n</tool_call>\n" + CALL,
     ]
 
-    script = ScriptedBackend([[turn, "3." + END] for turn in firsts], encode=lambda text: ids_of(NAME, text))
+    backend = scripted([[turn, "3." + END] for turn in firsts])
 
     def played(kind: type, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         own = copy.deepcopy(tokenizer(NAME))  # the stock trainer changes it
@@ -132,7 +127,7 @@ def test_step_for_step_as_the_stock_trainer(tmp_path: Path) -> None:
             **options,
         )
         if kind is ToolGRPOTrainer:
-            trainer.rollout.backend = script
+            trainer.rollout.backend = backend
         batches: list[dict[str, Any]] = []
         inner = trainer._generate_and_score_completions
         trainer._generate_and_score_completions = lambda inputs: batches.append(inner(inputs)) or batches[-1]
@@ -332,8 +327,7 @@ def test_failed_rollouts_have_no_advantage_and_do_not_move_their_group(tmp_path:
         lambda index, turn: written(NAME, ("up", {})) if turn == 0 and index % 2 else "Ok." + END,
         environments=Shaky,
     )
-    trainer.model.train()
-    batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+    batch = scored(trainer)
     failed = [at for at, r in enumerate(trainer.rollout.last) if r.failed]
     assert len(failed) == 1
     assert (batch["completion_mask"] * batch["tool_mask"])[failed[0]].sum() == 0
@@ -355,7 +349,7 @@ def test_prefixed_fields_still_find_their_rewards(tmp_path: Path) -> None:
         environments=Counter,
         parser=parser(NAME),
         prefix="rollout_",
-        backend=ScriptedBackend([["Ok." + END]] * 4, encode=lambda text: ids_of(NAME, text)),
+        backend=scripted([["Ok." + END]] * 4),
     )
     trainer = trainer_for(
         tmp_path,
@@ -384,15 +378,12 @@ def test_completions_are_logged_whatever_types_arguments_have(tmp_path: Path) ->
 
 def test_finished_turns_that_end_on_no_eos_are_not_dropped(tmp_path: Path) -> None:
     model = seeded_model()
-    tok = tokenizer(NAME)
-    other = tok.convert_tokens_to_ids("<pad>")
     model.generation_config.eos_token_id = None
 
     def script(index: int, turn: int) -> Sampled:
-        ids = ids_of(NAME, "Ok.") + ([tok.convert_tokens_to_ids("</tool_call>")] if index else [])
+        ids = ids_of(NAME, "Ok.</tool_call>" if index else "Ok.")
         return Sampled(ids, [-1.0] * len(ids), "stop_string" if index else "length")
 
-    assert other
     trainer = trainer_for(
         tmp_path,
         script,
@@ -401,10 +392,9 @@ def test_finished_turns_that_end_on_no_eos_are_not_dropped(tmp_path: Path) -> No
         tools=[add],
         reward_funcs=ones,
     )
-    trainer.model.train()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="mask_truncated_completions drops")
-        batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+        batch = scored(trainer)
     kept = (batch["completion_mask"] * batch["tool_mask"]).sum(dim=1)
     assert kept[0] == 0  # cut off
     assert (kept[1:] > 0).all()
@@ -415,19 +405,10 @@ def test_finished_turns_that_end_on_no_eos_are_not_dropped(tmp_path: Path) -> No
 @pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 def test_with_the_stock_trainer_that_is_warned_of(tmp_path: Path) -> None:
     ids = ids_of(NAME, "Ok.</tool_call>")
-    loop = MultiTurnRollout(
-        [add], parser=parser(NAME), backend=ScriptedBackend(lambda i, t: Sampled(ids, [-1.0] * len(ids), "stop_string"))
-    )
-    trainer = GRPOTrainer(
-        model=seeded_model(),
-        reward_funcs=ones,
-        args=config(tmp_path, mask_truncated_completions=True),
-        train_dataset=questions(),
-        processing_class=tokenizer(NAME),
-        rollout_func=loop,
-    )
+    stopped = Sampled(ids, [-1.0] * len(ids), "stop_string")
+    trainer = trainer_with(tmp_path, lambda i, t: stopped, kind=GRPOTrainer, mask_truncated_completions=True)
     with pytest.warns(UserWarning, match="mask_truncated_completions drops finished rollouts here"):
-        trainer._generate_and_score_completions([dict(trainer.train_dataset[0])] * 4)
+        scored(trainer)
 
 
 @pytest.mark.parametrize(
@@ -441,18 +422,12 @@ def test_with_the_stock_trainer_that_is_warned_of(tmp_path: Path) -> None:
     ids=lambda s: "-".join(s),
 )
 def test_settings_of_the_trainer_work(tmp_path: Path, settings: dict[str, Any]) -> None:
-    def script(index: int, turn: int) -> str:
-        return CALL if turn == 0 else f"Answer {index % 2}.{END}"
-
     trainer = trainer_for(tmp_path, script, settings=settings, tools=[add], reward_funcs=ones)
     trainer.train()
     assert torch.isfinite(torch.tensor(entry_of(trainer)["loss"]))
 
 
 def test_evaluation_and_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
-    def script(index: int, turn: int) -> str:
-        return CALL if turn == 0 else f"Answer {index % 2}.{END}"
-
     settings = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
     settings["per_device_eval_batch_size"] = 4
     first = trainer_for(tmp_path, script, settings=settings, tools=[add], reward_funcs=ones, eval_dataset=questions(2))

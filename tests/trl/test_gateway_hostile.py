@@ -12,9 +12,9 @@ import pytest
 
 from trl_integration import Budget, Sampled
 
-from .gateway_helpers import GO, Client, Recording, Refused, agent, httpx, play
-from .helpers import ids_of
-from .test_gateway import CALL, END, user
+from .gateway_helpers import Client, Refused, agent, httpx, play, unjudged
+from .helpers import CALL, END, GO, Recording, ids_of
+from .test_gateway import user
 from .test_rollout import ANSWER
 
 WORD = f"Word.{END}"
@@ -219,24 +219,9 @@ def test_a_client_that_goes_away_leaves_no_turn() -> None:
     def run(task: Any) -> Any:
         return agent(task) if task.index == 0 else impatient(task)
 
-    [_, row], _ = _unjudged(run, backend, gateway=gateway)
+    _, row = unjudged(run, backend, gateway=gateway)
     assert (row.stop_reason, row.session.turns, row.outcome) == ("answered", 1, "Word.")
     assert len(backend.seen[1]) == 2
-
-
-def _unjudged(run: Any, backend: Any, **options: Any) -> Any:
-    from trl_integration.gateway import AgentRollout
-
-    from .helpers import parser, tokenizer
-
-    rollout = AgentRollout(run, parser=parser("qwen3"), seconds=30, **options)
-    try:
-        rollout.bind(tokenizer("qwen3"))
-        rows = rollout.run([GO, GO], backend)
-        rollout.output(rows)
-    finally:
-        rollout.close()
-    return rows, backend
 
 
 # -- engines --------------------------------------------------------------------------------------------------
@@ -289,7 +274,7 @@ def test_an_engine_that_loses_requests(how: str, times: int) -> None:
 
     script = [[WORD] * 99, [WORD] * 99]
     backend = Failing(how, times, script, encode=lambda text: ids_of("qwen3", text))
-    [good, row], _ = _unjudged(one_after_the_other, backend)
+    good, row = unjudged(one_after_the_other, backend)
     assert good.stop_reason == "answered"
     if times == 1:
         assert (row.stop_reason, row.outcome) == ("answered", "Word.")
@@ -304,7 +289,7 @@ def test_an_engine_that_never_works_ends_the_first_batch_with_the_reason() -> No
             raise RuntimeError("no weights")
 
     with pytest.raises(RuntimeError, match=r"not one agent got an answer.*no weights"):
-        _unjudged(patient, Dead([]))
+        unjudged(patient, Dead([]))
 
 
 # -- commands -------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from trl_integration.masks import AssistantMask, MaskError, MaskWarning, assista
 
 from . import mask_oracle
 from .conftest import _Still
-from .gateway_helpers import Client, Recording, play
+from .gateway_helpers import Client, play
+from .helpers import Recording
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("still_clock")]
 

@@ -15,17 +15,16 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from fixtures.tiny import tiny_model
 from trl_integration import Budget, Rollout, ToolGRPOTrainer, per_rollout
 
-from .gateway_helpers import SCHEMAS, Recording, judged, run_call
-from .helpers import ROOT, ids_of, parser, tokenizer
-from .test_training import config, questions
+from . import helpers
+from .gateway_helpers import SCHEMAS, judged, run_call
+from .helpers import NAME, ROOT, add, ids_of, parser, scripted
+from .test_training import trainer_with
 
 pytestmark = pytest.mark.slow
 
-NAME = "qwen3"
-CALL = '<think>\nHm.\n</think>\n\n<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
+CALL = f"<think>\nHm.\n</think>\n\n{helpers.CALL}"
 STEPS = 3
 
 
@@ -81,18 +80,9 @@ def trained(folder: Path, run: Any, kind: type = ToolGRPOTrainer, **options: Any
     rollout = Checked(
         run, parser=parser(NAME), backend=steered, budget=Budget(turns=4, turn_tokens=24), seconds=120.0, **options
     )
-    torch.manual_seed(0)
-    common: dict[str, Any] = {
-        "model": tiny_model(tokenizer(NAME)),
-        "reward_funcs": short,
-        "args": config(folder, max_steps=STEPS, max_completion_length=512),
-        "train_dataset": questions(),
-        "processing_class": tokenizer(NAME),
-    }
-    if kind is GRPOTrainer:
-        trainer: Any = GRPOTrainer(rollout_func=rollout, **common)
-    else:
-        trainer = ToolGRPOTrainer(rollout=rollout, **common)
+    trainer = trainer_with(
+        folder, kind=kind, rollout=rollout, reward_funcs=short, max_steps=STEPS, max_completion_length=512
+    )
     steered.backend = TransformersBackend(trainer)
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     try:
@@ -152,8 +142,6 @@ async def framework(task: Any) -> str:
     import agents
     import openai
 
-    from .helpers import add
-
     agents.set_tracing_disabled(True)
     client = openai.AsyncOpenAI(base_url=task.base_url, api_key=task.api_key, timeout=60)
     model = agents.OpenAIChatCompletionsModel(task.model, client)
@@ -172,8 +160,6 @@ async def another_framework(task: Any) -> str:
     from pydantic_ai import Agent
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
-
-    from .helpers import add
 
     provider = OpenAIProvider(base_url=task.base_url, api_key=task.api_key)
     agent = Agent(OpenAIChatModel(task.model, provider=provider), tools=[add])
@@ -227,19 +213,9 @@ def test_rows_of_a_batch_that_failed_are_left_out(tmp_path: Path) -> None:
     needs("openai")
     from trl_integration.gateway import AgentRollout
 
-    backend = Recording(
-        lambda index, turn: [CALL, f"Answer {index}.<|im_end|>"][turn], encode=lambda t: ids_of(NAME, t)
-    )
+    backend = scripted(lambda index, turn: [CALL, f"Answer {index}.<|im_end|>"][turn])
     rollout = AgentRollout(dying, parser=parser(NAME), backend=backend, seconds=60.0)
-    torch.manual_seed(0)
-    trainer = ToolGRPOTrainer(
-        model=tiny_model(tokenizer(NAME)),
-        reward_funcs=short,
-        args=config(tmp_path, max_completion_length=512),
-        train_dataset=questions(),
-        processing_class=tokenizer(NAME),
-        rollout=rollout,
-    )
+    trainer = trainer_with(tmp_path, rollout=rollout, reward_funcs=short, max_completion_length=512)
     try:
         trainer.train()
         last = list(rollout.last)

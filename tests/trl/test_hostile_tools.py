@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -14,18 +15,18 @@ from typing import Annotated, Any
 import pydantic
 import pytest
 
+from toolparse import tool_schema
 from toolparse.tokens import Vocabulary
 from toolparse.tools import Injected
 from trl_integration import Budget, MultiTurnRollout, Rollout, Sampled, ScriptedBackend, rollout_html
+from trl_integration.environment import reward_of
 from trl_integration.executor import Toolbox, ToolExecutor, ToolRequest
 from trl_integration.metrics import rollout_metrics
 from trl_integration.traces import trace_of, write_traces
 
-from .helpers import ROOT, add, echo, ids_of, parser, roll, tokenizer, told, written
+from .helpers import END, GO, ROOT, add, bound, echo, ids_of, roll, scripted, tokenizer, told, written
 
 VOCABULARY = Vocabulary(tokenizer("qwen3"))
-END = "<|im_end|>"
-GO = [{"role": "user", "content": "Go."}]
 
 
 def in_a_child(code: str, seconds: float = 60) -> str:
@@ -101,8 +102,6 @@ def test_a_tool_is_taken_again_when_its_calls_have_come_back() -> None:
 
 
 def test_an_async_tool_that_will_not_be_cancelled_is_counted_until_it_ends() -> None:
-    import asyncio
-
     async def stubborn() -> None:
         """Stay."""
         until = time.monotonic() + 0.6
@@ -263,17 +262,12 @@ def failing(where: str, how: str) -> type:
 @pytest.mark.parametrize("where", ["reset", "done", "reply", "allowed_tools"])
 @pytest.mark.parametrize("how", ["raise", "exit", "hang", "odd"])
 def test_a_failing_environment_ends_its_own_rollout_only(where: str, how: str) -> None:
-    if where == "done" and how in ("odd", "hang"):
-        how = "raise" if how == "odd" else how
+    if (where, how) == ("done", "odd"):
+        how = "raise"
     kinds = {"bad": failing(where, how), "good": Fine}
-    backend = ScriptedBackend(
-        lambda index, turn: written("qwen3", ("step", {})) if turn == 0 else "Ok." + END,
-        encode=lambda text: ids_of("qwen3", text),
-    )
-    loop = MultiTurnRollout(environments=kinds, parser=parser("qwen3"), executor=ToolExecutor(timeout=0.4))
-    loop.bind(tokenizer("qwen3"))
+    script = [[written("qwen3", ("step", {})), "Ok." + END]] * 2
     rows = [{"prompt": GO, "environment": name} for name in ("bad", "good")]
-    bad, good = loop.run([GO, GO], backend, rows=rows)
+    [bad, good], _, loop = roll("qwen3", script, tools=[], environments=kinds, rows=rows, timeout=0.4)
     assert (good.stop_reason, good.keep) == ("answered", True)
     assert (bad.stop_reason, bad.keep, bad.failed) == ("environment_error", False, True)
     assert bad.detail is not None
@@ -305,8 +299,7 @@ def test_when_no_environment_at_all_can_be_reset_the_code_is_wrong_and_that_is_s
 
 
 def test_but_not_where_another_rank_has_started_some() -> None:
-    loop = MultiTurnRollout((), environments=failing("reset", "raise"), parser=parser("qwen3"))
-    loop.bind(tokenizer("qwen3"))
+    loop = bound(environments=failing("reset", "raise"))
     elsewhere = iter([True])
     rollouts = loop.run(["Go."], ScriptedBackend([[]]), waiting=lambda active: active or next(elsewhere, False))
     assert [r.stop_reason for r in rollouts] == ["environment_error"]
@@ -331,14 +324,8 @@ def test_an_environment_whose_call_was_given_up_is_not_used_again() -> None:
             self.notes.append(text)
             return str(self.notes)
 
-    backend = ScriptedBackend(
-        lambda index, turn: (
-            written("qwen3", ("note", {"text": "slow" if index == 0 else "quick"})) if turn == 0 else "Ok." + END
-        ),
-        encode=lambda text: ids_of("qwen3", text),
-    )
-    loop = MultiTurnRollout(environments=Notes, parser=parser("qwen3"), executor=ToolExecutor(timeout=0.3))
-    loop.bind(tokenizer("qwen3"))
+    backend = scripted([[written("qwen3", ("note", {"text": text})), "Ok." + END] for text in ("slow", "quick")])
+    loop = bound(environments=Notes, executor=ToolExecutor(timeout=0.3))
     first = loop.run([GO, GO], backend)
     loop.release(first)
     second = loop.run([GO, GO], backend)
@@ -359,8 +346,6 @@ def test_resets_replies_and_rewards_run_at_the_same_time() -> None:
             return " Please."
 
         async def reply(self, message: dict[str, Any]) -> str | None:
-            import asyncio
-
             await asyncio.get_running_loop().run_in_executor(None, together["reply"].wait)
             return "More." if "First" in message["content"] else None
 
@@ -413,7 +398,7 @@ def test_tools_with_the_names_of_hooks_are_tools_and_that_is_said(caplog: pytest
     [rollout], _, loop = roll("qwen3", [[call, "Ok." + END]], tools=[], environments=Door)
     assert rollout.lease.toolbox.names == ["close", "reply", "reward"]
     assert rollout.results[0].value == "front closed"
-    assert rollout.lease.reward is None
+    assert reward_of(rollout.environment) is None
     assert "Door.close is a tool" in caplog.text
     loop.release([rollout])
 
@@ -462,19 +447,10 @@ def test_injected_parameters_are_supplied_or_missed_at_once() -> None:
 
 
 def test_rows_choose_their_tools_by_name_or_by_schema() -> None:
-    schema = {
-        "type": "function",
-        "function": {
-            "name": "echo",
-            "description": "Say it louder.",
-            "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-        },
-    }
-    backend = ScriptedBackend([["Ok." + END]] * 3, encode=lambda text: ids_of("qwen3", text))
-    loop = MultiTurnRollout([add, echo], parser=parser("qwen3"))
-    loop.bind(tokenizer("qwen3"))
+    schema = tool_schema(echo)
+    schema["function"]["description"] = "Say it louder."
     rows = [{"tools": ["add"]}, {"tools": [schema]}, {"tools": json.dumps([schema])}]
-    rollouts = loop.run([GO] * 3, backend, rows=rows)
+    rollouts, backend, loop = roll("qwen3", [["Ok." + END]] * 3, tools=[add, echo], rows=rows)
     assert [r.lease.toolbox.names for r in rollouts] == [["add"], ["echo"], ["echo"]]
     shown = tokenizer("qwen3").decode(rollouts[1].transcript.prompt_ids)
     assert "Say it louder." in shown

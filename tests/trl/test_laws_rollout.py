@@ -1,23 +1,18 @@
 """Random scripted rollouts keep the mask contract, whatever happens in them.
 
-The oracle below is slow and knows nothing of segments: it replays the conversation from what the script sampled and the
-prompts that the engine was fed, and derives the masks from these alone.
+The oracle (`rows_of`) is slow and knows nothing of segments: it replays the conversation from what the script sampled
+and the prompts that the engine was fed, and derives ids and masks from these alone.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_integration import Budget, MultiTurnRollout, Sampled, ScriptedBackend, ToolExecutor
+from trl_integration import Budget, ToolExecutor
 from trl_integration.executor import Toolbox
 
-from .helpers import add, echo, ids_of, parser, tokenizer, weather
-
-NAME = "qwen3"
+from .helpers import GO, NAME, Recording, add, bound, echo, ids_of, rows_of, tokenizer, weather
 
 
 def broken() -> str:
@@ -75,67 +70,31 @@ BUDGETS = st.builds(
 _EXECUTOR = ToolExecutor(timeout=10)
 
 
-class Engine(ScriptedBackend):
-    """Writes down, for every rollout, what it was fed and what it gave back."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.seen: defaultdict[int, list[tuple[list[int], Sampled]]] = defaultdict(list)
-
-    def generate(self, prompts: Any, budgets: Any, stop_ids: Any, places: Any = ()) -> list[Sampled]:
-        assert all(budget >= 1 for budget in budgets)
-        out = super().generate(prompts, budgets, stop_ids, places)
-        for (index, _), prompt, sampled in zip(places, prompts, out, strict=True):
-            self.seen[index].append((list(prompt), sampled))
-        return out
-
-
-def oracle(seen: list[tuple[list[int], Sampled]]) -> tuple[list[int], list[int], list[int], list[float]]:
-    """(prompt ids, completion ids, tool mask, log-probs), token by token."""
-    prompt = list(seen[0][0])
-    owner: dict[int, float] = {}
-    everything: list[int] = []
-    for fed, sampled in seen:
-        assert fed[: len(everything)] == everything
-        everything = fed + sampled.ids
-        for at in range(len(fed), len(everything)):
-            owner[at] = -1.0
-    while len(everything) - 1 not in owner:
-        everything.pop()
-    completion = everything[len(prompt) :]
-    mask = [1 if len(prompt) + at in owner else 0 for at in range(len(completion))]
-    logprobs = [owner.get(len(prompt) + at, 0.0) for at in range(len(completion))]
-    return prompt, completion, mask, logprobs
-
-
 @settings(max_examples=60, deadline=None)
 @given(SCRIPTS, BUDGETS, st.booleans())
 def test_random_rollouts_keep_the_mask_contract(script: list[list[str]], budget: Budget, cut: bool) -> None:
-    backend = Engine(script, encode=lambda text: ids_of(NAME, text))
-    loop = MultiTurnRollout(
-        [add, echo, weather, broken, long, forge], parser=parser(NAME), executor=_EXECUTOR, cut_results=cut
-    )
+    backend = Recording(script, encode=lambda text: ids_of(NAME, text))
     tok = tokenizer(NAME)
-    loop.bind(tok, eos_ids=[tok.pad_token_id])
-    rollouts = loop.run([[{"role": "user", "content": "Go."}]] * len(script), backend, budget=budget)
+    tools = [add, echo, weather, broken, long, forge]
+    loop = bound(tools, eos_ids=[tok.pad_token_id], executor=_EXECUTOR, cut_results=cut)
+    rollouts = loop.run([GO] * len(script), backend, budget=budget)
     output = loop.output(rollouts)
     assert [r.index for r in rollouts] == list(range(len(script)))
     for index, rollout in enumerate(rollouts):
-        transcript = rollout.transcript
+        transcript, seen = rollout.transcript, [entry for entry in backend.seen.get(index, ()) if entry[1].ids]
         assert rollout.stop_reason is not None
-        if not any(sampled.ids for _, sampled in backend.seen[index]):  # nothing that could be trained on
+        if not seen:  # nothing that could be trained on
             assert output["env_mask"][index] == [0]
             continue
-        prompt, completion, mask, logprobs = oracle([s for s in backend.seen[index] if s[1].ids])
-        assert transcript.prompt_ids == prompt
-        assert transcript.completion_ids == completion
-        assert transcript.tool_mask == mask
-        assert transcript.logprobs == logprobs
+        completion, mask = transcript.completion_ids, transcript.tool_mask
+        assert rows_of(seen) == [(transcript.ids, [0] * transcript.prompt_length + mask)]
+        assert transcript.prompt_ids == seen[0][0]
+        assert transcript.logprobs == [-float(own) for own in mask]
         assert transcript.completion_mask == [1] * len(completion)
         assert mask[-1] == 1
         # Budgets hold for the whole, injected tokens included.
         assert len(completion) <= (budget.completion_tokens or 1 << 30)
-        assert len(prompt) + len(completion) <= (budget.model_tokens or 1 << 30)
+        assert len(transcript.ids) <= (budget.model_tokens or 1 << 30)
         assert transcript.turns <= (budget.turns or 1 << 30)
         # What was injected holds no marker that the template didn't write: as many turns as were opened.
         injected = [token for token, own in zip(completion, mask, strict=True) if not own]

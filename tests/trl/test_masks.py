@@ -14,7 +14,6 @@ import pytest
 
 from fixtures.tiny import tiny_tokenizer
 from trl_integration.masks import MaskError, MaskWarning, assistant_mask
-from trl_integration.messages import Renderer
 
 from . import mask_oracle
 from .helpers import EOS, SHIPPED, add, echo, every_template, parser, template, tokenizer
@@ -261,25 +260,16 @@ def test_awkward_texts_move_no_border(author: str, text: str) -> None:
             assert runs[at].endswith(after)
 
 
-def test_work_grows_with_the_turns_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_grows_with_the_turns_and_no_faster(renders: list[Any]) -> None:
     """Characters rendered for 10, 20 and 40 rounds: each doubling at most doubles them, but for the prompts that are
     held against whole conversations, of which there are a few."""
     tok = tokenizer("qwen3")
-    rendered: list[int] = []
-    render = Renderer.render
-
-    def counting(self: Renderer, *args: Any, **kwargs: Any) -> str:
-        text = render(self, *args, **kwargs)
-        rendered.append(len(text))
-        return text
-
-    monkeypatch.setattr(Renderer, "render", counting)
     work = []
     for rounds in (10, 20, 40):
-        rendered.clear()
+        renders.clear()
         talk = [WITH_TOOLS[0]] + WITH_TOOLS[1:3] * rounds + WITH_TOOLS[3:]
         assistant_mask(talk, tok, tools=[add], parser=parser("qwen3"))
-        work.append(sum(rendered))
+        work.append(sum(len(text) for *_, text in renders))
     assert work[2] - work[1] < 2.2 * (work[1] - work[0])
 
 

@@ -11,12 +11,11 @@ import pytest
 
 from trl_integration import MCPTools
 
-from .helpers import add, roll, written
+from .helpers import END, NAME, add, roll, written
 
 pytest.importorskip("mcp", reason="the mcp package is not installed")
 
-NAME = "qwen3"
-ANSWER = "Done.<|im_end|>"
+ANSWER = "Done." + END
 # Where a test environment has its packages by a path, the server needs it too.
 ENV = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 SERVER = (sys.executable, str(Path(__file__).with_name("mcp_server.py")))

@@ -11,15 +11,12 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from trl_integration import ToolGRPOTrainer, ToolRLOOTrainer
 
-from .helpers import add, tokenizer
-from .test_drop_in import CALL, END, NAME, entry_of, ones, trainer_for
+from .helpers import NAME, add, tokenizer
+from .test_drop_in import entry_of, ones, trainer_for
 from .test_rloo import trainer_for as rloo_trainer_for
+from .test_training import scored, script
 
 pytestmark = pytest.mark.slow
-
-
-def script(index: int, turn: int) -> str:
-    return CALL if turn == 0 else f"Answer {index % 2}.{END}"
 
 
 @pytest.mark.parametrize("make", [trainer_for, rloo_trainer_for], ids=["grpo", "rloo"])
@@ -52,23 +49,34 @@ def processor_and_model() -> tuple[Any, Any]:
     processor = LlavaProcessor(
         images, plain, patch_size=4, vision_feature_select_strategy="default", chat_template=plain.chat_template
     )
-    common = {"num_hidden_layers": 1, "num_attention_heads": 2}
     vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, image_size=8, patch_size=4, projection_dim=16, **common
-    )
-    text = LlamaConfig(
-        vocab_size=len(plain),
-        hidden_size=32,
-        intermediate_size=64,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        pad_token_id=plain.pad_token_id,
-        eos_token_id=plain.eos_token_id,
-        bos_token_id=None,
-        **common,
+        hidden_size=16,
+        intermediate_size=16,
+        image_size=8,
+        patch_size=4,
+        projection_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
     )
     torch.manual_seed(0)
+    text = LlamaConfig(**sizes(plain))
     return processor, LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text))
+
+
+def sizes(plain: Any) -> dict[str, Any]:
+    """Of a text model of one layer."""
+    return {
+        "vocab_size": len(plain),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "pad_token_id": plain.pad_token_id,
+        "eos_token_id": plain.eos_token_id,
+        "bos_token_id": None,
+    }
 
 
 @pytest.mark.parametrize("make", [trainer_for, rloo_trainer_for], ids=["grpo", "rloo"])
@@ -88,31 +96,14 @@ def test_a_vision_language_model_uses_text_tools(tmp_path: Path, make: Any) -> N
     assert entry_of(trainer)["tools/failure_frequency"] == 0.0
     # And without a script: the model itself generates.
     trainer.rollout.backend = None
-    trainer.model.train()
-    batch = trainer._generate_and_score_completions([dict(trainer.train_dataset[at]) for at in (0, 0, 0, 0)])
-    assert batch["completion_ids"].shape[0] == 4
+    assert scored(trainer)["completion_ids"].shape[0] == 4
 
 
 def test_experts_and_an_entropy_bonus(tmp_path: Path) -> None:
     from transformers import MixtralConfig, MixtralForCausalLM
 
-    plain = tokenizer(NAME)
     torch.manual_seed(0)
-    model = MixtralForCausalLM(
-        MixtralConfig(
-            vocab_size=len(plain),
-            hidden_size=32,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            num_local_experts=2,
-            max_position_embeddings=2048,
-            pad_token_id=plain.pad_token_id,
-            eos_token_id=plain.eos_token_id,
-            bos_token_id=None,
-        )
-    )
+    model = MixtralForCausalLM(MixtralConfig(**sizes(tokenizer(NAME)), num_local_experts=2))
     settings = {"router_aux_loss_coef": 0.01, "entropy_coef": 0.01}
     trainer = trainer_for(tmp_path, script, settings=settings, model=model, tools=[add], reward_funcs=ones)
     trainer.train()

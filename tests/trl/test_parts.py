@@ -36,10 +36,9 @@ from trl_integration.generation import backend_for, finished
 from trl_integration.metrics import rollout_metrics
 from trl_integration.traces import trace_of, write_traces
 
-from .helpers import ROOT, add, echo, ids_of, parser, roll, tokenizer, told, written
+from .helpers import CALL, END, GO, ROOT, Processor, add, bound, echo, ids_of, roll, scripted, tokenizer, told, written
 
 VOCABULARY = Vocabulary(tokenizer("qwen3"))
-END = "<|im_end|>"
 
 
 # -- vLLM through the trainer's wrapper ---------------------------------------------------------------------------
@@ -132,8 +131,7 @@ def test_a_whole_rollout_on_the_fake_engine() -> None:
             return super().generate(*args, **kwargs)
 
     engine = Turns([])
-    loop = MultiTurnRollout([add], parser=parser("qwen3"))
-    loop.bind(tokenizer("qwen3"))
+    loop = bound([add])
     rollouts = loop.run(
         [[{"role": "user", "content": "2+3?"}]] * 2,
         VLLMBackend(FakeTrainer(engine)),
@@ -264,22 +262,12 @@ def test_observations() -> None:
         apply_observation(prompt, 3)
 
 
-class Processor:
-    """As processors are: around a tokenizer, with the chat template on themselves."""
-
-    def __init__(self, name: str) -> None:
-        self.tokenizer = copy.copy(tokenizer(name))
-        self.chat_template = self.tokenizer.chat_template
-        self.tokenizer.chat_template = None
-
-
 def test_processors_are_unwrapped() -> None:
     loop = MultiTurnRollout([add])
-    processor = Processor("qwen3")
+    processor = Processor(copy.copy(tokenizer("qwen3")))
+    processor.tokenizer.chat_template = None
     loop.bind(processor)
-    call = written("qwen3", ("add", {"a": 1, "b": 2}))
-    backend = ScriptedBackend([[call, "Three." + END]], encode=lambda text: ids_of("qwen3", text))
-    [rollout] = loop.run([[{"role": "user", "content": "Go."}]], backend)
+    [rollout] = loop.run([GO], scripted([[CALL, "Three." + END]]))
     assert (rollout.results[0].text, rollout.answer) == ("3", "Three.")
     assert processor.tokenizer.chat_template is None
 

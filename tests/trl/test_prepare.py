@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
 from transformers import AutoTokenizer
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 import toolparse
 from fixtures.tiny import tiny_model, tiny_tokenizer
@@ -19,8 +18,8 @@ from toolparse.format import Format
 from trl_integration.bridge import Bridge
 from trl_integration.prepare import prepare
 
-from .helpers import EOS, add, echo, template
-from .test_bridge import Processor
+from .helpers import EOS, Processor, add, echo, template
+from .test_training import config, questions
 
 pytestmark = pytest.mark.slow
 
@@ -38,19 +37,8 @@ def stock(tok: Any, folder: Path) -> GRPOTrainer:
     return GRPOTrainer(
         model=model,
         reward_funcs=lambda completions, **_: [float(len(c)) for c in completions],
-        args=GRPOConfig(
-            output_dir=str(folder),
-            use_cpu=True,
-            bf16=False,
-            max_steps=1,
-            per_device_train_batch_size=2,
-            num_generations=2,
-            max_completion_length=8,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "Add."}]}] * 2),
+        args=config(folder, per_device_train_batch_size=2, num_generations=2, max_completion_length=8),
+        train_dataset=questions(2),
         processing_class=tok,
         tools=[add],
     )

@@ -9,47 +9,19 @@ import pytest
 import torch
 from trl import RLOOConfig
 
-from trl_integration import MultiTurnRollout, Rollout, ScriptedBackend, ToolRLOOTrainer, per_rollout
+from trl_integration import MultiTurnRollout, ToolRLOOTrainer
 
-from .helpers import add, ids_of, parser, tokenizer, written
-from .test_training import questions, seeded_model
+from .helpers import END, NAME, add, parser, scripted, shaky, tokenizer
+from .test_training import config, questions, scored, script, second, seeded_model
 
 pytestmark = pytest.mark.slow
 
-NAME = "qwen3"
-END = "<|im_end|>"
-
-
-def script(index: int, turn: int) -> str:
-    return written(NAME, ("add", {"a": 1, "b": 2})) if turn == 0 else f"Answer {index % 2}.{END}"
-
-
-@per_rollout
-def second(rollout: Rollout) -> float:
-    """Odd rollouts are right."""
-    return float(rollout.answer.startswith("Answer 1"))
-
 
 def trainer_for(folder: Path, script: Any = script, *, settings: dict[str, Any] | None = None, **options: Any) -> Any:
-    common: dict[str, Any] = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "bf16": False,
-        "max_steps": 1,
-        "per_device_train_batch_size": 4,
-        "num_generations": 4,
-        "max_completion_length": 256,
-        "report_to": "none",
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "learning_rate": 1e-3,
-        "beta": 0.0,
-    }
     trainer = ToolRLOOTrainer(
         **{
             "model": seeded_model(),
-            "args": RLOOConfig(**{**common, **(settings or {})}),
+            "args": config(folder, RLOOConfig, **(settings or {})),
             "train_dataset": questions(),
             "processing_class": tokenizer(NAME),
             "parser": parser(NAME),
@@ -58,7 +30,7 @@ def trainer_for(folder: Path, script: Any = script, *, settings: dict[str, Any] 
             **options,
         }
     )
-    trainer.rollout.backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
+    trainer.rollout.backend = scripted(script)
     return trainer
 
 
@@ -66,13 +38,6 @@ def saved_model(folder: Path) -> str:
     """A model on disk, from which the trainer loads the reference model too."""
     seeded_model().save_pretrained(folder / "model")
     return str(folder / "model")
-
-
-def scored(trainer: Any) -> dict[str, Any]:
-    trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1
-    batch: dict[str, Any] = trainer._generate_and_score_completions([dict(trainer.train_dataset[0]) for _ in range(4)])
-    return batch
 
 
 def log_probs(trainer: Any, batch: dict[str, Any]) -> torch.Tensor:
@@ -143,15 +108,7 @@ def test_rewards_see_messages_and_fields_and_failures_have_no_advantage(tmp_path
         seen.append((completions, tool_calls, stop_reasons, answer))
         return [1.0, 0.0, 0.0, 0.0]
 
-    class Shaky:
-        made = 0
-
-        def reset(self, **row: Any) -> None:
-            Shaky.made += 1
-            if Shaky.made == 2:
-                raise OSError("no space left")
-
-    trainer = trainer_for(tmp_path, reward_funcs=watch, tools=[add], environments=Shaky)
+    trainer = trainer_for(tmp_path, reward_funcs=watch, tools=[add], environments=shaky())
     batch = scored(trainer)
     [(completions, calls, stops, answers)] = seen
     assert completions[0][0]["tool_calls"][0]["function"]["name"] == "add"
@@ -179,18 +136,7 @@ def test_real_generation_and_a_ready_rollout(tmp_path: Path) -> None:
         model=seeded_model(),
         rollout=MultiTurnRollout([add], parser=parser(NAME)),
         reward_funcs=lambda completion_ids, **_: [float(len(ids) % 3) for ids in completion_ids],
-        args=RLOOConfig(
-            output_dir=str(tmp_path),
-            use_cpu=True,
-            bf16=False,
-            max_steps=2,
-            per_device_train_batch_size=4,
-            num_generations=4,
-            max_completion_length=12,
-            report_to="none",
-            save_strategy="no",
-            beta=0.0,
-        ),
+        args=config(tmp_path, RLOOConfig, max_steps=2, max_completion_length=12),
         train_dataset=questions(),
         processing_class=tokenizer(NAME),
     )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig
 
 from fixtures.tiny import tiny_model
 from trl_integration import (
@@ -17,18 +17,14 @@ from trl_integration import (
     MultiTurnRollout,
     Rollout,
     Sampled,
-    ScriptedBackend,
     ToolGRPOTrainer,
     TransformersBackend,
     per_rollout,
 )
 
-from .helpers import add, ids_of, parser, tokenizer, written
+from .helpers import CALL, END, NAME, add, ids_of, parser, scripted, tokenizer, written
 
 pytestmark = pytest.mark.slow
-
-NAME = "qwen3"
-CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call><|im_end|>'
 
 
 def seeded_model(seed: int = 0) -> Any:
@@ -36,7 +32,8 @@ def seeded_model(seed: int = 0) -> Any:
     return tiny_model(tokenizer(NAME))
 
 
-def config(folder: Path, **options: Any) -> GRPOConfig:
+def config(folder: Path, kind: type = GRPOConfig, **options: Any) -> Any:
+    """Arguments of a trainer: one step of one group of four."""
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "use_cpu": True,
@@ -45,14 +42,15 @@ def config(folder: Path, **options: Any) -> GRPOConfig:
         "per_device_train_batch_size": 4,
         "num_generations": 4,
         "max_completion_length": 256,
-        "beta": 0.0,
         "report_to": "none",
         "save_strategy": "no",
         "logging_steps": 1,
         "disable_tqdm": True,
         "learning_rate": 1e-3,
     }
-    return GRPOConfig(**{**settings, **options})
+    if kind in (GRPOConfig, RLOOConfig):
+        settings["beta"] = 0.0
+    return kind(**{**settings, **options})
 
 
 def questions(count: int = 8) -> Dataset:
@@ -62,7 +60,7 @@ def questions(count: int = 8) -> Dataset:
 
 
 def script(index: int, turn: int) -> str:
-    return [CALL, f"Answer {index % 2}.<|im_end|>"][turn]
+    return CALL if turn == 0 else f"Answer {index % 2}.{END}"
 
 
 @per_rollout
@@ -71,33 +69,39 @@ def second(rollout: Rollout) -> float:
     return float(rollout.answer.startswith("Answer 1"))
 
 
-def trainer_with(folder: Path, backend: Any, kind: type = ToolGRPOTrainer, **options: Any) -> Any:
-    loop = MultiTurnRollout([add], parser=parser(NAME), backend=backend)
-    common: dict[str, Any] = {
-        "model": seeded_model(),
-        "reward_funcs": second,
-        "args": config(folder, **options),
-        "train_dataset": questions(),
-        "processing_class": tokenizer(NAME),
-    }
-    if kind is GRPOTrainer:
-        return GRPOTrainer(rollout_func=loop, **common)
-    return ToolGRPOTrainer(rollout=loop, **common)
+def trainer_with(
+    folder: Path,
+    script: Any = script,
+    *,
+    kind: type = ToolGRPOTrainer,
+    rollout: MultiTurnRollout | None = None,
+    reward_funcs: Any = second,
+    **options: Any,
+) -> Any:
+    """A trainer that rolls out through this rollout, or plays the script."""
+    loop = rollout or MultiTurnRollout([add], parser=parser(NAME), backend=scripted(script))
+    return kind(
+        model=seeded_model(),
+        reward_funcs=reward_funcs,
+        args=config(folder, **options),
+        train_dataset=questions(),
+        processing_class=tokenizer(NAME),
+        **{"rollout_func" if kind is GRPOTrainer else "rollout": loop},
+    )
 
 
 def scored(trainer: Any) -> dict[str, Any]:
     """One batch of scored rollouts, as the loss gets it."""
-    rows = [trainer.train_dataset[0]] * 4
     trainer.model.train()
-    batch: dict[str, Any] = trainer._generate_and_score_completions([dict(row) for row in rows])
+    trainer.current_gradient_accumulation_steps = 1  # set by the training loop, which isn't running here
+    batch: dict[str, Any] = trainer._generate_and_score_completions([dict(trainer.train_dataset[0]) for _ in range(4)])
     return batch
 
 
 @pytest.mark.parametrize("kind", [GRPOTrainer, ToolGRPOTrainer])
 @pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 def test_masks_reach_the_loss_as_they_are(tmp_path: Path, kind: type) -> None:
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
-    trainer = trainer_with(tmp_path, backend, kind)
+    trainer = trainer_with(tmp_path, kind=kind)
     batch = scored(trainer)
     loop = trainer.rollout_func if kind is GRPOTrainer else trainer.rollout
     width = batch["completion_ids"].shape[1]
@@ -114,14 +118,11 @@ def test_masks_reach_the_loss_as_they_are(tmp_path: Path, kind: type) -> None:
 
 def test_25_the_loss_depends_on_sampled_tokens_only(tmp_path: Path) -> None:
     """Changing the target at an injected token leaves the loss as it is; at a sampled token it changes it."""
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
-    trainer = trainer_with(tmp_path, backend)
+    trainer = trainer_with(tmp_path)
     batch = scored(trainer)
     [rollout, *_] = trainer.rollout.last
     mask = rollout.transcript.tool_mask
     assert 0 in mask
-    trainer.current_gradient_accumulation_steps = 1  # set by the training loop, which isn't running here
-
     inner = trainer._get_per_token_logps_and_entropies
 
     def loss_with(position: int | None) -> tuple[float, torch.Tensor]:
@@ -165,7 +166,7 @@ def test_25_the_loss_depends_on_sampled_tokens_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_24_log_probs_of_sampled_tokens_equal_a_recomputed_forward(tmp_path: Path, temperature: float) -> None:
-    trainer = trainer_with(tmp_path, None, temperature=temperature, max_completion_length=200)
+    trainer = trainer_with(tmp_path, temperature=temperature, max_completion_length=200)
 
     class CallsFirst:
         """Plays a call, then lets the model sample freely: a free random model would never write a call."""
@@ -207,8 +208,7 @@ def test_truncated_rollouts_can_be_left_out_of_the_loss(tmp_path: Path) -> None:
     def cut(index: int, turn: int) -> str:
         return "never ending" * 40 if index == 0 else f"Answer {index % 2}.<|im_end|>"
 
-    backend = ScriptedBackend(cut, encode=lambda text: ids_of(NAME, text))
-    trainer = trainer_with(tmp_path, backend, mask_truncated_completions=True)
+    trainer = trainer_with(tmp_path, cut, mask_truncated_completions=True)
     batch = scored(trainer)
     first = trainer.rollout.last[0]
     assert (first.stop_reason, first.keep) == ("length", False)
@@ -246,8 +246,7 @@ def test_training_with_real_generation_logs_and_traces(tmp_path: Path) -> None:
 
 def test_a_scripted_reward_difference_moves_the_policy(tmp_path: Path) -> None:
     """With rollouts that differ in reward, a step makes the better answer more likely: the gradient has the right sign."""
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
-    trainer = trainer_with(tmp_path, backend, learning_rate=5e-3, max_steps=3)
+    trainer = trainer_with(tmp_path, learning_rate=5e-3, max_steps=3)
     tok = tokenizer(NAME)
 
     def preference() -> float:
@@ -290,17 +289,8 @@ def test_environments_get_rows_give_rewards_and_are_closed(tmp_path: Path) -> No
         return turns[turn] if index % 2 else turns[1]
 
     Shelf.closed = []
-    trainer = ToolGRPOTrainer(
-        model=seeded_model(),
-        args=config(tmp_path),
-        train_dataset=questions(),
-        processing_class=tokenizer(NAME),
-        rollout=MultiTurnRollout(
-            environments=Shelf,
-            parser=parser(NAME),
-            backend=ScriptedBackend(look_or_not, encode=lambda text: ids_of(NAME, text)),
-        ),
-    )
+    loop = MultiTurnRollout(environments=Shelf, parser=parser(NAME), backend=scripted(look_or_not))
+    trainer = trainer_with(tmp_path, rollout=loop, reward_funcs=None)
     trainer.train()
     entry = next(e for e in trainer.state.log_history if "reward" in e)
     assert entry["rewards/Shelf/mean"] == pytest.approx(0.5)
@@ -311,8 +301,7 @@ def test_environments_get_rows_give_rewards_and_are_closed(tmp_path: Path) -> No
 
 
 def test_columns_that_would_be_overwritten_are_refused(tmp_path: Path) -> None:
-    backend = ScriptedBackend(script, encode=lambda text: ids_of(NAME, text))
-    trainer = trainer_with(tmp_path, backend)
+    trainer = trainer_with(tmp_path)
     trainer.train_dataset = trainer.train_dataset.add_column("messages", ["x"] * 8)
     with pytest.raises(ValueError, match="would overwrite: messages"):
         scored(trainer)

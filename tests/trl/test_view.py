@@ -18,11 +18,8 @@ from toolparse.tokens import Vocabulary
 from trl_integration.traces import read_traces, write_traces
 from trl_integration.view import compare_html, table_html, view, write_pages
 
-from .helpers import roll, tokenizer, written
+from .helpers import CALL, END, NAME, roll, tokenizer
 
-NAME = "qwen3"
-END = "<|im_end|>"
-CALL = written(NAME, ("add", {"a": 1, "b": 2}))
 BAD = '<tool_call>\n{"name": "ad", "arguments": {}}\n</tool_call>' + END
 
 

@@ -102,8 +102,6 @@ class AgentRollout(MultiTurnRollout):
             counts for a whole session, limits of tokens for each of its rows.
     """
 
-    FIELDS = (*MultiTurnRollout.FIELDS, "outcomes", "sessions")
-
     def __init__(
         self,
         run: Agent,
@@ -400,10 +398,7 @@ class AgentRollout(MultiTurnRollout):
             Transcript(ids or [end]),
             messages=[{"role": "assistant", "content": ""}],
             session=session,
-            number=0,
-            parent=None,
             why="nothing was sampled",
-            offered="",
         )
         row.transcript.add_turn([end], None)
         return row

@@ -90,10 +90,10 @@ class Row(Rollout):
     """
 
     session: Session = field(kw_only=True)
-    number: int = field(kw_only=True)
-    parent: Turn | None = field(kw_only=True)
+    number: int = 0
+    parent: Turn | None = None
     why: str = field(kw_only=True)
-    offered: str = field(kw_only=True)
+    offered: str = ""
     said: list[Turn] = field(default_factory=list)
     entries: list[str] = field(default_factory=list)
     outcome: Any = None
