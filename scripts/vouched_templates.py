@@ -25,6 +25,7 @@ from template_table import templates  # noqa: E402
 
 from toolparse.registry import template_hash  # noqa: E402
 from toolparse.templates.rendering.environment import nodes_of  # noqa: E402
+from toolparse.templates.rendering.limits import words  # noqa: E402
 
 LIST = ROOT / "toolparse" / "templates" / "judging" / "vouched.txt"
 _HEAD = (
@@ -33,19 +34,15 @@ _HEAD = (
 )
 
 
-def _words(text: str) -> set[str]:
-    return set(text.split())
-
-
-_METHODS = _words(
+_METHODS = words(
     "get items keys values split rsplit strip lstrip rstrip startswith endswith replace capitalize lower upper join "
     "append pop update"
 )
-_FILTERS = _words(
+_FILTERS = words(
     "tojson trim length default string upper lower dictsort join safe items replace selectattr rejectattr map list "
     "indent format reject select capitalize int float first last from_json fromjson sort unique"
 )
-_FUNCTIONS = _words("namespace raise_exception range strftime_now dict")
+_FUNCTIONS = words("namespace raise_exception range strftime_now dict")
 _NEVER = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Pow, nodes.FloorDiv, nodes.MarkSafe)
 _LONG, _LARGE = 100_000, 100_000  # characters of a template, and the largest number in it
 

@@ -36,7 +36,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 from toolparse.errors import TemplateError
 from toolparse.templates.rendering import limits
-from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, current, spending
+from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, current, spending, words
 
 NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
 
@@ -329,47 +329,26 @@ class _Environment(ImmutableSandboxedEnvironment):
 _DATA = frozenset((str, int, float, bool, list, dict, tuple, type(None)))
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 
-_MUTATING = frozenset(
-    ("append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update")
+_MUTATING = words("append clear extend insert pop popitem remove reverse setdefault sort update")
+_TEXT = words(
+    "capitalize casefold center count endswith expandtabs find format format_map index isalnum isalpha isascii "
+    "isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip "
+    "partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines "
+    "startswith strip swapcase title translate upper zfill"
 )
-_TEXT = frozenset(
-    (
-        *(
-            "capitalize",
-            "casefold",
-            "center",
-            "count",
-            "endswith",
-            "expandtabs",
-            "find",
-            "format",
-            "format_map",
-            "index",
-        ),
-        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric"),
-        *("isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition"),
-        *("removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip"),
-        *("split", "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill"),
-    )
-)
-_LOOP = frozenset(
-    (
-        *("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"),
-        *("depth", "depth0", "cycle", "changed"),
-    )
-)
+_LOOP = words("index index0 revindex revindex0 first last length previtem nextitem depth depth0 cycle changed")
 #: All that a template may ask of a value by a dot; of what is not here, nothing.
 _ALLOWED: tuple[tuple[type, frozenset[str]], ...] = (
     (str, _TEXT),
-    (dict, frozenset(("copy", "get", "items", "keys", "values"))),
-    (list, frozenset(("copy", "count", "index"))),
-    (tuple, frozenset(("count", "index"))),
-    (range, frozenset(("count", "index", "start", "stop", "step"))),
-    (_Dict, frozenset(("fromkeys",))),
+    (dict, words("copy get items keys values")),
+    (list, words("copy count index")),
+    (tuple, words("count index")),
+    (range, words("count index start stop step")),
+    (_Dict, words("fromkeys")),
     (jinja2.runtime.LoopContext, _LOOP),
-    (jinja2.runtime.Macro, frozenset(("arguments", "caller", "catch_kwargs", "catch_varargs", "name"))),
-    (jinja2.runtime.BlockReference, frozenset(("super",))),
-    (Cycler, frozenset(("current", "next", "reset"))),
+    (jinja2.runtime.Macro, words("arguments caller catch_kwargs catch_varargs name")),
+    (jinja2.runtime.BlockReference, words("super")),
+    (Cycler, words("current next reset")),
 )
 
 
@@ -402,9 +381,7 @@ def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Filters that pass things on and make no text of them.
-_CHEAP = frozenset(
-    ("count", "d", "default", "first", "items", "last", "length", "list", "map", "reject", "rejectattr", "select")
-) | {"selectattr", "tojson", "reverse"}
+_CHEAP = words("count d default first items last length list map reject rejectattr select selectattr tojson reverse")
 
 
 def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
