@@ -59,6 +59,27 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing that was detected before is known, nor will be."""
+    from toolparse.templates.judging import detection_store
+
+    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+    detection_store.forget()
+    yield
+    detection_store.forget()
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test registers, others shall not see."""
+    from toolparse import registry
+
+    registry.families()  # filled before it is copied
+    for table in ("_entries", "_names", "_templates", "_added"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+
+
 def shared_folder() -> Path | None:
     """The folder of real templates and collected outputs, if this machine has it (`TOOLPARSE_SHARED`)."""
     override = os.environ.get("TOOLPARSE_SHARED")

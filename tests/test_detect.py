@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,7 @@ from toolparse.templates.rendering.environment import CompiledTemplate, facts_of
 FIXTURES = fixture_templates()
 REAL = real_templates()
 needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    detection_store.forget()
-    yield
-    detection_store.forget()
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 
 class Tokenizer:
@@ -113,38 +105,37 @@ def test_an_unknown_picture_is_induced() -> None:
     assert found.verified
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_registered_template_is_known_at_once() -> None:
     text = "{# mine #}" + FIXTURES["glm45"]
-    mine = Format("registered-here", FIXTURES_CALL, between="\n")
-    registry.register(mine, templates=[text])
-    try:
-        found = detect(text)
-        assert found.how == "exact text" or found.format is None or found.format.name != "registered-here"
-        function = FunctionParser(lambda _: [], name="registered-too")
-        registry.register(function, templates=["{{ other }}"])
-        assert detect("{{ other }}").format is function
-    finally:
-        for name in ("registered-here", "registered-too"):
-            registry._entries.pop(name, None)
-            registry._names.pop(name, None)
-        registry._templates.clear()
+    family = toolparse.get("glm45")
+    assert isinstance(family, Format)
+    registry.register(family.variant("registered-here"), templates=[text])
+    found = detect(text)
+    assert (found.how, found.family, found.verified) == ("exact text", "registered-here", True)
+    function = FunctionParser(lambda _: [], name="registered-too")
+    registry.register(function, templates=["{{ other }}"])
+    assert detect("{{ other }}").format is function
 
 
 FIXTURES_CALL = '<mine>{"name": {{name}}, "arguments": {{arguments}}}</mine>'
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_registered_format_that_can_t_read_its_template_is_not_chosen() -> None:
     text = "{# wrong #}" + FIXTURES["glm45"]
     registry.register(Format("wrong", FIXTURES_CALL), templates=[text])
-    try:
-        found = detect(text)
-        assert found.verified
-        assert found.format is not None
-        assert found.format.name != "wrong"
-    finally:
-        registry._entries.pop("wrong", None)
-        registry._names.pop("wrong", None)
-        registry._templates.clear()
+    found = detect(text)
+    assert found.verified
+    assert found.family != "wrong"
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_registered_template_that_writes_no_calls_proves_nothing() -> None:
+    mute = "{% for m in messages %}<u>{{ m.content }}</u>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+    registry.register(Format("mute", FIXTURES_CALL), templates=[mute])
+    found = detect(mute)
+    assert (found.how, found.family, found.verified) == ("exact text", "mute", False)
 
 
 def test_the_vocabulary_is_the_last_rung_and_never_verified() -> None:
@@ -395,20 +386,15 @@ def test_a_damaged_verdict_is_ignored(tmp_path: Path, monkeypatch: pytest.Monkey
     assert detect(FIXTURES["lfm2"]) == first
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_new_family_empties_the_cache() -> None:
     text = renamed_markers(FIXTURES["lfm2"])
     induced = detect(text)
     assert induced.how == "induced"
     assert isinstance(induced.format, Format)
     registry.register(induced.format.variant("lfm2-zq", variant_of=None))
-    try:
-        known = detect(text)
-        assert known.how == "behaviour"
-        assert known.format is not None
-        assert known.format.name == "lfm2-zq"
-    finally:
-        registry._entries.pop("lfm2-zq", None)
-        registry._names.pop("lfm2-zq", None)
+    known = detect(text)
+    assert (known.how, known.family) == ("behaviour", "lfm2-zq")
 
 
 _AT_ONCE = """

@@ -22,11 +22,7 @@ from toolparse.templates.rendering.environment import compile_template, facts_of
 REAL = {name: text for name, text in real_templates().items() if facts_of(text).mentions_calls}
 FIXTURES = fixture_templates()
 needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 
 def learnt(text: str) -> Format:

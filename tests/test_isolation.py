@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +26,12 @@ STRANGE = "{#- a stranger's -#}" + FIXTURES["kimi-k2"]
 HANGS = "{% set calls = messages[-1].tool_calls %}{% for a in range(9) %}{{ a }}{% endfor %}"
 
 
+pytestmark = pytest.mark.usefixtures("no_cache", "own_registry")
+
+
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLPARSE_ISOLATION", "auto")
-    registry.families()  # filled before it is copied
-    for table in ("_entries", "_names", "_templates", "_added"):
-        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
-    detection_store.forget()
-    yield
-    detection_store.forget()
 
 
 def alive() -> int | None:

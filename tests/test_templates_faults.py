@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +11,10 @@ from tests.conftest import shared_folder
 from tests.templates_at_hand import fixture_templates
 from toolparse.detect import Detection, detect
 from toolparse.format import Format
-from toolparse.templates.judging import detection_store
 from toolparse.templates.judging.nearest import malformed, words_of
 
 FIXTURES = fixture_templates()
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    detection_store.forget()
-    yield
-    detection_store.forget()
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 
 def chat(

@@ -55,8 +55,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         if self.body.kind == "params":
-            text = self.cutter.turn(self.prober.full(ONE) or "")
-            self.param = param_picture(self._marked(text, ONE.calls), self.opening_first)
+            self.param = param_picture(self._marked(self.cutter.written(ONE), ONE.calls), self.opening_first)
 
     def _marked(self, turn: str, calls: Sequence[tuple[str, Mapping[str, str]]]) -> Atoms:
         return marked(turn, spans_of(turn, calls, self.body, self.prober.style.new_id))
@@ -67,7 +66,7 @@ class Reader:
 
     def before_calls(self) -> Atoms:
         """What a turn of one call begins with."""
-        sequence = self.atoms(self.cutter.turn(self.prober.full(ONE) or ""), ONE.calls)
+        sequence = self.atoms(self.cutter.written(ONE), ONE.calls)
         return sequence[: core(sequence, 0)[0]]
 
     def _fold_params(self, sequence: Atoms, count: int) -> Atoms:

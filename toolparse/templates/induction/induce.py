@@ -44,12 +44,12 @@ class Induction:
     `notes` say in words what was seen and what could not be. `single`: only one call of a message is written.
     """
 
-    format: Format | None = None
+    cutter: Cutter
     notes: list[str] = field(default_factory=list)
     frames: Frames = field(default_factory=Frames)
     single: bool = False
     body: Body | None = None
-    cutter: Cutter | None = None
+    format: Format | None = None
 
 
 def induce(prober: Prober, name: str = "induced", *, opening_first: bool = False) -> Induction:
@@ -57,12 +57,11 @@ def induce(prober: Prober, name: str = "induced", *, opening_first: bool = False
 
     `opening_first`: the other convention for text that may close one part or open the next.
     """
-    out = Induction()
     prompt, one = prober.prompt(), prober.full(ONE)
+    out = Induction(Cutter(prober, prompt or ""))
     if prompt is None or one is None or NAMES[0] not in one[after_user(one) :]:
         out.notes.append("the template does not write calls" + _why(prober))
         return out
-    out.cutter = Cutter(prober, prompt)
     out.body = find_body(out.cutter.turn(one), PLAIN[0])
     if out.body is None:
         out.notes.append("the call's arguments do not appear in the rendering")
@@ -169,8 +168,6 @@ def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]
 def _frame_fields(out: Induction) -> dict[str, Any]:
     """Thought, content, messages, ends, and what the prompt holds of the turn."""
     frames = out.frames
-    assert out.cutter is not None
-    held = out.cutter.prefill()
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
@@ -178,5 +175,5 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,
-        "prefill": held,
+        "prefill": out.cutter.prefill(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from toolparse.templates.induction.atoms import (
     Atom,
@@ -27,6 +28,7 @@ from toolparse.templates.induction.probe import (
     USER,
     USER_2,
     Prober,
+    Turn,
     after_user,
 )
 
@@ -123,6 +125,10 @@ class Cutter:
             rest = rest[len(self.extra) :]
         return text_of(rest)
 
+    def written(self, turn: Turn, **switches: Any) -> str:
+        """An assistant's turn as the template writes it; "" where it refuses to."""
+        return self.turn(self.prober.full(turn, **switches) or "")
+
     def _header_of(self, sequence: Atoms) -> int:
         """How many atoms are the header of a rendering: fewer than usual where it lacks one and opens calls at once.
 
@@ -189,8 +195,7 @@ class Cutter:
         """
         header = self.prompt[: self._header_end()]
         marks = [index for index, atom in enumerate(header) if is_marker(atom)]
-        plain = self.prober.full(SPOKEN)
-        if not marks or plain is None or self.turn(plain).lstrip().startswith(CONTENT):
+        if not marks or self.prober.full(SPOKEN) is None or self.written(SPOKEN).lstrip().startswith(CONTENT):
             return False  # content stands directly behind it: it opens the message, not a thought
         size = self._behind_role(header) or len(solid(header[marks[-1] :]))
         own = solid(header)

@@ -191,19 +191,13 @@ def _candidates(
         for merged in forms_of(family, induced, single=induction.single, guessed=not induction.frames.has_reasoning):
             yield merged, "behaviour", why
     if not alike:
-        for family in written_by(bound, _one(prober, induction)):
+        for family in written_by(bound, induction.cutter.written(ONE)):
             yield (
                 _declared(family, induced),
                 "near",
                 f"what the template writes is read, and written, by {family.name!r}",
             )
     yield induced, "induced", "the picture was learnt from what the template writes"
-
-
-def _one(prober: Prober, induction: Induction) -> str:
-    """The turn with one call."""
-    full = prober.full(ONE)
-    return induction.cutter.turn(full) if full is not None and induction.cutter is not None else ""
 
 
 def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:

@@ -240,13 +240,10 @@ def find_problems(prober: Prober, format: Format, induction: Induction, proof: P
 class _Finder:
     def __init__(self, prober: Prober, format: Format, induction: Induction, proof: Proof) -> None:
         self.prober = prober
+        self._turn = induction.cutter.written
         self.format = format
         self.induction = induction
         self.proof = proof
-
-    def _turn(self, turn: Turn, **switches: Any) -> str:
-        full = self.prober.full(turn, **switches)
-        return self.induction.cutter.turn(full) if full and self.induction.cutter else ""
 
     def style(self) -> Iterator[Problem]:
         """What the template demands of messages."""
@@ -421,7 +418,7 @@ class _Finder:
         closing = self.format.thought.closing
         for switches, prompt in self.prober.prompts():
             held = prefill_of(self.format, prompt)
-            tail = text_of(self.induction.cutter.tail(prompt)).strip() if self.induction.cutter else ""
+            tail = text_of(self.induction.cutter.tail(prompt)).strip()
             if tail and not held and USER in prompt:
                 given = f" with {switches}" if switches else ""
                 yield problem(

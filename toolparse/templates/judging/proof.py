@@ -210,7 +210,6 @@ class Prover:
 
     def completion(self, full: str) -> tuple[str, str]:
         """The model's part of a rendering, and what the prompt holds before it."""
-        assert self.cutter is not None
         text = self.cutter.turn(full).split(EOS)[0]
         held = self.cutter.prefill()
         if held and _bare(text).startswith(_bare(held)):
@@ -257,10 +256,9 @@ class Prover:
         """What was read, its thought passed as content, where the template frames that as it frames thoughts."""
         frame = _bare(self.format.reasoning)
         own = frame == _bare(self.frames.reasoning) and self.frames.has_reasoning
-        if own and not got.content and got.reasoning == turn.content:
-            assert self.cutter is not None
-            if frame.replace("{{text}}", _bare(turn.content)) in _bare(self.cutter.turn(full)):
-                yield Turn(got.calls, turn.content)
+        written = frame.replace("{{text}}", _bare(turn.content)) in _bare(self.cutter.turn(full))
+        if own and written and not got.content and got.reasoning == turn.content:
+            yield Turn(got.calls, turn.content)
 
     def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content stands behind the end of the turn, as a message of its own."""
@@ -270,7 +268,6 @@ class Prover:
             or _key(_Turn(got.calls, "", got.reasoning)) != _key(_Turn(turn.calls, "", turn.reasoning))
         ):
             return False
-        assert self.cutter is not None
         text = self.cutter.turn(full)
         end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
         return 0 <= end < text.rfind(turn.content)
@@ -279,7 +276,6 @@ class Prover:
         """Whether calls stand behind the end of the turn, as a message of their own."""
         if not (turn.calls and turn.content) or got.calls or got.content.strip() != turn.content.strip():
             return False
-        assert self.cutter is not None
         text = self.cutter.turn(full)
         end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
         return 0 <= end < text.find(turn.calls[0][0])
@@ -291,7 +287,6 @@ class Prover:
             return False
         if got.calls != turn.calls and not dropped:
             return False
-        assert self.cutter is not None
         closing = self.format.thought.closing
         said = "\n\n".join(part for part in (turn.reasoning, turn.content) if part)
         return closing not in self.cutter.turn(full) and (got.reasoning or "").strip() == said.strip()
