@@ -269,7 +269,6 @@ class _Finder:
         """What the template says or writes in another style."""
         other = self.prober.with_style(self.prober.style.changed(**changes))
         full = other.full(ONE)
-        self.prober.renders = other.renders
         return other.error if full is None else full[full.rfind(USER) + len(USER) :]
 
     def calls(self) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ from toolparse.templates.induction.probe import (
     Prober,
     Turn,
     after_user,
+    schema_of,
 )
 from toolparse.templates.judging.detection import Check, Proof
 from toolparse.tools import ToolSet
@@ -442,7 +443,7 @@ def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
     """Tool definitions with the types that the arguments of these calls have."""
     shapes: dict[str, dict[str, Any]] = {}
     for name, arguments in calls:
-        shapes.setdefault(name, {}).update({key: _typed(value) for key, value in arguments.items()})
+        shapes.setdefault(name, {}).update({key: schema_of(value) for key, value in arguments.items()})
     return [
         {
             "type": "function",
@@ -454,20 +455,6 @@ def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 def _names(turn: Turn) -> list[str]:
     return [name for name, _ in turn.calls]
-
-
-def _typed(value: Any) -> dict[str, Any]:
-    """The schema of a value, down to the leaves: formats without types in their text need it."""
-    if value is None:
-        return {"type": "null"}
-    if isinstance(value, dict):
-        return {"type": "object", "properties": {key: _typed(item) for key, item in value.items()}}
-    if isinstance(value, list):
-        kinds = list({json.dumps(_typed(item)): _typed(item) for item in value}.values())
-        items = {"items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}} if kinds else {}
-        return {"type": "array", **items}
-    kinds_of = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
-    return {"type": next(word for kind, word in kinds_of if isinstance(value, kind))}
 
 
 def _difference(wanted: Turn, got: Turn) -> str:
