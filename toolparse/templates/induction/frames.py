@@ -16,6 +16,7 @@ from toolparse.templates.induction.atoms import (
     Atom,
     Atoms,
     atoms,
+    bare,
     blank,
     blanks_at_end,
     blanks_at_start,
@@ -366,9 +367,8 @@ class _Finder:
 
     def _each_call_a_message(self, calls: Calls) -> None:
         """Calls that are separated by what the prompt ends with are messages of their own."""
-        between = "".join(text_of(calls.between).split())
-        header = "".join(self.cutter.header().split())
-        if between and not self.found.between_messages and header.endswith(between):
+        between = bare(text_of(calls.between))
+        if between and not self.found.between_messages and bare(self.cutter.header()).endswith(between):
             self.found.between_messages = text_of(calls.between)
 
     def _messages(self, calls: Calls) -> None:

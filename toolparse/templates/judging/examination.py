@@ -13,6 +13,7 @@ from toolparse.errors import TemplateError
 from toolparse.format import Also, Format
 from toolparse.picture import around
 from toolparse.prompts import prefill_of
+from toolparse.templates.induction.atoms import bare
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
@@ -217,11 +218,11 @@ def _likeness(induced: Format, family: Format) -> int:
     """How many of the free choices a family shares with what was induced."""
     points = 0
     if induced.reasoning is not None:
-        points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
+        points += 3 * (bare(family.reasoning) == bare(induced.reasoning))
     if induced.ends:
         points += 3 * bool(set(family.ends) & set(induced.ends))
-    points += _bare(family.prefill) == _bare(induced.prefill)
-    points += _bare(family.content) == _bare(induced.content)
+    points += bare(family.prefill) == bare(induced.prefill)
+    points += bare(family.content) == bare(induced.content)
     points += family.lead == induced.lead
     return points
 
@@ -243,8 +244,8 @@ def forms_of(family: Format, induced: Format, *, single: bool = False, guessed: 
 
 def _opens(reasoning: str, prefill: str) -> bool:
     """Whether a prompt that holds `prefill` may be about a thought in this frame, or about none."""
-    opening = _bare(around(reasoning, "text").before)
-    return not prefill.strip() or opening in _bare(prefill)
+    opening = bare(around(reasoning, "text").before)
+    return not prefill.strip() or opening in bare(prefill)
 
 
 def _declared(family: Format, induced: Format) -> Format:
@@ -285,7 +286,7 @@ def _beside(family: Format, induced: Format) -> tuple[Also, ...]:
     loose = induced.syntax.loose and not induced.syntax.texts and not induced.syntax.escapes
     escaped = (Also(syntax=family.syntax),) if loose and family.syntax.escapes else ()
     own, others = induced.reasoning, family.reasoning
-    spaced = (Also(reasoning=others),) if own and own != others and _bare(own) == _bare(others) else ()
+    spaced = (Also(reasoning=others),) if own and own != others and bare(own) == bare(others) else ()
     return escaped + spaced
 
 
@@ -294,10 +295,6 @@ def _ends(family: Format, induced: Format) -> tuple[str, ...]:
     pictures = replace(induced, ends=(), prefill="", also=()).sources()
     lent = [end for end in family.ends if not any(end in picture for picture in pictures)]
     return tuple(dict.fromkeys((*induced.ends, *lent)))
-
-
-def _bare(text: str | None) -> str:
-    return "".join((text or "").split())
 
 
 def prover_for(detection: Detection) -> Prover | None:

@@ -19,6 +19,7 @@ from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
 from toolparse.render import in_thought, render
+from toolparse.templates.induction.atoms import bare
 from toolparse.templates.induction.induce import Induction
 from toolparse.templates.induction.probe import (
     CONTENT,
@@ -104,7 +105,8 @@ class Case:
 def cases_for(format: Format, induction: Induction) -> list[Case]:
     """The cases that a format is tried on."""
     first, second = (NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])
-    closing = f"{VALUES[0]} {_closing(format)} {VALUES[1]}"
+    closings = (format.call_end.strip(), format.bind("").block.after.strip(), *format.ends[:1])
+    closing = " ".join([VALUES[0], *filter(None, closings), VALUES[1]])
     on = induction.frames.switches
     found = [
         Case("single", Turn((first,)), stream=False),
@@ -125,13 +127,6 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
         found.append(Case("reasoning and call", Turn((first,), reasoning=thought), on, render=False, stream=False))
         found.append(Case("reasoning, content, calls", Turn((first, second), CONTENT, thought), on, render=False))
     return found
-
-
-def _closing(format: Format) -> str:
-    """What closes a call in a format, as a text."""
-    behind = format.call_end.strip()
-    section = format.bind("").block.after.strip()
-    return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
 
 
 def prove(
@@ -175,8 +170,8 @@ class Prover:
         got = turn_of(message)
         padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.frames.pads
         if padded:
-            got = _Turn(got.calls, case.turn.content, got.reasoning)
-        if got != case.turn:
+            got = replace(got, content=case.turn.content)
+        if not _same(got, case.turn):
             return self._differs(case, full, text, got, message)
         streamed = self._streamed(text, prefill, case.turn, message) if case.stream else None
         if streamed is not None:
@@ -199,13 +194,12 @@ class Prover:
         for turn in _MAY_BE_WRITTEN:
             if turn.reasoning and (self.format.reasoning is None or (held and not thinking)):
                 continue
-            calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
             try:
-                text = self._own(calls, turn, held, verify=False)
+                text = self._own(turn, held)
             except RenderError:
                 continue
             got = turn_of(self.parser.parse(text, tools=_tools_of(turn), prompt=prompt))
-            if got != turn:
+            if not _same(got, turn):
                 return Check(name, "failed", _difference(turn, got), _shown(prompt[-80:] + text))
         return Check(name, "passed")
 
@@ -213,11 +207,11 @@ class Prover:
         """The model's part of a rendering, and what the prompt holds before it."""
         text = self.cutter.turn(full).split(EOS)[0]
         held = self.cutter.prefill()
-        if held and _bare(text).startswith(_bare(held)):
+        if held and bare(text).startswith(bare(held)):
             return text[_behind(text, held) :], self.format.prefill
-        thought, opening = self.format.thought, _bare(self.format.thought.before)
-        opens = bool(opening) and _bare(held).endswith(opening)
-        if opens and thought.closing in text and opening not in _bare(text):
+        thought, opening = self.format.thought, bare(self.format.thought.before)
+        opens = bool(opening) and bare(held).endswith(opening)
+        if opens and thought.closing in text and opening not in bare(text):
             return text, self.format.prefill  # only the prompt writes what opens a thought
         return text, ""
 
@@ -241,9 +235,9 @@ class Prover:
 
     def _lost(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template writes the same for what was read: then the difference was never in the text."""
-        if self._content_behind_end(full, case.turn, got) or self._calls_behind_end(full, case.turn, got):
+        if self._behind_end(full, case.turn, got) or self._in_an_open_thought(full, case.turn, got):
             return True
-        if self._in_an_open_thought(full, case.turn, got) or self._unescaped(case, full, got):
+        if self._unescaped(case, full, got):
             return True
         stray = got.content not in ("", case.turn.content) and got.content != case.turn.content.strip()
         if stray or (got.reasoning or "") not in ("", case.turn.reasoning or "", case.turn.content):
@@ -255,31 +249,20 @@ class Prover:
 
     def _said_as_thought(self, turn: Turn, got: Turn, full: str) -> Iterator[Turn]:
         """What was read, its thought passed as content, where the template frames that as it frames thoughts."""
-        frame = _bare(self.format.reasoning)
-        own = frame == _bare(self.frames.reasoning) and self.frames.has_reasoning
-        written = frame.replace("{{text}}", _bare(turn.content)) in _bare(self.cutter.turn(full))
+        frame = bare(self.format.reasoning)
+        own = frame == bare(self.frames.reasoning) and self.frames.has_reasoning
+        written = frame.replace("{{text}}", bare(turn.content)) in bare(self.cutter.turn(full))
         if own and written and not got.content and got.reasoning == turn.content:
             yield Turn(got.calls, turn.content)
 
-    def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
-        """Whether content stands behind the end of the turn, as a message of its own."""
-        if (
-            not turn.content
-            or got.content
-            or _key(_Turn(got.calls, "", got.reasoning)) != _key(_Turn(turn.calls, "", turn.reasoning))
-        ):
-            return False
+    def _behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
+        """Whether content, or the calls, stand behind the end of the turn, as a message of their own."""
         text = self.cutter.turn(full)
-        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
-        return 0 <= end < text.rfind(turn.content)
-
-    def _calls_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
-        """Whether calls stand behind the end of the turn, as a message of their own."""
-        if not (turn.calls and turn.content) or got.calls or got.content.strip() != turn.content.strip():
-            return False
-        text = self.cutter.turn(full)
-        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
-        return 0 <= end < text.find(turn.calls[0][0])
+        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=len(text))
+        if turn.content and _same(got, replace(turn, content="")):
+            return end < text.rfind(turn.content)
+        said = turn.calls and turn.content and not got.calls and got.content.strip() == turn.content.strip()
+        return bool(said) and end < text.find(turn.calls[0][0])
 
     def _in_an_open_thought(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content is written into a thought that the prompt opens and the template does not close."""
@@ -331,16 +314,14 @@ class Prover:
             at += size
             if at >= len(text):
                 break
-        if turn_of(stream.close()) != turn_of(whole):
+        if not _same(turn_of(stream.close()), turn_of(whole)):
             return "read in pieces it gives another message"
         return None
 
     def _written(self, case: Case, text: str, prefill: str) -> Check:
         """Whether the format writes what the template wrote."""
-        turn = case.turn
-        calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
         try:
-            own = self._own(calls, turn, prefill, verify=False)
+            own = self._own(case.turn, prefill)
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
@@ -349,7 +330,7 @@ class Prover:
         if own in forms or self._unended(own) in forms:
             return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
         try:
-            self._own(calls, turn, prefill, verify=True)
+            self._own(case.turn, prefill, verify=True)
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
@@ -366,7 +347,9 @@ class Prover:
         """What the format writes behind what closes the thought of the prompt, in one spelling."""
         return _quoted(own).removeprefix(_quoted(self.format.thought.after))
 
-    def _own(self, calls: list[dict[str, Any]], turn: Turn, prefill: str, *, verify: bool) -> str:
+    def _own(self, turn: Turn, prefill: str, *, verify: bool = False) -> str:
+        """The turn as the format writes it. Raises RenderError."""
+        calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
         content, reasoning = turn.content, turn.reasoning
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=prefill, verify=verify)
 
@@ -396,7 +379,7 @@ class Prover:
 
     def _without_empty_thought(self, text: str) -> str:
         for empty in (self.format.thought.write(""), self.format.thought.after):
-            if empty.strip() and _bare(text).startswith(_bare(empty)):
+            if empty.strip() and bare(text).startswith(bare(empty)):
                 return text[_behind(text, empty) :]
         return text
 
@@ -404,25 +387,16 @@ class Prover:
 def turn_of(message: ParsedMessage) -> Turn:
     """A parsed message as a turn."""
     calls = tuple((call.name, call.arguments) for call in message.tool_calls)
-    return _Turn(calls, message.content, message.reasoning or None)
+    return Turn(calls, message.content, message.reasoning or None)
 
 
-class _Turn(Turn):
-    """A turn that is compared with JSON's ideas of equality: 1 is not True, 1.0 is not 1."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Turn):
-            return NotImplemented
-        return _key(self) == _key(other)
-
-    __hash__ = Turn.__hash__
-
-
-def _key(turn: Turn) -> tuple[str, str, str]:
-    calls = json.dumps([[name, arguments] for name, arguments in turn.calls], sort_keys=True, default=repr)
-    return calls, turn.content, turn.reasoning or ""
+def _same(one: Turn, other: Turn) -> bool:
+    """Whether two turns are equal in JSON's eyes: 1 is not True, 1.0 is not 1."""
+    told = [
+        (json.dumps(turn.calls, sort_keys=True, default=repr), turn.content, turn.reasoning or "")
+        for turn in (one, other)
+    ]
+    return told[0] == told[1]
 
 
 def _tools_of(turn: Turn) -> ToolSet:
@@ -477,13 +451,9 @@ def _difference(wanted: Turn, got: Turn) -> str:
     return f"reasoning {wanted.reasoning!r} was read as {got.reasoning!r}"
 
 
-def _bare(text: str | None) -> str:
-    return "".join((text or "").split())
-
-
 def _behind(text: str, prefix: str) -> int:
     """The index behind `prefix`, white space not counted, with the white space that `prefix` itself ends in."""
-    left = len(_bare(prefix))
+    left = len(bare(prefix))
     at = 0
     while left:
         left -= not text[at].isspace()
@@ -496,7 +466,7 @@ def _behind(text: str, prefix: str) -> int:
 
 def _quoted(text: str) -> str:
     """A text without blanks, its quotes alike: arguments that a template prints as given may be a dict's repr."""
-    return _bare(text).replace("'", '"')
+    return bare(text).replace("'", '"')
 
 
 def _shown(text: str) -> str:
