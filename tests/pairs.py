@@ -22,7 +22,7 @@ from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import EOS, NOTHING, Prober, Turn, after_user, find_style
 from toolparse.templates.judging.examination import forms_of
-from toolparse.templates.judging.fingerprint import same_picture
+from toolparse.templates.judging.likeness import same_picture
 from toolparse.templates.judging.proof import prove
 from toolparse.templates.rendering.environment import compile_template, facts_of
 from toolparse.tools import ToolSet

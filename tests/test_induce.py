@@ -15,7 +15,7 @@ from tests.templates_at_hand import (
 )
 from toolparse import PYTHON, Format, detect, parser_for, testing
 from toolparse.templates.judging import detection_store
-from toolparse.templates.judging.fingerprint import behaviour, canonical
+from toolparse.templates.judging.likeness import behaviour, canonical
 from toolparse.templates.rendering import environment
 from toolparse.templates.rendering.environment import compile_template, facts_of
 

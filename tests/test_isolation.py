@@ -248,5 +248,5 @@ print("fine")
 
 def test_a_broken_template_is_told_in_the_same_words() -> None:
     with pytest.raises(TemplateError):
-        isolation.examine("\ud800", tokens={}, names=(), use_registry=True, families=(), hidden=())
+        isolation.examine(isolation.Task("\ud800", {}, (), True, (), ()))
     assert detect("{{ messages[0].tool_calls \ud800").format is None

@@ -11,7 +11,8 @@ from tests.conftest import shared_folder
 from tests.templates_at_hand import fixture_templates
 from toolparse.detect import Detection, detect
 from toolparse.format import Format
-from toolparse.templates.judging.nearest import malformed, words_of
+from toolparse.templates.judging.likeness import words_of
+from toolparse.templates.judging.problems import malformed
 
 FIXTURES = fixture_templates()
 pytestmark = pytest.mark.usefixtures("no_cache")

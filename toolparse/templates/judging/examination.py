@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from toolparse import registry
 from toolparse.compile import bind_to
@@ -18,13 +19,11 @@ from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
 from toolparse.templates.judging.detection import Detection, Proof
-from toolparse.templates.judging.fingerprint import behaviour, same_picture
 from toolparse.templates.judging.inputs import Source
-from toolparse.templates.judging.nearest import beside, nearly, shown_by, written_by
+from toolparse.templates.judging.likeness import MOST, behaviour, beside, nearly, same_picture, shown_by, written_by
 from toolparse.templates.judging.problems import find_problems, problem
 from toolparse.templates.judging.proof import Prover, prove
-from toolparse.templates.judging.signs import SIGNS
-from toolparse.templates.judging.vocabulary import by_prompt
+from toolparse.templates.judging.vocabulary import SIGNS, by_prompt
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 _MARKER = re.compile("<[^<>{}]*>")
@@ -120,7 +119,7 @@ def _joined(
     prober: Prober, induction: Induction, format: Format, proof: Proof, families: Sequence[Format]
 ) -> tuple[Format, Proof, list[str]]:
     """A format with what the prompt shows and the template does not write, as far as it proves itself with that too."""
-    found = list(shown_by(families, format, prober.prompt() or ""))
+    found = list(islice(shown_by(families, format, prober.prompt() or ""), MOST))
     if induction.format is not None and format.name == induction.format.name:
         found += [
             (beside(family), f"what the template writes is nearly {family.name!r}: read as well")

@@ -132,25 +132,16 @@ def _examine(text: str, found: Source, exact: Entry | None, use_registry: bool, 
     trusted = exact is not None or asked == "off" or isolated.vouched(registry.template_hash(text))
     if not trusted and (asked == "required" or isolated.possible()):
         try:
-            return _isolated(text, found, use_registry)
+            added = registry.added() if use_registry else ()
+            formats = tuple(entry for entry in added if isinstance(entry, Format))
+            hidden = tuple(entry.name for entry in added if not isinstance(entry, Format))
+            return isolated.examine(isolated.Task(text, found.tokens, found.names, use_registry, formats, hidden))
         except OSError:
             if asked == "required":
                 raise
     from toolparse.templates.judging.examination import examine
 
     return examine(text, found, exact, registry.formats() if use_registry else ())
-
-
-def _isolated(text: str, found: Source, use_registry: bool) -> Detection:
-    added = registry.added() if use_registry else ()
-    return isolated.examine(
-        text,
-        tokens=found.tokens,
-        names=found.names,
-        use_registry=use_registry,
-        families=[entry for entry in added if isinstance(entry, Format)],
-        hidden=[entry.name for entry in added if not isinstance(entry, Format)],
-    )
 
 
 # ------------------------------------------------------------------------------------------------------- the registry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +30,6 @@ from toolparse.templates.induction.probe import (
     Turn,
 )
 from toolparse.templates.judging.detection import Check, Problem, Proof, Severity
-from toolparse.templates.judging.nearest import malformed
 from toolparse.templates.judging.proof import AWKWARD, TYPES, Case, Prover
 
 _ADVICE: dict[str, tuple[Severity, str, str]] = {
@@ -445,3 +446,20 @@ class _Finder:
                     "not-a-prefix", "prompt and completion are not the beginning of the next prompt", evidence
                 )
                 return
+
+
+def malformed(format: Format) -> bool:
+    """Whether calls look like JSON objects and are none: a quote or a bracket is missing, or one too many."""
+    text = format.call
+    start, stop = text.find('{"'), text.rfind("}")
+    if start < 0 or stop < start or "{{params}}" in text or "{{kwargs}}" in text or not format.syntax.is_json:
+        return False
+    body = re.sub(r'"\{\{(name|id|index)(:\w+)?\}\}"', '"x"', text[start : stop + 1])
+    body = re.sub(r"\{\{(name|id|index)(:\w+)?\}\}", '"x"', body)
+    for value in ("{}", r"{\"a\": 1}"):
+        try:
+            json.loads(body.replace("{{arguments}}", value).replace("{{skip}}", "x"))
+        except ValueError:
+            continue
+        return False
+    return True
