@@ -150,18 +150,17 @@ class _Finder:
             before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
         before = atoms(before_text)
         if turn.content:
-            after = atoms(rest.partition(CONTENT)[0]) if CONTENT in rest else atoms(rest)
+            after = atoms(rest.partition(CONTENT)[0])
         else:
             sequence = self.reader.atoms(rest, turn.calls)
-            start = core(sequence, 0)[0]
-            after = sequence[:start]
+            after = sequence[: core(sequence, 0)[0]]
         self._split_thought(before, after, turn, switches)
         return self.found.reasoning is not None
 
     def _split_thought(self, before: Atoms, after: Atoms, turn: Turn, switches: Mapping[str, Any]) -> None:
         """Cut what stands behind a thought: its closing, what separates messages, what belongs to content or calls."""
         header = self.cutter.header_run()
-        at = find_run(after, header) if header else -1
+        at = find_run(after, header)
         if at >= 0:
             self.found.between_messages = text_of(after[: at + len(header)])
             self.found.reasoning = text_of(before) + "{{text}}"
@@ -169,8 +168,7 @@ class _Finder:
             return
         size = len(solid(before))
         if len(solid(after)) > size and paired(solid(before), solid(after)[:size]):
-            end = behind(after, size)
-            after = after[: end + blanks_at_start(after[end:])]
+            after = _with_blanks(after, behind(after, size))
         elif turn.content:
             lead = atoms(self.cutter.written(SPOKEN, **switches).partition(CONTENT)[0])
             shared = common_end(after, lead) if solid(lead) else 0
@@ -191,8 +189,7 @@ class _Finder:
         if not (solid(before) and _starts_like(opening, solid(before))):
             return after[: len(after) - common_end(after, opening)]
         marks = [index for index, atom in enumerate(after) if is_marker(atom)]  # an empty thought is always written
-        end = marks[0] + 1 if marks else 0
-        return after[: end + blanks_at_start(after[end:])]
+        return _with_blanks(after, marks[0] + 1 if marks else 0)
 
     def _guess_thought(self, said: bool) -> None:
         """A template that drops thoughts, now or from earlier turns: their closing is what it cuts content at."""
@@ -203,10 +200,8 @@ class _Finder:
         opened = any(is_marker(atom) for tail in self._tails() for atom in tail)
         for closing in (mark for mark in cut if opened or _opening_of(mark)):
             turn = Turn(content=f"{THOUGHT}{closing}{CONTENT}")
-            for text in (self.prober.full(turn), self.prober.history(turn)):
-                if text is not None and CONTENT in text and THOUGHT not in text[text.find(USER) :]:
-                    break
-            else:
+            texts = (self.prober.full(turn) or "", self.prober.history(turn) or "")
+            if not any(CONTENT in text and THOUGHT not in text[text.find(USER) :] for text in texts):
                 continue
             shown = self.cutter.written(SPOKEN).partition(CONTENT)[0]
             own = shown.partition(closing)[0] if closing in shown else ""
@@ -549,6 +544,11 @@ def _counts(atom: Atom) -> bool:
 def _starts_like(sequence: Atoms, wanted: Atoms) -> bool:
     found = solid(sequence)
     return len(found) >= len(wanted) and common_start(found, wanted) >= len(wanted)
+
+
+def _with_blanks(sequence: Atoms, end: int) -> Atoms:
+    """What stands before `end`, with the blanks behind that."""
+    return sequence[: end + blanks_at_start(sequence[end:])]
 
 
 def _drop_solid(sequence: Atoms, count: int, closing: Atoms) -> Atoms:

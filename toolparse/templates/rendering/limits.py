@@ -239,13 +239,18 @@ def contents(value: Any) -> Iterable[Any] | None:
     if isinstance(value, (list, tuple, set, frozenset, range, ItemsView, KeysView, ValuesView)):
         return value
     if isinstance(value, Namespace):
-        attributes: dict[str, Any] = object.__getattribute__(value, "_Namespace__attrs")
-        return (part for item in attributes.items() for part in item)
+        return (part for item in attributes(value).items() for part in item)
     if isinstance(value, Cycler):
         return value.items
     if isinstance(value, Joiner):
         return (value.sep,)
     return None
+
+
+def attributes(namespace: Namespace) -> dict[str, Any]:
+    """What a namespace holds."""
+    found: dict[str, Any] = object.__getattribute__(namespace, "_Namespace__attrs")
+    return found
 
 
 def check_source(source: str) -> None:
@@ -365,7 +370,7 @@ def concat(parts: Iterable[str]) -> str:
         budget.tick()
 
 
-def joined(parts: tuple[Any, ...]) -> str:
+def joined(*parts: Any) -> str:
     """What `~` makes of these parts."""
     budget = current()
     if all(type(part) is str for part in parts):
@@ -383,11 +388,11 @@ def shown(value: Any) -> Any:
     return value
 
 
-def sliced(value: Any, part: slice) -> Any:
+def sliced(value: Any, *bounds: Any) -> Any:
     """What a slice makes."""
     budget = current()
     budget.tick()
-    return budget.check(value[part])
+    return budget.check(value[slice(*bounds)])
 
 
 def operated(operator: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
