@@ -51,7 +51,7 @@ def table() -> str:
 
 def prove() -> dict[str, str]:
     """The families that some real template at hand proves, each with the first such template."""
-    from tests.conftest import real_template_files, template_id
+    from tests.places import real_template_files, template_id
 
     proved: dict[str, str] = {}
     formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]

@@ -14,7 +14,7 @@ import pytest
 
 import toolparse
 from tests.cases import same, squeezed
-from tests.conftest import NO_SHARED, shared_folder
+from tests.places import NO_SHARED, shared_folder
 from toolparse.format import Format
 
 SHARED = shared_folder()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import toolparse
-from tests.conftest import shared_folder
+from tests.places import shared_folder
 from tests.templates_at_hand import fixture_templates
 from toolparse.detect import Detection, detect
 from toolparse.format import Format
