@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from jinja2 import nodes
 
@@ -42,6 +43,18 @@ def real_templates() -> dict[str, str]:
 def fixture_templates() -> dict[str, str]:
     """The project's own templates by family."""
     return {file.stem: file.read_text(encoding="utf-8") for file in sorted(FIXTURES.glob("*.jinja"))}
+
+
+class Tokenizer:
+    """A tokenizer by the attributes that detection looks at."""
+
+    def __init__(self, template: Any = None, added: tuple[str, ...] = (), **attributes: Any) -> None:
+        self.chat_template = template
+        self.added = added
+        vars(self).update(attributes)
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.added)}
 
 
 def renamed_markers(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 import toolparse
 from tests.conftest import ROOT
-from tests.templates_at_hand import fixture_templates, real_templates, renamed_markers
+from tests.templates_at_hand import Tokenizer, fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
 from toolparse.templates.judging import detection_store
 from toolparse.templates.rendering.environment import CompiledTemplate, facts_of
@@ -23,19 +23,6 @@ FIXTURES = fixture_templates()
 REAL = real_templates()
 needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
 pytestmark = pytest.mark.usefixtures("no_cache")
-
-
-class Tokenizer:
-    """A tokenizer by the attributes that detection looks at."""
-
-    def __init__(self, template: Any = None, added: tuple[str, ...] = (), **attributes: Any) -> None:
-        self.chat_template = template
-        self.added = added
-        for name, value in attributes.items():
-            setattr(self, name, value)
-
-    def get_added_vocab(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.added)}
 
 
 # ------------------------------------------------------------------------------------------------------- real ones

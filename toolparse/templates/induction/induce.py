@@ -5,13 +5,13 @@ Theory of operation. Every name, key, value and text that goes into a probe is a
 with its words replaced is a picture already; what is left to find is where one part ends and the next begins, and that
 follows from comparing renderings:
 
-* The turn is what follows the longest common start of a rendering and the generation prompt (`cutting.py`).
+* The turn is what follows the longest common start of a rendering and the generation prompt (`turn_start.py`).
 * A call's arguments are one value if a bracketed stretch around them reads as that value (JSON, JSON in a string,
-  Python, a map with quotes of its own), keyword arguments if they read `key=value, `, else parameters (`bodies.py`).
+  Python, a map with quotes of its own), keyword arguments if they read `key=value, `, else parameters (`arguments.py`).
 * Between the holes of two calls in a row stands a gap: how a call closes, what separates, how a call opens. The text
   before the first call ends with the opening; the text after the last begins with the closing. So the opening is what
   head and gap end with, the closing is what gap and tail begin with, the rest of the gap is the separator, the rest of
-  head and tail is the section (`splitting.py`). The same comparison, one level down, gives the picture of a parameter.
+  head and tail is the section (`call_bounds.py`). The same comparison, one level down, shows a parameter.
 * In `A x B x C` the `x` may belong to either side, and both cuts describe the same text. A convention decides: closings
   first, blanks outside of calls. Otherwise templates that write the same would have different pictures.
 * Thought and content are compared likewise: turns with and without each (`frames.py`).
@@ -33,7 +33,7 @@ from toolparse.templates.induction.atoms import Hole, text_of
 from toolparse.templates.induction.call_bounds import Calls, Reader, as_picture, core, split
 from toolparse.templates.induction.frames import Frames, find_frames
 from toolparse.templates.induction.parameters import ParamLearner
-from toolparse.templates.induction.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, Turn, after_user
+from toolparse.templates.induction.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, after_user, calling
 from toolparse.templates.induction.turn_start import Cutter
 
 
@@ -139,7 +139,7 @@ def _body_fields(reader: Reader, out: Induction) -> dict[str, Any]:
 def _unescaped(reader: Reader) -> bool:
     """Whether strings stand between their quotes as they are, quotes included."""
     probe = f"{VALUES[0]}'{VALUES[1]}\"{VALUES[2]}"
-    full = reader.prober.full(Turn(((NAMES[0], {KEYS[0]: probe}),)))
+    full = reader.prober.full(calling({KEYS[0]: probe}))
     return full is not None and probe in full
 
 

@@ -78,13 +78,18 @@ class Turn:
         return style.message(message)
 
 
-ONE = Turn(calls=((NAMES[0], PLAIN[0]),))
-TWO = Turn(calls=((NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])))
-TYPES = Turn(calls=((NAMES[0], TYPED),))
+def calling(arguments: Mapping[str, Any]) -> Turn:
+    """A turn with one call, of the first tool."""
+    return Turn(((NAMES[0], arguments),))
+
+
+ONE = calling(PLAIN[0])
+TWO = Turn((*ONE.calls, (NAMES[1], PLAIN[1])))
+TYPES = calling(TYPED)
 SPOKEN = Turn(content=CONTENT)
-SPOKEN_ONE = Turn(content=CONTENT, calls=((NAMES[0], PLAIN[0]),))
+SPOKEN_ONE = Turn(ONE.calls, CONTENT)
 THOUGHT_SPOKEN = Turn(content=CONTENT, reasoning=THOUGHT)
-THOUGHT_ONE = Turn(reasoning=THOUGHT, calls=((NAMES[0], PLAIN[0]),))
+THOUGHT_ONE = Turn(ONE.calls, reasoning=THOUGHT)
 
 #: Switches that templates use for thinking. Those that change nothing cost two renders.
 THINKING: dict[str, Any] = {"enable_thinking": True, "thinking": True}

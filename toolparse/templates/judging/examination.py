@@ -22,7 +22,7 @@ from toolparse.templates.judging.detection import Detection, Proof
 from toolparse.templates.judging.inputs import Source
 from toolparse.templates.judging.likeness import MOST, behaviour, beside, nearly, same_picture, shown_by, written_by
 from toolparse.templates.judging.problems import find_problems, problem
-from toolparse.templates.judging.proof import Prover, prove
+from toolparse.templates.judging.proof import prove
 from toolparse.templates.judging.vocabulary import SIGNS, by_prompt
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
@@ -294,12 +294,3 @@ def _ends(family: Format, induced: Format) -> tuple[str, ...]:
     pictures = replace(induced, ends=(), prefill="", also=()).sources()
     lent = [end for end in family.ends if not any(end in picture for picture in pictures)]
     return tuple(dict.fromkeys((*induced.ends, *lent)))
-
-
-def prover_for(detection: Detection) -> Prover | None:
-    """What tries further turns on the template of a detection; None where there is no template."""
-    if detection.template is None or not isinstance(detection.format, Format) or detection.message_style is None:
-        return None
-    style = detection.message_style
-    prober = Prober(compile_template(detection.template, mutable=style.mutable), style)
-    return Prover(prober, detection.format, induce(prober))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import cycle
 from typing import Any
 
@@ -32,6 +33,7 @@ from toolparse.templates.induction.probe import (
     Prober,
     Turn,
     after_user,
+    calling,
     schema_of,
 )
 from toolparse.templates.judging.detection import Check, Proof
@@ -112,15 +114,15 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
         Case("single", Turn((first,)), stream=False),
         Case("parallel", Turn((first, second))),
         Case("same tool twice", Turn(((NAMES[0], PLAIN[0]), (NAMES[0], {KEYS[0]: VALUES[2]}))), stream=False),
-        Case("no arguments", Turn(((NAMES[0], {}),)), stream=False),
-        Case("types", Turn(((NAMES[0], TYPES),)), render=False, stream=False),
-        Case("awkward", Turn(((NAMES[0], AWKWARD),)), render=False),
-        Case("look-alikes", Turn(((NAMES[0], LOOKALIKES),)), stream=False),
+        Case("no arguments", calling({}), stream=False),
+        Case("types", calling(TYPES), render=False, stream=False),
+        Case("awkward", calling(AWKWARD), render=False),
+        Case("look-alikes", calling(LOOKALIKES), stream=False),
         Case("content", Turn(content=f"{CONTENT} one.\n\nTwo"), render=False, stream=False),
         Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo"), render=False),
     ]
     if "{{params}}" not in format.call:
-        found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False, stream=False))
+        found.append(Case("closing marker", calling({KEYS[0]: closing}), render=False, stream=False))
     if format.reasoning is not None and induction.frames.has_reasoning:
         thought = f"{THOUGHT} one.\n\nTwo"
         found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False, stream=False))
@@ -129,17 +131,12 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
     return found
 
 
-def prove(
-    prober: Prober, format: Format, induction: Induction, *, stream_all: bool = False, stop: bool = False
-) -> Proof:
-    """Try a format on everything that its template writes.
-
-    `stream_all`: read every case in pieces as well. `stop`: once something has failed, leave it at that.
-    """
+def prove(prober: Prober, format: Format, induction: Induction, *, stop: bool = False) -> Proof:
+    """Try a format on everything that its template writes. `stop`: once something has failed, leave it at that."""
     prover = Prover(prober, format, induction)
     checks: list[Check] = []
     for case in cases_for(format, induction):
-        checks.append(prover.check(replace(case, stream=True) if stream_all else case))
+        checks.append(prover.check(case))
         if stop and not checks[-1].ok:
             break
     if all(check.ok for check in checks):
@@ -298,11 +295,11 @@ class Prover:
     def _between_values(self) -> str | None:
         """What stands between two string values, if a value may hold just that and nobody can tell."""
         first, second = {KEYS[0]: VALUES[0], KEYS[1]: VALUES[1]}, VALUES[0]
-        two = self.prober.full(Turn(((NAMES[0], first),)))
+        two = self.prober.full(calling(first))
         if two is None or VALUES[0] not in two or VALUES[1] not in two:
             return None
         between = two[two.rindex(VALUES[0]) + len(VALUES[0]) : two.rindex(VALUES[1])]
-        one = self.prober.full(Turn(((NAMES[0], {KEYS[0]: second + between + VALUES[1]}),)))
+        one = self.prober.full(calling({KEYS[0]: second + between + VALUES[1]}))
         return between if one == two else None
 
     def _streamed(self, text: str, prefill: str, turn: Turn, whole: ParsedMessage) -> str | None:
@@ -400,17 +397,13 @@ def _same(one: Turn, other: Turn) -> bool:
 
 
 def _tools_of(turn: Turn) -> ToolSet:
-    """The tools that a turn calls; most turns are the same for every template, and so are their tools."""
-    key = repr(turn.calls)
-    known = _toolsets.get(key)
-    if known is None:
-        if len(_toolsets) >= 64:
-            _toolsets.clear()
-        known = _toolsets[key] = ToolSet.of(schemas(turn.calls))
-    return known
+    return _tools_for(json.dumps(turn.calls))
 
 
-_toolsets: dict[str, ToolSet] = {}
+@lru_cache(maxsize=64)
+def _tools_for(calls: str) -> ToolSet:
+    """The tools that are called; most turns are the same for every template, and so are their tools."""
+    return ToolSet.of(schemas(json.loads(calls)))
 
 
 def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
