@@ -179,11 +179,6 @@ def as_picture(sequence: Atoms) -> tuple[str, str | None]:
         text = text.replace(id_picture, "{{id}}")
     elif "{{id}}" in text and "{{name}}" not in text:
         id_picture = NAMED_ID
-    text = re.sub(r"(?<=[:])(\s*)([\"'])\{\{(name|id|index)\}\}\2", _unquoted, text)
-    return text, id_picture
-
-
-def _unquoted(match: re.Match[str]) -> str:
-    """A quoted name or id as a JSON value: its quotes belong to its spelling."""
-    kind = "id" if match.group(3) == "index" else match.group(3)
-    return match.group(1) + "{{" + kind + "}}"
+    # A quoted name or id is a JSON value: its quotes belong to its spelling.
+    text = re.sub(r"(?<=[:])(\s*)([\"'])\{\{(name|id)\}\}\2", r"\1{{\3}}", text)
+    return re.sub(r"(?<=[:])(\s*)([\"'])\{\{index\}\}\2", r"\1{{id}}", text), id_picture

@@ -163,16 +163,15 @@ class Prover:
         if full is None:
             return Check(case.name, "refused", self.prober.error)
         text, prefill = self.completion(full)
-        message = self.read(text, prefill, case.turn)
+        message = self._parser(prefill).parse(text, tools=_tools_of(case.turn))
         got = turn_of(message)
         padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.frames.pads
         if padded:
             got = replace(got, content=case.turn.content)
         if not _same(got, case.turn):
             return self._differs(case, full, text, got, message)
-        streamed = self._streamed(text, prefill, case.turn, message) if case.stream else None
-        if streamed is not None:
-            return Check(case.name, "failed", streamed, _shown(text))
+        if case.stream and not _same(self._in_pieces(text, prefill, case.turn), turn_of(message)):
+            return Check(case.name, "failed", "read in pieces it gives another message", _shown(text))
         check = self._written(case, text, prefill)
         if padded and check.ok:
             return replace(check, detail="read with the white space that the template writes around content")
@@ -212,10 +211,6 @@ class Prover:
             return text, self.format.prefill  # only the prompt writes what opens a thought
         return text, ""
 
-    def read(self, text: str, prefill: str, turn: Turn) -> ParsedMessage:
-        """The text, read with the tools that the turn calls."""
-        return self._parser(prefill).parse(text, tools=_tools_of(turn))
-
     def _parser(self, prefill: str) -> Parser:
         if prefill == self.parser.prefill:
             return self.parser
@@ -224,9 +219,9 @@ class Prover:
         return self._other
 
     def _differs(self, case: Case, full: str, text: str, got: Turn, message: ParsedMessage) -> Check:
-        if self._lost(case, full, got):
-            return Check(case.name, "lost", _difference(case.turn, got), _shown(text))
         detail = _difference(case.turn, got)
+        if self._lost(case, full, got):
+            return Check(case.name, "lost", detail, _shown(text))
         issues = "; ".join(issue.message for issue in message.errors[:2])
         return Check(case.name, "failed", f"{detail}{f' ({issues})' if issues else ''}", _shown(text))
 
@@ -302,8 +297,8 @@ class Prover:
         one = self.prober.full(calling({KEYS[0]: second + between + VALUES[1]}))
         return between if one == two else None
 
-    def _streamed(self, text: str, prefill: str, turn: Turn, whole: ParsedMessage) -> str | None:
-        """What is wrong with the stream, if anything."""
+    def _in_pieces(self, text: str, prefill: str, turn: Turn) -> Turn:
+        """The text, read in pieces."""
         stream = self._parser(prefill).stream(tools=_tools_of(turn))
         at = 0
         for size in cycle(_PIECES):
@@ -311,22 +306,17 @@ class Prover:
             at += size
             if at >= len(text):
                 break
-        if not _same(turn_of(stream.close()), turn_of(whole)):
-            return "read in pieces it gives another message"
-        return None
+        return turn_of(stream.close())
 
     def _written(self, case: Case, text: str, prefill: str) -> Check:
         """Whether the format writes what the template wrote."""
-        try:
-            own = self._own(case.turn, prefill)
-        except RenderError as error:
-            return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
         forms += [self._without_empty_content(form) for form in forms]
         wanted = forms[0]
-        if own in forms or self._unended(own) in forms:
-            return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
         try:
+            own = self._own(case.turn, prefill)
+            if own in forms or self._unended(own) in forms:
+                return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
             self._own(case.turn, prefill, verify=True)
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))

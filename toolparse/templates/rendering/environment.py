@@ -18,7 +18,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import BuiltinMethodType, CodeType
+from types import CodeType
 from typing import Any, TypeVar
 
 import jinja2
@@ -28,7 +28,6 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import (
     ImmutableSandboxedEnvironment,
     SandboxedEnvironment,
-    modifies_known_mutable,
     safe_range,
 )
 from jinja2.utils import Cycler, Joiner, Namespace
@@ -217,8 +216,6 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=attribute)
             if type(value) in _DATA:
                 return value
-        elif (kind, attribute) in _HARMLESS:
-            return getattr(obj, attribute)
         return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -263,10 +260,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         budget = current()
         budget.tick()
-        kind = type(__obj)
-        if kind is BuiltinMethodType and type(__obj.__self__) in (str, dict):
-            return __self._call_method(budget, __obj, args, kwargs)
-        owner = getattr(__obj, "__self__", None) if kind is not jinja2.runtime.Macro else None
+        is_macro = type(__obj) is jinja2.runtime.Macro
+        owner = getattr(__obj, "__self__", None) if not is_macro else None
         if isinstance(owner, (str, bytes, int, float)):
             name = getattr(__obj, "__name__", "")
             args = tuple(limits.laid_out(name, arg) for arg in args)
@@ -277,27 +272,13 @@ class _Environment(ImmutableSandboxedEnvironment):
         if budget.depth > budget.limits.depth:
             raise TemplateError("the template's macros call each other too deeply")
         try:
-            if kind is jinja2.runtime.Macro:  # takes the context of escaping, nothing else that must be looked up
+            if is_macro:  # takes the context of escaping, nothing else that must be looked up
                 result = __obj(__context.eval_ctx, *args, **_plain_kwargs(kwargs))
             else:
                 result = super().call(__context, __obj, *args, **kwargs)
         finally:
             budget.depth -= 1
         if __self.mutable and isinstance(owner, (list, dict, set)):
-            budget.check(owner)
-        return budget.check(result)
-
-    def _call_method(self, budget: Budget, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a method of a text or a dict: no need to ask whether it is safe or wants the context."""
-        kwargs = _plain_kwargs(kwargs)
-        owner = method.__self__
-        if type(owner) is str:
-            name = method.__name__
-            args = tuple(limits.laid_out(name, arg) for arg in args)
-            budget.foresee(name, owner, args, kwargs)
-            return budget.check(method(*args, **kwargs))
-        result = method(*args, **kwargs)
-        if self.mutable:
             budget.check(owner)
         return budget.check(result)
 
@@ -327,23 +308,6 @@ _ALLOWED: tuple[tuple[type, frozenset[str]], ...] = (
     (jinja2.runtime.BlockReference, words("super")),
     (Cycler, words("current next reset")),
 )
-
-
-def _harmless() -> frozenset[tuple[type, str]]:
-    """Attributes of everyday types that both sandboxes allow and neither wraps."""
-    everyday = {kind: dir(kind) for kind in (str, dict, list)}
-    found = {
-        (kind, name)
-        for kind, names in everyday.items()
-        for name in names
-        if name not in ("format", "format_map")
-        and name in next(names for known, names in _ALLOWED if known is kind)
-        and not modifies_known_mutable(kind(), name)
-    }
-    return frozenset(found | {(jinja2.runtime.LoopContext, name) for name in ("index", "index0", "first", "last")})
-
-
-_HARMLESS = _harmless()
 
 
 def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
