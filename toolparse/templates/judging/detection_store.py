@@ -101,8 +101,7 @@ def decode(data: bytes, template: str) -> Detection | None:
         found = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    fields = {name: getattr(found, name) for name in _Verdict.__struct_fields__}
-    return Detection(template=template, **fields)
+    return Detection(template=template, **msgspec.structs.asdict(found))
 
 
 @lru_cache(maxsize=1)

@@ -94,13 +94,12 @@ _PARTS = 64
 class Budget:
     """What one rendering has left."""
 
-    __slots__ = ("deadline", "depth", "largest", "limits", "look", "made", "steps", "visits")
+    __slots__ = ("deadline", "depth", "limits", "look", "made", "steps", "visits")
 
     def __init__(self, limits: Limits = LIMITS, deadline: float | None = None) -> None:
         self.limits = limits
         self.steps = limits.steps
         self.look = limits.steps  # at how many steps the clock is looked at
-        self.largest = limits.value
         self.visits = limits.visits
         self.made = limits.made
         self.depth = 0
@@ -121,13 +120,7 @@ class Budget:
 
     def check(self, value: Any) -> Any:
         """The value itself, if a template may hold something that large."""
-        if type(value) is str:
-            size = len(value)
-            if size <= self.largest < self.made:
-                self.made -= size
-            else:
-                self.spend(size)
-        elif isinstance(value, (str, bytes)):
+        if isinstance(value, (str, bytes)):
             self.spend(len(value))
         elif isinstance(value, int):
             if value.bit_length() > _BIG_INT_BITS:
@@ -375,7 +368,7 @@ def joined(*parts: Any) -> str:
     budget = current()
     if all(type(part) is str for part in parts):
         size = sum(map(len, parts))
-        if size <= budget.largest:
+        if size <= budget.limits.value:
             budget.spend(size)
             return "".join(parts)
     return concat(str(part) for part in budget.check(parts))
