@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from house import put
+
 import toolparse
 from toolparse.cli import overview
 from toolparse.format import Format
@@ -51,7 +53,7 @@ def table() -> str:
 
 def prove() -> dict[str, str]:
     """The families that some real template at hand proves, each with the first such template."""
-    from tests.conftest import real_template_files, template_id
+    from tests.places import real_template_files, template_id
 
     proved: dict[str, str] = {}
     formats = [fmt for fmt in map(toolparse.get, toolparse.families()) if isinstance(fmt, Format)]
@@ -78,15 +80,6 @@ def write_proofs(proved: dict[str, str]) -> None:
     PROVED.write_text(f"{head}PROVED = {{\n{lines}}}\n", encoding="utf-8")
 
 
-def with_table(readme: str) -> str:
-    """The page with the table as it should be."""
-    before, found, rest = readme.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise SystemExit(f"docs/families.md lacks the markers {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The table of families in docs/families.md.")
     parser.add_argument("--write", action="store_true", help="put it into docs/families.md")
@@ -99,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{len(proved)} of {len(toolparse.families())} families are proved by a real template")
         return 0
     readme = PAGE.read_text(encoding="utf-8")
-    wanted = with_table(readme)
+    wanted = put(readme, BEGIN, END, table())
     if options.write:
         PAGE.write_text(wanted, encoding="utf-8")
     elif options.check:

@@ -60,10 +60,18 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def put(page: str, begin: str, end: str, content: str) -> str:
+    """The page with other content between two markers."""
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"the page lacks the markers {begin} and {end}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
 def written(page: str) -> str:
     """The page with the table of today."""
-    head, _, rest = page.partition(BEGIN)
-    return f"{head}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    return put(page, BEGIN, END, table())
 
 
 def main() -> None:

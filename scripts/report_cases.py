@@ -21,7 +21,7 @@ from rich.table import Table
 
 import toolparse
 from tests import cases
-from tests.conftest import NO_SHARED, shared_folder
+from tests.places import NO_SHARED, shared_folder
 
 CHUNKINGS = 3
 

@@ -12,7 +12,6 @@ what the proof does not try (`tests/pairs.py`); the exit code is 1 where one rea
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -20,11 +19,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.places import real_template_files, tokenizers_folder  # noqa: E402
 from toolparse.detect import Detection, detect  # noqa: E402
 from toolparse.errors import TemplateError  # noqa: E402
 from toolparse.templates.judging import detection_store  # noqa: E402
@@ -76,24 +77,10 @@ def templates(places: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _all(places: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for folder in [Path(place) for place in places] or list(_folders()):
-        files = [folder] if folder.is_file() else sorted(folder.glob("*.jinja"))
-        for file in files:
-            yield file.stem, file.read_text(encoding="utf-8")
-    if not places:
-        yield from _tokenizers()
-
-
-def _folders() -> Iterator[Path]:
-    shared = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared")
-    yield shared / "templates"
-    spec = importlib.util.find_spec("trl")
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        yield Path(location) / "chat_templates"
-
-
-def _tokenizers() -> Iterator[tuple[str, str]]:
-    for config in sorted((ROOT / ".cache" / "tokenizers").glob("*/tokenizer_config.json")):
+    given = [[place] if place.is_file() else sorted(place.glob("*.jinja")) for place in map(Path, places)]
+    for file in chain.from_iterable(given) if places else real_template_files():
+        yield file.stem, file.read_text(encoding="utf-8")
+    for config in [] if places else sorted(tokenizers_folder().glob("*/tokenizer_config.json")):
         template = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
         if isinstance(template, str):
             yield f"npm {config.parent.name}", template

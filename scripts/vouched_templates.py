@@ -11,7 +11,6 @@ change.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +22,10 @@ sys.path.insert(0, str(ROOT))
 
 from template_table import templates  # noqa: E402
 
+from tests.places import shared_folder  # noqa: E402
 from toolparse.registry import template_hash  # noqa: E402
 from toolparse.templates.rendering.environment import nodes_of  # noqa: E402
+from toolparse.templates.rendering.limits import words  # noqa: E402
 
 LIST = ROOT / "toolparse" / "templates" / "judging" / "vouched.txt"
 _HEAD = (
@@ -33,19 +34,15 @@ _HEAD = (
 )
 
 
-def _words(text: str) -> set[str]:
-    return set(text.split())
-
-
-_METHODS = _words(
+_METHODS = words(
     "get items keys values split rsplit strip lstrip rstrip startswith endswith replace capitalize lower upper join "
     "append pop update"
 )
-_FILTERS = _words(
+_FILTERS = words(
     "tojson trim length default string upper lower dictsort join safe items replace selectattr rejectattr map list "
     "indent format reject select capitalize int float first last from_json fromjson sort unique"
 )
-_FUNCTIONS = _words("namespace raise_exception range strftime_now dict")
+_FUNCTIONS = words("namespace raise_exception range strftime_now dict")
 _NEVER = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Pow, nodes.FloorDiv, nodes.MarkSafe)
 _LONG, _LARGE = 100_000, 100_000  # characters of a template, and the largest number in it
 
@@ -79,8 +76,8 @@ def odd_things(text: str) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """Write the list: what is at hand and plain. What is on it and not at hand is named and stays."""
     places = [argument for argument in arguments if argument != "--check"]
-    shared = Path(os.environ.get("TOOLPARSE_SHARED") or ROOT.parent / "shared")
-    at_hand = [*templates([str(ROOT / "fixtures" / "templates"), str(shared / "new_templates")]), *templates([])]
+    folders = [ROOT / "fixtures" / "templates", *([shared / "new_templates"] if (shared := shared_folder()) else [])]
+    at_hand = [*templates([str(folder) for folder in folders]), *templates([])]
     known = {line for line in LIST.read_text(encoding="ascii").split() if len(line) == 64} if LIST.exists() else set()
     found: set[str] = set()
     odd: set[str] = set()

@@ -14,7 +14,7 @@ from typing import Any
 
 import fixtures
 import toolparse
-from tests.conftest import ROOT
+from tests.places import ROOT
 
 # The kinds whose expectation is a matter of fact; `malformed` cases show what some project does, not what is right.
 FIRM = ("valid", "none", "streaming")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.places import NO_SHARED, ROOT, real_template_files, shared_folder, template_id, tokenizers_folder
 
 # Tests look into detection and change parts of it: that takes one process. `test_isolation.py` has several.
 os.environ.setdefault("TOOLPARSE_ISOLATION", "off")
@@ -93,14 +93,15 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def shared_folder() -> Path | None:
-    """The folder of real templates and collected outputs, if this machine has it (`TOOLPARSE_SHARED`)."""
-    override = os.environ.get("TOOLPARSE_SHARED")
-    folder = Path(override) if override else ROOT.parent / "shared"
-    return folder if (folder / "templates").is_dir() else None
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing that was detected before is known, nor will be."""
+    from toolparse.templates.judging import detection_store
 
-
-NO_SHARED = "no folder of real templates and outputs: set TOOLPARSE_SHARED"
+    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+    detection_store.forget()
+    yield
+    detection_store.forget()
 
 
 @pytest.fixture(scope="session")
@@ -111,27 +112,6 @@ def shared_dir() -> Path:
     return folder
 
 
-def trl_templates_folder() -> Path | None:
-    """The chat templates that the installed trl ships; trl itself is not imported."""
-    spec = importlib.util.find_spec("trl")
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        folder = Path(location) / "chat_templates"
-        if folder.is_dir():
-            return folder
-    return None
-
-
-def real_template_files() -> list[Path]:
-    """Every real template within reach, for `pytest.mark.parametrize`; empty where there is none."""
-    shared, trl = shared_folder(), trl_templates_folder()
-    folders = [*([shared / "templates"] if shared else []), *([trl] if trl else [])]
-    return [path for folder in folders for path in sorted(folder.glob("*.jinja"))]
-
-
-def template_id(path: Path) -> str:
-    return f"{'trl' if path.parent.name == 'chat_templates' else 'shared'}:{path.stem}"
-
-
 @pytest.fixture(scope="session")
 def real_templates() -> dict[str, str]:
     """Real template texts by `shared:NAME` or `trl:NAME`."""
@@ -139,11 +119,6 @@ def real_templates() -> dict[str, str]:
     if not texts:
         pytest.skip(f"{NO_SHARED}, or install trl, which ships some templates")
     return texts
-
-
-def tokenizers_folder() -> Path:
-    override = os.environ.get("TOOLPARSE_TOKENIZERS")
-    return Path(override) if override else ROOT / ".cache" / "tokenizers"
 
 
 @pytest.fixture(scope="session")

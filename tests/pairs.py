@@ -22,8 +22,8 @@ from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import EOS, NOTHING, Prober, Turn, after_user, find_style
 from toolparse.templates.judging.examination import forms_of
-from toolparse.templates.judging.fingerprint import same_picture
-from toolparse.templates.judging.proof import prove
+from toolparse.templates.judging.likeness import same_picture
+from toolparse.templates.judging.proof import prove, schemas
 from toolparse.templates.rendering.environment import compile_template, facts_of
 from toolparse.tools import ToolSet
 
@@ -195,7 +195,7 @@ class Judge:
             if written is None or (turn.reasoning and format.reasoning is None):
                 continue
             full, prompt, text = written
-            tools = ToolSet.of(definitions(turn))
+            tools = ToolSet.of(schemas(turn.calls) if turn.calls else [])
             message = parser.parse(text, tools=tools, prompt=prompt)
             detail = self._difference(turn, message, full)
             if not detail:
@@ -259,23 +259,3 @@ def behind_common_start(prompt: str, full: str, start: int, at: int) -> int:
 
 def _plain(turn: Turn) -> str:
     return json.dumps([turn.calls, turn.content, turn.reasoning or ""], sort_keys=True, ensure_ascii=False)
-
-
-def definitions(turn: Turn) -> list[dict[str, Any]]:
-    """The tools of a turn, with the types that its arguments have."""
-    properties: dict[str, dict[str, Any]] = {}
-    for name, arguments in turn.calls:
-        properties.setdefault(name, {}).update({key: _schema(value) for key, value in arguments.items()})
-    return [
-        {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": fields}}}
-        for name, fields in properties.items()
-    ]
-
-
-def _schema(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {"type": "object", "properties": {key: _schema(item) for key, item in value.items()}}
-    if isinstance(value, list):
-        return {"type": "array", "items": _schema(value[0])}
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
-    return {"type": names[type(value)]}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import Any
 
 from jinja2 import nodes
 
-from tests.conftest import ROOT, shared_folder, trl_templates_folder
+from tests.places import ROOT, real_template_files
 from toolparse.templates.rendering.environment import environment
 
 #: Templates that without thoughts still write what stands around them, so that it is taken for content's frame, or whose
@@ -33,23 +33,28 @@ FIXTURES = ROOT / "fixtures" / "templates"
 def real_templates() -> dict[str, str]:
     """Every real template at hand by name, each text once."""
     found: dict[str, str] = {}
-    for file in _files():
+    for file in real_template_files():
         text = file.read_text(encoding="utf-8")
         if text not in found.values():
             found[file.stem] = text
     return found
 
 
-def _files() -> Iterator[Path]:
-    shared, trl = shared_folder(), trl_templates_folder()
-    for folder in (shared / "templates" if shared else None, trl):
-        if folder is not None:
-            yield from sorted(folder.glob("*.jinja"))
-
-
 def fixture_templates() -> dict[str, str]:
     """The project's own templates by family."""
     return {file.stem: file.read_text(encoding="utf-8") for file in sorted(FIXTURES.glob("*.jinja"))}
+
+
+class Tokenizer:
+    """A tokenizer by the attributes that detection looks at."""
+
+    def __init__(self, template: Any = None, added: tuple[str, ...] = (), **attributes: Any) -> None:
+        self.chat_template = template
+        self.added = added
+        vars(self).update(attributes)
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.added)}
 
 
 def renamed_markers(text: str) -> str:

@@ -13,8 +13,8 @@ from toolparse import detect
 from toolparse.templates.induction.induce import induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import Prober, find_style
-from toolparse.templates.judging.examination import prover_for
-from toolparse.templates.judging.proof import prove
+from toolparse.templates.judging.detection import Proof
+from toolparse.templates.judging.proof import Prover, cases_for, prove
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 FIXTURES = fixture_templates()
@@ -54,8 +54,11 @@ def test_what_is_detected_proves_itself_in_pieces_as_well(name: str, monkeypatch
     """Detection reads some cases in pieces; here all of them are."""
     monkeypatch.setenv("TOOLPARSE_CACHE", "off")
     found = detect(REAL[name])
-    prover = prover_for(found)
-    proof = prove(prover.prober, found.format, induce(prover.prober), stream_all=True)
+    prober = Prober(compile_template(REAL[name], mutable=found.message_style.mutable), found.message_style)
+    induction = induce(prober)
+    prover = Prover(prober, found.format, induction)
+    checks = [prover.check(replace(case, stream=True)) for case in cases_for(found.format, induction)]
+    proof = Proof((*checks, *prover.behind_prompts()))
     assert proof.verified, proof.failed
     assert [check.status for check in proof.checks] == [check.status for check in found.checks]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import toolparse
-from tests.conftest import NO_SHARED, shared_folder
+from tests.places import NO_SHARED, shared_folder
 from tests.test_reader_kinds import template_text
 from toolparse import testing
 

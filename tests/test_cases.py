@@ -7,7 +7,7 @@ import pytest
 import toolparse
 from tests import cases
 from tests.cases import Case
-from tests.conftest import NO_SHARED, shared_folder
+from tests.places import NO_SHARED, shared_folder
 
 SHARED = shared_folder()
 FIRM = [case for case in cases.shared_cases(SHARED) if case.kind in cases.FIRM] if SHARED else []

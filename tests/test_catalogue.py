@@ -13,7 +13,8 @@ import pytest
 
 import toolparse
 from tests.cases import same, squeezed
-from tests.conftest import NO_SHARED, shared_folder, streamed
+from tests.conftest import streamed
+from tests.places import NO_SHARED, shared_folder
 from toolparse import testing
 
 SHARED = shared_folder()

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 import toolparse
 from tests.conftest import ROOT, run_python
-from tests.templates_at_hand import fixture_templates, real_templates, renamed_markers
+from tests.templates_at_hand import Tokenizer, fixture_templates, real_templates, renamed_markers
 from toolparse import Format, FunctionParser, detect, registry
 from toolparse.templates.judging import detection_store
 from toolparse.templates.rendering.environment import CompiledTemplate, facts_of
@@ -22,27 +21,7 @@ from toolparse.templates.rendering.environment import CompiledTemplate, facts_of
 FIXTURES = fixture_templates()
 REAL = real_templates()
 needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    detection_store.forget()
-    yield
-    detection_store.forget()
-
-
-class Tokenizer:
-    """A tokenizer by the attributes that detection looks at."""
-
-    def __init__(self, template: Any = None, added: tuple[str, ...] = (), **attributes: Any) -> None:
-        self.chat_template = template
-        self.added = added
-        for name, value in attributes.items():
-            setattr(self, name, value)
-
-    def get_added_vocab(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.added)}
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 
 # ------------------------------------------------------------------------------------------------------- real ones
@@ -112,10 +91,11 @@ def test_an_unknown_picture_is_induced() -> None:
 @pytest.mark.usefixtures("own_registry")
 def test_a_registered_template_is_known_at_once() -> None:
     text = "{# mine #}" + FIXTURES["glm45"]
-    mine = Format("registered-here", FIXTURES_CALL, between="\n")
-    registry.register(mine, templates=[text])
+    family = toolparse.get("glm45")
+    assert isinstance(family, Format)
+    registry.register(family.variant("registered-here"), templates=[text])
     found = detect(text)
-    assert found.how == "exact text" or found.format is None or found.format.name != "registered-here"
+    assert (found.how, found.family, found.verified) == ("exact text", "registered-here", True)
     function = FunctionParser(lambda _: [], name="registered-too")
     registry.register(function, templates=["{{ other }}"])
     assert detect("{{ other }}").format is function
@@ -130,7 +110,15 @@ def test_a_registered_format_that_can_t_read_its_template_is_not_chosen() -> Non
     registry.register(Format("wrong", FIXTURES_CALL), templates=[text])
     found = detect(text)
     assert found.verified
-    assert found.format.name != "wrong"
+    assert found.family != "wrong"
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_registered_template_that_writes_no_calls_proves_nothing() -> None:
+    mute = "{% for m in messages %}<u>{{ m.content }}</u>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+    registry.register(Format("mute", FIXTURES_CALL), templates=[mute])
+    found = detect(mute)
+    assert (found.how, found.family, found.verified) == ("exact text", "mute", False)
 
 
 def test_the_vocabulary_is_the_last_rung_and_never_verified() -> None:
@@ -357,8 +345,7 @@ def test_a_new_family_empties_the_cache() -> None:
     assert induced.how == "induced"
     registry.register(induced.format.variant("lfm2-zq", variant_of=None))
     known = detect(text)
-    assert known.how == "behaviour"
-    assert known.format.name == "lfm2-zq"
+    assert (known.how, known.family) == ("behaviour", "lfm2-zq")
 
 
 _AT_ONCE = """

@@ -15,18 +15,14 @@ from tests.templates_at_hand import (
 )
 from toolparse import PYTHON, Format, detect, parser_for, testing
 from toolparse.templates.judging import detection_store
-from toolparse.templates.judging.fingerprint import behaviour, canonical
+from toolparse.templates.judging.likeness import behaviour, canonical
 from toolparse.templates.rendering import environment
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 REAL = {name: text for name, text in real_templates().items() if facts_of(text).mentions_calls}
 FIXTURES = fixture_templates()
 needs_real = pytest.mark.skipif(not REAL, reason="no real templates: set TOOLPARSE_SHARED or install trl")
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 
 def learnt(text: str) -> Format:

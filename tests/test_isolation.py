@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,12 @@ STRANGE = "{#- a stranger's -#}" + FIXTURES["kimi-k2"]
 HANGS = "{% set calls = messages[-1].tool_calls %}{% for a in range(9) %}{{ a }}{% endfor %}"
 
 
+pytestmark = pytest.mark.usefixtures("no_cache", "own_registry")
+
+
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, own_registry: None) -> Iterator[None]:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
+def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLPARSE_ISOLATION", "auto")
-    detection_store.forget()
-    yield
-    detection_store.forget()
 
 
 def alive() -> int | None:
@@ -230,5 +228,5 @@ print("fine")
 
 def test_a_broken_template_is_told_in_the_same_words() -> None:
     with pytest.raises(TemplateError):
-        isolation.examine("\ud800", tokens={}, names=(), use_registry=True, families=(), hidden=())
+        isolation.examine(isolation.Task("\ud800", {}, (), True, (), ()))
     assert detect("{{ messages[0].tool_calls \ud800").format is None

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 import toolparse
-from tests.conftest import NO_SHARED, real_template_files, shared_folder, template_id
+from tests.places import NO_SHARED, real_template_files, shared_folder, template_id
 from tests.test_laws import FACTOR
 from toolparse import registry, testing
 from toolparse.format import Format

@@ -30,7 +30,8 @@ import pytest
 
 import toolparse
 from benchmarks.counting import counted, steps_one_shot, steps_streamed
-from tests.conftest import shared_folder, sliced, trl_templates_folder
+from tests.conftest import sliced
+from tests.places import shared_folder, trl_templates_folder
 from toolparse import testing
 from toolparse.format import Format, Syntax
 

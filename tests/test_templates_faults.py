@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import toolparse
-from tests.conftest import shared_folder
-from tests.templates_at_hand import fixture_templates
+from tests.places import shared_folder
+from tests.templates_at_hand import Tokenizer, fixture_templates
 from toolparse.detect import Detection, detect
 from toolparse.format import Format
-from toolparse.templates.judging import detection_store
-from toolparse.templates.judging.nearest import malformed, words_of
+from toolparse.templates.judging.likeness import words_of
+from toolparse.templates.judging.problems import malformed
 
 FIXTURES = fixture_templates()
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
-    detection_store.forget()
-    yield
-    detection_store.forget()
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 
 def chat(
@@ -233,31 +225,19 @@ def test_tools_in_a_message_of_their_own() -> None:
     assert found.message_style.tool_definitions([{"type": "function", "function": {"name": "f"}}]) == []
 
 
-class Tokenizer:
-    """A tokenizer without a template."""
-
-    chat_template = None
-
-    def __init__(self, *added: str, name: str = "") -> None:
-        self.added, self.name_or_path = added, name
-
-    def get_added_vocab(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.added)}
-
-
 GPT_OSS = ("<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>", "<|call|>")
 
 
 @pytest.mark.parametrize(
     ("tokenizer", "family"),
     [
-        (Tokenizer(*GPT_OSS), "harmony"),
-        (Tokenizer(*GPT_OSS, name="openai/gpt-oss-20b"), "harmony"),
-        (Tokenizer("<tool_call>", "</tool_call>"), "hermes"),
-        (Tokenizer("<tool_call>", "</tool_call>", name="Qwen/Qwen3-0.6B"), "qwen"),
-        (Tokenizer("<tool_call>", "</tool_call>", name="LGAI/EXAONE-4.0-1.2B"), "exaone4"),
-        (Tokenizer("<|reserved_special_token_249|>", "<|reserved_special_token_247|>", "<|eot_id|>"), None),
-        (Tokenizer(name="google/gemma-2-9b"), None),
+        (Tokenizer(None, GPT_OSS), "harmony"),
+        (Tokenizer(None, GPT_OSS, name_or_path="openai/gpt-oss-20b"), "harmony"),
+        (Tokenizer(None, ("<tool_call>", "</tool_call>")), "hermes"),
+        (Tokenizer(None, ("<tool_call>", "</tool_call>"), name_or_path="Qwen/Qwen3-0.6B"), "qwen"),
+        (Tokenizer(None, ("<tool_call>", "</tool_call>"), name_or_path="LGAI/EXAONE-4.0-1.2B"), "exaone4"),
+        (Tokenizer(None, ("<|reserved_special_token_249|>", "<|reserved_special_token_247|>", "<|eot_id|>")), None),
+        (Tokenizer(None, name_or_path="google/gemma-2-9b"), None),
     ],
 )
 def test_evidence_is_weighed_where_no_template_is(tokenizer: Tokenizer, family: str | None) -> None:
@@ -269,7 +249,7 @@ def test_evidence_is_weighed_where_no_template_is(tokenizer: Tokenizer, family: 
 
 def test_an_unverified_format_is_never_silent() -> None:
     with pytest.warns(toolparse.errors.UnverifiedFormatWarning, match="'harmony', which is not proved"):
-        toolparse.parser_for(Tokenizer(*GPT_OSS))
+        toolparse.parser_for(Tokenizer(None, GPT_OSS))
 
 
 def test_words_and_malformed_pictures() -> None:

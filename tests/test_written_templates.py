@@ -22,6 +22,7 @@ from toolparse.templates.rendering.environment import compile_template
 FAMILIES = [format.name for format in registry.formats()]
 #: Every family in every one of these hands: there are no exceptions.
 SEEDS = (0, 1, 2)
+pytestmark = pytest.mark.usefixtures("no_cache")
 
 STRINGS = {
     "quotes": "He said \"no\" and 'yes' \\ `so`",
@@ -107,11 +108,6 @@ def _ordered(calls: Calls, read: Any) -> Calls:
         (name, {key: arguments[key] for key in sorted(arguments, key=lambda k: order.index(k) if k in order else -1)})
         for (name, arguments), order in zip(calls, orders, strict=False)
     ]
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOOLPARSE_CACHE", "off")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -136,12 +136,11 @@ def _detected(source: Any) -> AnyParser:
     tokenizer = tokenizer_of(source)
     if not hasattr(tokenizer, "decode"):
         tokenizer = None
-    prefill = getattr(detection, "prefill", None)
     return Parser(
         detection.format,
         tokenizer=tokenizer,
-        prefill=prefill,
-        style=getattr(detection, "message_style", None),
+        prefill=detection.prefill,
+        style=detection.message_style,
         verified=detection.verified,
     )
 

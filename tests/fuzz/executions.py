@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import toolparse
-from tests.conftest import real_template_files, shared_folder, template_id
+from tests.places import real_template_files, shared_folder, template_id
 from toolparse import Parser, registry, testing
 from toolparse.format import Format
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fixtures
-from tests.conftest import real_template_files, template_id
+from tests.places import real_template_files, template_id
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[test]'")
 

@@ -38,30 +38,7 @@ def all_formats() -> Iterator[Format]:
     )
 
     for module in (
-        hermes,
-        granite,
-        llama,
-        mistral,
-        deepseek,
-        kimi,
-        harmony,
-        internlm,
-        arrays,
-        functionary,
-        cohere,
-        apertus,
-        gigachat,
-        messages,
-        plamo,
-        prompted,
-        qwen_coder,
-        glm,
-        hunyuan,
-        ifm,
-        minimax,
-        minicpm,
-        step,
-        pythonic,
-        gemma,
-    ):
+        hermes, granite, llama, mistral, deepseek, kimi, harmony, internlm, arrays, functionary, cohere, apertus,
+        gigachat, messages, plamo, prompted, qwen_coder, glm, hunyuan, ifm, minimax, minicpm, step, pythonic, gemma,
+    ):  # fmt: skip
         yield from module.FORMATS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -48,13 +49,9 @@ def find_body(text: str, arguments: Mapping[str, str]) -> Body | None:
     if places is None:
         return None
     (k1, k1_end, v1, v1_end), (k2, k2_end, v2, _) = places[0], places[1]
-    for opening in _openings(text, k1):
-        end = _json_end(text, opening, arguments)
-        if end is not None:
-            return Body("json", opening, end, '"', '"')
-    encoded = _encoded(text, k1, arguments)
-    if encoded is not None:
-        return encoded
+    as_json = _json(text, k1, arguments) or _encoded(text, k1, arguments)
+    if as_json is not None:
+        return as_json
     middle, between, again = text[k1_end:v1], text[v1_end:k2], text[k2_end:v2]
     if middle != again or min(k1, k2) != k1:
         return Body("params", k1, places[-1][3])
@@ -79,11 +76,7 @@ def find_like(text: str, arguments: Mapping[str, str], model: Body) -> Body | No
         return None
     first, last = places[0], places[-1]
     if model.kind == "json":
-        for opening in _openings(text, first[0]):
-            end = _json_end(text, opening, arguments)
-            if end is not None:
-                return replace(model, start=opening, end=end)
-        return None
+        return _json(text, first[0], arguments)
     if model.kind == "encoded":
         return _encoded(text, first[0], arguments)
     if model.kind in ("python", "map"):
@@ -106,24 +99,18 @@ def _places(text: str, arguments: Mapping[str, str]) -> list[tuple[int, int, int
     return sorted(found)
 
 
-def _openings(text: str, before: int, count: int = 3) -> list[int]:
-    """The last few opening braces before a place, nearest first."""
-    found: list[int] = []
-    at = before
-    while len(found) < count:
-        at = text.rfind("{", 0, at)
-        if at < 0:
-            break
-        found.append(at)
-    return found
-
-
-def _json_end(text: str, opening: int, arguments: Mapping[str, Any]) -> int | None:
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, opening)
-    except ValueError:
-        return None
-    return end if value == arguments else None
+def _json(text: str, key_at: int, arguments: Mapping[str, Any]) -> Body | None:
+    """Arguments that stand as JSON: one of the last few braces before their first key opens them."""
+    opening = key_at
+    for _ in range(3):
+        opening = text.rfind("{", 0, opening)
+        if opening < 0:
+            return None
+        with contextlib.suppress(ValueError):
+            value, end = json.JSONDecoder().raw_decode(text, opening)
+            if value == arguments:
+                return Body("json", opening, end, '"', '"')
+    return None
 
 
 def _encoded(text: str, key_at: int, arguments: Mapping[str, Any]) -> Body | None:
@@ -203,16 +190,12 @@ def syntax_of_value(written: str, value: Any) -> Syntax | None:
             return style
     if written == repr(value):
         return PYTHON
-    try:
+    with contextlib.suppress(ValueError):
         if json.loads(written) == value:
             return JSON
-    except ValueError:
-        pass
-    try:
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         if ast.literal_eval(written) == value:
             return PYTHON
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
     return None
 
 

@@ -54,6 +54,11 @@ def marked(text: str, spans: Iterable[tuple[int, int, Hole]]) -> Atoms:
     return made
 
 
+def bare(text: str | None) -> str:
+    """A text without white space."""
+    return "".join((text or "").split())
+
+
 def blank(atom: Atom) -> bool:
     """Whether an atom is white space."""
     return isinstance(atom, str) and not atom.strip()
@@ -106,10 +111,7 @@ def blanks_at_start(sequence: Sequence[Atom]) -> int:
 
 def blanks_at_end(sequence: Sequence[Atom]) -> int:
     """How many atoms of white space a sequence ends with."""
-    count = 0
-    while count < len(sequence) and blank(sequence[-1 - count]):
-        count += 1
-    return count
+    return blanks_at_start(sequence[::-1])
 
 
 def find(sequence: Sequence[Atom], kind: str, start: int = 0) -> int:

@@ -55,8 +55,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         if self.body.kind == "params":
-            text = self.cutter.turn(self.prober.full(ONE) or "")
-            self.param = param_picture(self._marked(text, ONE.calls), self.opening_first)
+            self.param = param_picture(self._marked(self.cutter.written(ONE), ONE.calls), self.opening_first)
 
     def _marked(self, turn: str, calls: Sequence[tuple[str, Mapping[str, str]]]) -> Atoms:
         return marked(turn, spans_of(turn, calls, self.body, self.prober.style.new_id))
@@ -67,7 +66,7 @@ class Reader:
 
     def before_calls(self) -> Atoms:
         """What a turn of one call begins with."""
-        sequence = self.atoms(self.cutter.turn(self.prober.full(ONE) or ""), ONE.calls)
+        sequence = self.atoms(self.cutter.written(ONE), ONE.calls)
         return sequence[: core(sequence, 0)[0]]
 
     def _fold_params(self, sequence: Atoms, count: int) -> Atoms:
@@ -180,11 +179,6 @@ def as_picture(sequence: Atoms) -> tuple[str, str | None]:
         text = text.replace(id_picture, "{{id}}")
     elif "{{id}}" in text and "{{name}}" not in text:
         id_picture = NAMED_ID
-    text = re.sub(r"(?<=[:])(\s*)([\"'])\{\{(name|id|index)\}\}\2", _unquoted, text)
-    return text, id_picture
-
-
-def _unquoted(match: re.Match[str]) -> str:
-    """A quoted name or id as a JSON value: its quotes belong to its spelling."""
-    kind = "id" if match.group(3) == "index" else match.group(3)
-    return match.group(1) + "{{" + kind + "}}"
+    # A quoted name or id is a JSON value: its quotes belong to its spelling.
+    text = re.sub(r"(?<=[:])(\s*)([\"'])\{\{(name|id)\}\}\2", r"\1{{\3}}", text)
+    return re.sub(r"(?<=[:])(\s*)([\"'])\{\{index\}\}\2", r"\1{{id}}", text), id_picture

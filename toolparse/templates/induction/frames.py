@@ -16,6 +16,7 @@ from toolparse.templates.induction.atoms import (
     Atom,
     Atoms,
     atoms,
+    bare,
     blank,
     blanks_at_end,
     blanks_at_start,
@@ -99,10 +100,9 @@ class _Finder:
 
     def run(self, calls: Calls) -> None:
         """Thought first: it must be known before content and calls can be told from it."""
-        spoken = self.prober.full(SPOKEN)
-        said = spoken is not None and CONTENT in spoken
+        said = CONTENT in (self.prober.full(SPOKEN) or "")
         self._thought(said)
-        before, _, after = self.cutter.turn(spoken or "").partition(CONTENT)  # the thought may have moved the cut
+        before, _, after = self.cutter.written(SPOKEN).partition(CONTENT)  # the thought may have moved the cut
         head = self._without_thought(calls.opening if calls.single else calls.head)
         behind_content = atoms(after)
         framed = bool(solid(self._without_thought(atoms(before)))) and not self.found.thought_open
@@ -150,18 +150,17 @@ class _Finder:
             before_text, _, rest = self.cutter.turn(full).partition(THOUGHT)
         before = atoms(before_text)
         if turn.content:
-            after = atoms(rest.partition(CONTENT)[0]) if CONTENT in rest else atoms(rest)
+            after = atoms(rest.partition(CONTENT)[0])
         else:
             sequence = self.reader.atoms(rest, turn.calls)
-            start = core(sequence, 0)[0]
-            after = sequence[:start]
+            after = sequence[: core(sequence, 0)[0]]
         self._split_thought(before, after, turn, switches)
         return self.found.reasoning is not None
 
     def _split_thought(self, before: Atoms, after: Atoms, turn: Turn, switches: Mapping[str, Any]) -> None:
         """Cut what stands behind a thought: its closing, what separates messages, what belongs to content or calls."""
         header = self.cutter.header_run()
-        at = find_run(after, header) if header else -1
+        at = find_run(after, header)
         if at >= 0:
             self.found.between_messages = text_of(after[: at + len(header)])
             self.found.reasoning = text_of(before) + "{{text}}"
@@ -169,11 +168,9 @@ class _Finder:
             return
         size = len(solid(before))
         if len(solid(after)) > size and paired(solid(before), solid(after)[:size]):
-            end = behind(after, size)
-            after = after[: end + blanks_at_start(after[end:])]
+            after = _with_blanks(after, behind(after, size))
         elif turn.content:
-            plain = self.prober.full(SPOKEN, **switches)
-            lead = atoms(self.cutter.turn(plain).partition(CONTENT)[0]) if plain else []
+            lead = atoms(self.cutter.written(SPOKEN, **switches).partition(CONTENT)[0])
             shared = common_end(after, lead) if solid(lead) else 0
             # What also stands before content without a thought belongs to the content, unless it closes an empty one.
             kept = after[: len(after) - shared]
@@ -192,8 +189,7 @@ class _Finder:
         if not (solid(before) and _starts_like(opening, solid(before))):
             return after[: len(after) - common_end(after, opening)]
         marks = [index for index, atom in enumerate(after) if is_marker(atom)]  # an empty thought is always written
-        end = marks[0] + 1 if marks else 0
-        return after[: end + blanks_at_start(after[end:])]
+        return _with_blanks(after, marks[0] + 1 if marks else 0)
 
     def _guess_thought(self, said: bool) -> None:
         """A template that drops thoughts, now or from earlier turns: their closing is what it cuts content at."""
@@ -204,12 +200,10 @@ class _Finder:
         opened = any(is_marker(atom) for tail in self._tails() for atom in tail)
         for closing in (mark for mark in cut if opened or _opening_of(mark)):
             turn = Turn(content=f"{THOUGHT}{closing}{CONTENT}")
-            for text in (self.prober.full(turn), self.prober.history(turn)):
-                if text is not None and CONTENT in text and THOUGHT not in text[text.find(USER) :]:
-                    break
-            else:
+            texts = (self.prober.full(turn) or "", self.prober.history(turn) or "")
+            if not any(CONTENT in text and THOUGHT not in text[text.find(USER) :] for text in texts):
                 continue
-            shown = self.cutter.turn(self.prober.full(SPOKEN) or "").partition(CONTENT)[0]
+            shown = self.cutter.written(SPOKEN).partition(CONTENT)[0]
             own = shown.partition(closing)[0] if closing in shown else ""
             opener = own if own.strip() else self._opener_before(closing)
             line = "\n" if opener.endswith("\n") else ""
@@ -228,7 +222,7 @@ class _Finder:
         """A template that never looks at thoughts, but whose prompt opens one, be it to close it at once."""
         self.cutter.give_back_last(_THOUGHT_WORD)
         tails = [solid(tail) for tail in (*self._tails(), self.cutter.tail(self.prober.prompt(**NOT_THINKING)))]
-        shown = "".join(self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE))
+        shown = "".join(self.cutter.written(turn) for turn in (SPOKEN, ONE))
         for tail in tails:
             marks = [str(atom) for atom in tail if is_marker(atom)]
             if not marks or not is_marker(tail[-1]):
@@ -275,13 +269,10 @@ class _Finder:
 
         `head`: what calls are opened with where no content precedes. `framed`: something opens content.
         """
-        full = self.prober.full(SPOKEN_ONE)
-        if full is None or CONTENT not in full[after_user(full) :]:
-            return []
-        sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
+        sequence = self.reader.atoms(self.cutter.written(SPOKEN_ONE), SPOKEN_ONE.calls)
         first = core(sequence, 0)[0]
-        if first == len(sequence):
-            return []  # the calls are dropped: nothing shows what stands before them
+        if first == len(sequence) or CONTENT not in text_of(sequence):
+            return []  # calls or content are dropped: nothing shows what stands between them
         between = atoms(text_of(sequence[:first]).partition(CONTENT)[2])
         own = after[: common_start(after, between)]
         message = framed or find_run(between[len(own) :], self.cutter.header_run()) >= 0
@@ -329,7 +320,7 @@ class _Finder:
 
     def _without_empty_frame(self, head: Atoms, closing: Atoms) -> Atoms | None:
         """The head without a frame of content that is written beside calls, be it empty; None where there is none."""
-        before = self.cutter.turn(self.prober.full(SPOKEN_ONE) or "").partition(CONTENT)[0]
+        before = self.cutter.written(SPOKEN_ONE).partition(CONTENT)[0]
         own = solid(self._without_thought(atoms(before)))
         frame = [*own, *solid(closing)]
         usual = solid(atoms(around(self.found.content, "text").before))
@@ -342,7 +333,7 @@ class _Finder:
 
     def _framed_beside_calls(self, closing: Atoms) -> bool:
         """Whether content has markers around it beside calls that it does not have alone."""
-        before = self.cutter.turn(self.prober.full(SPOKEN_ONE) or "").partition(CONTENT)[0]
+        before = self.cutter.written(SPOKEN_ONE).partition(CONTENT)[0]
         own = self._without_thought(atoms(before))
         usual = solid(atoms(around(self.found.content, "text").before))
         if not (solid(own) and is_marker(solid(own)[0]) and solid(closing)) or solid(own) == usual:
@@ -352,10 +343,9 @@ class _Finder:
 
     def _before_calls_behind_content(self, calls: Calls) -> Atoms | None:
         """What stands between content and the first call's own opening; None where content does not precede calls."""
-        full = self.prober.full(SPOKEN_ONE)
-        if full is None or CONTENT not in full[after_user(full) :]:
+        sequence = self.reader.atoms(self.cutter.written(SPOKEN_ONE), SPOKEN_ONE.calls)
+        if CONTENT not in text_of(sequence):
             return None
-        sequence = self.reader.atoms(self.cutter.turn(full), SPOKEN_ONE.calls)
         before = text_of(sequence[: core(sequence, 0)[0]])
         if CONTENT not in before:
             self.found.content_behind = True
@@ -372,9 +362,8 @@ class _Finder:
 
     def _each_call_a_message(self, calls: Calls) -> None:
         """Calls that are separated by what the prompt ends with are messages of their own."""
-        between = "".join(text_of(calls.between).split())
-        header = "".join(self.cutter.header().split())
-        if between and not self.found.between_messages and header.endswith(between):
+        between = bare(text_of(calls.between))
+        if between and not self.found.between_messages and bare(self.cutter.header()).endswith(between):
             self.found.between_messages = text_of(calls.between)
 
     def _messages(self, calls: Calls) -> None:
@@ -389,10 +378,9 @@ class _Finder:
             if closing is not None:
                 calls.closing = [*calls.closing, *closing]
                 calls.between = header
-        full = self.prober.full(SPOKEN_ONE)
-        if full is None or CONTENT not in full[after_user(full) :]:
+        before, found, after = self.cutter.written(SPOKEN_ONE).partition(CONTENT)
+        if not found:
             return
-        before, _, after = self.cutter.turn(full).partition(CONTENT)
         beside = self._before_header(atoms(after), header, first=True)
         usual = around(self.found.content, "text").before
         if beside is not None and before != usual and NAMES[0] not in before:
@@ -401,8 +389,9 @@ class _Finder:
 
     def _beside_thought(self) -> None:
         """The frame of a message of content that follows a thought, where that is another one."""
-        full = self.prober.full(THOUGHT_SPOKEN, **self.found.switches) if self.found.has_reasoning else None
-        behind_thought = self.cutter.turn(full or "").partition(THOUGHT)[2]
+        if not self.found.has_reasoning:
+            return
+        behind_thought = self.cutter.written(THOUGHT_SPOKEN, **self.found.switches).partition(THOUGHT)[2]
         between, found, after = behind_thought.partition(CONTENT)
         header = self.cutter.header_run()
         at = find_run(atoms(between), header)
@@ -481,7 +470,7 @@ class _Finder:
 
     def _said_before_the_end(self, ends: Sequence[Atoms]) -> str:
         """What turns hold before their ends: an end marker does not occur in it."""
-        texts = [self.cutter.turn(self.prober.full(turn) or "") for turn in (SPOKEN, ONE)]
+        texts = [self.cutter.written(turn) for turn in (SPOKEN, ONE)]
         closings = [text_of(run) for run in ends]
         return "\n".join(
             text.removesuffix(next((closing for closing in closings if text.endswith(closing)), "")) for text in texts
@@ -555,6 +544,11 @@ def _counts(atom: Atom) -> bool:
 def _starts_like(sequence: Atoms, wanted: Atoms) -> bool:
     found = solid(sequence)
     return len(found) >= len(wanted) and common_start(found, wanted) >= len(wanted)
+
+
+def _with_blanks(sequence: Atoms, end: int) -> Atoms:
+    """What stands before `end`, with the blanks behind that."""
+    return sequence[: end + blanks_at_start(sequence[end:])]
 
 
 def _drop_solid(sequence: Atoms, count: int, closing: Atoms) -> Atoms:

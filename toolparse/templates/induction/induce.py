@@ -5,13 +5,13 @@ Theory of operation. Every name, key, value and text that goes into a probe is a
 with its words replaced is a picture already; what is left to find is where one part ends and the next begins, and that
 follows from comparing renderings:
 
-* The turn is what follows the longest common start of a rendering and the generation prompt (`cutting.py`).
+* The turn is what follows the longest common start of a rendering and the generation prompt (`turn_start.py`).
 * A call's arguments are one value if a bracketed stretch around them reads as that value (JSON, JSON in a string,
-  Python, a map with quotes of its own), keyword arguments if they read `key=value, `, else parameters (`bodies.py`).
+  Python, a map with quotes of its own), keyword arguments if they read `key=value, `, else parameters (`arguments.py`).
 * Between the holes of two calls in a row stands a gap: how a call closes, what separates, how a call opens. The text
   before the first call ends with the opening; the text after the last begins with the closing. So the opening is what
   head and gap end with, the closing is what gap and tail begin with, the rest of the gap is the separator, the rest of
-  head and tail is the section (`splitting.py`). The same comparison, one level down, gives the picture of a parameter.
+  head and tail is the section (`call_bounds.py`). The same comparison, one level down, shows a parameter.
 * In `A x B x C` the `x` may belong to either side, and both cuts describe the same text. A convention decides: closings
   first, blanks outside of calls. Otherwise templates that write the same would have different pictures.
 * Thought and content are compared likewise: turns with and without each (`frames.py`).
@@ -33,7 +33,7 @@ from toolparse.templates.induction.atoms import Hole, text_of
 from toolparse.templates.induction.call_bounds import Calls, Reader, as_picture, core, split
 from toolparse.templates.induction.frames import Frames, find_frames
 from toolparse.templates.induction.parameters import ParamLearner
-from toolparse.templates.induction.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, Turn, after_user
+from toolparse.templates.induction.probe import KEYS, NAMES, ONE, PLAIN, TWO, TYPES, VALUES, Prober, after_user, calling
 from toolparse.templates.induction.turn_start import Cutter
 
 
@@ -44,12 +44,12 @@ class Induction:
     `notes` say in words what was seen and what could not be. `single`: only one call of a message is written.
     """
 
-    format: Format | None = None
+    cutter: Cutter
     notes: list[str] = field(default_factory=list)
     frames: Frames = field(default_factory=Frames)
     single: bool = False
     body: Body | None = None
-    cutter: Cutter | None = None
+    format: Format | None = None
 
 
 def induce(prober: Prober, name: str = "induced", *, opening_first: bool = False) -> Induction:
@@ -57,12 +57,11 @@ def induce(prober: Prober, name: str = "induced", *, opening_first: bool = False
 
     `opening_first`: the other convention for text that may close one part or open the next.
     """
-    out = Induction()
     prompt, one = prober.prompt(), prober.full(ONE)
+    out = Induction(Cutter(prober, prompt or ""))
     if prompt is None or one is None or NAMES[0] not in one[after_user(one) :]:
         out.notes.append("the template does not write calls" + _why(prober))
         return out
-    out.cutter = Cutter(prober, prompt)
     out.body = find_body(out.cutter.turn(one), PLAIN[0])
     if out.body is None:
         out.notes.append("the call's arguments do not appear in the rendering")
@@ -140,7 +139,7 @@ def _body_fields(reader: Reader, out: Induction) -> dict[str, Any]:
 def _unescaped(reader: Reader) -> bool:
     """Whether strings stand between their quotes as they are, quotes included."""
     probe = f"{VALUES[0]}'{VALUES[1]}\"{VALUES[2]}"
-    full = reader.prober.full(Turn(((NAMES[0], {KEYS[0]: probe}),)))
+    full = reader.prober.full(calling({KEYS[0]: probe}))
     return full is not None and probe in full
 
 
@@ -169,8 +168,6 @@ def _call_fields(reader: Reader, calls: Calls, frames: Frames) -> dict[str, Any]
 def _frame_fields(out: Induction) -> dict[str, Any]:
     """Thought, content, messages, ends, and what the prompt holds of the turn."""
     frames = out.frames
-    assert out.cutter is not None
-    held = out.cutter.prefill()
     return {
         "reasoning": frames.reasoning,
         "content": frames.content,
@@ -178,5 +175,5 @@ def _frame_fields(out: Induction) -> dict[str, Any]:
         "between_messages": frames.between_messages,
         "lead": "" if frames.between_messages else frames.lead,
         "ends": frames.ends,
-        "prefill": held,
+        "prefill": out.cutter.prefill(),
     }

@@ -101,10 +101,11 @@ class MessageStyle:
     def tool_call(self, index: int, name: str, arguments: Any, call_id: str | None) -> dict[str, Any]:
         """One entry of `tool_calls`."""
         function = self._bare_call(name, arguments)
-        ident = call_id if call_id is not None else fill_id(self.new_id, name, index)
-        if self.call == "flat":
-            return {"id": ident, "type": "function", **function}
-        return {"id": ident, "type": "function", "function": function}
+        called = function if self.call == "flat" else {"function": function}
+        return {"id": self._id(index, name, call_id), "type": "function", **called}
+
+    def _id(self, index: int, name: str, given: str | None) -> str:
+        return given if given is not None else fill_id(self.new_id, name, index)
 
     def _bare_call(self, name: str, arguments: Any) -> dict[str, Any]:
         as_text = self.arguments == "string" and not isinstance(arguments, str)
@@ -124,8 +125,7 @@ class MessageStyle:
             raise ValueError(f"{len(calls)} calls need {len(calls)} results, not {len(results)}")
         messages = []
         for index, ((name, _, call_id), result) in enumerate(zip(calls, results, strict=True)):
-            ident = call_id if call_id is not None else fill_id(self.new_id, name, index)
-            known = {"tool_call_id": ident, "name": name}
+            known = {"tool_call_id": self._id(index, name, call_id), "name": name}
             message = {"role": "tool", "content": self.result(result)}
             message.update({key: known[key] for key in self.results if key in known})
             messages.append(message)
@@ -153,11 +153,8 @@ class MessageStyle:
     def differences(self) -> dict[str, Any]:
         """The fields in which it differs from the usual style."""
         usual = MessageStyle()
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != getattr(usual, field.name)
-        }
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in own.items() if value != getattr(usual, name)}
 
 
 Call = tuple[str, Any, str | None]

@@ -10,7 +10,7 @@ from toolparse.format import JSON, Syntax
 from toolparse.templates.induction.arguments import json_kinds, syntax_of_value
 from toolparse.templates.induction.atoms import Atom, Atoms, Hole, atoms, common_end, common_start, find, text_of
 from toolparse.templates.induction.call_bounds import Param, Reader
-from toolparse.templates.induction.probe import KEYS, NAMES, TYPED, TYPES, VALUES, Turn
+from toolparse.templates.induction.probe import KEYS, TYPED, TYPES, VALUES, calling
 
 _JSON_TYPES = {
     "kwstring": "string",
@@ -144,11 +144,10 @@ class ParamLearner:
         opening, _, rest = text.partition(first)
         between = rest.partition(second)[0]
         picture, again = opening, opening
-        types = self.types or {}
-        before, word, after = opening.rpartition(types.get("string", types.get("*", "")) or "\0")
+        before, word, after = opening.rpartition(self._type("string") or "\0")
         if word:  # elements have the type attribute of parameters
             picture = before + "{{type}}" + after
-            again = before + types.get("integer", types.get("*", "")) + after
+            again = before + self._type("integer") + after
         closing = between.removesuffix(again)
         if not opening.strip() or closing == between or not text.rstrip().endswith(closing.rstrip()):
             return None
@@ -161,25 +160,21 @@ class ParamLearner:
         if written is None or written == probe or probe not in written:
             return
         self.wrap = written.replace(probe, "{{value}}")
-        special = [
-            char
-            for char in "<>&\"'\n"
-            if self._written(f"{VALUES[0]}{char}{VALUES[1]}") != f"{VALUES[0]}{char}{VALUES[1]}"
-        ]
-        self.wrap_when = "".join(special)
+        texts = {char: f"{VALUES[0]}{char}{VALUES[1]}" for char in "<>&\"'\n"}
+        self.wrap_when = "".join(char for char, text in texts.items() if self._written(text) != text)
 
-    def _type_of_text(self) -> str:
+    def _type(self, kind: str) -> str:
         types = self.types or {}
-        return types.get("string", types.get("*", ""))
+        return types.get(kind, types.get("*", ""))
 
     def _written(self, value: str) -> str | None:
         """How a text value is written."""
-        full = self.prober.full(Turn(calls=((NAMES[0], {KEYS[0]: value}),)))
+        full = self.prober.full(calling({KEYS[0]: value}))
         if full is None:
             return None
         opening, core, closing = self.param
         before, _, after = text_of([*opening, *core, *closing]).partition("{{value}}")
-        before = before.replace("{{key}}", KEYS[0]).replace("{{type}}", self._type_of_text())
+        before = before.replace("{{key}}", KEYS[0]).replace("{{type}}", self._type("string"))
         after = after.rstrip().replace("{{key}}", KEYS[0])
         start = full.find(before.rpartition("{{type}}")[2])
         stop = full.rfind(after)

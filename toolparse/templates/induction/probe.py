@@ -6,10 +6,12 @@ template takes too long altogether. `find_style` tries styles until the calls co
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from toolparse.errors import TemplateError
@@ -76,13 +78,18 @@ class Turn:
         return style.message(message)
 
 
-ONE = Turn(calls=((NAMES[0], PLAIN[0]),))
-TWO = Turn(calls=((NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])))
-TYPES = Turn(calls=((NAMES[0], TYPED),))
+def calling(arguments: Mapping[str, Any]) -> Turn:
+    """A turn with one call, of the first tool."""
+    return Turn(((NAMES[0], arguments),))
+
+
+ONE = calling(PLAIN[0])
+TWO = Turn((*ONE.calls, (NAMES[1], PLAIN[1])))
+TYPES = calling(TYPED)
 SPOKEN = Turn(content=CONTENT)
-SPOKEN_ONE = Turn(content=CONTENT, calls=((NAMES[0], PLAIN[0]),))
+SPOKEN_ONE = Turn(ONE.calls, CONTENT)
 THOUGHT_SPOKEN = Turn(content=CONTENT, reasoning=THOUGHT)
-THOUGHT_ONE = Turn(reasoning=THOUGHT, calls=((NAMES[0], PLAIN[0]),))
+THOUGHT_ONE = Turn(ONE.calls, reasoning=THOUGHT)
 
 #: Switches that templates use for thinking. Those that change nothing cost two renders.
 THINKING: dict[str, Any] = {"enable_thinking": True, "thinking": True}
@@ -97,35 +104,27 @@ def after_user(text: str) -> int:
 
 def tools_for(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Definitions of the tools that are called, with the schemas that their arguments suggest."""
-    shapes: dict[str, dict[str, Any]] = {}
+    tools = []
     for name, arguments in calls:
-        properties = shapes.setdefault(name, {})
-        for key, value in arguments.items():
-            properties[key] = schema_of(value)
-    return [_definition(name, properties) for name, properties in shapes.items()]
-
-
-def _definition(name: str, properties: dict[str, Any]) -> dict[str, Any]:
-    described = {key: {**schema, "description": "A parameter."} for key, schema in properties.items()}
-    parameters = {"type": "object", "properties": described, "required": list(properties)}
-    function = {"name": name, "description": "A tool.", "parameters": parameters}
-    return {"type": "function", "function": function}
+        described = {key: {**schema_of(value), "description": "A parameter."} for key, value in arguments.items()}
+        parameters = {"type": "object", "properties": described, "required": list(arguments)}
+        function = {"name": name, "description": "A tool.", "parameters": parameters}
+        tools.append({"type": "function", "function": function})
+    return tools
 
 
 def schema_of(value: Any) -> dict[str, Any]:
-    """A schema that a value fits, in the words that every template knows."""
-    if isinstance(value, bool):
-        return {"type": "boolean"}
-    if isinstance(value, int):
-        return {"type": "integer"}
-    if isinstance(value, float):
-        return {"type": "number"}
-    if value is None or isinstance(value, str):
-        return {"type": "string"}
-    if isinstance(value, Mapping):
+    """The schema of a value, down to the leaves: formats without types in their text need it."""
+    if value is None:
+        return {"type": "null"}
+    if isinstance(value, dict):
         return {"type": "object", "properties": {key: schema_of(item) for key, item in value.items()}}
-    items = [item for item in value if item is not None]
-    return {"type": "array", "items": schema_of(items[0]) if items else {"type": "string"}}
+    if isinstance(value, list):
+        kinds = list({json.dumps(schema_of(item)): schema_of(item) for item in value}.values())
+        items = {"items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}} if kinds else {}
+        return {"type": "array", **items}
+    kinds_of = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
+    return {"type": next(word for kind, word in kinds_of if isinstance(value, kind))}
 
 
 class Prober:
@@ -141,9 +140,9 @@ class Prober:
         self.template = template
         self.style = style
         self.tokens = dict(tokens or {})
-        self.renders = 0
         self.deadline = deadline if deadline is not None else time.monotonic() + SECONDS
         self.error = ""
+        self._counted = [0]  # shared with the probers of other styles
         own = [(name, value) for name, value in facts_of(template.source).switches if name not in THINKING]
         #: Ways to switch thinking: the usual ones, and those that the source shows.
         self.switches: list[dict[str, Any]] = [THINKING, NOT_THINKING, *({name: value} for name, value in own)]
@@ -156,18 +155,22 @@ class Prober:
         template = self.template
         if style.mutable != template.mutable:
             template = compile_template(template.source, mutable=style.mutable)
-        other = Prober(template, style, self.tokens)
-        other.renders, other.deadline = self.renders, self.deadline
-        if other.tools != self.tools:
-            other._offer(self.tools)
+        other = Prober(template, style, self.tokens, self.deadline)
+        other._counted = self._counted
+        other._offer(self.tools)
         return other
 
     def settled(self) -> Prober:
         """A prober of the same template and style that offers fewer tools; it shares the count and the deadline."""
-        other = Prober(self.template, self.style, self.tokens)
-        other.renders, other.deadline, other.error = self.renders, self.deadline, self.error
+        other = self.with_style(self.style)
+        other.error = self.error
         other._offer(tools_for(_FEWER))
         return other
+
+    @property
+    def renders(self) -> int:
+        """How many renderings there were, those in other styles included."""
+        return self._counted[0]
 
     def _offer(self, tools: list[dict[str, Any]]) -> None:
         """The tools of all renderings from now on."""
@@ -218,9 +221,11 @@ class Prober:
         return [*self.style.first_messages(self.tools), *system, *messages]
 
     def _told(self, turn: Turn) -> list[dict[str, Any]]:
+        return self._answered(turn) if self.style.tool_behind else [turn.message(self.style)]
+
+    def _answered(self, turn: Turn) -> list[dict[str, Any]]:
         message = turn.message(self.style)
-        behind = self.style.tool_behind and turn.calls
-        return [message, *(self.style.tool_results(message, [RESULT] * len(turn.calls)) if behind else ())]
+        return [message, *self.style.tool_results(message, [RESULT] * len(turn.calls))]
 
     def _too_many(self, turn: Turn) -> bool:
         if self.style.single and len(turn.calls) > 1:
@@ -232,15 +237,11 @@ class Prober:
         """The assistant's turn with its results and another user message behind it."""
         if self._too_many(turn):
             return None
-        message = turn.message(self.style)
-        behind = self.style.tool_results(message, [RESULT] * len(turn.calls)) if turn.calls else []
-        return self.render([self.user(), message, *behind, self.user(USER_2)], **switches)
+        return self.render([self.user(), *self._answered(turn), self.user(USER_2)], **switches)
 
     def answered(self, turn: Turn) -> bool:
         """Whether the results of the turn's calls are written."""
-        message = turn.message(self.style)
-        results = self.style.tool_results(message, [RESULT] * len(turn.calls))
-        text = self.render([self.user(), message, *results], generation=True)
+        text = self.render([self.user(), *self._answered(turn)], generation=True)
         return text is not None and RESULT in text
 
     def user(self, text: str = USER) -> dict[str, Any]:
@@ -252,7 +253,7 @@ class Prober:
         key = repr((messages, generation, switches))
         if key in self._known:
             return self._known[key]
-        self.renders += 1
+        self._counted[0] += 1
         if self.renders > _RENDERS:
             raise LimitExceeded("the template takes too long to be examined")
         self.look_at_the_clock()
@@ -329,13 +330,8 @@ def _with_results(prober: Prober) -> Prober:
     """The prober with the form of tool results that the template writes, where it doesn't write plain text."""
     if prober.answered(ONE):
         return prober
-    for form in ("output", "parts"):
-        other = _try(prober, {"results_form": form})
-        shown = other.answered(ONE)
-        prober.renders = other.renders
-        if shown:
-            return other
-    return prober
+    others = (_try(prober, {"results_form": form}) for form in ("output", "parts"))
+    return next((other for other in others if other.answered(ONE)), prober)
 
 
 _THOUGHT_KEY = re.compile(r"""(?:\.|\[\s*["']|get\(\s*["']|["'])(\w*(?:reason|think|thought)\w*|tool_plan)\b""")
@@ -351,13 +347,7 @@ def _with_thoughts(prober: Prober) -> Prober:
         ways.append({"thoughts": "parts"})
     if not ways or _thinks(prober):
         return prober
-    for way in ways:
-        other = _try(prober, way)
-        shown = _thinks(other)
-        prober.renders = other.renders
-        if shown:
-            return other
-    return prober
+    return next((other for other in (_try(prober, way) for way in ways) if _thinks(other)), prober)
 
 
 def _thinks(prober: Prober) -> bool:
@@ -369,8 +359,7 @@ def _thinks(prober: Prober) -> bool:
 
 
 def _calls_style(prober: Prober) -> tuple[Prober, int]:
-    turn = Turn(calls=((NAMES[0], PLAIN[0]),))
-    best, best_score = prober, score(prober.full(turn), turn)
+    best, best_score = prober, score(prober.full(ONE))
     if best_score <= READABLE:
         return best, best_score
     named = [setting for word, setting in _NAMED_SETTINGS if word in prober.template.source]
@@ -381,27 +370,22 @@ def _calls_style(prober: Prober) -> tuple[Prober, int]:
     tried: list[tuple[int, dict[str, Any]]] = []
     for changes in settings:
         candidate = _try(prober, changes)
-        value = score(candidate.full(turn), turn)
-        prober.renders = candidate.renders
+        value = score(candidate.full(ONE))
         tried.append((value, changes))
         if value < best_score:
             best, best_score = candidate, value
         if value == WHOLE:
-            return best, best_score
-    if best_score <= READABLE:
-        return best, best_score
+            break
     ranked = [changes for _, changes in sorted(tried, key=lambda pair: pair[0])]
-    for first, changes in enumerate(ranked):
-        for other in ranked[first + 1 :]:
-            if set(changes) & set(other):
-                continue
-            candidate = _try(prober, {**changes, **other})
-            value = score(candidate.full(turn), turn)
-            prober.renders = candidate.renders
-            if value < best_score:
-                best, best_score = candidate, value
-            if value <= READABLE:
-                return best, best_score
+    for one, other in combinations(ranked, 2):
+        if best_score <= READABLE:
+            break
+        if set(one) & set(other):
+            continue
+        candidate = _try(prober, {**one, **other})
+        value = score(candidate.full(ONE))
+        if value < best_score:
+            best, best_score = candidate, value
     return best, best_score
 
 
@@ -425,23 +409,18 @@ def _missing_variables(prober: Prober) -> tuple[tuple[str, str], ...]:
     return tuple(missing.items())
 
 
-def score(text: str | None, turn: Turn) -> int:
-    """How well a rendering carries one call: the lower the better."""
+def score(text: str | None) -> int:
+    """How well a rendering carries the call of `ONE`: the lower the better."""
     if text is None:
         return NOTHING
     if USER not in text:
         return PARTIAL  # it does not even show what the user says: content is wanted in another form
     written = text[text.rfind(USER) + len(USER) :]
-    (name, arguments) = turn.calls[0]
-    keys, values = list(arguments), list(arguments.values())
-    if any(word not in written for word in (name, *keys, *values)):
-        return PARTIAL if name in written else NOTHING
-    if '\\"' + keys[0] in written:
+    key = KEYS[0]
+    if any(word not in written for part in PLAIN[0].items() for word in (NAMES[0], *part)):
+        return PARTIAL if NAMES[0] in written else NOTHING
+    if '\\"' + key in written or re.search(rf"""["']\{{\s*"{key}""", written):
         return TWICE
-    if re.search(rf"""["']\{{\s*"{keys[0]}""", written):
-        return TWICE
-    if f'{{"{keys[0]}":' in written.replace(" ", "").replace("\n", ""):
-        return WHOLE if written.count(keys[0]) == 1 else READABLE
-    if f"{{'{keys[0]}':" in written.replace(" ", ""):
-        return REPR
-    return READABLE
+    if f'{{"{key}":' in written.replace(" ", "").replace("\n", ""):
+        return WHOLE if written.count(key) == 1 else READABLE
+    return REPR if f"{{'{key}':" in written.replace(" ", "") else READABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from toolparse.templates.induction.atoms import (
     Atom,
@@ -12,6 +13,7 @@ from toolparse.templates.induction.atoms import (
     atoms,
     blank,
     blanks_at_end,
+    blanks_at_start,
     common_end,
     common_start,
     is_marker,
@@ -27,6 +29,7 @@ from toolparse.templates.induction.probe import (
     USER,
     USER_2,
     Prober,
+    Turn,
     after_user,
 )
 
@@ -52,8 +55,9 @@ class Cutter:
         history = prober.history(SPOKEN)
         self.trailer = self._find_trailer(one, spoken, history)
         self.learn(one, spoken, history)
-        for _, prompt in prober.prompts():
-            self._learn(self._behind_user(prompt))
+        for _, other in prober.prompts():
+            if USER in other:
+                self._learn(atoms(other[after_user(other) :]))
         self.agreed -= self._behind_role(self.prompt[: self._header_end()])
         self._find_extra(one, spoken)
 
@@ -82,15 +86,10 @@ class Cutter:
             if text is not None and USER in text:
                 self._learn(self._rest(text))
 
-    def _learn(self, sequence: Atoms | None) -> None:
-        agreed = common_start(solid(self.prompt), solid(sequence)) if sequence is not None else 0
-        if agreed > self.floor or (
-            agreed and not self.floor
-        ):  # else a switch changed the user's message, which tells nothing about the turn
+    def _learn(self, sequence: Atoms) -> None:
+        agreed = common_start(solid(self.prompt), solid(sequence))
+        if agreed > self.floor:  # else a switch changed the user's message, which tells nothing about the turn
             self.agreed = min(self.agreed, agreed)
-
-    def _behind_user(self, text: str | None) -> Atoms | None:
-        return None if text is None or USER not in text else atoms(text[after_user(text) :])
 
     def _find_extra(self, *texts: str | None) -> None:
         """A header that the prompt shows at its very end only, behind something that renderings lack."""
@@ -111,17 +110,17 @@ class Cutter:
         sequence = self._rest(full)
         agreed = self._header_of(sequence)
         at, other = behind(sequence, agreed), behind(self.prompt, agreed)
-        while (
-            at < len(sequence)
-            and other < len(self.prompt)
-            and blank(sequence[at])
-            and sequence[at] == self.prompt[other]
-        ):
-            at, other = at + 1, other + 1
-        rest = sequence[at:]
-        if self.extra and rest[: len(self.extra)] == self.extra:
-            rest = rest[len(self.extra) :]
-        return text_of(rest)
+        for own, prompted in zip(sequence[at:], self.prompt[other:], strict=False):
+            if not blank(own) or own != prompted:
+                break
+            at += 1
+        if self.extra and sequence[at : at + len(self.extra)] == self.extra:
+            at += len(self.extra)
+        return text_of(sequence[at:])
+
+    def written(self, turn: Turn, **switches: Any) -> str:
+        """An assistant's turn as the template writes it; "" where it refuses to."""
+        return self.turn(self.prober.full(turn, **switches) or "")
 
     def _header_of(self, sequence: Atoms) -> int:
         """How many atoms are the header of a rendering: fewer than usual where it lacks one and opens calls at once.
@@ -140,9 +139,7 @@ class Cutter:
         if self.extra:
             return len(self.prompt)
         at = behind(self.prompt, self.agreed)
-        while at < len(self.prompt) and blank(self.prompt[at]):
-            at += 1
-        return at
+        return at + blanks_at_start(self.prompt[at:])
 
     def header(self) -> str:
         """The prompt up to the turn."""
@@ -154,9 +151,7 @@ class Cutter:
             return self.prompt[self._header_end() :]
         sequence = atoms(prompt[after_user(prompt) :])
         at = behind(sequence, self.agreed) if not self.extra else len(sequence)
-        while at < len(sequence) and blank(sequence[at]):
-            at += 1
-        return sequence[at:]
+        return sequence[at + blanks_at_start(sequence[at:]) :]
 
     def prefill(self) -> str:
         """The default tail as text; blanks alone are nothing."""
@@ -189,8 +184,7 @@ class Cutter:
         """
         header = self.prompt[: self._header_end()]
         marks = [index for index, atom in enumerate(header) if is_marker(atom)]
-        plain = self.prober.full(SPOKEN)
-        if not marks or plain is None or self.turn(plain).lstrip().startswith(CONTENT):
+        if not marks or self.prober.full(SPOKEN) is None or self.written(SPOKEN).lstrip().startswith(CONTENT):
             return False  # content stands directly behind it: it opens the message, not a thought
         size = self._behind_role(header) or len(solid(header[marks[-1] :]))
         own = solid(header)

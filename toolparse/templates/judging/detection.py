@@ -60,7 +60,8 @@ class Proof:
 
     def status(self, name: str) -> Status:
         """The status of a check by name."""
-        return next((check.status for check in self.checks if check.name == name), "absent")
+        check = self.get(name)
+        return check.status if check is not None else "absent"
 
     def get(self, name: str) -> Check | None:
         """A check by name."""
@@ -69,7 +70,7 @@ class Proof:
     @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that speak against the format."""
-        return tuple(check for check in self.checks if check.status == "failed")
+        return tuple(check for check in self.checks if not check.ok)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import msgspec
 from toolparse.format import Format
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.judging.detection import Check, Detection, Problem
-from toolparse.templates.rendering.cache import caching, read_cache, write_cache
+from toolparse.templates.rendering.cache import cache_folder, read_cache, write_cache
 
 _KEPT = 512
 
@@ -79,10 +79,9 @@ def load(key: str, template: str) -> Detection | None:
 
 def store(key: str, value: Detection) -> None:
     """Keep a verdict on disk."""
-    if caching():
-        data = encode(value)
-        if data is not None:
-            write_cache("verdicts", key, data)
+    data = encode(value) if cache_folder() is not None else None
+    if data is not None:
+        write_cache("verdicts", key, data)
 
 
 def encode(value: Detection) -> bytes | None:
@@ -102,8 +101,7 @@ def decode(data: bytes, template: str) -> Detection | None:
         found = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    fields = {name: getattr(found, name) for name in _Verdict.__struct_fields__}
-    return Detection(template=template, **fields)
+    return Detection(template=template, **msgspec.structs.asdict(found))
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from toolparse import registry
 from toolparse.compile import bind_to
@@ -13,17 +14,16 @@ from toolparse.errors import TemplateError
 from toolparse.format import Also, Format
 from toolparse.picture import around
 from toolparse.prompts import prefill_of
+from toolparse.templates.induction.atoms import bare
 from toolparse.templates.induction.induce import Induction, induce
 from toolparse.templates.induction.message_style import MessageStyle
 from toolparse.templates.induction.probe import NOTHING, ONE, SECONDS, Prober, find_style
 from toolparse.templates.judging.detection import Detection, Proof
-from toolparse.templates.judging.fingerprint import behaviour, same_picture
 from toolparse.templates.judging.inputs import Source
-from toolparse.templates.judging.nearest import beside, nearly, shown_by, written_by
+from toolparse.templates.judging.likeness import MOST, behaviour, beside, nearly, same_picture, shown_by, written_by
 from toolparse.templates.judging.problems import find_problems, problem
-from toolparse.templates.judging.proof import Prover, prove
-from toolparse.templates.judging.signs import SIGNS
-from toolparse.templates.judging.vocabulary import by_prompt
+from toolparse.templates.judging.proof import prove
+from toolparse.templates.judging.vocabulary import SIGNS, by_prompt
 from toolparse.templates.rendering.environment import compile_template, facts_of
 
 _MARKER = re.compile("<[^<>{}]*>")
@@ -119,7 +119,7 @@ def _joined(
     prober: Prober, induction: Induction, format: Format, proof: Proof, families: Sequence[Format]
 ) -> tuple[Format, Proof, list[str]]:
     """A format with what the prompt shows and the template does not write, as far as it proves itself with that too."""
-    found = list(shown_by(families, format, prober.prompt() or ""))
+    found = list(islice(shown_by(families, format, prober.prompt() or ""), MOST))
     if induction.format is not None and format.name == induction.format.name:
         found += [
             (beside(family), f"what the template writes is nearly {family.name!r}: read as well")
@@ -191,19 +191,13 @@ def _candidates(
         for merged in forms_of(family, induced, single=induction.single, guessed=not induction.frames.has_reasoning):
             yield merged, "behaviour", why
     if not alike:
-        for family in written_by(bound, _one(prober, induction)):
+        for family in written_by(bound, induction.cutter.written(ONE)):
             yield (
                 _declared(family, induced),
                 "near",
                 f"what the template writes is read, and written, by {family.name!r}",
             )
     yield induced, "induced", "the picture was learnt from what the template writes"
-
-
-def _one(prober: Prober, induction: Induction) -> str:
-    """The turn with one call."""
-    full = prober.full(ONE)
-    return induction.cutter.turn(full) if full is not None and induction.cutter is not None else ""
 
 
 def _ranked(prober: Prober, induction: Induction, families: list[Format]) -> list[Format]:
@@ -223,11 +217,11 @@ def _likeness(induced: Format, family: Format) -> int:
     """How many of the free choices a family shares with what was induced."""
     points = 0
     if induced.reasoning is not None:
-        points += 3 * (_bare(family.reasoning) == _bare(induced.reasoning))
+        points += 3 * (bare(family.reasoning) == bare(induced.reasoning))
     if induced.ends:
         points += 3 * bool(set(family.ends) & set(induced.ends))
-    points += _bare(family.prefill) == _bare(induced.prefill)
-    points += _bare(family.content) == _bare(induced.content)
+    points += bare(family.prefill) == bare(induced.prefill)
+    points += bare(family.content) == bare(induced.content)
     points += family.lead == induced.lead
     return points
 
@@ -249,8 +243,8 @@ def forms_of(family: Format, induced: Format, *, single: bool = False, guessed: 
 
 def _opens(reasoning: str, prefill: str) -> bool:
     """Whether a prompt that holds `prefill` may be about a thought in this frame, or about none."""
-    opening = _bare(around(reasoning, "text").before)
-    return not prefill.strip() or opening in _bare(prefill)
+    opening = bare(around(reasoning, "text").before)
+    return not prefill.strip() or opening in bare(prefill)
 
 
 def _declared(family: Format, induced: Format) -> Format:
@@ -291,7 +285,7 @@ def _beside(family: Format, induced: Format) -> tuple[Also, ...]:
     loose = induced.syntax.loose and not induced.syntax.texts and not induced.syntax.escapes
     escaped = (Also(syntax=family.syntax),) if loose and family.syntax.escapes else ()
     own, others = induced.reasoning, family.reasoning
-    spaced = (Also(reasoning=others),) if own and own != others and _bare(own) == _bare(others) else ()
+    spaced = (Also(reasoning=others),) if own and own != others and bare(own) == bare(others) else ()
     return escaped + spaced
 
 
@@ -300,16 +294,3 @@ def _ends(family: Format, induced: Format) -> tuple[str, ...]:
     pictures = replace(induced, ends=(), prefill="", also=()).sources()
     lent = [end for end in family.ends if not any(end in picture for picture in pictures)]
     return tuple(dict.fromkeys((*induced.ends, *lent)))
-
-
-def _bare(text: str | None) -> str:
-    return "".join((text or "").split())
-
-
-def prover_for(detection: Detection) -> Prover | None:
-    """What tries further turns on the template of a detection; None where there is no template."""
-    if detection.template is None or not isinstance(detection.format, Format) or detection.message_style is None:
-        return None
-    style = detection.message_style
-    prober = Prober(compile_template(detection.template, mutable=style.mutable), style)
-    return Prover(prober, detection.format, induce(prober))

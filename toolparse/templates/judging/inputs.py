@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,7 @@ def _from_tokenizer(source: Any) -> Source:
             found.templates = _named(template)
     if not found.templates:
         found.notes.append("it has no chat template")
-    for name in ("bos_token", "eos_token"):
-        token = _text(getattr(tokenizer, name, None))
-        if token:
-            found.tokens[name] = token
+    found.tokens = _special(lambda name: getattr(tokenizer, name, None))
     settings = getattr(tokenizer, "init_kwargs", None)
     settings = settings if isinstance(settings, Mapping) else {}
     found.response_template = getattr(tokenizer, "response_template", None) or settings.get("response_template")
@@ -117,6 +114,11 @@ def _text(token: Any) -> str:
         token = token.get("content")
     token = getattr(token, "content", token)
     return token if isinstance(token, str) else ""
+
+
+def _special(get: Callable[[str], Any]) -> dict[str, str]:
+    """The special tokens that templates write by their names."""
+    return {name: text for name in ("bos_token", "eos_token") if (text := _text(get(name)))}
 
 
 def _added_tokens(tokenizer: Any) -> frozenset[str]:
@@ -216,10 +218,7 @@ def _read_config(path: Path, found: Source) -> None:
         raise SourceError(f"{path}: chat_template must be a text, or texts with their names")
     for name, text in named.items():
         found.templates.setdefault(name, text)
-    for name in ("bos_token", "eos_token"):
-        token = _text(config.get(name))
-        if token:
-            found.tokens.setdefault(name, token)
+    found.tokens = {**_special(config.get), **found.tokens}
     decoder = config.get("added_tokens_decoder")
     added = [*(decoder.values() if isinstance(decoder, Mapping) else ()), *(config.get("added_tokens") or ())]
     texts = {_text(token) for token in added if isinstance(token, Mapping)} - {""}

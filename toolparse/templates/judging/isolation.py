@@ -20,7 +20,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -91,17 +90,8 @@ def possible() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False) and sys.platform not in ("emscripten", "wasi")
 
 
-def examine(
-    text: str,
-    *,
-    tokens: Mapping[str, str],
-    names: Sequence[str],
-    use_registry: bool,
-    families: Sequence[Format],
-    hidden: Sequence[str],
-) -> Detection:
+def examine(task: Task) -> Detection:
     """The verdict of a child on a template. Raises TemplateError; OSError where no child can be started."""
-    task = Task(text, dict(tokens), tuple(names), use_registry, tuple(families), tuple(hidden))
     try:
         question = msgspec.json.encode(task)
     except UnicodeEncodeError:
@@ -113,7 +103,7 @@ def examine(
         raise TemplateError("the process that examined the template answered nonsense") from None
     if answer.error:
         raise TemplateError(answer.error[:1000])
-    found = detection_store.decode(bytes(answer.verdict), text)
+    found = detection_store.decode(bytes(answer.verdict), task.text)
     if found is None:
         raise TemplateError("the process that examined the template gave no verdict")
     return found

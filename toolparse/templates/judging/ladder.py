@@ -39,8 +39,7 @@ def climb(source: Any, *, use_registry: bool = True, isolation: str | None = Non
     if isinstance(source, str) and registry.kind_of(source) == "name":
         return _by_name(source)
     found = read_source(source)
-    evidence = list(found.notes)
-    best: Detection | None = None
+    verdicts = []
     for name, text in found.ordered():
         detection = _detect_template(text, found, use_registry, asked)
         if len(found.templates) > 1:
@@ -48,13 +47,9 @@ def climb(source: Any, *, use_registry: bool = True, isolation: str | None = Non
             detection = replace(detection, evidence=(note, *detection.evidence))
         if detection.verified:
             return detection
-        if best is None or _rank(detection) > _rank(best):
-            best = detection
-    if best is not None and _rank(best) == _SHOWN:
-        return best
-    if best is not None:
-        evidence.extend(best.evidence)
-    return _without_template(found, best, evidence, use_registry)
+        verdicts.append(detection)
+    best = max(verdicts, key=_rank, default=Detection(None))
+    return best if _rank(best) == _SHOWN else _without_template(found, best, use_registry)
 
 
 _SHOWN = 2
@@ -74,9 +69,9 @@ def _by_name(name: str) -> Detection:
     return Detection(family, "name", (f"{model!r} is listed under {family.name!r}: no template was looked at",))
 
 
-def _without_template(found: Source, best: Detection | None, evidence: list[str], use_registry: bool) -> Detection:
+def _without_template(found: Source, rest: Detection, use_registry: bool) -> Detection:
     """The last rungs: the tokenizer's own response template, the model's name, the prompt, the vocabulary."""
-    rest = best if best is not None else Detection(None)
+    evidence = [*found.notes, *rest.evidence]
     imported, why = by_response_template(found.response_template)
     if why:
         evidence.append(why)
@@ -132,25 +127,16 @@ def _examine(text: str, found: Source, exact: Entry | None, use_registry: bool, 
     trusted = exact is not None or asked == "off" or isolated.vouched(registry.template_hash(text))
     if not trusted and (asked == "required" or isolated.possible()):
         try:
-            return _isolated(text, found, use_registry)
+            added = registry.added() if use_registry else ()
+            formats = tuple(entry for entry in added if isinstance(entry, Format))
+            hidden = tuple(entry.name for entry in added if not isinstance(entry, Format))
+            return isolated.examine(isolated.Task(text, found.tokens, found.names, use_registry, formats, hidden))
         except OSError:
             if asked == "required":
                 raise
     from toolparse.templates.judging.examination import examine
 
     return examine(text, found, exact, registry.formats() if use_registry else ())
-
-
-def _isolated(text: str, found: Source, use_registry: bool) -> Detection:
-    added = registry.added() if use_registry else ()
-    return isolated.examine(
-        text,
-        tokens=found.tokens,
-        names=found.names,
-        use_registry=use_registry,
-        families=[entry for entry in added if isinstance(entry, Format)],
-        hidden=[entry.name for entry in added if not isinstance(entry, Format)],
-    )
 
 
 # ------------------------------------------------------------------------------------------------------- the registry

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from toolparse.format import Format
@@ -19,19 +22,22 @@ from toolparse.templates.induction.probe import (
     PLAIN,
     RESULT,
     SPOKEN,
+    SPOKEN_ONE,
     THOUGHT,
     THOUGHT_SPOKEN,
+    TWO,
     USER,
     USER_2,
     VALUES,
     Prober,
     Turn,
+    calling,
 )
 from toolparse.templates.judging.detection import Check, Problem, Proof, Severity
-from toolparse.templates.judging.nearest import malformed
 from toolparse.templates.judging.proof import AWKWARD, TYPES, Case, Prover
 
-_ADVICE: dict[str, tuple[Severity, str, str]] = {
+#: Severity, what to do in training, and what in serving where that is another thing.
+_ADVICE: dict[str, tuple[Severity, str] | tuple[Severity, str, str]] = {
     "calls-dropped": (
         "error",
         "Train on one call per message, or change the template so that it writes all of them.",
@@ -107,14 +113,9 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Arguments are written as JSON within JSON; that is what the model learns.",
         "Decode the arguments once more; toolparse does.",
     ),
-    "double-encodes-strings": (
-        "note",
-        "Pass arguments as a dict: a JSON string is encoded a second time.",
-        "Pass arguments as a dict: a JSON string is encoded a second time.",
-    ),
+    "double-encodes-strings": ("note", "Pass arguments as a dict: a JSON string is encoded a second time."),
     "wants-strings": (
         "warning",
-        "Pass arguments as a JSON string: a dict is refused or written as Python's repr.",
         "Pass arguments as a JSON string: a dict is refused or written as Python's repr.",
     ),
     "python-repr": (
@@ -127,11 +128,7 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Results of parallel calls are told apart by their order only: keep the order of the calls.",
         "Send tool results in the order of the calls.",
     ),
-    "results-dropped": (
-        "error",
-        "Tool results do not appear in the prompt.",
-        "Tool results do not appear in the prompt.",
-    ),
+    "results-dropped": ("error", "Tool results do not appear in the prompt."),
     "reasoning-dropped": (
         "warning",
         "Thoughts in messages are not written: train with a template that writes them.",
@@ -174,7 +171,6 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
     "tools-unwritable": (
         "error",
         "The template fails when tools are passed: tell the model about them in the system message.",
-        "The template fails when tools are passed: tell the model about them in the system message.",
     ),
     "arguments-run-together": (
         "error",
@@ -201,52 +197,34 @@ _ADVICE: dict[str, tuple[Severity, str, str]] = {
         "Train on messages with thoughts, or with a prompt that opens none.",
         "Text behind this prompt is a thought until the marker that closes it.",
     ),
-    "special-style": (
-        "note",
-        "Build messages with detection.message_style.message(...).",
-        "Build messages with detection.message_style.message(...).",
-    ),
+    "special-style": ("note", "Build messages with detection.message_style.message(...)."),
 }
 
 
 def problem(code: str, message: str, evidence: str = "") -> Problem:
     """A problem with its usual severity and advice."""
-    severity, training, serving = _ADVICE[code]
+    severity, training, *other = _ADVICE[code]
     shown = evidence if len(evidence) <= 500 else f"{evidence[:240]} ... {evidence[-240:]}"
-    return Problem(code, message, severity, shown, training, serving)
+    return Problem(code, message, severity, shown, training, serving=other[0] if other else training)
 
 
 def find_problems(prober: Prober, format: Format, induction: Induction, proof: Proof) -> tuple[Problem, ...]:
     """Everything that the template does to data, each thing once."""
     finder = _Finder(prober, format, induction, proof)
     found: dict[str, Problem] = {}
-    steps: tuple[Callable[[], Iterator[Problem]], ...] = (
-        finder.style,
-        finder.calls,
-        finder.content,
-        finder.values,
-        finder.encoding,
-        finder.results,
-        finder.reasoning,
-        finder.prompts,
-        finder.turns,
-    )
-    for step in steps:
-        for item in step():
-            found.setdefault(item.code, item)
+    calls = (finder.style(), finder.calls(), finder.content(), finder.values(), finder.encoding())
+    for item in chain(*calls, finder.results(), finder.reasoning(), finder.prompts(), finder.turns()):
+        found.setdefault(item.code, item)
     return tuple(found.values())
 
 
 class _Finder:
     def __init__(self, prober: Prober, format: Format, induction: Induction, proof: Proof) -> None:
         self.prober = prober
+        self._turn = induction.cutter.written
         self.format = format
         self.induction = induction
         self.proof = proof
-
-    def _turn(self, turn: Turn, **switches: Any) -> str:
-        full = self.prober.full(turn, **switches)
-        return self.induction.cutter.turn(full) if full and self.induction.cutter else ""
 
     def style(self) -> Iterator[Problem]:
         """What the template demands of messages."""
@@ -272,7 +250,6 @@ class _Finder:
         """What the template says or writes in another style."""
         other = self.prober.with_style(self.prober.style.changed(**changes))
         full = other.full(ONE)
-        self.prober.renders = other.renders
         return other.error if full is None else full[full.rfind(USER) + len(USER) :]
 
     def calls(self) -> Iterator[Problem]:
@@ -310,21 +287,21 @@ class _Finder:
             message = "the prompt opens a thought, and content is written behind it without closing it"
             yield problem("thought-left-open", message, self._turn(SPOKEN))
         check = self.proof.get("content and call")
+        evidence = self._turn(SPOKEN_ONE)
         if self.induction.frames.content_behind:
-            evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
             yield problem("content-behind-calls", "text that came before the calls is written behind them", evidence)
         if check is None or check.status != "lost":
             return
-        evidence = self._turn(Turn(((NAMES[0], PLAIN[0]),), CONTENT))
-        at = evidence.find(NAMES[0])
+        ends = (*self.format.ends, EOS)
+        before = evidence[: evidence.find(NAMES[0])]
         alone = not self.format.between_messages
-        if alone and CONTENT in evidence[:at] and any(mark in evidence[:at] for mark in (*self.format.ends, EOS)):
+        if alone and CONTENT in before and any(mark in before for mark in ends):
             yield problem("calls-behind-end", "calls beside text are written behind the end of the turn", evidence)
         elif NAMES[0] not in evidence:
             yield problem("calls-dropped-beside-content", "calls vanish when the message has text", evidence)
         elif CONTENT not in evidence:
             yield problem("content-dropped-beside-calls", "text vanishes when the message has calls", evidence)
-        elif any(mark in evidence[: evidence.find(CONTENT)] for mark in (*self.format.ends, EOS)):
+        elif any(mark in evidence[: evidence.find(CONTENT)] for mark in ends):
             yield problem("content-behind-end", "text beside calls is written behind the end of the turn", evidence)
         else:
             yield problem("content-as-reasoning", "text beside calls is written as a thought", evidence)
@@ -339,28 +316,28 @@ class _Finder:
         same = next((value for text, value in pairs if self._alike({KEYS[0]: text}, {KEYS[0]: value})), None)
         if same is not None:
             code = "types-from-schema" if "{{params}}" in self.format.call else "types-lost"
-            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: same}),)))
+            evidence = self._turn(calling({KEYS[0]: same}))
             yield problem(code, f"{same!r} and {str(same)!r} as text are written alike", evidence)
         if self.format.syntax.loose and not self.format.syntax.escapes and len(self.format.syntax.quotes[0]) < 2:
-            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: AWKWARD["quotes"]}),)))
+            evidence = self._turn(calling({KEYS[0]: AWKWARD["quotes"]}))
             yield problem("strings-not-escaped", "text is written as it is, quotes included", evidence)
         kept = self.proof.status("awkward") == "passed"  # null is among the awkward arguments
         if not kept and self._alike({KEYS[0]: "a", KEYS[1]: None}, {KEYS[0]: "a"}):
-            evidence = self._turn(Turn(((NAMES[0], {KEYS[0]: "a", KEYS[1]: None}),)))
+            evidence = self._turn(calling({KEYS[0]: "a", KEYS[1]: None}))
             yield problem("null-dropped", "an argument that is null is left out", evidence)
         if any(check.status == "lost" for check in self.proof.checks if check.name in ("awkward", "look-alikes")):
             yield from self._each_value()
 
     def _alike(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
-        first = self.prober.full(Turn(((NAMES[0], one),)))
-        return first is not None and first == self.prober.full(Turn(((NAMES[0], other),)))
+        first = self.prober.full(calling(one))
+        return first is not None and first == self.prober.full(calling(other))
 
     def _each_value(self) -> Iterator[Problem]:
         prover = Prover(self.prober, self.format, self.induction)
         lost: list[Check] = []
         garbled = False
         for key, value in {**AWKWARD, **TYPES}.items():
-            check = prover.check(Case(key, Turn(((NAMES[0], {key: value}),)), render=False, stream=False))
+            check = prover.check(Case(key, calling({key: value}), render=False, stream=False))
             if check.status != "lost":
                 continue
             if isinstance(value, str) and not garbled:
@@ -387,12 +364,9 @@ class _Finder:
 
     def results(self) -> Iterator[Problem]:
         """What becomes of tool results."""
-        turn = Turn(((NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])))
-        text = self.prober.history(turn)
-        if text is None:
-            turn = ONE
-            text = self.prober.history(turn)
-        if text is None or USER_2 not in text:
+        turn = next((turn for turn in (TWO, ONE) if self.prober.history(turn) is not None), ONE)
+        text = self.prober.history(turn) or ""
+        if USER_2 not in text:
             return
         shown = text[text.rfind(USER) : text.rfind(USER_2)]
         if RESULT not in shown:
@@ -421,7 +395,7 @@ class _Finder:
         closing = self.format.thought.closing
         for switches, prompt in self.prober.prompts():
             held = prefill_of(self.format, prompt)
-            tail = text_of(self.induction.cutter.tail(prompt)).strip() if self.induction.cutter else ""
+            tail = text_of(self.induction.cutter.tail(prompt)).strip()
             if tail and not held and USER in prompt:
                 given = f" with {switches}" if switches else ""
                 yield problem(
@@ -449,3 +423,20 @@ class _Finder:
                     "not-a-prefix", "prompt and completion are not the beginning of the next prompt", evidence
                 )
                 return
+
+
+def malformed(format: Format) -> bool:
+    """Whether calls look like JSON objects and are none: a quote or a bracket is missing, or one too many."""
+    text = format.call
+    start, stop = text.find('{"'), text.rfind("}")
+    if start < 0 or stop < start or "{{params}}" in text or "{{kwargs}}" in text or not format.syntax.is_json:
+        return False
+    body = re.sub(r'"\{\{(name|id|index)(:\w+)?\}\}"', '"x"', text[start : stop + 1])
+    body = re.sub(r"\{\{(name|id|index)(:\w+)?\}\}", '"x"', body)
+    for value in ("{}", r"{\"a\": 1}"):
+        try:
+            json.loads(body.replace("{{arguments}}", value).replace("{{skip}}", "x"))
+        except ValueError:
+            continue
+        return False
+    return True

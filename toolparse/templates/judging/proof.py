@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import cycle
 from typing import Any
 
@@ -19,6 +20,7 @@ from toolparse.format import Format
 from toolparse.message import ParsedMessage
 from toolparse.parser import Parser
 from toolparse.render import in_thought, render
+from toolparse.templates.induction.atoms import bare
 from toolparse.templates.induction.induce import Induction
 from toolparse.templates.induction.probe import (
     CONTENT,
@@ -31,6 +33,8 @@ from toolparse.templates.induction.probe import (
     Prober,
     Turn,
     after_user,
+    calling,
+    schema_of,
 )
 from toolparse.templates.judging.detection import Check, Proof
 from toolparse.tools import ToolSet
@@ -103,21 +107,22 @@ class Case:
 def cases_for(format: Format, induction: Induction) -> list[Case]:
     """The cases that a format is tried on."""
     first, second = (NAMES[0], PLAIN[0]), (NAMES[1], PLAIN[1])
-    closing = f"{VALUES[0]} {_closing(format)} {VALUES[1]}"
+    closings = (format.call_end.strip(), format.bind("").block.after.strip(), *format.ends[:1])
+    closing = " ".join([VALUES[0], *filter(None, closings), VALUES[1]])
     on = induction.frames.switches
     found = [
         Case("single", Turn((first,)), stream=False),
         Case("parallel", Turn((first, second))),
         Case("same tool twice", Turn(((NAMES[0], PLAIN[0]), (NAMES[0], {KEYS[0]: VALUES[2]}))), stream=False),
-        Case("no arguments", Turn(((NAMES[0], {}),)), stream=False),
-        Case("types", Turn(((NAMES[0], TYPES),)), render=False, stream=False),
-        Case("awkward", Turn(((NAMES[0], AWKWARD),)), render=False),
-        Case("look-alikes", Turn(((NAMES[0], LOOKALIKES),)), stream=False),
+        Case("no arguments", calling({}), stream=False),
+        Case("types", calling(TYPES), render=False, stream=False),
+        Case("awkward", calling(AWKWARD), render=False),
+        Case("look-alikes", calling(LOOKALIKES), stream=False),
         Case("content", Turn(content=f"{CONTENT} one.\n\nTwo"), render=False, stream=False),
         Case("content and call", Turn((first,), content=f"{CONTENT} one.\n\nTwo"), render=False),
     ]
     if "{{params}}" not in format.call:
-        found.append(Case("closing marker", Turn(((NAMES[0], {KEYS[0]: closing}),)), render=False, stream=False))
+        found.append(Case("closing marker", calling({KEYS[0]: closing}), render=False, stream=False))
     if format.reasoning is not None and induction.frames.has_reasoning:
         thought = f"{THOUGHT} one.\n\nTwo"
         found.append(Case("reasoning", Turn(content=CONTENT, reasoning=thought), on, render=False, stream=False))
@@ -126,24 +131,12 @@ def cases_for(format: Format, induction: Induction) -> list[Case]:
     return found
 
 
-def _closing(format: Format) -> str:
-    """What closes a call in a format, as a text."""
-    behind = format.call_end.strip()
-    section = format.bind("").block.after.strip()
-    return " ".join(part for part in (behind, section, *format.ends[:1]) if part)
-
-
-def prove(
-    prober: Prober, format: Format, induction: Induction, *, stream_all: bool = False, stop: bool = False
-) -> Proof:
-    """Try a format on everything that its template writes.
-
-    `stream_all`: read every case in pieces as well. `stop`: once something has failed, leave it at that.
-    """
+def prove(prober: Prober, format: Format, induction: Induction, *, stop: bool = False) -> Proof:
+    """Try a format on everything that its template writes. `stop`: once something has failed, leave it at that."""
     prover = Prover(prober, format, induction)
     checks: list[Check] = []
     for case in cases_for(format, induction):
-        checks.append(prover.check(replace(case, stream=True) if stream_all else case))
+        checks.append(prover.check(case))
         if stop and not checks[-1].ok:
             break
     if all(check.ok for check in checks):
@@ -170,16 +163,15 @@ class Prover:
         if full is None:
             return Check(case.name, "refused", self.prober.error)
         text, prefill = self.completion(full)
-        message = self.read(text, prefill, case.turn)
+        message = self._parser(prefill).parse(text, tools=_tools_of(case.turn))
         got = turn_of(message)
         padded = got.content != case.turn.content and got.content.strip() == case.turn.content and self.frames.pads
         if padded:
-            got = _Turn(got.calls, case.turn.content, got.reasoning)
-        if got != case.turn:
+            got = replace(got, content=case.turn.content)
+        if not _same(got, case.turn):
             return self._differs(case, full, text, got, message)
-        streamed = self._streamed(text, prefill, case.turn, message) if case.stream else None
-        if streamed is not None:
-            return Check(case.name, "failed", streamed, _shown(text))
+        if case.stream and not _same(self._in_pieces(text, prefill, case.turn), turn_of(message)):
+            return Check(case.name, "failed", "read in pieces it gives another message", _shown(text))
         check = self._written(case, text, prefill)
         if padded and check.ok:
             return replace(check, detail="read with the white space that the template writes around content")
@@ -198,32 +190,26 @@ class Prover:
         for turn in _MAY_BE_WRITTEN:
             if turn.reasoning and (self.format.reasoning is None or (held and not thinking)):
                 continue
-            calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
             try:
-                text = self._own(calls, turn, held, verify=False)
+                text = self._own(turn, held)
             except RenderError:
                 continue
             got = turn_of(self.parser.parse(text, tools=_tools_of(turn), prompt=prompt))
-            if got != turn:
+            if not _same(got, turn):
                 return Check(name, "failed", _difference(turn, got), _shown(prompt[-80:] + text))
         return Check(name, "passed")
 
     def completion(self, full: str) -> tuple[str, str]:
         """The model's part of a rendering, and what the prompt holds before it."""
-        assert self.cutter is not None
         text = self.cutter.turn(full).split(EOS)[0]
         held = self.cutter.prefill()
-        if held and _bare(text).startswith(_bare(held)):
+        if held and bare(text).startswith(bare(held)):
             return text[_behind(text, held) :], self.format.prefill
-        thought, opening = self.format.thought, _bare(self.format.thought.before)
-        opens = bool(opening) and _bare(held).endswith(opening)
-        if opens and thought.closing in text and opening not in _bare(text):
+        thought, opening = self.format.thought, bare(self.format.thought.before)
+        opens = bool(opening) and bare(held).endswith(opening)
+        if opens and thought.closing in text and opening not in bare(text):
             return text, self.format.prefill  # only the prompt writes what opens a thought
         return text, ""
-
-    def read(self, text: str, prefill: str, turn: Turn) -> ParsedMessage:
-        """The text, read with the tools that the turn calls."""
-        return self._parser(prefill).parse(text, tools=_tools_of(turn))
 
     def _parser(self, prefill: str) -> Parser:
         if prefill == self.parser.prefill:
@@ -233,17 +219,17 @@ class Prover:
         return self._other
 
     def _differs(self, case: Case, full: str, text: str, got: Turn, message: ParsedMessage) -> Check:
-        if self._lost(case, full, got):
-            return Check(case.name, "lost", _difference(case.turn, got), _shown(text))
         detail = _difference(case.turn, got)
+        if self._lost(case, full, got):
+            return Check(case.name, "lost", detail, _shown(text))
         issues = "; ".join(issue.message for issue in message.errors[:2])
         return Check(case.name, "failed", f"{detail}{f' ({issues})' if issues else ''}", _shown(text))
 
     def _lost(self, case: Case, full: str, got: Turn) -> bool:
         """Whether the template writes the same for what was read: then the difference was never in the text."""
-        if self._content_behind_end(full, case.turn, got) or self._calls_behind_end(full, case.turn, got):
+        if self._behind_end(full, case.turn, got) or self._in_an_open_thought(full, case.turn, got):
             return True
-        if self._in_an_open_thought(full, case.turn, got) or self._unescaped(case, full, got):
+        if self._unescaped(case, full, got):
             return True
         stray = got.content not in ("", case.turn.content) and got.content != case.turn.content.strip()
         if stray or (got.reasoning or "") not in ("", case.turn.reasoning or "", case.turn.content):
@@ -255,34 +241,20 @@ class Prover:
 
     def _said_as_thought(self, turn: Turn, got: Turn, full: str) -> Iterator[Turn]:
         """What was read, its thought passed as content, where the template frames that as it frames thoughts."""
-        frame = _bare(self.format.reasoning)
-        own = frame == _bare(self.frames.reasoning) and self.frames.has_reasoning
-        if own and not got.content and got.reasoning == turn.content:
-            assert self.cutter is not None
-            if frame.replace("{{text}}", _bare(turn.content)) in _bare(self.cutter.turn(full)):
-                yield Turn(got.calls, turn.content)
+        frame = bare(self.format.reasoning)
+        own = frame == bare(self.frames.reasoning) and self.frames.has_reasoning
+        written = frame.replace("{{text}}", bare(turn.content)) in bare(self.cutter.turn(full))
+        if own and written and not got.content and got.reasoning == turn.content:
+            yield Turn(got.calls, turn.content)
 
-    def _content_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
-        """Whether content stands behind the end of the turn, as a message of its own."""
-        if (
-            not turn.content
-            or got.content
-            or _key(_Turn(got.calls, "", got.reasoning)) != _key(_Turn(turn.calls, "", turn.reasoning))
-        ):
-            return False
-        assert self.cutter is not None
+    def _behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
+        """Whether content, or the calls, stand behind the end of the turn, as a message of their own."""
         text = self.cutter.turn(full)
-        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
-        return 0 <= end < text.rfind(turn.content)
-
-    def _calls_behind_end(self, full: str, turn: Turn, got: Turn) -> bool:
-        """Whether calls stand behind the end of the turn, as a message of their own."""
-        if not (turn.calls and turn.content) or got.calls or got.content.strip() != turn.content.strip():
-            return False
-        assert self.cutter is not None
-        text = self.cutter.turn(full)
-        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=-1)
-        return 0 <= end < text.find(turn.calls[0][0])
+        end = min((at for at in (text.find(mark) for mark in (*self.format.ends, EOS)) if at >= 0), default=len(text))
+        if turn.content and _same(got, replace(turn, content="")):
+            return end < text.rfind(turn.content)
+        said = turn.calls and turn.content and not got.calls and got.content.strip() == turn.content.strip()
+        return bool(said) and end < text.find(turn.calls[0][0])
 
     def _in_an_open_thought(self, full: str, turn: Turn, got: Turn) -> bool:
         """Whether content is written into a thought that the prompt opens and the template does not close."""
@@ -291,7 +263,6 @@ class Prover:
             return False
         if got.calls != turn.calls and not dropped:
             return False
-        assert self.cutter is not None
         closing = self.format.thought.closing
         said = "\n\n".join(part for part in (turn.reasoning, turn.content) if part)
         return closing not in self.cutter.turn(full) and (got.reasoning or "").strip() == said.strip()
@@ -319,15 +290,15 @@ class Prover:
     def _between_values(self) -> str | None:
         """What stands between two string values, if a value may hold just that and nobody can tell."""
         first, second = {KEYS[0]: VALUES[0], KEYS[1]: VALUES[1]}, VALUES[0]
-        two = self.prober.full(Turn(((NAMES[0], first),)))
+        two = self.prober.full(calling(first))
         if two is None or VALUES[0] not in two or VALUES[1] not in two:
             return None
         between = two[two.rindex(VALUES[0]) + len(VALUES[0]) : two.rindex(VALUES[1])]
-        one = self.prober.full(Turn(((NAMES[0], {KEYS[0]: second + between + VALUES[1]}),)))
+        one = self.prober.full(calling({KEYS[0]: second + between + VALUES[1]}))
         return between if one == two else None
 
-    def _streamed(self, text: str, prefill: str, turn: Turn, whole: ParsedMessage) -> str | None:
-        """What is wrong with the stream, if anything."""
+    def _in_pieces(self, text: str, prefill: str, turn: Turn) -> Turn:
+        """The text, read in pieces."""
         stream = self._parser(prefill).stream(tools=_tools_of(turn))
         at = 0
         for size in cycle(_PIECES):
@@ -335,25 +306,18 @@ class Prover:
             at += size
             if at >= len(text):
                 break
-        if turn_of(stream.close()) != turn_of(whole):
-            return "read in pieces it gives another message"
-        return None
+        return turn_of(stream.close())
 
     def _written(self, case: Case, text: str, prefill: str) -> Check:
         """Whether the format writes what the template wrote."""
-        turn = case.turn
-        calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
-        try:
-            own = self._own(calls, turn, prefill, verify=False)
-        except RenderError as error:
-            return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         forms = [form for ended in self._ended(text) for form in (ended, self._without_empty_thought(ended))]
         forms += [self._without_empty_content(form) for form in forms]
         wanted = forms[0]
-        if own in forms or self._unended(own) in forms:
-            return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
         try:
-            self._own(calls, turn, prefill, verify=True)
+            own = self._own(case.turn, prefill)
+            if own in forms or self._unended(own) in forms:
+                return Check(case.name, "passed")  # and this text was read back: what `render` asks for as well
+            self._own(case.turn, prefill, verify=True)
         except RenderError as error:
             return Check(case.name, "failed", f"the format cannot write it: {error}", _shown(text))
         if self._leaves_open(own, wanted):
@@ -370,7 +334,9 @@ class Prover:
         """What the format writes behind what closes the thought of the prompt, in one spelling."""
         return _quoted(own).removeprefix(_quoted(self.format.thought.after))
 
-    def _own(self, calls: list[dict[str, Any]], turn: Turn, prefill: str, *, verify: bool) -> str:
+    def _own(self, turn: Turn, prefill: str, *, verify: bool = False) -> str:
+        """The turn as the format writes it. Raises RenderError."""
+        calls = [{"name": name, "arguments": arguments} for name, arguments in turn.calls]
         content, reasoning = turn.content, turn.reasoning
         return render(self.format, calls, content=content, reasoning=reasoning, prefill=prefill, verify=verify)
 
@@ -400,7 +366,7 @@ class Prover:
 
     def _without_empty_thought(self, text: str) -> str:
         for empty in (self.format.thought.write(""), self.format.thought.after):
-            if empty.strip() and _bare(text).startswith(_bare(empty)):
+            if empty.strip() and bare(text).startswith(bare(empty)):
                 return text[_behind(text, empty) :]
         return text
 
@@ -408,46 +374,33 @@ class Prover:
 def turn_of(message: ParsedMessage) -> Turn:
     """A parsed message as a turn."""
     calls = tuple((call.name, call.arguments) for call in message.tool_calls)
-    return _Turn(calls, message.content, message.reasoning or None)
+    return Turn(calls, message.content, message.reasoning or None)
 
 
-class _Turn(Turn):
-    """A turn that is compared with JSON's ideas of equality: 1 is not True, 1.0 is not 1."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Turn):
-            return NotImplemented
-        return _key(self) == _key(other)
-
-    __hash__ = Turn.__hash__
-
-
-def _key(turn: Turn) -> tuple[str, str, str]:
-    calls = json.dumps([[name, arguments] for name, arguments in turn.calls], sort_keys=True, default=repr)
-    return calls, turn.content, turn.reasoning or ""
+def _same(one: Turn, other: Turn) -> bool:
+    """Whether two turns are equal in JSON's eyes: 1 is not True, 1.0 is not 1."""
+    told = [
+        (json.dumps(turn.calls, sort_keys=True, default=repr), turn.content, turn.reasoning or "")
+        for turn in (one, other)
+    ]
+    return told[0] == told[1]
 
 
 def _tools_of(turn: Turn) -> ToolSet:
-    """The tools that a turn calls; most turns are the same for every template, and so are their tools."""
-    key = repr(turn.calls)
-    known = _toolsets.get(key)
-    if known is None:
-        if len(_toolsets) >= 64:
-            _toolsets.clear()
-        known = _toolsets[key] = ToolSet.of(schemas(turn.calls))
-    return known
+    return _tools_for(json.dumps(turn.calls))
 
 
-_toolsets: dict[str, ToolSet] = {}
+@lru_cache(maxsize=64)
+def _tools_for(calls: str) -> ToolSet:
+    """The tools that are called; most turns are the same for every template, and so are their tools."""
+    return ToolSet.of(schemas(json.loads(calls)))
 
 
 def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
     """Tool definitions with the types that the arguments of these calls have."""
     shapes: dict[str, dict[str, Any]] = {}
     for name, arguments in calls:
-        shapes.setdefault(name, {}).update({key: _typed(value) for key, value in arguments.items()})
+        shapes.setdefault(name, {}).update({key: schema_of(value) for key, value in arguments.items()})
     return [
         {
             "type": "function",
@@ -459,20 +412,6 @@ def schemas(calls: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 def _names(turn: Turn) -> list[str]:
     return [name for name, _ in turn.calls]
-
-
-def _typed(value: Any) -> dict[str, Any]:
-    """The schema of a value, down to the leaves: formats without types in their text need it."""
-    if value is None:
-        return {"type": "null"}
-    if isinstance(value, dict):
-        return {"type": "object", "properties": {key: _typed(item) for key, item in value.items()}}
-    if isinstance(value, list):
-        kinds = list({json.dumps(_typed(item)): _typed(item) for item in value}.values())
-        items = {"items": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}} if kinds else {}
-        return {"type": "array", **items}
-    kinds_of = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
-    return {"type": next(word for kind, word in kinds_of if isinstance(value, kind))}
 
 
 def _difference(wanted: Turn, got: Turn) -> str:
@@ -495,13 +434,9 @@ def _difference(wanted: Turn, got: Turn) -> str:
     return f"reasoning {wanted.reasoning!r} was read as {got.reasoning!r}"
 
 
-def _bare(text: str | None) -> str:
-    return "".join((text or "").split())
-
-
 def _behind(text: str, prefix: str) -> int:
     """The index behind `prefix`, white space not counted, with the white space that `prefix` itself ends in."""
-    left = len(_bare(prefix))
+    left = len(bare(prefix))
     at = 0
     while left:
         left -= not text[at].isspace()
@@ -514,7 +449,7 @@ def _behind(text: str, prefix: str) -> int:
 
 def _quoted(text: str) -> str:
     """A text without blanks, its quotes alike: arguments that a template prints as given may be a dict's repr."""
-    return _bare(text).replace("'", '"')
+    return bare(text).replace("'", '"')
 
 
 def _shown(text: str) -> str:

@@ -9,11 +9,23 @@ from typing import Any
 from toolparse import registry
 from toolparse.errors import ToolparseError
 from toolparse.format import CALL_HOLES, Format
-from toolparse.picture import Text, Wrapper
-from toolparse.templates.judging.nearest import words_of, written_by
-from toolparse.templates.judging.signs import SIGNS
+from toolparse.picture import Text
+from toolparse.templates.judging.likeness import words_of, written_by
+
+#: What the templates of a family hold of their own, so that a model is called the same by its template, its tokenizer
+#: and its folder. Only asked where pictures are the same and neither frames nor the model's name decide, or where
+#: there are none.
+SIGNS: dict[str, tuple[str, ...]] = {
+    "qwen": ("# Tools\n\nYou may call one or more functions to assist with the user query.", "You are Qwen"),
+    "exaone4": ("[|assistant|]",),
+    "granite4": ("<|start_of_role|>",),
+    "ling2": ("<role>ASSISTANT</role>",),
+    "trinity": ("Arcee",),
+    "lfm2": ("List of tools: ",),
+}
 
 _MARKER = re.compile(r"<[^<>\s{}][^<>{}\n]*>|\[/?[A-Z][A-Z_ ]+\]")
+_RESERVED = re.compile(r"reserved|unused|special_token|extra_\d", re.IGNORECASE)
 
 
 def by_prompt(families: Sequence[Format], prompt: str, plain: str) -> tuple[Format | None, str]:
@@ -65,24 +77,18 @@ def by_vocabulary(added: frozenset[str], families: Sequence[Format] | None = Non
     return family, f"added tokens {', '.join(outer)} are those of {family.name!r}; no template proves it"
 
 
-_RESERVED = re.compile(r"reserved|unused|special_token|extra_\d", re.IGNORECASE)
-
-
 def _own_markers(variant: Format, root: Format, added: frozenset[str]) -> bool:
     """Whether a variant has markers that its root has not, and all of them are added tokens."""
     own, others = (set(_MARKER.findall("\n".join(family.sources()))) for family in (variant, root))
-    beside = {marker for marker in own - others if not _HOLED.search(marker)}
-    calls = beside & set(_MARKER.findall("\n".join((variant.call, variant.section, variant.param or ""))))
+    calls = (own - others) & set(_MARKER.findall("\n".join((variant.call, variant.section, variant.param or ""))))
     return bool(calls) and calls <= added
-
-
-_HOLED = re.compile(r"\{\{")
 
 
 def markers_of(family: Format) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The markers that enclose all of a family's calls, and the others of its pictures."""
     section = tuple(_MARKER.findall(family.block.write("\n")))
-    call = [marker for literal in _literals(family) for marker in _MARKER.findall(literal)]
+    parts = family.picture("call", family.call, CALL_HOLES, frozenset()).parts if family.call else ()
+    call = [marker for part in parts if isinstance(part, Text) for marker in _MARKER.findall(part.text)]
     if section:
         return section, tuple(call)
     if not call:
@@ -91,23 +97,12 @@ def markers_of(family: Format) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return outer, tuple(marker for marker in call if marker not in outer)
 
 
-def _literals(family: Format) -> Iterable[str]:
-    if not family.call:
-        return
-    picture = family.picture("call", family.call, CALL_HOLES, frozenset())
-    for part in picture.parts:
-        if isinstance(part, Text):
-            yield part.text
-        elif isinstance(part, Wrapper):
-            yield ""
-
-
 def by_names(names: Iterable[str]) -> tuple[Format | None, str]:
     """A family that is called like the model's type, or that lists its name, and why."""
-    tried = []
+    tried: dict[str, None] = {}
     for name in names:
         for spelling in (name, re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name)):
-            tried.append(spelling)
+            tried[spelling] = None
             entry = registry.named(spelling)
             if isinstance(entry, Format):
                 return entry, f"the model's type {name!r} is the name of {entry.name!r}; no template proves it"
@@ -116,12 +111,7 @@ def by_names(names: Iterable[str]) -> tuple[Format | None, str]:
         if listed is not None:
             family, model = listed
             return family, f"{model!r} is listed under {family.name!r}; no template proves it"
-    return (
-        None,
-        f"no family is called {', '.join(map(repr, dict.fromkeys(tried)))}"
-        if tried
-        else "no model type or name to look at",
-    )
+    return None, f"no family is called {', '.join(map(repr, tried))}" if tried else "no model type or name to look at"
 
 
 def by_response_template(template: Any) -> tuple[Format | None, str]:

@@ -60,11 +60,6 @@ def _usual() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def caching() -> bool:
-    """Whether anything is kept on disk."""
-    return cache_folder() is not None
-
-
 def read_cache(kind: str, key: str) -> bytes | None:
     """What was kept under a key (hexadecimal), or None: absent, damaged, too large, or not the user's own."""
     try:

@@ -15,11 +15,10 @@ import functools
 import hashlib
 import json
 import re
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import BuiltinMethodType, CodeType
+from types import CodeType
 from typing import Any, TypeVar
 
 import jinja2
@@ -29,14 +28,13 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import (
     ImmutableSandboxedEnvironment,
     SandboxedEnvironment,
-    modifies_known_mutable,
     safe_range,
 )
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from toolparse.errors import TemplateError
 from toolparse.templates.rendering import limits
-from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, current, spending
+from toolparse.templates.rendering.limits import Budget, LimitExceeded, Limits, attributes, current, spending, words
 
 NOW = datetime.datetime(2024, 5, 17, 12, 0, 0)
 
@@ -91,16 +89,7 @@ class _Dict:
 def _tojson(
     x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    try:
-        encoder = _encoder(ensure_ascii, indent, separators, sort_keys)
-    except TypeError:  # an indent or separators that are no key: json says what is wrong with them
-        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    return encoder.encode(x)
-
-
-@functools.lru_cache(maxsize=32, typed=True)
-def _encoder(ensure_ascii: Any, indent: Any, separators: Any, sort_keys: Any) -> json.JSONEncoder:
-    return json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: Any) -> str:
@@ -116,17 +105,13 @@ def _strftime_now(form: str) -> str:
 _PADDED = re.compile(r"%[^A-Za-z%]*\d")
 
 
-# Functions, not the classes behind them: `cycler.reset(raise_exception)` would write into what other renderings share.
-def _namespace(*args: Any, **kwargs: Any) -> _Namespace:
-    return _Namespace(*args, **kwargs)
+def _maker(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes things of a kind, without the class: `cycler.reset(raise_exception)` would write into that for all."""
 
+    def make(*args: Any, **kwargs: Any) -> Any:
+        return kind(*args, **kwargs)
 
-def _cycler(*items: Any) -> Cycler:
-    return Cycler(*items)
-
-
-def _joiner(sep: str = ", ") -> Joiner:
-    return Joiner(sep)
+    return make
 
 
 def _first(value: Any) -> Any:
@@ -145,23 +130,27 @@ class _Code(CodeGenerator):
         if not isinstance(node.arg, nodes.Slice):
             super().visit_Getitem(node, frame)
             return
-        self.write("environment.sliced(")
-        self.visit(node.node, frame)
-        self.write(", slice(")
-        for part in (node.arg.start, node.arg.stop, node.arg.step):
+        self._guarded("sliced", [node.node, node.arg.start, node.arg.stop, node.arg.step], frame)
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
+        self._guarded("joined", node.nodes, frame)
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802
+        if isinstance(node.node, nodes.EnvironmentAttribute) and node.node.name == "counted":
+            self._guarded("counted", node.args, frame)
+        else:
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+
+    def _guarded(self, name: str, parts: Iterable[nodes.Node | None], frame: Frame) -> None:
+        """A call of one of the environment's guards."""
+        self.write(f"environment.{name}(")
+        for part in parts:
             if part is None:
                 self.write("None")
             else:
                 self.visit(part, frame)
             self.write(", ")
-        self.write("))")
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
-        self.write("environment.joined((")
-        for part in node.nodes:
-            self.visit(part, frame)
-            self.write(", ")
-        self.write("))")
+        self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
         self._made(super().visit_List, node, frame)
@@ -170,26 +159,13 @@ class _Code(CodeGenerator):
         self._made(super().visit_Dict, node, frame)
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802
-        if node.ctx == "load":
-            self._made(super().visit_Tuple, node, frame)
-        else:
-            super().visit_Tuple(node, frame)
-
-    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:  # noqa: N802
-        if isinstance(node.node, nodes.EnvironmentAttribute) and node.node.name == "counted":
-            self.write("environment.counted(")
-            self.visit(node.args[0], frame)
-            self.write(")")
-        else:
-            super().visit_Call(node, frame, forward_caller=forward_caller)
+        self._made(super().visit_Tuple, node, frame)
 
     def _made(self, visit: Callable[[Any, Frame], None], node: Any, frame: Frame) -> None:
-        if not node.items:
-            visit(node, frame)
-            return
-        self.write("environment.made(")
+        weighed = bool(node.items) and getattr(node, "ctx", "load") == "load"
+        self.write("environment.made(" if weighed else "")
         visit(node, frame)
-        self.write(")")
+        self.write(")" if weighed else "")
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -217,9 +193,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.globals = {
             "range": safe_range,
             "dict": _Dict(),
-            "namespace": _namespace,
-            "cycler": _cycler,
-            "joiner": _joiner,
+            "namespace": _maker(_Namespace),
+            "cycler": _maker(Cycler),
+            "joiner": _maker(Joiner),
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
         }
@@ -235,13 +211,11 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=attribute)
         if kind is _Namespace and not attribute.startswith("_"):
             try:
-                value = _attributes(obj)[attribute]
+                value = attributes(obj)[attribute]
             except KeyError:
                 return self.undefined(obj=obj, name=attribute)
             if type(value) in _DATA:
                 return value
-        elif (kind, attribute) in _HARMLESS:
-            return getattr(obj, attribute)
         return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -286,10 +260,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         budget = current()
         budget.tick()
-        kind = type(__obj)
-        if kind is BuiltinMethodType and type(__obj.__self__) in (str, dict):
-            return __self._call_method(budget, __obj, args, kwargs)
-        owner = getattr(__obj, "__self__", None) if kind is not jinja2.runtime.Macro else None
+        is_macro = type(__obj) is jinja2.runtime.Macro
+        owner = getattr(__obj, "__self__", None) if not is_macro else None
         if isinstance(owner, (str, bytes, int, float)):
             name = getattr(__obj, "__name__", "")
             args = tuple(limits.laid_out(name, arg) for arg in args)
@@ -300,7 +272,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         if budget.depth > budget.limits.depth:
             raise TemplateError("the template's macros call each other too deeply")
         try:
-            if kind is jinja2.runtime.Macro:  # takes the context of escaping, nothing else that must be looked up
+            if is_macro:  # takes the context of escaping, nothing else that must be looked up
                 result = __obj(__context.eval_ctx, *args, **_plain_kwargs(kwargs))
             else:
                 result = super().call(__context, __obj, *args, **kwargs)
@@ -310,89 +282,32 @@ class _Environment(ImmutableSandboxedEnvironment):
             budget.check(owner)
         return budget.check(result)
 
-    def _call_method(self, budget: Budget, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a method of a text or a dict: no need to ask whether it is safe or wants the context."""
-        kwargs = _plain_kwargs(kwargs)
-        owner = method.__self__
-        if type(owner) is str:
-            name = method.__name__
-            args = tuple(limits.laid_out(name, arg) for arg in args)
-            budget.foresee(name, owner, args, kwargs)
-            return budget.check(method(*args, **kwargs))
-        result = method(*args, **kwargs)
-        if self.mutable:
-            budget.check(owner)
-        return budget.check(result)
-
 
 #: Plain values: neither methods nor anything else that the sandbox wraps.
 _DATA = frozenset((str, int, float, bool, list, dict, tuple, type(None)))
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 
-_MUTATING = frozenset(
-    ("append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update")
+_MUTATING = words("append clear extend insert pop popitem remove reverse setdefault sort update")
+_TEXT = words(
+    "capitalize casefold center count endswith expandtabs find format format_map index isalnum isalpha isascii "
+    "isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip "
+    "partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines "
+    "startswith strip swapcase title translate upper zfill"
 )
-_TEXT = frozenset(
-    (
-        *(
-            "capitalize",
-            "casefold",
-            "center",
-            "count",
-            "endswith",
-            "expandtabs",
-            "find",
-            "format",
-            "format_map",
-            "index",
-        ),
-        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric"),
-        *("isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition"),
-        *("removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip"),
-        *("split", "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill"),
-    )
-)
-_LOOP = frozenset(
-    (
-        *("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"),
-        *("depth", "depth0", "cycle", "changed"),
-    )
-)
+_LOOP = words("index index0 revindex revindex0 first last length previtem nextitem depth depth0 cycle changed")
 #: All that a template may ask of a value by a dot; of what is not here, nothing.
 _ALLOWED: tuple[tuple[type, frozenset[str]], ...] = (
     (str, _TEXT),
-    (dict, frozenset(("copy", "get", "items", "keys", "values"))),
-    (list, frozenset(("copy", "count", "index"))),
-    (tuple, frozenset(("count", "index"))),
-    (range, frozenset(("count", "index", "start", "stop", "step"))),
-    (_Dict, frozenset(("fromkeys",))),
+    (dict, words("copy get items keys values")),
+    (list, words("copy count index")),
+    (tuple, words("count index")),
+    (range, words("count index start stop step")),
+    (_Dict, words("fromkeys")),
     (jinja2.runtime.LoopContext, _LOOP),
-    (jinja2.runtime.Macro, frozenset(("arguments", "caller", "catch_kwargs", "catch_varargs", "name"))),
-    (jinja2.runtime.BlockReference, frozenset(("super",))),
-    (Cycler, frozenset(("current", "next", "reset"))),
+    (jinja2.runtime.Macro, words("arguments caller catch_kwargs catch_varargs name")),
+    (jinja2.runtime.BlockReference, words("super")),
+    (Cycler, words("current next reset")),
 )
-
-
-def _harmless() -> frozenset[tuple[type, str]]:
-    """Attributes of everyday types that both sandboxes allow and neither wraps."""
-    everyday = {kind: dir(kind) for kind in (str, dict, list)}
-    found = {
-        (kind, name)
-        for kind, names in everyday.items()
-        for name in names
-        if name not in ("format", "format_map")
-        and name in next(names for known, names in _ALLOWED if known is kind)
-        and not modifies_known_mutable(kind(), name)
-    }
-    return frozenset(found | {(jinja2.runtime.LoopContext, name) for name in ("index", "index0", "first", "last")})
-
-
-_HARMLESS = _harmless()
-
-
-def _attributes(namespace: Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = object.__getattribute__(namespace, "_Namespace__attrs")
-    return found
 
 
 def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -402,9 +317,7 @@ def _plain_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Filters that pass things on and make no text of them.
-_CHEAP = frozenset(
-    ("count", "d", "default", "first", "items", "last", "length", "list", "map", "reject", "rejectattr", "select")
-) | {"selectattr", "tojson", "reverse"}
+_CHEAP = words("count d default first items last length list map reject rejectattr select selectattr tojson reverse")
 
 
 def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -434,13 +347,12 @@ def _guard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 class CompiledTemplate:
     """A chat template, ready to be rendered.
 
-    `source` is its text, `digest` the sha256 of it. `render` takes plain data, copies it and raises TemplateError
+    `source` is its text. `render` takes plain data, copies it and raises TemplateError
     (with the template's own words, where it raised) or LimitExceeded.
     """
 
     def __init__(self, source: str, template: jinja2.Template, mutable: bool) -> None:
         self.source = source
-        self.digest = digest(source)
         self.mutable = mutable
         self._template = template
 
@@ -484,9 +396,21 @@ def environment(mutable: bool = False) -> _Environment:
     return _Environment(mutable=mutable)
 
 
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+def _keep(cache: OrderedDict[K, T], key: K, value: T, limit: int = 256) -> T:
+    cache[key] = value
+    while len(cache) > limit:
+        with contextlib.suppress(KeyError):
+            cache.popitem(last=False)
+    return value
+
+
 _compiled: OrderedDict[tuple[str, bool], CompiledTemplate] = OrderedDict()
-_compiled_lock = threading.Lock()
-_COMPILED_KEPT = 256
+_codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the same code
+_trees: OrderedDict[str, nodes.Template] = OrderedDict()  # parsed and not yet compiled
 
 
 def compile_template(source: str, *, mutable: bool = False, deadline: float | None = None) -> CompiledTemplate:
@@ -496,21 +420,16 @@ def compile_template(source: str, *, mutable: bool = False, deadline: float | No
     """
     if not isinstance(source, str):
         raise TemplateError(f"a chat template is a text, not {type(source).__name__}")
-    key = (digest(source), mutable)
-    with _compiled_lock:
-        known = _compiled.get(key)
-        if known is not None:
-            _compiled.move_to_end(key)
-            return known
-    env = environment(mutable)
-    code = _code(source, key[0], env, deadline)
+    key = digest(source)
+    known = _compiled.get((key, mutable))
+    if known is not None:
+        return known
+    env, code = environment(mutable), _codes.get(key)
+    if code is None:
+        tree = _trees.pop(key, None) or _parse(source)
+        code = _keep(_codes, key, _guarded_compile(lambda: env.compile(tree), deadline))
     template = jinja2.Template.from_code(env, code, env.make_globals(None))
-    made = CompiledTemplate(source, template, mutable)
-    with _compiled_lock:
-        _compiled[key] = made
-        while len(_compiled) > _COMPILED_KEPT:
-            _compiled.popitem(last=False)
-    return made
+    return _keep(_compiled, (key, mutable), CompiledTemplate(source, template, mutable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +450,6 @@ _MARKER = re.compile(r"\s*(<[^<>\n]{1,80}>|\[/?[A-Z][A-Z0-9_ ]*\])\s*")
 _SWITCH = re.compile(r"think|thought|reason|effort|budget|(^|_)cot(_|$)", re.IGNORECASE)
 _NO_SWITCH = re.compile(r"content|text|past|keep|preserve|history|drop|truncate|tag|token|^has_|^is_", re.IGNORECASE)
 _facts: OrderedDict[str, Facts] = OrderedDict()
-_trees: OrderedDict[str, nodes.Template] = OrderedDict()  # parsed and not yet compiled
 
 
 def facts_of(source: str) -> Facts:
@@ -604,31 +522,6 @@ def _parse(source: str) -> nodes.Template:
     limits.check_source(source)
     tree: nodes.Template = _guarded_compile(lambda: environment().parse(source))
     return tree
-
-
-T = TypeVar("T")
-
-
-def _keep(cache: OrderedDict[str, T], key: str, value: T, limit: int = 256) -> T:
-    cache[key] = value
-    while len(cache) > limit:
-        with contextlib.suppress(KeyError):
-            cache.popitem(last=False)
-    return value
-
-
-_codes: OrderedDict[str, CodeType] = OrderedDict()  # both sandboxes run the same code
-
-
-def _code(source: str, key: str, env: _Environment, deadline: float | None) -> CodeType:
-    known = _codes.get(key)
-    return known if known is not None else _keep(_codes, key, _compiled_code(source, key, env, deadline))
-
-
-def _compiled_code(source: str, key: str, env: _Environment, deadline: float | None) -> CodeType:
-    tree = _trees.pop(key, None) or _parse(source)
-    code: CodeType = _guarded_compile(lambda: env.compile(tree), deadline)
-    return code
 
 
 def _guarded_compile(make: Callable[[], Any], deadline: float | None = None) -> Any:

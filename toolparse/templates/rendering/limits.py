@@ -26,6 +26,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -59,48 +60,24 @@ class Limits:
 
 LIMITS = Limits()
 
-_AMPLIFIERS = frozenset(
-    (
-        "center",
-        "ljust",
-        "rjust",
-        "zfill",
-        "expandtabs",
-        "join",
-        "replace",
-        "format",
-        "format_map",
-        "translate",
-        "strip",
-        "lstrip",
-        "rstrip",
-        "trim",
-        "indent",
-        "wordwrap",
-        "truncate",
-        "batch",
-        "slice",
-        "round",
-        "tojson",
-        "xmlattr",
-        "urlize",
-        "sum",
-        "random",
-        "rfind",
-        "rindex",
-        "rsplit",
-        "rpartition",
-        "pprint",
-    )
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for lists of names."""
+    return frozenset(text.split())
+
+
+_AMPLIFIERS = words(
+    "center ljust rjust zfill expandtabs join replace format format_map translate strip lstrip rstrip trim indent "
+    "wordwrap truncate batch slice round tojson xmlattr urlize sum random rfind rindex rsplit rpartition pprint"
 )
 #: Amplifiers that walk through what they are given: an iterator among it must be counted before.
-_WALKERS = frozenset(("join", "sum", "batch", "slice", "format", "format_map"))
+_WALKERS = words("join sum batch slice format format_map")
 #: Of these the arguments are sought in the text: C does it in time that grows with the product.
-_SEEKING = frozenset(("rfind", "rindex", "rsplit", "rpartition"))
-_STRIPPING = frozenset(("strip", "lstrip", "rstrip", "trim"))
+_SEEKING = words("rfind rindex rsplit rpartition")
+_STRIPPING = words("strip lstrip rstrip trim")
 #: Values that weigh one, whatever they hold.
 _SINGLE = frozenset((int, float, bool, type(None)))
-_REGEX_FILTERS = frozenset(("striptags", "title", "urlize", "wordcount", "wordwrap", "xmlattr", "pprint", "capitalize"))
+_REGEX_FILTERS = words("striptags title urlize wordcount wordwrap xmlattr pprint capitalize")
 _REGEX_INPUT = 20_000
 _DIGITS = re.compile(r"\d+")
 _TAG = re.compile(r"\{[{%]")
@@ -117,13 +94,12 @@ _PARTS = 64
 class Budget:
     """What one rendering has left."""
 
-    __slots__ = ("deadline", "depth", "largest", "limits", "look", "made", "steps", "visits")
+    __slots__ = ("deadline", "depth", "limits", "look", "made", "steps", "visits")
 
     def __init__(self, limits: Limits = LIMITS, deadline: float | None = None) -> None:
         self.limits = limits
         self.steps = limits.steps
         self.look = limits.steps  # at how many steps the clock is looked at
-        self.largest = limits.value
         self.visits = limits.visits
         self.made = limits.made
         self.depth = 0
@@ -144,13 +120,7 @@ class Budget:
 
     def check(self, value: Any) -> Any:
         """The value itself, if a template may hold something that large."""
-        if type(value) is str:
-            size = len(value)
-            if size <= self.largest < self.made:
-                self.made -= size
-            else:
-                self.spend(size)
-        elif isinstance(value, (str, bytes)):
+        if isinstance(value, (str, bytes)):
             self.spend(len(value))
         elif isinstance(value, int):
             if value.bit_length() > _BIG_INT_BITS:
@@ -262,13 +232,18 @@ def contents(value: Any) -> Iterable[Any] | None:
     if isinstance(value, (list, tuple, set, frozenset, range, ItemsView, KeysView, ValuesView)):
         return value
     if isinstance(value, Namespace):
-        attributes: dict[str, Any] = object.__getattribute__(value, "_Namespace__attrs")
-        return (part for item in attributes.items() for part in item)
+        return (part for item in attributes(value).items() for part in item)
     if isinstance(value, Cycler):
         return value.items
     if isinstance(value, Joiner):
         return (value.sep,)
     return None
+
+
+def attributes(namespace: Namespace) -> dict[str, Any]:
+    """What a namespace holds."""
+    found: dict[str, Any] = object.__getattribute__(namespace, "_Namespace__attrs")
+    return found
 
 
 def check_source(source: str) -> None:
@@ -323,20 +298,14 @@ def current() -> Budget:
     return budget
 
 
-class spending:  # noqa: N801 - reads as a phrase: `with spending(budget):`
+@contextmanager
+def spending(budget: Budget) -> Iterator[None]:
     """Make a budget the current one of this thread."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._before: Budget | None = None
-
-    def __enter__(self) -> Budget:
-        self._before = _current.budget
-        _current.budget = self._budget
-        return self._budget
-
-    def __exit__(self, *_: object) -> None:
-        _current.budget = self._before
+    before, _current.budget = _current.budget, budget
+    try:
+        yield
+    finally:
+        _current.budget = before
 
 
 class Counted:
@@ -394,12 +363,12 @@ def concat(parts: Iterable[str]) -> str:
         budget.tick()
 
 
-def joined(parts: tuple[Any, ...]) -> str:
+def joined(*parts: Any) -> str:
     """What `~` makes of these parts."""
     budget = current()
     if all(type(part) is str for part in parts):
         size = sum(map(len, parts))
-        if size <= budget.largest:
+        if size <= budget.limits.value:
             budget.spend(size)
             return "".join(parts)
     return concat(str(part) for part in budget.check(parts))
@@ -412,38 +381,30 @@ def shown(value: Any) -> Any:
     return value
 
 
-def sliced(value: Any, part: slice) -> Any:
+def sliced(value: Any, *bounds: Any) -> Any:
     """What a slice makes."""
     budget = current()
     budget.tick()
-    return budget.check(value[part])
+    return budget.check(value[slice(*bounds)])
 
 
 def operated(operator: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
     """What an operator makes of two values, refused before it is made where it would be too large."""
-    if operator == "+" and type(left) is str and type(right) is str:
-        budget = current()
-        budget.tick()
-        budget.spend(len(left) + len(right))
-        return left + right
-    operate(operator, left, right)
-    return current().check(function(left, right))
-
-
-def operate(operator: str, left: Any, right: Any) -> None:
-    """Refuse an arithmetic or string operation whose result would be too large."""
     budget = current()
     budget.tick()
+    if operator == "+" and type(left) is str and type(right) is str:
+        budget.spend(len(left) + len(right))
+        return left + right
     if operator == "*":
         _foresee_times(budget, left, right)
     elif operator == "**":
         if isinstance(left, int) and isinstance(right, int):
             budget.product(max(1, left.bit_length()) * 1000, abs(right))
     elif operator == "%" and isinstance(left, (str, bytes)):
-        args = right if isinstance(right, tuple) else (right,)
-        budget.foresee("format", left, args, {})
+        budget.foresee("format", left, right if isinstance(right, tuple) else (right,), {})
     elif operator == "+" and isinstance(left, (str, bytes, list, tuple)) and hasattr(right, "__len__"):
         budget.product(len(left) + len(right))
+    return budget.check(function(left, right))
 
 
 def _foresee_times(budget: Budget, left: Any, right: Any) -> None:
