@@ -13,6 +13,8 @@ from tests.conftest import sliced, streamed
 from toolparse import registry, testing
 from toolparse.errors import RenderError
 from toolparse.format import Format
+from toolparse.message import ToolCall
+from toolparse.picture import HOLE
 
 FACTOR = {"laws": 10.0, "ci": 1.0}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 0.2)
 
@@ -64,6 +66,22 @@ def test_no_key_is_dropped(format: Format) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_call_of_a_section_is_read(format: Format) -> None:
     testing.every_call(format, max_examples=int(50 * FACTOR))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_texts_that_are_markup_are_refused_or_right(format: Format) -> None:
+    """What is written of a format's own markup reads back, and its tool holds nothing against it."""
+    shown = [
+        (source or "").replace("{{key}}", "key").replace("{{name}}", "f") for source in (format.param, format.call)
+    ]
+    marks = dict.fromkeys(piece for source in shown for piece in HOLE.sub("\0", source).split("\0") if piece.strip())
+    parser = toolparse.Parser(format, prefill="")
+    for text in (text for mark in marks for text in (mark, mark + "x", "x" + mark, f"x{mark}y", mark.strip() * 2)):
+        call = ToolCall("f", {"key": text})
+        with contextlib.suppress(RenderError):
+            written = parser.render([call])
+            (read,) = parser.parse(written, tools=testing.schema_of([call])).tool_calls
+            assert (read.arguments, read.issues) == ({"key": text}, ()), written
 
 
 PICTURES = [

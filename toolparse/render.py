@@ -8,6 +8,7 @@ from typing import Any
 from toolparse.codecs import json
 from toolparse.codecs.unescaped import inner_syntax
 from toolparse.codecs.writing import write_arguments, write_kwargs, write_string, write_value
+from toolparse.compile import compile_format
 from toolparse.errors import RenderError
 from toolparse.format import CALL_HOLES, PARAM_HOLES, SUFFIX, Format
 from toolparse.message import ToolCall, fill_id
@@ -235,13 +236,15 @@ def _verify(
     format: Format, calls: Sequence[ToolCall], content: str, reasoning: str | None, prefill: str, text: str
 ) -> None:
     message = read_text(format, text, prefill=prefill)
+    own = next(shape.tagged for shape in compile_format(format.bind("")).shapes if shape.number == 0)
     for wanted, found in zip(calls, message.tool_calls, strict=False):
         if found.name != wanted.name:
             raise RenderError(
                 f"format {format.name!r} cannot carry the tool name {wanted.name!r}; it reads back as {found.name!r}"
             )
         for key, value in wanted.arguments.items():
-            if key not in found.arguments or not _same(format, value, found.arguments[key]):
+            again = own is not None and isinstance(value, str) and own.params[0].opens_again(key, value)
+            if again or key not in found.arguments or not _same(format, value, found.arguments[key]):
                 raise RenderError(
                     f"format {format.name!r} cannot carry argument {key!r} of {wanted.name!r}: "
                     "its text would be taken for markup or lost; change the value or use another format"

@@ -104,6 +104,13 @@ class ParamProgram:
         """The closing tag of the parameter called `key`."""
         return self.close.replace(KEY, key)
 
+    def opens_again(self, key: str, value: str) -> bool:
+        """Whether the text of the parameter called `key` begins with the tag in which it stands."""
+        if self.opener or not value.startswith(self.first):
+            return bool(self.opener) and value.startswith(self.opener)
+        match = self.head.final.match(value)
+        return match is not None and match["key"] == key
+
     def stem_of(self, close: str) -> str:
         """How a closing tag of this parameter begins: a slip of it begins so, too."""
         if close[-1:] != ">" or len(close) <= 3:
@@ -370,7 +377,7 @@ def swallowed(program: TaggedProgram, arguments: dict[str, Any], tool: Parameter
             for piece in value.split(close, _PIECES)[1:]:
                 for word in _WORDS.findall(piece[:_NEAR] + " " + piece[:_NEAR].lower()):
                     names.update((word[at:], None) for at in range(max(1, len(word) - 2)))
-        elif value.startswith(own.opener or own.first) and (own.opener or next(iter(names), "") == key):
+        elif own.opens_again(key, value):
             found.append(("invalid-value", f"arguments.{key}: its text begins with its own opening tag"))
         found.extend(
             ("missing-argument", f"arguments.{name}: it stands in the text of {key!r}, which is not closed before it")

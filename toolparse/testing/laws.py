@@ -308,6 +308,9 @@ def one_bad_call(format: Format, *, max_examples: int = 60) -> None:
     _hold(check_one, st.tuples(st.lists(one, min_size=2, max_size=4), _SEEDS), made, max_examples)
 
 
+_TEXT_ENDS = re.compile(r"""["']\s*(?:,\s*\w+\s*[=:]|[)}\]])""")
+
+
 def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) -> str | None:
     """The text with one character of a call's arguments lost, changed or added; markers stay as they are."""
     assert call.span is not None
@@ -319,12 +322,13 @@ def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) 
         piece.strip() for picture in (format.call, format.param) for piece in HOLE.sub("\0", picture or "").split("\0")
     ]
     markers = {core for core in (*compile_format(format).all_markers, *written) if len(core) > 1}
+    ends = _TEXT_ENDS.finditer(text) if format.syntax.loose else ()  # where nothing else tells that a text is over
     shielded = {
         at
         for core in markers
         for match in re.finditer(re.escape(core), text)
         for at in range(match.start() - 1, match.end() + 1)
-    }
+    } | {at for match in ends for at in range(*match.span())}
     places = [at for at in range(first, call.span.end - 1) if at not in shielded]
     if not places:
         return None
