@@ -308,7 +308,7 @@ def one_bad_call(format: Format, *, max_examples: int = 60) -> None:
     _hold(check_one, st.tuples(st.lists(one, min_size=2, max_size=4), _SEEDS), made, max_examples)
 
 
-_TEXT_ENDS = re.compile(r"""["']\s*(?:,\s*\w+\s*[=:]|[)}\]])""")
+_SIGNS = re.compile(r"""["']\s*,\s*\w+\s*[=:]|[^\w\s]+""")
 
 
 def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) -> str | None:
@@ -322,7 +322,8 @@ def _damage_call(format: Format, text: str, call: ToolCall, rng: random.Random) 
         piece.strip() for picture in (format.call, format.param) for piece in HOLE.sub("\0", picture or "").split("\0")
     ]
     markers = {core for core in (*compile_format(format).all_markers, *written) if len(core) > 1}
-    ends = _TEXT_ENDS.finditer(text) if format.syntax.loose else ()  # where nothing else tells that a text is over
+    # Where texts are not escaped, signs and what follows a quote are all that tells where one begins and ends.
+    ends = _SIGNS.finditer(text) if format.syntax.loose else ()
     shielded = {
         at
         for core in markers
