@@ -21,7 +21,7 @@ for name in toolparse.families():
     if not hasattr(format, "call"):
         continue
     program = compile_format(format)
-    lines += [name, *program.marker_cores, *program.all_markers, *program.suffix_words, program.markers.pattern]
+    lines += [name, *program.candidates, *program.all_markers, *program.suffix_words, program.markers.pattern]
 for name in ("hermes", "qwen3-coder", "harmony", "kimi-k2", "gemma4", "llama3-json"):
     parser = toolparse.parser_for(name)
     for syntax in SYNTAXES:
