@@ -29,12 +29,12 @@ class Pieces(Turn):
     _later: list[str]
 
     def holding(self) -> bool:
-        """Whether every piece must go through the steps."""
-        return self._seeking
+        """Whether nothing is said yet of what is read."""
+        return False
 
     def _enter(self, stretch: TextStretch | None, scanner: Scanner | None) -> None:
         """Pieces of a text follow, or of a call's body."""
-        if not self.holding():
+        if not self._seeking and (stretch is None or not self.holding()):
             self.append("")
             self._stretch, self._scanner = stretch, scanner
             self._next_piece()
@@ -86,7 +86,13 @@ class Pieces(Turn):
         assert call is not None
         self._fed.append(text)
         said = scanner.take_verbatim(text)
-        return [ArgumentsDelta(len(self.calls), said)] if said and call.started and not call.quiet else []
+        if not said or not call.started or call.quiet:
+            return []
+        event = ArgumentsDelta(len(self.calls), said)
+        if self.holding():
+            self.events.append(event)
+            return []
+        return [event]
 
     def _leave_stretch(self) -> None:
         """What was passed on is accounted for."""

@@ -53,8 +53,8 @@ class Trial(PlainCalls):
     _held = ""  # what may be the beginning of a marker with a suffix
 
     def holding(self) -> bool:
-        """Whether every piece must go through the steps: nothing is passed on of calls on trial."""
-        return self._seeking or self._before is not None
+        """Whether nothing is said yet of what is read: of calls on trial."""
+        return self._before is not None
 
     def begins_line(self, at: int) -> bool:
         """Whether nothing but blanks stands before a local position in its line of the turn."""
