@@ -6,6 +6,7 @@ line of JSON (a text to read, or a number of rounds) with another one (nothing, 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -59,6 +60,7 @@ class Build:
 def plain_python() -> Path:
     """A folder with the sources of this tree alone, without its compiled modules."""
     folder = Path(tempfile.mkdtemp(prefix="toolparse-plain-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(
         ROOT / "toolparse", folder / "toolparse", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     )
